@@ -1,0 +1,57 @@
+//! The one set of actions that every face offers, whether the peer runs in this process or behind a control socket.
+
+use std::{fmt, sync::Arc};
+
+use futures::stream::BoxStream;
+
+use crate::protocol::action::{
+    ActionError, Answer, FolderPage, GetAsk, InboxInfo, IndexState, Listing, PageAsk, PeerInfo, PeerPath,
+    SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Transfer, ZoneInfo,
+};
+use crate::protocol::id::ZoneId;
+
+/// What an action gives.
+pub type Outcome<T> = Result<T, ActionError>;
+
+/// A running action's events. Dropping it cancels the action.
+pub type Events<T> = BoxStream<'static, Outcome<T>>;
+
+/// Everything that a person can do with a peer.
+#[tonic::async_trait]
+pub trait Actions: fmt::Debug + Send + Sync {
+    /// Searches. Hits come as they are found; the last event is `Done`, unless it is an error.
+    async fn search(&self, ask: SearchAsk) -> Outcome<Events<SearchEvent>>;
+    /// Downloads one file. The last event has a final state.
+    async fn get(&self, ask: GetAsk) -> Outcome<Events<Transfer>>;
+    /// Pushes one file into another peer's inbox. The last event has a final state.
+    async fn send(&self, ask: SendAsk) -> Outcome<Events<Transfer>>;
+    /// Lists one folder of a peer's shares.
+    async fn browse(&self, path: PeerPath, page: PageAsk) -> Outcome<FolderPage>;
+    /// The peers of the network, or of one zone.
+    async fn peers(&self, zone: Option<ZoneId>) -> Outcome<Listing<PeerInfo>>;
+    /// The zones of the network.
+    async fn zones(&self) -> Outcome<Listing<ZoneInfo>>;
+    /// The peer's own state.
+    async fn status(&self) -> Outcome<Status>;
+    /// The offered folders.
+    async fn shares(&self) -> Outcome<Vec<ShareInfo>>;
+    /// Offers another folder, from now on and after a restart.
+    async fn add_share(&self, folder: std::path::PathBuf) -> Outcome<ShareInfo>;
+    /// Stops offering a folder; its files stay.
+    async fn remove_share(&self, name: String) -> Outcome<()>;
+    /// Walks all shares again; answers when the index is as the folders are.
+    async fn rescan(&self) -> Outcome<IndexState>;
+    /// Running transfers and the last 100 ended, in order of their ids.
+    async fn transfers(&self) -> Outcome<Vec<Transfer>>;
+    /// Cancels a transfer; nothing happens to one that has ended.
+    async fn cancel_transfer(&self, id: u64) -> Outcome<()>;
+    /// Offers that wait for an answer.
+    async fn inbox(&self) -> Outcome<InboxInfo>;
+    /// Answers an offer.
+    async fn answer_offer(&self, id: u64, answer: Answer) -> Outcome<()>;
+    /// Leaves the network and keeps running, or joins again. Answers when it has happened.
+    async fn set_connected(&self, connected: bool) -> Outcome<()>;
+}
+
+/// A peer, here or elsewhere; cheap to clone.
+pub type Handle = Arc<dyn Actions>;

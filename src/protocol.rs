@@ -1,0 +1,10 @@
+//! The rules of a network, as plain functions and small state machines: (state, input, now, rng) to value.
+//!
+//! Architecture invariant: nothing here awaits, opens a socket or a file, reads the environment or a clock, so that the
+//! simulations and the daemons run the very same code.
+
+pub mod action;
+pub mod id;
+pub mod name;
+pub mod roster;
+pub mod zone;

@@ -1,0 +1,154 @@
+//! Names that came from others: one portable policy for what may become a file here, and one type that makes any text
+//! safe for a terminal.
+
+use std::fmt;
+
+use unicode_normalization::UnicodeNormalization;
+
+/// Longest file name in bytes, that of every common file system.
+pub const MAX_NAME_BYTES: usize = 255;
+/// Longest path inside a share in bytes.
+pub const MAX_PATH_BYTES: usize = 4096;
+
+/// Why a name is not taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidName {
+    /// Nothing there.
+    #[error("the name is empty")]
+    Empty,
+    /// Over 255 bytes, or a path over 4096.
+    #[error("the name is too long")]
+    TooLong,
+    /// `.` or `..`.
+    #[error("`.` and `..` are not names")]
+    Traversal,
+    /// A separator, a control character, a character that turns the direction of text, or one that Windows forbids.
+    #[error("the name holds a character that cannot be used in file names everywhere")]
+    Character,
+    /// `CON`, `NUL`, `COM1` and so on.
+    #[error("the name is reserved on Windows")]
+    Reserved,
+    /// Ends in a dot or a space, which Windows drops.
+    #[error("the name ends in a dot or a space")]
+    Ending,
+}
+
+/// Checks one file name under the portable policy and gives it in NFC.
+pub fn portable_name(name: &str) -> Result<String, InvalidName> {
+    let name: String = name.nfc().collect();
+    if name.is_empty() {
+        return Err(InvalidName::Empty);
+    }
+    if name == "." || name == ".." {
+        return Err(InvalidName::Traversal);
+    }
+    if name.len() > MAX_NAME_BYTES {
+        return Err(InvalidName::TooLong);
+    }
+    if name
+        .chars()
+        .any(|c| is_deceiving(c) || matches!(c, '/' | '\\' | '<' | '>' | ':' | '"' | '|' | '?' | '*'))
+    {
+        return Err(InvalidName::Character);
+    }
+    if name.ends_with(['.', ' ']) {
+        return Err(InvalidName::Ending);
+    }
+    let stem = name.split('.').next().unwrap_or(&name).trim_end();
+    if is_reserved(stem) {
+        return Err(InvalidName::Reserved);
+    }
+    Ok(name)
+}
+
+/// A file name near to any text that [`portable_name`] takes: what it would refuse is replaced.
+pub fn to_portable_name(name: &str) -> String {
+    let mut name: String =
+        name.nfc().map(|c| if portable_name(&format!("x{c}x")).is_ok() { c } else { '_' }).collect();
+    while name.len() > MAX_NAME_BYTES {
+        name.pop();
+    }
+    let name = name.trim_end_matches(['.', ' ']);
+    portable_name(name).or_else(|_| portable_name(&format!("_{name}"))).unwrap_or_else(|_| "_".into())
+}
+
+fn is_reserved(stem: &str) -> bool {
+    let stem = stem.to_ascii_uppercase();
+    let numbered = |prefix: &str| {
+        stem.strip_prefix(prefix)
+            .is_some_and(|rest| rest.chars().count() == 1 && rest.chars().all(|c| "123456789¹²³".contains(c)))
+    };
+    matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$")
+        || numbered("COM")
+        || numbered("LPT")
+}
+
+/// Control characters, and those that change how the text around them is shown (Unicode TR 36, TR 9).
+fn is_deceiving(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Shows any text on a terminal: whatever could steer the terminal or deceive the reader is shown as `\u{..}`.
+#[derive(Debug, Clone, Copy)]
+pub struct Printable<'a>(pub &'a str);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.0.chars().any(is_deceiving) {
+            return f.pad(self.0);
+        }
+        let mut escaped = String::with_capacity(self.0.len() + 8);
+        for c in self.0.chars() {
+            if is_deceiving(c) {
+                escaped.extend(c.escape_unicode());
+            } else {
+                escaped.push(c);
+            }
+        }
+        f.pad(&escaped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_escape_or_deceive_are_refused() {
+        for (name, why) in [
+            ("", InvalidName::Empty),
+            ("..", InvalidName::Traversal),
+            ("../pwned", InvalidName::Character),
+            ("a/b", InvalidName::Character),
+            ("..\\x", InvalidName::Character),
+            ("a\0b", InvalidName::Character),
+            ("txt.\u{202e}exe", InvalidName::Character),
+            ("con", InvalidName::Reserved),
+            ("NUL.txt", InvalidName::Reserved),
+            ("com1.tar.gz", InvalidName::Reserved),
+            ("a.", InvalidName::Ending),
+            (&"x".repeat(256), InvalidName::TooLong),
+        ] {
+            assert_eq!(portable_name(name), Err(why), "{name:?}");
+        }
+        assert_eq!(portable_name("e\u{301}té #1 %20.pdf").as_deref(), Ok("été #1 %20.pdf"));
+        assert_eq!(portable_name("common"), Ok("common".into()));
+    }
+
+    #[test]
+    fn any_text_becomes_a_portable_name() {
+        for name in ["", "..", "a/b\\c", "con", "x.", "\u{1b}[2J", "\u{202e}", &"é".repeat(400)] {
+            let made = to_portable_name(name);
+            assert_eq!(portable_name(&made), Ok(made.clone()), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_terminal_is_never_steered() {
+        assert_eq!(Printable("a\u{1b}[2Jb").to_string(), "a\\u{1b}[2Jb");
+        assert_eq!(Printable("report.pdf").to_string(), "report.pdf");
+    }
+}

@@ -1,0 +1,112 @@
+//! Who is in a zone at one revision. The same type serves the registry, which makes revisions, and the peers, which follow.
+
+use std::net::SocketAddr;
+
+use super::id::{PeerId, PeerName, ZoneId};
+
+/// One member of a zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Stable id; its place in the ring.
+    pub id: PeerId,
+    /// Unique among live peers.
+    pub name: PeerName,
+    /// Where it is dialed.
+    pub address: SocketAddr,
+    /// Rises with every start of the peer.
+    pub incarnation: u64,
+    /// Files in its index when it last registered.
+    pub shared_files: u64,
+}
+
+/// One change of a roster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delta {
+    /// Of which zone.
+    pub zone: ZoneId,
+    /// The revision it applies to.
+    pub from_revision: u64,
+    /// The revision after it; greater.
+    pub to_revision: u64,
+    /// Joined or changed.
+    pub joined: Vec<Member>,
+    /// Left.
+    pub left: Vec<PeerId>,
+}
+
+/// A delta does not apply: the roster is of another zone or revision. The roster is unchanged; ask for a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a change from revision {from} does not apply to revision {at}")]
+pub struct Gap {
+    /// Where the roster is.
+    pub at: u64,
+    /// What the delta applies to.
+    pub from: u64,
+}
+
+/// Everyone in one zone at one revision, in order of their ids, which is the order of the ring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roster {
+    zone: ZoneId,
+    revision: u64,
+    members: Vec<Member>,
+}
+
+impl Roster {
+    /// From members in any order; of two with one id the later incarnation stays.
+    pub fn new(zone: ZoneId, revision: u64, mut members: Vec<Member>) -> Self {
+        members.sort_by(|a, b| a.id.cmp(&b.id).then(b.incarnation.cmp(&a.incarnation)));
+        members.dedup_by_key(|member| member.id);
+        Self { zone, revision, members }
+    }
+
+    /// Which zone.
+    pub fn zone(&self) -> ZoneId {
+        self.zone
+    }
+
+    /// Which revision.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// In order of their ids.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The member of that id.
+    pub fn get(&self, id: &PeerId) -> Option<&Member> {
+        self.position(id).ok().map(|at| &self.members[at])
+    }
+
+    /// The member of that name.
+    pub fn named(&self, name: &str) -> Option<&Member> {
+        self.members.iter().find(|member| member.name.as_str() == name)
+    }
+
+    /// Where the id is in the ring, or where it would be.
+    pub fn position(&self, id: &PeerId) -> Result<usize, usize> {
+        self.members.binary_search_by(|member| member.id.cmp(id))
+    }
+
+    /// Takes one change in.
+    pub fn apply(&mut self, delta: &Delta) -> Result<(), Gap> {
+        if delta.zone != self.zone || delta.from_revision != self.revision {
+            return Err(Gap { at: self.revision, from: delta.from_revision });
+        }
+        for id in &delta.left {
+            if let Ok(at) = self.position(id) {
+                self.members.remove(at);
+            }
+        }
+        for member in &delta.joined {
+            match self.position(&member.id) {
+                Ok(at) => self.members[at] = member.clone(),
+                Err(at) => self.members.insert(at, member.clone()),
+            }
+        }
+        self.revision = delta.to_revision;
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! What several services say: peers, files, times.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::{Duration, SystemTime},
+};
+
+use prost_types::Timestamp;
+
+use super::{Invalid, bounded, pb, required};
+use crate::protocol::{
+    action::{FileInfo, PeerInfo},
+    id::{ContentHash, PeerId, ZoneId},
+    name::MAX_PATH_BYTES,
+    roster::Member,
+};
+
+/// An address that others may be told to dial: an IP with a port, no unspecified, multicast or link-local address and
+/// no port 0.
+pub fn address(field: &'static str, text: &str) -> Result<SocketAddr, Invalid> {
+    let address: SocketAddr =
+        text.parse().map_err(|_| Invalid::new(field, "must be IP:PORT or [IPv6]:PORT"))?;
+    if address.port() == 0 {
+        return Err(Invalid::new(field, "port 0 cannot be dialed"));
+    }
+    let is_link_local = match address.ip() {
+        IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    if address.ip().is_unspecified() || address.ip().is_multicast() || is_link_local {
+        return Err(Invalid::new(field, format!("{} cannot be dialed by others", address.ip())));
+    }
+    Ok(address)
+}
+
+/// A peer as a member of some zone, with the zone where it is told.
+pub fn member(peer: pb::Peer) -> Result<(Member, Option<ZoneId>), Invalid> {
+    let member = Member {
+        id: PeerId::try_from(&peer.peer_id[..]).map_err(Invalid::id("peer.peer_id"))?,
+        name: peer.name.parse().map_err(Invalid::id("peer.name"))?,
+        address: address("peer.address", &peer.address)?,
+        incarnation: peer.incarnation,
+        shared_files: peer.shared_files,
+    };
+    Ok((member, ZoneId::new(peer.zone_id)))
+}
+
+/// A member on its way out.
+pub fn to_peer(member: &Member, zone: Option<ZoneId>) -> pb::Peer {
+    pb::Peer {
+        peer_id: member.id.as_bytes().to_vec().into(),
+        name: member.name.to_string(),
+        address: member.address.to_string(),
+        zone_id: zone.map_or(0, ZoneId::get),
+        incarnation: member.incarnation,
+        shared_files: member.shared_files,
+    }
+}
+
+/// A member as faces see it.
+pub fn peer_info(member: Member, zone: Option<ZoneId>) -> PeerInfo {
+    PeerInfo {
+        name: member.name,
+        id: member.id,
+        zone,
+        address: member.address,
+        shared_files: member.shared_files,
+    }
+}
+
+/// One shared file.
+pub fn file_info(file: pb::FileEntry) -> Result<FileInfo, Invalid> {
+    let hash = match &file.content_hash[..] {
+        [] => None,
+        bytes => Some(ContentHash::try_from(bytes).map_err(Invalid::id("file.content_hash"))?),
+    };
+    if file.path.is_empty() || file.path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(Invalid::new(
+            "file.path",
+            "must be `<share>/<path>` without empty, `.` or `..` segments",
+        ));
+    }
+    Ok(FileInfo {
+        hash,
+        path: bounded("file.path", file.path, MAX_PATH_BYTES)?,
+        size_bytes: file.size_bytes,
+        modified: time("file.modify_time", required("file.modify_time", file.modify_time)?)?,
+    })
+}
+
+/// One shared file on its way out.
+pub fn to_file_entry(file: &FileInfo) -> pb::FileEntry {
+    pb::FileEntry {
+        content_hash: file.hash.map(|hash| hash.as_bytes().to_vec().into()).unwrap_or_default(),
+        path: file.path.clone(),
+        size_bytes: file.size_bytes,
+        modify_time: Some(Timestamp::from(file.modified)),
+    }
+}
+
+/// A point in time that the system can hold.
+pub fn time(field: &'static str, time: Timestamp) -> Result<SystemTime, Invalid> {
+    SystemTime::try_from(time).map_err(|_| Invalid::new(field, "is not a time"))
+}
+
+/// A span of time, at most `max`.
+pub fn duration(
+    field: &'static str,
+    span: prost_types::Duration,
+    max: Duration,
+) -> Result<Duration, Invalid> {
+    let span = Duration::try_from(span).map_err(|_| Invalid::new(field, "must not be negative"))?;
+    if span > max {
+        return Err(Invalid::new(field, format!("must be at most {} s", max.as_secs())));
+    }
+    Ok(span)
+}
+
+/// A span of time on its way out.
+pub fn to_duration(span: Duration) -> prost_types::Duration {
+    prost_types::Duration::try_from(span).unwrap_or(prost_types::Duration { seconds: i64::MAX, nanos: 0 })
+}
