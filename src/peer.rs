@@ -1,9 +1,14 @@
 //! The daemon that shares, searches and transfers; both client and server.
 
-pub mod counters;
+pub mod control;
+mod counters;
 pub mod handle;
-pub mod links;
+mod links;
+mod origin;
+pub mod remote;
+mod search;
+mod service;
 mod session;
-pub mod view;
+mod view;
 
 pub use handle::{Actions, Handle};

@@ -4,6 +4,7 @@
 //! `Status` for a malformed one.
 
 pub mod common;
+pub mod control;
 pub mod session;
 
 use bytes::Bytes;
