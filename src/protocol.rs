@@ -5,6 +5,8 @@
 
 pub mod action;
 pub mod id;
+pub mod lease;
 pub mod name;
+pub mod neighbor;
 pub mod roster;
 pub mod zone;
