@@ -34,7 +34,7 @@ pub fn address(field: &'static str, text: &str) -> Result<SocketAddr, Invalid> {
 }
 
 /// A peer as a member of some zone, with the zone where it is told.
-pub fn member(peer: pb::Peer) -> Result<(Member, Option<ZoneId>), Invalid> {
+pub fn member(peer: &pb::Peer) -> Result<(Member, Option<ZoneId>), Invalid> {
     let member = Member {
         id: PeerId::try_from(&peer.peer_id[..]).map_err(Invalid::id("peer.peer_id"))?,
         name: peer.name.parse().map_err(Invalid::id("peer.name"))?,
