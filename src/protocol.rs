@@ -6,5 +6,7 @@
 pub mod action;
 pub mod id;
 pub mod name;
+pub mod query;
 pub mod roster;
+pub mod text;
 pub mod zone;
