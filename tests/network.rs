@@ -8,7 +8,7 @@ use floodplain::protocol::{
     zone::Layout,
 };
 use futures::StreamExt;
-use support::{PATIENCE, TestPeer, TestRegistry, network, put, soon};
+use support::{TestPeer, TestRegistry, network, put, soon};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_peer_finds_the_files_of_every_peer_of_its_zone() {
@@ -95,12 +95,7 @@ async fn without_its_registry_a_zone_searches_and_transfers_and_then_joins_again
     let (registry, peers) = network(1, 6).await;
     let (settings, folder) = registry.stop().await;
     for peer in &peers {
-        soon("the loss to be seen", async {
-            while peer.handle.status().await.expect("a status").connection == Connection::Connected {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        soon("the loss to be seen", peer.peer.view().until(|now| now.connection != Connection::Connected)).await;
     }
     let (hits, coverage) = peers[0].search("peer5 report").await;
     assert_eq!((hits.len(), coverage.answered), (1, 6));
@@ -114,12 +109,7 @@ async fn without_its_registry_a_zone_searches_and_transfers_and_then_joins_again
     let zone_before = peers[0].handle.status().await.expect("a status").me.zone;
     let _registry = TestRegistry::start_with(settings).await;
     for peer in &peers {
-        soon("rejoining", async {
-            while peer.handle.status().await.expect("a status").connection != Connection::Connected {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        soon("rejoining", peer.peer.view().until(|now| now.connection == Connection::Connected)).await;
         peer.until_zone_has(6).await;
     }
     assert_eq!(peers[0].handle.status().await.expect("a status").me.zone, zone_before);
@@ -224,5 +214,4 @@ async fn a_disconnected_peer_stays_up_and_joins_again() {
     assert!(peers[0].handle.search(SearchAsk { text: "x".into(), ..SearchAsk::default() }).await.is_err());
     soon("joining", peers[0].handle.set_connected(true)).await.expect("joined");
     peers[1].until_zone_has(6).await;
-    let _ = PATIENCE;
 }

@@ -159,12 +159,10 @@ impl TestPeer {
 
     /// Waits until its zone has this many members.
     pub async fn until_zone_has(&self, members: u32) {
-        soon("the zone's size", async {
-            while self.handle.status().await.expect("a status").zone_peers != members {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        let is_so = |now: &floodplain::peer::Knowledge| {
+            now.roster.as_ref().map_or(0, |roster| roster.members().len()) == members as usize
+        };
+        soon("the zone's size", self.peer.view().until(is_so)).await;
     }
 }
 
