@@ -6,5 +6,6 @@
 pub mod action;
 pub mod id;
 pub mod name;
+pub mod plan;
 pub mod roster;
 pub mod zone;
