@@ -4,6 +4,7 @@
 //! `Status` for a malformed one.
 
 pub mod common;
+pub mod transfer;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
