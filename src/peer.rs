@@ -1,5 +1,8 @@
 //! The daemon that shares, searches and transfers; both client and server.
 
+pub mod channels;
 pub mod handle;
+pub mod transfers;
+pub mod upload;
 
 pub use handle::{Actions, Handle};
