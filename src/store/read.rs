@@ -80,6 +80,11 @@ impl SourceFile {
     pub fn info(&self) -> &FileInfo {
         &self.info
     }
+
+    /// The file itself.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
 }
 
 /// What changes when a file is written. `ctime` catches writers that put `mtime` back.
