@@ -2,17 +2,24 @@
 //!
 //! [`start`] brings the parts up in the order in which they need each other; every task ends with the `Shutdown` given.
 
+pub mod channels;
 pub mod control;
 mod counters;
 mod directory;
+pub mod download;
 pub mod handle;
 mod links;
 mod local;
+mod mover;
 mod origin;
+pub mod receive;
 pub mod remote;
 mod search;
+pub mod send;
 mod service;
 mod session;
+pub mod transfers;
+pub mod upload;
 mod view;
 
 use std::{

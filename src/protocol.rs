@@ -11,6 +11,7 @@ pub mod id;
 pub mod lease;
 pub mod name;
 pub mod neighbor;
+pub mod plan;
 pub mod query;
 pub mod relay;
 pub mod roster;

@@ -7,6 +7,7 @@ pub mod common;
 pub mod control;
 pub mod peer;
 pub mod session;
+pub mod transfer;
 
 use bytes::Bytes;
 use tonic::{Code, Status};
