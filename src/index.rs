@@ -135,6 +135,8 @@ struct Inner {
     walked: AtomicU64,
     walks: AtomicU32,
     is_scanning: AtomicBool,
+    /// The keeper has taken a wish that it has not fulfilled.
+    is_busy: AtomicBool,
     is_stopped: AtomicBool,
     files_read: AtomicU64,
 }
@@ -162,6 +164,7 @@ impl Index {
                     walked: AtomicU64::new(0),
                     walks: AtomicU32::new(0),
                     is_scanning: AtomicBool::new(true),
+                    is_busy: AtomicBool::new(true),
                     is_stopped: AtomicBool::new(false),
                     files_read: AtomicU64::new(0),
                 });
@@ -274,8 +277,11 @@ impl Index {
     /// Completes when the first walk is done and no file waits for its hash, or the index has stopped.
     pub async fn until_hashed(&self) {
         self.until(|inner| {
-            inner.walked.load(Ordering::Acquire) > 0
-                && !inner.is_scanning.load(Ordering::Acquire)
+            // In this order: the keeper is busy before it takes a wish.
+            let walked = inner.walked.load(Ordering::Acquire);
+            walked > 0
+                && inner.wishes.is_idle(walked)
+                && !inner.is_busy.load(Ordering::Acquire)
                 && inner.files().is_hashed()
         })
         .await;

@@ -77,12 +77,15 @@ pub(super) async fn run(inner: Arc<Inner>, shutdown: Shutdown) {
 impl Keeper {
     /// Does what is wished, until nothing is.
     fn work(&mut self) {
+        self.inner.is_busy.store(true, Ordering::Release);
         loop {
             let wish = self.inner.wishes.take();
             let walks_all = wish.walk_all > self.inner.walked.load(Ordering::Acquire);
             if self.shutdown.is_stopping()
                 || !walks_all && wish.walk.is_empty() && wish.touched.is_empty() && !wish.has_new_shares
             {
+                self.inner.is_busy.store(false, Ordering::Release);
+                self.inner.has_changed();
                 return;
             }
             self.fulfill(wish, walks_all);

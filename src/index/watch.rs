@@ -56,6 +56,12 @@ impl Wishes {
         std::mem::replace(&mut *state, Wish { walk_all, ..Wish::default() })
     }
 
+    /// Nothing is wished but walks up to this number.
+    pub(super) fn is_idle(&self, walked: u64) -> bool {
+        let wish = self.lock();
+        wish.walk_all <= walked && wish.walk.is_empty() && wish.touched.is_empty() && !wish.has_new_shares
+    }
+
     /// The touched paths only.
     pub(super) fn take_touched(&self) -> BTreeSet<PathBuf> {
         std::mem::take(&mut self.lock().touched)
