@@ -6,6 +6,7 @@
 pub mod action;
 pub mod id;
 pub mod lease;
+pub mod membership;
 pub mod name;
 pub mod neighbor;
 pub mod roster;
