@@ -4,6 +4,7 @@
 //! `Status` for a malformed one.
 
 pub mod common;
+pub mod registry;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};

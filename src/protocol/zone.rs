@@ -276,9 +276,9 @@ impl Zones {
 
     /// Everyone, in order of zone and age.
     pub fn members(&self) -> impl Iterator<Item = (ZoneId, PeerId, Locality)> + '_ {
-        self.zones.iter().flat_map(|(id, zone)| {
-            zone.members.values().map(|slot| (*id, slot.peer, slot.locality))
-        })
+        self.zones
+            .iter()
+            .flat_map(|(id, zone)| zone.members.values().map(|slot| (*id, slot.peer, slot.locality)))
     }
 
     /// Every zone and its size, in order of their ids.

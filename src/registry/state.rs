@@ -137,7 +137,8 @@ impl State {
     pub fn new(terms: Terms, epoch: u32) -> Self {
         let revision = u64::from(epoch) << 32;
         let zones = Zones::new(terms.layout);
-        let rosters = zones.sizes().map(|(zone, _)| (zone, Roster::new(zone, revision, Vec::new()))).collect();
+        let rosters =
+            zones.sizes().map(|(zone, _)| (zone, Roster::new(zone, revision, Vec::new()))).collect();
         Self {
             terms,
             zones,
@@ -343,12 +344,7 @@ impl State {
     }
 
     /// Notes moves that the zones have made and the rosters have not.
-    fn record(
-        &self,
-        moves: impl IntoIterator<Item = Move>,
-        changes: &mut Changes,
-        events: &mut Vec<Event>,
-    ) {
+    fn record(&self, moves: impl IntoIterator<Item = Move>, changes: &mut Changes, events: &mut Vec<Event>) {
         for Move { peer, from, to } in moves {
             if let Some(member) = self.rosters.get(&from).and_then(|roster| roster.get(&peer)) {
                 changes.joined(to, member.clone());
@@ -369,7 +365,8 @@ impl State {
             let from_revision = roster.revision();
             let delta = Delta { zone, from_revision, to_revision: self.revision, joined, left };
             roster.apply(&delta).expect("a delta made from the roster's own revision applies");
-            let is_closed = roster.members().is_empty() && matches!(self.terms.layout, Layout::Elastic { .. });
+            let is_closed =
+                roster.members().is_empty() && matches!(self.terms.layout, Layout::Elastic { .. });
             if is_closed {
                 self.rosters.remove(&zone);
             } else {

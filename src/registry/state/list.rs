@@ -68,9 +68,7 @@ impl State {
             let mut members: Vec<&Member> = roster
                 .members()
                 .iter()
-                .filter(|member| {
-                    after.is_none_or(|place| (*zone, &member.name) > (place.zone, &place.name))
-                })
+                .filter(|member| after.is_none_or(|place| (*zone, &member.name) > (place.zone, &place.name)))
                 .collect();
             members.sort_unstable_by(|a, b| a.name.cmp(&b.name));
             for member in members {
