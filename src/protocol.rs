@@ -9,6 +9,7 @@ pub mod flood;
 pub mod hits;
 pub mod id;
 pub mod lease;
+pub mod membership;
 pub mod name;
 pub mod neighbor;
 pub mod plan;

@@ -6,6 +6,7 @@
 pub mod common;
 pub mod control;
 pub mod peer;
+pub mod registry;
 pub mod session;
 pub mod transfer;
 
