@@ -1,1 +1,8 @@
-//! To be laid out.
+//! tmp
+#[derive(Debug, Clone)]
+pub struct Index;
+impl Index {
+    pub fn state(&self) -> crate::protocol::action::IndexState {
+        Default::default()
+    }
+}

@@ -4,7 +4,13 @@
 //! simulations and the daemons run the very same code.
 
 pub mod action;
+pub mod claim;
+pub mod flood;
+pub mod hits;
 pub mod id;
+pub mod lease;
 pub mod name;
+pub mod neighbor;
+pub mod relay;
 pub mod roster;
 pub mod zone;

@@ -1,0 +1,1 @@
+//! What other peers may ask of this one.
