@@ -18,7 +18,8 @@ use crate::{
 };
 
 /// Crates that tell of every frame; heard from `warn` on unless a directive names them.
-const NOISY: &str = "h2=warn,hyper=warn,hyper_util=warn,tower=warn,tonic=warn,notify=warn,notify_debouncer_full=warn";
+const NOISY: &str =
+    "h2=warn,hyper=warn,hyper_util=warn,tower=warn,tonic=warn,notify=warn,notify_debouncer_full=warn";
 /// A log file is set aside at this size, and the one set aside before it is dropped: twice this is the most on disk.
 const MAX_FILE_BYTES: u64 = 8 * 1024 * 1024;
 
@@ -176,8 +177,10 @@ mod tests {
         for _ in 0..100 {
             file.write_all(&[b'x'; 30]).unwrap();
         }
-        let sizes: Vec<_> =
-            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).collect();
+        let sizes: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().metadata().unwrap().len())
+            .collect();
         assert_eq!(sizes.len(), 2);
         assert!(sizes.iter().all(|size| *size <= 100), "{sizes:?}");
     }

@@ -39,7 +39,7 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Global {
-    /// Folder of identity, index and control socket [setting: FLOODPLAIN_DATA]
+    /// Folder of identity, index and control socket, in place of the setting
     #[arg(long, global = true, value_name = "DIR")]
     pub data: Option<String>,
     /// Read settings from this file in place of ./.env
@@ -58,7 +58,14 @@ pub struct Global {
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
     /// Color messages
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", hide_possible_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        hide_possible_values = true
+    )]
     pub color: ColorChoice,
     /// Give up after this long, such as 30s
     #[arg(long, global = true, value_parser = timeout, value_name = "TIME")]
@@ -71,7 +78,7 @@ pub struct Global {
 /// When messages are colored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum ColorChoice {
-    /// On a terminal, unless NO_COLOR is set.
+    /// On a terminal, unless the environment says no.
     #[default]
     Auto,
     /// Even into a file.
@@ -289,7 +296,7 @@ pub struct GetArgs {
     /// A content hash, PEER:PATH, or the number of a hit of the last search
     #[arg(value_name = "HASH|PEER:PATH|HIT", value_parser = target)]
     pub target: Target,
-    /// A folder to put it in, the file to make, or - for stdout; by default the first share
+    /// A folder to put it in, the file to make, or - for stdout; by default the peer's folder for downloads
     #[arg(short, long, value_name = "PATH|-")]
     pub output: Option<PathBuf>,
 }
@@ -417,7 +424,10 @@ pub fn target(text: &str) -> Result<Target, String> {
         }
         _ => match text.parse::<u32>() {
             Ok(number) if number > 0 => Ok(Target::Hit(number)),
-            _ => Err("must be a content hash of 64 hexadecimal digits, PEER:PATH, or the number of a hit".into()),
+            _ => {
+                Err("must be a content hash of 64 hexadecimal digits, PEER:PATH, or the number of a hit"
+                    .into())
+            }
         },
     }
 }

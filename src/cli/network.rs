@@ -28,11 +28,13 @@ pub async fn browse(peer: &Handle, out: &mut Output, path: &PeerPath) -> Ended {
             page.folders.iter().try_for_each(|name| out.json(&json::Folder { name }))?;
             page.files.iter().try_for_each(|file| out.json(&json::File::from(file)))?;
         } else if entries > 0 {
-            let folders = page.folders.iter().map(|name| {
-                [format!("{name}/"), String::new(), String::new(), String::new()]
-            });
+            let folders = page
+                .folders
+                .iter()
+                .map(|name| [format!("{name}/"), String::new(), String::new(), String::new()]);
             let files = page.files.iter().map(|file| {
-                let size = if out.style.is_rich { size(file.size_bytes) } else { file.size_bytes.to_string() };
+                let size =
+                    if out.style.is_rich { size(file.size_bytes) } else { file.size_bytes.to_string() };
                 let hash = file.hash.map(|hash| hash.to_string()).unwrap_or_default();
                 [file.name().to_owned(), size, json::time(file.modified).unwrap_or_default(), hash]
             });
@@ -66,7 +68,13 @@ pub async fn peers(peer: &Handle, out: &mut Output, zone: Option<ZoneId>) -> End
     } else {
         let rows = listing.rows.iter().map(|row| {
             let zone = row.zone.map(|zone| zone.to_string()).unwrap_or_default();
-            [zone, row.name.to_string(), row.address.to_string(), row.shared_files.to_string(), row.id.to_string()]
+            [
+                zone,
+                row.name.to_string(),
+                row.address.to_string(),
+                row.shared_files.to_string(),
+                row.id.to_string(),
+            ]
         });
         out.table(["zone", "name", "address", "files", "peer id"], rows)?;
     }
@@ -114,14 +122,20 @@ pub async fn status(peer: &Handle, out: &mut Output) -> Ended {
         ("connection", status.connection.name().into()),
         ("registry", status.registry.clone()),
         ("neighbors", status.neighbors.join(", ")),
-        ("shared files", format!("{} ({}), {} hashed{scanning}", index.files, size(index.bytes), index.hashed_files)),
+        (
+            "shared files",
+            format!("{} ({}), {} hashed{scanning}", index.files, size(index.bytes), index.hashed_files),
+        ),
         ("searches", counters.searches.to_string()),
         ("queries answered", counters.queries_answered.to_string()),
         ("duplicates dropped", counters.duplicates_dropped.to_string()),
         ("queries refused", counters.queries_refused.to_string()),
         ("bytes up", size(counters.bytes_up)),
         ("bytes down", size(counters.bytes_down)),
-        ("uptime", humantime::format_duration(std::time::Duration::from_secs(status.uptime.as_secs())).to_string()),
+        (
+            "uptime",
+            humantime::format_duration(std::time::Duration::from_secs(status.uptime.as_secs())).to_string(),
+        ),
         ("version", status.version.clone()),
     ];
     out.rows(rows.map(|(name, value)| [name.to_owned(), value]))?;

@@ -129,7 +129,7 @@ impl Output {
             return lines.try_for_each(|row| self.line(row.join("\t")));
         }
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING).add_rows(rows);
+        table.load_style(presets::NOTHING).add_rows(rows);
         if let Some(headings) = headings {
             table.set_header(headings);
         } else if table.is_empty() {
@@ -156,7 +156,8 @@ impl Output {
             let _ = self.json(&json::Error::from(error));
             return;
         }
-        let (red, dim, off) = if self.style.color { ("\x1b[1;31m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
+        let (red, dim, off) =
+            if self.style.color { ("\x1b[1;31m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
         let _ = writeln!(self.err, "{red}error:{off} {}", Printable(&error.message));
         if !error.hint.is_empty() {
             let _ = writeln!(self.err, "{dim}hint:{off} {}", Printable(&error.hint));
@@ -176,7 +177,7 @@ impl Output {
     }
 
     /// Asks before something that cannot be taken back; `--yes` answers, and without a terminal it must.
-    pub fn confirm(&mut self, question: &str, is_yes: bool) -> Result<(), Failure> {
+    pub async fn confirm(&mut self, question: &str, is_yes: bool) -> Result<(), Failure> {
         if is_yes {
             return Ok(());
         }
@@ -185,8 +186,9 @@ impl Output {
         }
         let _ = write!(self.err, "{question} [y/N] ");
         let _ = self.err.flush();
-        let mut answer = String::new();
-        let _ = io::stdin().read_line(&mut answer);
+        // On a thread of its own, so that an interrupt is heard meanwhile.
+        let read = tokio::task::spawn_blocking(|| io::stdin().lines().next().and_then(Result::ok));
+        let answer = read.await.ok().flatten().unwrap_or_default();
         if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
             return Ok(());
         }

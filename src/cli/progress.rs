@@ -45,8 +45,10 @@ impl Progress {
 
     fn draw(&mut self, transfer: &Transfer) {
         let bar = self.bar.get_or_insert_with(|| {
-            let template = "{msg}  [{bar:30}] {binary_bytes}/{binary_total_bytes}  {binary_bytes_per_sec}  {eta}";
-            let style = ProgressStyle::with_template(template).expect("the template is a constant that parses");
+            let template =
+                "{msg}  [{bar:30}] {binary_bytes}/{binary_total_bytes}  {binary_bytes_per_sec}  {eta}";
+            let style =
+                ProgressStyle::with_template(template).expect("the template is a constant that parses");
             ProgressBar::new(0).with_style(style.progress_chars("=> "))
         });
         bar.set_length(transfer.size_bytes);

@@ -67,10 +67,8 @@ impl Shown {
         if !out.style.is_rich {
             let hash = hit.file.hash.map(|hash| hash.to_string()).unwrap_or_default();
             let path = Printable(&hit.file.path);
-            return out.line(format_args!(
-                "{number}\t{path}\t{}\t{hash}\t{holders}\t{have}",
-                hit.file.size_bytes
-            ));
+            return out
+                .line(format_args!("{number}\t{path}\t{}\t{hash}\t{holders}\t{have}", hit.file.size_bytes));
         }
         match before {
             None => {

@@ -31,7 +31,10 @@ pub async fn share(peer: &Handle, out: &mut Output, action: Option<&ShareAction>
         }
         Some(ShareAction::Rm { name }) => {
             peer.remove_share(name.clone()).await?;
-            done(out, format_args!("{} is no longer offered; its files stay where they are", Printable(name)))?;
+            done(
+                out,
+                format_args!("{} is no longer offered; its files stay where they are", Printable(name)),
+            )?;
         }
         Some(ShareAction::Rescan) => {
             let index = peer.rescan().await?;
@@ -65,7 +68,7 @@ pub async fn inbox(peer: &Handle, out: &mut Output, action: Option<&InboxAction>
         Some(InboxAction::Accept { id }) => (*id, Answer::Accept, "accepted"),
         Some(InboxAction::Decline { id, reason }) => (*id, Answer::Decline(reason.clone()), "declined"),
         Some(InboxAction::Trust { id }) => {
-            out.confirm("Take every later file of this sender without asking?", is_yes)?;
+            out.confirm("Take every later file of this sender without asking?", is_yes).await?;
             (*id, Answer::Trust, "accepted, and its sender is trusted from now on")
         }
     };

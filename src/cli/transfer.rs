@@ -41,7 +41,11 @@ pub async fn get(peer: &Handle, out: &mut Output, args: &GetArgs) -> Ended {
         out.json(&json::Transfer::from(&transfer))?;
     } else if let Some(path) = &transfer.path {
         out.line(Printable(&path.to_string_lossy()))?;
-        out.note(format_args!("{} from {}", size(transfer.size_bytes), Printable(&transfer.sources.join(", "))));
+        out.note(format_args!(
+            "{} from {}",
+            size(transfer.size_bytes),
+            Printable(&transfer.sources.join(", "))
+        ));
     }
     Ok(Exit::Done)
 }
@@ -110,12 +114,14 @@ pub async fn send(peer: &Handle, out: &mut Output, args: &SendArgs, is_yes: bool
         return Err(Failure::usage(format!("more than {MAX_SENDS} transfers in one command")));
     }
     if args.to == Recipients::All || matches!(args.to, Recipients::Zone(_)) {
-        out.confirm(&format!("Send {} file(s) to {} peer(s)?", files.len(), receivers.len()), is_yes)?;
+        out.confirm(&format!("Send {} file(s) to {} peer(s)?", files.len(), receivers.len()), is_yes).await?;
     }
-    let asks = receivers
-        .iter()
-        .flat_map(|receiver| files.iter().map(move |path| SendAsk { path: path.clone(), peer: receiver.clone() }));
-    let style = out.style;
+    let asks = receivers.iter().flat_map(|receiver| {
+        files.iter().map(move |path| SendAsk { path: path.clone(), peer: receiver.clone() })
+    });
+    let mut style = out.style;
+    // Several bars would fight for one line.
+    style.draws_progress &= files.len() * receivers.len() == 1;
     let mut ended = stream::iter(asks)
         .map(|ask| async move {
             let sent = match peer.send(ask.clone()).await {

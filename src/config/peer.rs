@@ -94,11 +94,6 @@ impl PeerSettings {
         Ok(settings)
     }
 
-    /// Where the running peer answers the command line of its own user.
-    pub fn socket(&self) -> PathBuf {
-        self.data.join(SOCKET)
-    }
-
     /// With `insecure_loopback`, every address to bind or dial is on this machine.
     fn stays_on_loopback(&self) -> Result<(), SettingsError> {
         if !self.insecure_loopback {
@@ -120,9 +115,6 @@ impl PeerSettings {
         }
     }
 }
-
-/// File name of the control socket in the data folder.
-pub const SOCKET: &str = "peer.sock";
 
 fn registry(raw: &Raw) -> Result<String, SettingsError> {
     let registry = raw.required(table::REGISTRY, value::host_port)?;

@@ -84,7 +84,6 @@ fn defaults_are_those_of_the_design() {
         }
     );
     assert_ne!(registry.listen, peer.listen);
-    assert_eq!(peer.socket(), Path::new("/data/peer.sock"));
     let log = log(&[]).unwrap();
     assert_eq!((log.filter.as_str(), log.is_filter_set, log.format), ("info", false, LogFormat::Text));
 }

@@ -129,7 +129,8 @@ fn is_dns_label(label: &str) -> bool {
 pub fn is_loopback(host_port: &str) -> bool {
     let host = host_port.rsplit_once(':').map_or(host_port, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 /// A path, made absolute against the working folder; a leading `~/` is the home folder.
