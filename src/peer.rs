@@ -2,6 +2,7 @@
 
 pub mod control;
 mod counters;
+mod directory;
 pub mod handle;
 mod links;
 mod origin;

@@ -11,6 +11,8 @@ pub mod id;
 pub mod lease;
 pub mod name;
 pub mod neighbor;
+pub mod query;
 pub mod relay;
 pub mod roster;
+pub mod text;
 pub mod zone;

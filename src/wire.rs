@@ -5,6 +5,7 @@
 
 pub mod common;
 pub mod control;
+pub mod peer;
 pub mod session;
 
 use bytes::Bytes;

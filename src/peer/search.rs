@@ -5,7 +5,7 @@
 //! ends, and with it every branch behind it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
@@ -27,9 +27,10 @@ use crate::{
     index::Index,
     net::limit::{Admission, Permit},
     protocol::{
+        action::FileInfo,
         claim::Claim,
         flood::{self, QueryCache, Refusal, Verdict},
-        id::{PeerId, QueryId},
+        id::{ContentHash, PeerId, QueryId},
         query::Query,
         relay::{AskId, Command, Relay, Report},
         roster::Member,
@@ -168,7 +169,7 @@ impl Searcher {
         let flow = Flow {
             searcher: self.clone(),
             knowledge,
-            left: running.want.unwrap_or(u32::MAX),
+            wanted: running.want.map(|want| Wanted { left: want, seen: HashSet::new() }),
             running,
             relay,
             branches: SelectAll::new(),
@@ -195,13 +196,33 @@ struct Flow {
     searcher: Arc<Searcher>,
     knowledge: Arc<Knowledge>,
     running: Running,
-    /// Hits still wanted.
-    left: u32,
+    wanted: Option<Wanted>,
     relay: Relay,
     branches: SelectAll<BoxStream<'static, (AskId, Event)>>,
     handles: HashMap<AskId, AbortHandle>,
     out: mpsc::Sender<Found>,
     _permit: Permit<Option<PeerId>>,
+}
+
+/// Counts the contents that are still wanted. Many holders of one content are one hit.
+struct Wanted {
+    left: u32,
+    seen: HashSet<ContentHash>,
+}
+
+impl Wanted {
+    /// Passes what is wanted; at most `left` contents and everyone who has them.
+    fn is_wanted(&mut self, file: &FileInfo) -> bool {
+        if file.hash.is_some_and(|hash| self.seen.contains(&hash)) {
+            return true;
+        }
+        if self.left == 0 {
+            return false;
+        }
+        self.left -= 1;
+        self.seen.extend(file.hash);
+        true
+    }
 }
 
 /// Nobody listens any more, or the time is up.
@@ -237,8 +258,10 @@ impl Flow {
 
     async fn search_here(&mut self) -> Result<(), Gone> {
         let me = &self.knowledge.me;
-        let is_asked = self.running.query.peer().is_none_or(|name| name.eq_ignore_ascii_case(me.name.as_str()));
-        let most = MAX_HITS_PER_PEER.min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let is_asked =
+            self.running.query.peer().is_none_or(|name| name.eq_ignore_ascii_case(me.name.as_str()));
+        let want = self.running.want.map_or(usize::MAX, |want| usize::try_from(want).unwrap_or(usize::MAX));
+        let most = MAX_HITS_PER_PEER.min(want);
         // One more than is passed on tells whether any were left out.
         let mut files =
             if is_asked { self.searcher.index.search(&self.running.query, most + 1) } else { Vec::new() };
@@ -251,7 +274,7 @@ impl Flow {
             self.pass(hits).await?;
         }
         self.relay.on_searched(is_truncated);
-        if self.left == 0 {
+        if self.is_enough() {
             let commands = self.relay.on_enough();
             self.perform(commands);
         }
@@ -263,7 +286,7 @@ impl Flow {
             Event::Heard => self.relay.on_heard(ask),
             Event::Hits(hits) => {
                 self.pass(hits).await?;
-                if self.left == 0 {
+                if self.is_enough() {
                     return Ok(self.relay.on_enough());
                 }
             }
@@ -281,9 +304,9 @@ impl Flow {
 
     /// Passes hits on, as many as are still wanted. A listener that does not read until the deadline is gone.
     async fn pass(&mut self, mut hits: PeerHits) -> Result<(), Gone> {
-        let wanted = usize::try_from(self.left).unwrap_or(usize::MAX);
-        hits.files.truncate(wanted);
-        self.left = self.left.saturating_sub(u32::try_from(hits.files.len()).unwrap_or(u32::MAX));
+        if let Some(wanted) = &mut self.wanted {
+            hits.files.retain(|file| wanted.is_wanted(file));
+        }
         if hits.files.is_empty() {
             return Ok(());
         }
@@ -292,6 +315,10 @@ impl Flow {
             Ok(Ok(())) => Ok(()),
             _ => Err(Gone),
         }
+    }
+
+    fn is_enough(&self) -> bool {
+        self.wanted.as_ref().is_some_and(|wanted| wanted.left == 0)
     }
 
     fn perform(&mut self, commands: Vec<Command>) {
@@ -332,7 +359,7 @@ impl Flow {
             deadline: deadline.saturating_duration_since(Instant::now()),
             roster_revision: self.knowledge.roster.as_ref().map_or(0, |roster| roster.revision()),
             claim,
-            want: (self.left < u32::MAX).then_some(self.left),
+            want: self.running.want,
             origin: self.running.origin,
             from: self.knowledge.me.id,
         });

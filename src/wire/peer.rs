@@ -85,7 +85,10 @@ pub fn search(request: pb::SearchRequest) -> Result<IncomingSearch, Invalid> {
         return Err(Invalid::new("ttl", format!("ttl + hops must be at most {MAX_TTL_PLUS_HOPS}")));
     };
     if u32::from(ttl) + u32::from(hops) > u32::from(MAX_TTL_PLUS_HOPS) {
-        return Err(Invalid::new("ttl", format!("ttl + hops must be at most {MAX_TTL_PLUS_HOPS}, not {ttl} + {hops}")));
+        return Err(Invalid::new(
+            "ttl",
+            format!("ttl + hops must be at most {MAX_TTL_PLUS_HOPS}, not {ttl} + {hops}"),
+        ));
     }
     let deadline = common::duration("deadline", required("deadline", request.deadline)?, MAX_DEADLINE)?;
     if deadline.is_zero() {
@@ -174,7 +177,10 @@ pub fn found(response: pb::SearchResponse) -> Result<Found, Invalid> {
 
 fn hits(hits: pb::Hits) -> Result<PeerHits, Invalid> {
     if hits.files.len() > MAX_FILES {
-        return Err(Invalid::new("hits.files", format!("must be at most {MAX_FILES}, not {}", hits.files.len())));
+        return Err(Invalid::new(
+            "hits.files",
+            format!("must be at most {MAX_FILES}, not {}", hits.files.len()),
+        ));
     }
     Ok(PeerHits {
         peer: peer_id("hits.peer_id", &hits.peer_id)?,
