@@ -24,28 +24,51 @@ mod view;
 
 use std::{
     net::SocketAddr,
+    num::NonZeroUsize,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
 use tokio::sync::oneshot;
+use tonic::service::Routes;
 
 pub use handle::{Actions, Handle};
 pub use view::{Knowledge, View};
 
 use self::{
-    control::ControlSocket, counters::Counts, directory::Directory, links::Links, local::Local, origin::Origin,
-    search::Searcher, service::Service, session::{Session, SessionControl},
+    channels::Channels,
+    control::ControlSocket,
+    counters::Counts,
+    directory::Directory,
+    download::Downloader,
+    links::Links,
+    local::Local,
+    mover::{Mover, Shared},
+    origin::Origin,
+    receive::Receiver,
+    search::Searcher,
+    send::Sender,
+    service::Service,
+    session::Session,
+    transfers::Transfers,
+    upload::{FastDownload, Uploads},
 };
 use crate::{
     config::PeerSettings,
     index::{Index, IndexSettings},
-    net::{Identity, Purpose, Security, Transport, advertise::advertised},
-    protocol::{action::{ActionError, Connection}, flood::QueryCache},
+    net::{Identity, Purpose, Security, Transport, advertise::advertised, standard::with_standard},
+    protocol::{
+        action::{ActionError, Connection, ErrorKind},
+        flood::QueryCache,
+    },
     shutdown::Shutdown,
+    store::inbox::Inbox,
+    wire::{pb::peer_service_server::PeerServiceServer, transfer::MAX_CHUNK_BYTES},
 };
 
+/// Largest message taken from another peer: a chunk of a pushed file with its framing.
+const MAX_REQUEST_BYTES: usize = MAX_CHUNK_BYTES + 1024;
 /// How long what runs may go on after the peer has left.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
@@ -71,13 +94,16 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     let listener = transport.listen(settings.listen).await?;
     let address = advertised(settings.advertise, listener.address(), &settings.registry).await?;
 
-    let shares = IndexSettings { shares: settings.shares.clone(), data: settings.data.clone() };
-    let index = Index::open(shares, &shutdown).context("could not open the index")?;
+    let downloads = mover::downloads_beside(&settings.inbox);
+    let mut shares = settings.shares.clone();
+    shares.push(downloads.clone());
+    let index = IndexSettings { shares, data: settings.data.clone() };
+    let index = Index::open(index, &shutdown).context("could not open the index")?;
     let (id, incarnation) = (transport.identity().id(), transport.identity().incarnation());
     let view = View::new(id, settings.name.clone(), address, incarnation);
     let counts = Counts::default();
     let links = Arc::new(Links::new(transport.clone(), Purpose::Link));
-    let cache = QueryCache::new(settings.query_cache);
+    let cache = QueryCache::new(NonZeroUsize::new(settings.query_cache).unwrap_or(NonZeroUsize::MIN));
     let searcher = Arc::new(Searcher::new(
         view.clone(),
         index.clone(),
@@ -87,8 +113,45 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         shutdown.clone(),
     ));
     let (wait, ttl) = (settings.search_timeout, settings.ttl);
-    let origin = Origin::new(view.clone(), index.clone(), searcher.clone(), counts.clone(), ttl, wait);
-    let directory = Directory::new(settings.registry.clone(), transport.clone(), view.clone());
+    let origin =
+        Arc::new(Origin::new(view.clone(), index.clone(), searcher.clone(), counts.clone(), ttl, wait));
+    let directory = Arc::new(Directory::new(settings.registry.clone(), transport.clone(), view.clone()));
+    let transfers = Transfers::new(settings.download_slots);
+    let channels = Channels::new(transport.clone());
+    let inbox = Inbox::open(settings.inbox, &settings.data, settings.accept)?;
+    let mover = Mover {
+        view: view.clone(),
+        index: index.clone(),
+        origin: origin.clone(),
+        directory: directory.clone(),
+        downloader: Downloader::new(channels.clone(), transfers.clone(), shutdown.clone()),
+        sender: Sender::new(id, channels, transfers.clone(), shutdown.clone()),
+        transfers: transfers.clone(),
+        inbox: inbox.clone(),
+        downloads,
+        shutdown: shutdown.clone(),
+    };
+    let uploads = Uploads::new(
+        Arc::new(Shared(index.clone())),
+        settings.upload_slots,
+        transfers.clone(),
+        shutdown.clone(),
+    );
+    let receiver = Receiver::new(inbox, transfers.clone(), shutdown.clone());
+    let service =
+        PeerServiceServer::new(Service::new(index.clone(), searcher.clone(), uploads.clone(), receiver))
+            .max_decoding_message_size(MAX_REQUEST_BYTES);
+    let routes = Routes::new(FastDownload::new(uploads, service));
+    let routes = with_standard::<PeerServiceServer<Service>>(routes, &shutdown).await?;
+    let served = transport.serve(listener, routes, &shutdown);
+    let stop = shutdown.clone();
+    shutdown.spawn_draining("serve", async move {
+        if let Err(error) = served.await {
+            tracing::error!(error = format!("{error:#}"), "cannot serve other peers any more");
+            // A peer that cannot serve must not seem to live on.
+            stop.stop();
+        }
+    });
     let session = Session {
         registry: settings.registry.clone(),
         transport: transport.clone(),
@@ -107,7 +170,15 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         directory,
         session,
         counts,
+        mover,
+        transfers,
         started: Instant::now(),
+    });
+    let controlled = control::serve(local.clone(), socket, shutdown.clone());
+    shutdown.spawn_draining("control", async move {
+        if let Err(error) = controlled.await {
+            tracing::error!(%error, "the control socket failed");
+        }
     });
     Ok(Peer { local, searcher, address, refusal: Some(refusal), shutdown })
 }
@@ -143,7 +214,7 @@ impl Peer {
             refused = refusal => {
                 self.refusal = None;
                 // The session ended without a refusal: the peer is stopping.
-                Err(refused.unwrap_or_else(|_| ActionError::new(crate::protocol::action::ErrorKind::Cancelled, "the peer is stopping")))
+                Err(refused.unwrap_or_else(|_| ActionError::new(ErrorKind::Cancelled, "the peer is stopping")))
             }
         }
     }

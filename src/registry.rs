@@ -12,7 +12,6 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 use anyhow::Context as _;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
-use tonic_health::server::health_reporter;
 
 use self::{
     service::Service,
@@ -22,12 +21,9 @@ use self::{
 };
 use crate::{
     config::RegistrySettings,
-    net::{Identity, Security, Transport},
+    net::{Identity, Security, Transport, standard::with_standard},
     shutdown::Shutdown,
-    wire::{
-        pb::{self, registry_service_server::RegistryServiceServer},
-        registry::MAX_REQUEST_BYTES,
-    },
+    wire::{pb::registry_service_server::RegistryServiceServer, registry::MAX_REQUEST_BYTES},
 };
 
 /// A registry that runs. It ends by the [`Shutdown`] that it was started with.
@@ -71,27 +67,11 @@ pub async fn start(settings: RegistrySettings, shutdown: Shutdown) -> anyhow::Re
     // The epoch has to outlive a crash in the first seconds.
     store.save(&hub);
 
-    let (health, health_service) = health_reporter();
-    health.set_serving::<RegistryServiceServer<Service>>().await;
     let registry = RegistryServiceServer::new(Service { hub: hub.clone(), shutdown: shutdown.clone() })
         .max_decoding_message_size(MAX_REQUEST_BYTES);
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
-    let routes = Routes::new(registry)
-        .add_service(health_service)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?);
+    let routes = with_standard::<RegistryServiceServer<Service>>(Routes::new(registry), &shutdown).await?;
 
     sweep::spawn(&hub, &store, &shutdown);
-    let stopping = shutdown.stopping_owned();
-    shutdown.spawn_draining("health", async move {
-        stopping.await;
-        health.set_not_serving::<RegistryServiceServer<Service>>().await;
-        health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
-    });
     let served = transport.serve(listener, routes, &shutdown);
     let blocking = shutdown.clone();
     let serving = shutdown.spawn_draining("serve", async move {

@@ -296,7 +296,8 @@ impl Run<'_> {
             Outcome::Done(_) => ActionError::new(ErrorKind::Failed, "ended twice"),
             Outcome::Mismatch { wrong, failed } => {
                 let wrong: Vec<String> = wrong.iter().map(|&holder| self.name_of(holder)).collect();
-                let mut message = format!("{} sent bytes of {name} that do not match its hash", wrong.join(", "));
+                let mut message =
+                    format!("{} sent bytes of {name} that do not match its hash", wrong.join(", "));
                 if !failed.is_empty() {
                     message = format!("{message}; {}", reasons(&failed));
                 }

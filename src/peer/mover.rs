@@ -21,7 +21,8 @@ use crate::{
     index::{Index, IndexError},
     protocol::{
         action::{
-            ActionError, Answer, ErrorKind, FileInfo, GetAsk, Holder, InboxInfo, SendAsk, Target, Transfer, TransferState,
+            ActionError, Answer, ErrorKind, FileInfo, GetAsk, Holder, InboxInfo, SendAsk, Target, Transfer,
+            TransferState,
         },
         id::{ContentHash, PeerId},
         plan::FileName,
@@ -114,12 +115,14 @@ impl Mover {
     }
 
     pub(super) fn send(&self, ask: SendAsk, receiver: &Member) -> Outcome<Events<Transfer>> {
-        if receiver.id == self.view.now().me.id {
+        let knowledge = self.view.now();
+        if receiver.id == knowledge.me.id {
             return Err(ActionError::new(ErrorKind::Usage, "that is this peer itself"));
         }
         self.sender.start(PushAsk {
-            hash: None,
             path: ask.path,
+            hash: None,
+            sender: knowledge.me.name.clone(),
             receiver: receiver.name.to_string(),
             address: receiver.address,
         })
@@ -164,8 +167,10 @@ impl Mover {
         let FileName::Hash(hash) = what else { return Ok(()) };
         match self.index.find_hash(hash) {
             None => Ok(()),
-            Some(file) => Err(ActionError::new(ErrorKind::Refused, format!("this peer has it already: {}", file.path))
-                .hint("name a destination with -o to get another copy")),
+            Some(file) => {
+                Err(ActionError::new(ErrorKind::Refused, format!("this peer has it already: {}", file.path))
+                    .hint("name a destination with -o to get another copy"))
+            }
         }
     }
 
@@ -174,7 +179,10 @@ impl Mover {
         let (index, shutdown) = (self.index.clone(), self.shutdown.clone());
         events
             .inspect(move |event| {
-                if let Ok(Transfer { state: TransferState::Done, path: Some(path), hash: Some(hash), .. }) = event {
+                if let Ok(Transfer {
+                    state: TransferState::Done, path: Some(path), hash: Some(hash), ..
+                }) = event
+                {
                     let (index, path, hash) = (index.clone(), path.clone(), *hash);
                     drop(shutdown.spawn_blocking(move || index.note_file(&path, hash)));
                 }

@@ -39,7 +39,8 @@ use crate::{
     },
 };
 use pb::{
-    peer_service_client::PeerServiceClient, send_request::Message as Request, send_response::Message as Response,
+    peer_service_client::PeerServiceClient, send_request::Message as Request,
+    send_response::Message as Response,
 };
 
 /// From the call to the answer's headers.
@@ -59,6 +60,8 @@ pub struct PushAsk {
     pub path: PathBuf,
     /// Its content, when the index knows it.
     pub hash: Option<ContentHash>,
+    /// Our name, as the receiver is shown it.
+    pub sender: PeerName,
     /// Receiver's name, for messages.
     pub receiver: String,
     /// Where it is dialed.
@@ -68,7 +71,7 @@ pub struct PushAsk {
 /// Pushes; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Sender {
-    me: (PeerId, PeerName),
+    me: PeerId,
     channels: Channels,
     transfers: Transfers,
     pool: Pool,
@@ -77,7 +80,7 @@ pub struct Sender {
 
 impl Sender {
     /// On behalf of this peer.
-    pub fn new(me: (PeerId, PeerName), channels: Channels, transfers: Transfers, shutdown: Shutdown) -> Self {
+    pub fn new(me: PeerId, channels: Channels, transfers: Transfers, shutdown: Shutdown) -> Self {
         Self { me, channels, transfers, pool: Pool::new(DEFAULT_CHUNK_BYTES, SPARE_BUFFERS), shutdown }
     }
 
@@ -111,10 +114,11 @@ impl Sender {
             transfer.size_bytes = size_bytes;
             transfer.hash = Some(hash);
         });
-        let channel = self.channels.to(ask.address).map_err(|forbidden| {
-            ActionError::new(ErrorKind::Refused, forbidden.to_string())
-        })?;
-        let (sender_id, sender) = self.me.clone();
+        let channel = self
+            .channels
+            .to(ask.address)
+            .map_err(|forbidden| ActionError::new(ErrorKind::Refused, forbidden.to_string()))?;
+        let (sender_id, sender) = (self.me, ask.sender.clone());
         let offer = to_offer(&IncomingOffer { sender_id, sender, name, size_bytes, hash });
         let (requests, outgoing) = mpsc::channel(QUEUE_CHUNKS);
         let queued = requests.send(offer).await;
@@ -128,7 +132,11 @@ impl Sender {
         let accepted = timeout(ANSWER_TIMEOUT + CALL_TIMEOUT, answers.message()).await;
         match accepted.map_err(|_| failed(late()))?.map_err(failed)? {
             Some(pb::SendResponse { message: Some(Response::Accepted(_)) }) => {}
-            _ => return Err(failed(Status::internal("it answered something else than that it takes the file"))),
+            _ => {
+                return Err(failed(Status::internal(
+                    "it answered something else than that it takes the file",
+                )));
+            }
         }
         ticket.enter(TransferState::Running);
         self.stream(source, ask, ticket, requests, &mut answers).await?;

@@ -127,10 +127,10 @@ mod tests {
         use pb::download_request::File;
         let bad = |field, request| assert_eq!(range_ask(request).expect_err("invalid").field, field);
         bad("file", pb::DownloadRequest { file: None, ..request() });
-        bad("content_hash", pb::DownloadRequest {
-            file: Some(File::ContentHash(vec![0; 31].into())),
-            ..request()
-        });
+        bad(
+            "content_hash",
+            pb::DownloadRequest { file: Some(File::ContentHash(vec![0; 31].into())), ..request() },
+        );
         for path in ["", "/etc/passwd", "share/../../etc/passwd", "a//b", "a/.", "a\0b"] {
             bad("path", pb::DownloadRequest { file: Some(File::Path(path.into())), ..request() });
         }
@@ -150,7 +150,9 @@ mod tests {
             size_bytes: 3,
             hash: ContentHash::from_bytes([2; 32]),
         };
-        let Some(pb::send_request::Message::Offer(wire)) = to_offer(&good).message else { panic!("no offer") };
+        let Some(pb::send_request::Message::Offer(wire)) = to_offer(&good).message else {
+            panic!("no offer")
+        };
         assert_eq!(offer(wire.clone()), Ok(good));
         for name in ["../pwned", "", "a/b", "..", "nul"] {
             let refused = offer(pb::SendOffer { name: name.into(), ..wire.clone() });

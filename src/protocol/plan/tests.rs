@@ -51,10 +51,7 @@ fn a_single_wrong_holder_is_named_and_the_next_one_begins_at_the_first_byte() {
     assert_eq!(fetch(&mut plan).offset, 0);
     plan.failed(Failure::new(FailureKind::Final, "gone"));
     let gone = Failure::new(FailureKind::Final, "gone");
-    assert_eq!(
-        plan.next(),
-        Step::End(Outcome::Mismatch { wrong: vec![0], failed: vec![(1, gone)] })
-    );
+    assert_eq!(plan.next(), Step::End(Outcome::Mismatch { wrong: vec![0], failed: vec![(1, gone)] }));
 }
 
 #[test]

@@ -237,9 +237,8 @@ impl Reader {
                     self.state = State::Tag(Varint::START);
                 }
                 let offset = self.offset;
-                self.offset = offset
-                    .checked_add(take as u64)
-                    .ok_or(Malformed("the bytes lie beyond any file"))?;
+                self.offset =
+                    offset.checked_add(take as u64).ok_or(Malformed("the bytes lie beyond any file"))?;
                 return Ok(Progress::Event(Event::Data { offset, bytes }));
             }
             State::Skip(size) => {

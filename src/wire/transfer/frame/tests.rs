@@ -79,8 +79,16 @@ fn what_is_malformed_is_an_error() {
     let cut_stream = [0, 0, 0, 0, 3, 0x1a, 1];
     let bad_entry = [0, 0, 0, 0, 3, 0x0a, 1, 0xff];
     for bad in [
-        &huge[..], &compressed, &long_field, &endless_number, &group, &two_chunks, &late_offset, &cut_field,
-        &cut_stream, &bad_entry,
+        &huge[..],
+        &compressed,
+        &long_field,
+        &endless_number,
+        &group,
+        &two_chunks,
+        &late_offset,
+        &cut_field,
+        &cut_stream,
+        &bad_entry,
     ] {
         assert!(read_all(split(bad, &[])).is_err(), "{bad:?}");
     }
