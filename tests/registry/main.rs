@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod common;
+mod cost;
 
 use std::{
     collections::HashSet,
@@ -74,7 +75,7 @@ async fn fault_4_a_full_network_has_room_again_and_never_leaks() {
 }
 
 #[tokio::test]
-async fn fault_5_a_dropped_stream_is_gone_within_a_second_or_two() {
+async fn fault_5_a_dropped_stream_is_gone_within_a_second() {
     let data = tempfile::tempdir().unwrap();
     let registry = Registry::start(ELASTIC, data.path()).await;
     let mut client = registry.client().await;
@@ -85,9 +86,10 @@ async fn fault_5_a_dropped_stream_is_gone_within_a_second_or_two() {
     let dropped = Instant::now();
     drop((dying, dying_client));
     watcher.until(|roster| roster.members().len() == 1).await;
-    // A second of grace, and at most one more until the sweep.
+    // The bound of 1 s has some room here, for a busy machine.
     let took = dropped.elapsed();
-    assert!(took >= Duration::from_millis(900) && took < Duration::from_millis(3_000), "{took:?}");
+    assert!(took >= Duration::from_millis(700) && took < Duration::from_millis(1_800), "{took:?}");
+    println!("gone after {took:?}");
     assert_eq!(list(&mut client).await.len(), 1);
     registry.stop().await;
 }
