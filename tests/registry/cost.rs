@@ -60,33 +60,33 @@ fn a_peer_costs_little() {
         let (membership, _) = state.register(registration.clone(), now, &mut rng).unwrap();
         leases.push(membership.lease);
     }
-    let register = (cpu() - begun) / PEERS;
+    let register = cpu().saturating_sub(begun) / PEERS;
     let memory = resident_bytes().saturating_sub(memory) / PEERS as usize;
 
     let begun = cpu();
     for lease in &leases {
         state.heartbeat(lease, 0, now + Duration::from_secs(10)).unwrap();
     }
-    let heartbeat = (cpu() - begun) / PEERS;
+    let heartbeat = cpu().saturating_sub(begun) / PEERS;
 
     let begun = cpu();
     for lease in &leases {
         state.heartbeat(lease, 1, now + Duration::from_secs(20)).unwrap();
     }
-    let changed = (cpu() - begun) / PEERS;
+    let changed = cpu().saturating_sub(begun) / PEERS;
 
     let begun = cpu();
     for second in 0..20 {
         state.sweep(now + Duration::from_secs(20) + Duration::from_secs(second));
     }
-    let sweep = (cpu() - begun) / 20;
+    let sweep = cpu().saturating_sub(begun) / 20;
 
     let begun = cpu();
     for (lease, registration) in leases.iter().zip(registrations.drain(..)) {
         state.unregister(lease, now);
         state.register(registration, now, &mut rng).unwrap();
     }
-    let rejoin = (cpu() - begun) / PEERS;
+    let rejoin = cpu().saturating_sub(begun) / PEERS;
 
     println!(
         "register {register:?}, heartbeat {heartbeat:?} (files changed: {changed:?}), leave and join {rejoin:?}"

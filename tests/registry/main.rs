@@ -21,6 +21,9 @@ use tokio::{sync::Semaphore, task::JoinSet};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
+/// Makes one field of a good request a bad one.
+type Spoil = fn(&mut pb::RegisterRequest);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_join_storm_is_answered_and_listed_whole() {
     let data = tempfile::tempdir().unwrap();
@@ -199,7 +202,6 @@ async fn fault_12_every_malformed_field_is_refused_by_its_name() {
     let data = tempfile::tempdir().unwrap();
     let registry = Registry::start(ELASTIC, data.path()).await;
     let mut client = registry.client().await;
-    type Spoil = fn(&mut pb::RegisterRequest);
     let spoiled: [(&str, Spoil); 14] = [
         ("peer", |request| request.peer = None),
         ("peer.peer_id", |request| request.peer.as_mut().unwrap().peer_id = vec![1; 31].into()),
@@ -374,7 +376,7 @@ async fn everyones_neighbors_follow_the_roster() {
     session.beat().await;
     loop {
         match session.next().await.unwrap() {
-            Some(Message::Neighbors(message)) => told = registry::neighbors(message).unwrap(),
+            Some(Message::Neighbors(message)) => told = registry::neighbors(&message).unwrap(),
             Some(Message::Ack(_)) => break,
             _ => {}
         }
