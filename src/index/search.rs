@@ -76,8 +76,8 @@ fn classify(query: &Query, query_words: &[&str], folded: &str) -> Class {
     let is_prefix = query.phrases().last().is_some_and(Phrase::is_prefix);
     let (folder, name) = folded.rsplit_once('/').unwrap_or(("", folded));
     let name_words: Vec<&str> = words(name).collect();
-    let stem_words = || words(name.rsplit_once('.').map_or(name, |(stem, _)| stem));
-    if name_words == query_words || stem_words().eq(query_words.iter().copied()) {
+    let words_of_stem = || words(name.rsplit_once('.').map_or(name, |(stem, _)| stem));
+    if name_words == query_words || words_of_stem().eq(query_words.iter().copied()) {
         return Class::Name;
     }
     let begins = name_words.len() >= query_words.len()
