@@ -35,7 +35,8 @@ async fn typed_on(double: &Arc<Double>, input: impl Into<Vec<u8>>) -> (Vec<Strin
     let written = Written::default();
     let input = io::Cursor::new(input.into());
     let console = run_piped(double.clone(), input, written.clone(), Shutdown::new());
-    let reason = tokio::time::timeout(Duration::from_secs(20), console).await.expect("an end in 20 s").unwrap();
+    let reason =
+        tokio::time::timeout(Duration::from_secs(20), console).await.expect("an end in 20 s").unwrap();
     let bytes = written.0.lock().unwrap().clone();
     let text = String::from_utf8(bytes).unwrap();
     assert!(text.is_empty() || text.ends_with('\n'), "a line is not whole: {text:?}");
@@ -114,7 +115,10 @@ async fn missing_arguments_are_asked_for_and_an_empty_line_leads_back() {
     assert!(calls[1].contains("text: \"missing\""), "{calls:?}");
     assert!(calls[2].contains("Hit(1)"), "{calls:?}");
     assert_eq!(lines[1], "#8 report.pdf: done, 2.0 KiB to ana, ben, saved as /srv/share/report.pdf");
-    assert_eq!(lines[2], "error: there is no command `4x`; an empty line shows the menu, `help` all commands");
+    assert_eq!(
+        lines[2],
+        "error: there is no command `4x`; an empty line shows the menu, `help` all commands"
+    );
     assert_eq!(lines[3], "nothing found: 6 of 6 answered");
     assert_eq!(lines[4], "error: name a hit by its number, a content hash of 64 digits, or PEER:PATH");
 }
@@ -130,7 +134,9 @@ async fn the_first_entry_toggles_the_connection() {
 #[tokio::test]
 async fn no_junk_ends_or_disconnects_it() {
     let mut junk: Vec<u8> = vec![];
-    for line in ["abc", "", "99", "-1", "   ", "\u{1b}[2J", "\0", "\u{202e}", "1 1", "00", "q q", "'", "3 0", "\r"] {
+    for line in
+        ["abc", "", "99", "-1", "   ", "\u{1b}[2J", "\0", "\u{202e}", "1 1", "00", "q q", "'", "3 0", "\r"]
+    {
         junk.extend(line.as_bytes());
         junk.push(b'\n');
     }
@@ -147,7 +153,8 @@ async fn no_junk_ends_or_disconnects_it() {
 
 #[tokio::test]
 async fn failures_are_one_line_and_the_console_goes_on() {
-    let input = "5 refused\n5 broken\n3 3\n3 9\nbrowse eve\n2 /x eve\n8 rm none\ncancel 9\naccept 9\n5 missing\n";
+    let input =
+        "5 refused\n5 broken\n3 3\n3 9\nbrowse eve\n2 /x eve\n8 rm none\ncancel 9\naccept 9\n5 missing\n";
     let (lines, reason, _) = typed(input).await;
     assert_eq!(
         lines,

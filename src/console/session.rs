@@ -224,7 +224,7 @@ impl Session {
     ) -> Result<Option<T>, ExitReason> {
         let Some(answer) = self.ask(question).await? else { return Ok(None) };
         match make(&answer) {
-            Ok(made) => Ok(Some(made)),
+            Ok(value) => Ok(Some(value)),
             Err(problem) => {
                 self.complain(&problem).await;
                 Ok(None)

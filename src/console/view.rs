@@ -91,7 +91,9 @@ pub fn status(status: &Status) -> Vec<String> {
 pub fn index(index: &IndexState) -> String {
     let mut text = format!("{} ({})", index.files, size(index.bytes));
     if index.hashed_files < index.files {
-        text += &format!(", {} of them hashed", index.hashed_files);
+        text.push_str(", ");
+        text.push_str(&index.hashed_files.to_string());
+        text.push_str(" of them hashed");
     }
     if index.is_scanning {
         text += ", scanning";
