@@ -40,14 +40,19 @@ async fn one_content_is_one_hit_with_all_its_holders() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_classic_flood_reaches_everyone_too_and_drops_duplicates() {
     let (_registry, peers) = network(1, 8).await;
-    let (hits, coverage) =
-        peers[3].search_with(SearchAsk { text: "report".into(), ttl: Some(16), ..SearchAsk::default() }).await;
+    let (hits, coverage) = peers[3]
+        .search_with(SearchAsk { text: "report".into(), ttl: Some(16), ..SearchAsk::default() })
+        .await;
     assert_eq!(hits.len(), 8);
     assert_eq!((coverage.answered, coverage.asked), (8, 8));
     assert!(coverage.duplicates > 0 && coverage.messages > 7, "{coverage:?}");
     let (hits, coverage) =
         peers[3].search_with(SearchAsk { text: "report".into(), ttl: Some(1), ..SearchAsk::default() }).await;
-    assert_eq!(hits.len(), usize::try_from(coverage.answered).expect("small"), "neighbors and the origin only");
+    assert_eq!(
+        hits.len(),
+        usize::try_from(coverage.answered).expect("small"),
+        "neighbors and the origin only"
+    );
     assert!(!coverage.is_complete(), "a tight TTL is told as incomplete: {coverage:?}");
 }
 
@@ -58,7 +63,11 @@ async fn a_zone_is_as_far_as_a_flood_goes() {
     assert_eq!(zones.rows.iter().map(|zone| zone.peers).collect::<Vec<_>>(), [4, 4]);
     let (hits, coverage) = peers[0].search("report").await;
     assert_eq!((hits.len(), coverage.answered, coverage.asked), (4, 4, 4));
-    let all = SearchAsk { scope: floodplain::protocol::action::Scope::All, text: "report".into(), ..SearchAsk::default() };
+    let all = SearchAsk {
+        scope: floodplain::protocol::action::Scope::All,
+        text: "report".into(),
+        ..SearchAsk::default()
+    };
     let (_, coverage) = peers[0].search_with(all).await;
     assert_eq!((coverage.answered, coverage.asked), (4, 8), "what is out of reach is told");
 }
@@ -95,7 +104,8 @@ async fn without_its_registry_a_zone_searches_and_transfers_and_then_joins_again
     let (registry, peers) = network(1, 6).await;
     let (settings, folder) = registry.stop().await;
     for peer in &peers {
-        soon("the loss to be seen", peer.peer.view().until(|now| now.connection != Connection::Connected)).await;
+        soon("the loss to be seen", peer.peer.view().until(|now| now.connection != Connection::Connected))
+            .await;
     }
     let (hits, coverage) = peers[0].search("peer5 report").await;
     assert_eq!((hits.len(), coverage.answered), (1, 6));

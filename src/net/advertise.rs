@@ -15,7 +15,11 @@ const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2,
 ///
 /// # Errors
 /// When the registry is elsewhere and we listen where only this machine reaches us.
-pub async fn advertised(asked: Option<SocketAddr>, listening: SocketAddr, registry: &str) -> Result<SocketAddr> {
+pub async fn advertised(
+    asked: Option<SocketAddr>,
+    listening: SocketAddr,
+    registry: &str,
+) -> Result<SocketAddr> {
     if let Some(address) = asked {
         // Port 0 stands for the port that the system chose.
         let port = if address.port() == 0 { listening.port() } else { address.port() };

@@ -39,13 +39,20 @@ type Replies<T> = BoxStream<'static, Result<T, Status>>;
 impl PeerService for Service {
     type SearchStream = Replies<pb::SearchResponse>;
 
-    async fn search(&self, request: Request<pb::SearchRequest>) -> Result<Response<Self::SearchStream>, Status> {
+    async fn search(
+        &self,
+        request: Request<pb::SearchRequest>,
+    ) -> Result<Response<Self::SearchStream>, Status> {
         let search = wire::peer::search(request.into_inner())?;
-        let found = self.searcher.serve(Running::incoming(search, std::time::Instant::now())).map_err(not_served)?;
+        let found =
+            self.searcher.serve(Running::incoming(search, std::time::Instant::now())).map_err(not_served)?;
         Ok(Response::new(found.map(|found| Ok(wire::peer::to_found(found))).boxed()))
     }
 
-    async fn browse(&self, request: Request<pb::BrowseRequest>) -> Result<Response<pb::BrowseResponse>, Status> {
+    async fn browse(
+        &self,
+        request: Request<pb::BrowseRequest>,
+    ) -> Result<Response<pb::BrowseResponse>, Status> {
         let (path, page) = wire::peer::browse(request.into_inner())?;
         let page = self.index.browse(&path, &page).map_err(|error| not_listed(&error))?;
         Ok(Response::new(wire::peer::to_folder_page(page)))

@@ -188,7 +188,8 @@ pub async fn network(zones: u32, zone_size: u32) -> (TestRegistry, Vec<TestPeer>
         let name = format!("peer{number}");
         let own = format!("{name} report.txt");
         let text = format!("the report of {name}\n");
-        let files: [(&str, &[u8]); 2] = [(&own, text.as_bytes()), ("shared note.txt", b"the same everywhere\n")];
+        let files: [(&str, &[u8]); 2] =
+            [(&own, text.as_bytes()), ("shared note.txt", b"the same everywhere\n")];
         peers.push(TestPeer::start(registry.address, &name, &files).await);
     }
     for peer in &peers {
