@@ -8,6 +8,7 @@ pub mod channel;
 pub mod identity;
 pub mod limit;
 pub mod listen;
+pub mod standard;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

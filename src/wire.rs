@@ -6,7 +6,9 @@
 pub mod common;
 pub mod control;
 pub mod peer;
+pub mod registry;
 pub mod session;
+pub mod transfer;
 
 use bytes::Bytes;
 use tonic::{Code, Status};

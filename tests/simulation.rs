@@ -151,7 +151,7 @@ fn stale_rosters_fall_back_to_classic_flood_without_losing_anyone() {
 fn a_full_query_cache_refuses_and_starts_no_storm() {
     for mode in [Mode::Claimed, Mode::Classic] {
         let setup =
-            Setup { cache: 120, queries: 600, pause: Duration::from_micros(300), ..Setup::new(3, 60, mode) };
+            Setup { cache: 60, queries: 600, pause: Duration::from_micros(300), ..Setup::new(3, 60, mode) };
         let zone = run(&setup);
         let refused: usize = zone.outcomes.iter().map(|outcome| outcome.refused).sum();
         assert!(refused > 0, "the caches were never full");
@@ -163,7 +163,7 @@ fn a_full_query_cache_refuses_and_starts_no_storm() {
         }
         assert!(sent < 600 * 5 * 60, "{sent} messages, {mode:?}");
         let served = zone.outcomes.iter().filter(|outcome| outcome.report.is_some()).count();
-        assert!(served >= 60, "only {served} queries were taken by their own peers, {mode:?}");
+        assert!(served >= 30, "only {served} queries were taken by their own peers, {mode:?}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a peer counts, without locks.
+//! What a peer counts about queries, without locks.
 
 use std::sync::{
     Arc,
@@ -17,8 +17,6 @@ struct Inner {
     queries_answered: AtomicU64,
     duplicates_dropped: AtomicU64,
     queries_refused: AtomicU64,
-    bytes_up: AtomicU64,
-    bytes_down: AtomicU64,
 }
 
 macro_rules! counters {
@@ -28,9 +26,9 @@ macro_rules! counters {
                 self.0.$field.fetch_add(more, Relaxed);
             })*
 
-            /// All of them now.
+            /// All of them now; bytes are counted by the transfers.
             pub fn now(&self) -> Counters {
-                Counters { $($field: self.0.$field.load(Relaxed)),* }
+                Counters { $($field: self.0.$field.load(Relaxed),)* ..Counters::default() }
             }
         }
     };
@@ -45,8 +43,4 @@ counters! {
     add_duplicates_dropped => duplicates_dropped,
     /// A query was refused for want of room.
     add_queries_refused => queries_refused,
-    /// File bytes were sent.
-    add_bytes_up => bytes_up,
-    /// File bytes were received.
-    add_bytes_down => bytes_down,
 }

@@ -1,6 +1,10 @@
 //! The actions of a peer that runs in this process.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::time::timeout;
 use tonic::{Code, Request};
@@ -10,16 +14,19 @@ use super::{
     directory::Directory,
     handle::{Actions, Events, Outcome},
     links::Links,
+    mover::Mover,
     origin::Origin,
     session::SessionControl,
+    transfers::Transfers,
     view::View,
 };
 use crate::{
-    index::Index,
+    index::{Index, IndexError},
     protocol::{
         action::{
-            ActionError, Answer, Connection, ErrorKind, FolderPage, GetAsk, InboxInfo, IndexState, Listing, PageAsk,
-            PeerInfo, PeerPath, Scope, SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Transfer, ZoneInfo,
+            ActionError, Answer, Connection, Counters, ErrorKind, FolderPage, GetAsk, InboxInfo, IndexState,
+            Listing, PageAsk, PeerInfo, PeerPath, Scope, SearchAsk, SearchEvent, SendAsk, ShareInfo, Status,
+            Transfer, ZoneInfo,
         },
         id::ZoneId,
         roster::Member,
@@ -28,7 +35,9 @@ use crate::{
 };
 
 /// How long another peer may take to list a folder.
-const BROWSE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+const BROWSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long joining again may take before it is told that it goes on in the background.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The parts of a peer, as its actions need them.
 pub(super) struct Local {
@@ -36,11 +45,12 @@ pub(super) struct Local {
     pub(super) view: View,
     pub(super) index: Index,
     pub(super) links: Arc<Links>,
-    pub(super) origin: Origin,
-    pub(super) directory: Directory,
+    pub(super) origin: Arc<Origin>,
+    pub(super) directory: Arc<Directory>,
     pub(super) session: SessionControl,
     pub(super) counts: Counts,
     pub(super) mover: Mover,
+    pub(super) transfers: Transfers,
     pub(super) started: Instant,
 }
 
@@ -66,13 +76,13 @@ impl Actions for Local {
 
     async fn send(&self, ask: SendAsk) -> Outcome<Events<Transfer>> {
         let receiver = self.directory.find(&ask.peer).await?;
-        self.mover.send(ask, receiver).await
+        self.mover.send(ask, &receiver)
     }
 
     async fn browse(&self, path: PeerPath, page: PageAsk) -> Outcome<FolderPage> {
         let member = self.directory.find(&path.peer).await?;
         if member.id == self.view.now().me.id {
-            return Ok(self.index.browse(&path.path, &page)?);
+            return self.index.browse(&path.path, &page).map_err(|error| index_error(&error));
         }
         self.browse_other(&member, &path.path, &page).await
     }
@@ -97,7 +107,11 @@ impl Actions for Local {
             roster_revision: roster.map_or(0, |roster| roster.revision()),
             neighbors: knowledge.neighbor_members().map(|member| member.name.to_string()).collect(),
             index,
-            counters: self.counts.now(),
+            counters: Counters {
+                bytes_up: self.transfers.bytes_up(),
+                bytes_down: self.transfers.bytes_down(),
+                ..self.counts.now()
+            },
             uptime: self.started.elapsed(),
             version: env!("CARGO_PKG_VERSION").into(),
         })
@@ -108,11 +122,13 @@ impl Actions for Local {
     }
 
     async fn add_share(&self, folder: std::path::PathBuf) -> Outcome<ShareInfo> {
-        Ok(self.index.add_share(folder)?)
+        let index = self.index.clone();
+        blocking(move || index.add_share(&folder)).await
     }
 
     async fn remove_share(&self, name: String) -> Outcome<()> {
-        Ok(self.index.remove_share(&name)?)
+        let index = self.index.clone();
+        blocking(move || index.remove_share(&name)).await
     }
 
     async fn rescan(&self) -> Outcome<IndexState> {
@@ -140,8 +156,11 @@ impl Actions for Local {
             self.session.join().await;
             let joined = self.view.until(|now| now.connection == Connection::Connected);
             timeout(JOIN_TIMEOUT, joined).await.map_err(|_| {
-                ActionError::new(ErrorKind::Unreachable, format!("the registry at {} does not answer", self.registry))
-                    .hint("the peer goes on trying")
+                ActionError::new(
+                    ErrorKind::Unreachable,
+                    format!("the registry at {} does not answer", self.registry),
+                )
+                .hint("the peer goes on trying")
             })?;
         } else {
             self.session.leave().await;
@@ -167,7 +186,10 @@ impl Local {
         request.set_timeout(BROWSE_TIMEOUT);
         match timeout(BROWSE_TIMEOUT, client.browse(request)).await {
             Ok(Ok(response)) => wire::peer::folder_page(response.into_inner()).map_err(|invalid| {
-                ActionError::new(ErrorKind::Failed, format!("{}'s answer is malformed: {invalid}", member.name))
+                ActionError::new(
+                    ErrorKind::Failed,
+                    format!("{}'s answer is malformed: {invalid}", member.name),
+                )
             }),
             Ok(Err(status)) if status.code() == Code::NotFound => {
                 Err(ActionError::new(ErrorKind::NotFound, format!("{} has no folder `{path}`", member.name))
@@ -186,4 +208,25 @@ impl Local {
 fn unreachable(member: &Member) -> ActionError {
     ActionError::new(ErrorKind::Unreachable, format!("{} at {} does not answer", member.name, member.address))
         .hint("it may have just left; see `floodplain peers`")
+}
+
+/// Runs what waits for the disk.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, IndexError> + Send + 'static,
+) -> Outcome<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| ActionError::new(ErrorKind::Failed, "the index failed"))?
+        .map_err(|error| index_error(&error))
+}
+
+fn index_error(error: &IndexError) -> ActionError {
+    let (kind, hint) = match error {
+        IndexError::NotFound { .. } => (ErrorKind::NotFound, "an empty path lists the shares"),
+        IndexError::NoShare { .. } => (ErrorKind::NotFound, "see `floodplain share ls`"),
+        IndexError::BadPage => (ErrorKind::Usage, ""),
+        IndexError::ShareRefused { .. } => (ErrorKind::Refused, ""),
+        IndexError::Changed { .. } => (ErrorKind::Failed, "try again in a moment"),
+        IndexError::Io { .. } => (ErrorKind::Failed, "look at the folder's permissions"),
+    };
+    ActionError::new(kind, error.to_string()).hint(hint)
 }

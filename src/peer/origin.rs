@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{StreamExt, stream};
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 
 use super::{
     counters::Counts,
@@ -20,9 +23,10 @@ use crate::{
         action::{ActionError, Coverage, ErrorKind, Hit, Holder, SearchAsk, SearchEvent},
         flood::{self, MAX_TTL_PLUS_HOPS, choose_mode},
         hits::HitList,
-        id::QueryId,
+        id::{ContentHash, QueryId},
         query::Query,
         relay::Report,
+        roster::Roster,
     },
     wire::peer::{Found, PeerHits},
 };
@@ -71,6 +75,27 @@ impl Origin {
     /// # Errors
     /// `Usage` for a query that makes no sense, `Unreachable` while this peer is in no zone, `Refused` when too much runs.
     pub fn start(&self, ask: SearchAsk, asked_beyond: u32) -> Outcome<Events<SearchEvent>> {
+        let (found, gathering) = self.launch(ask, asked_beyond)?;
+        self.counts.add_searches(1);
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = gathering.hits.clone();
+        Ok(events(found, gathering))
+    }
+
+    /// Everyone in the zone who has that content. The last search stays the last.
+    ///
+    /// # Errors
+    /// As [`Origin::start`].
+    pub async fn find_content(&self, hash: ContentHash, wait: Duration) -> Outcome<Option<Hit>> {
+        let ask = SearchAsk { text: format!("hash:{hash}"), wait: Some(wait), ..SearchAsk::default() };
+        let (mut found, gathering) = self.launch(ask, 0)?;
+        while let Some(Found::Hits(hits)) = found.next().await {
+            gathering.take(hits);
+        }
+        let hits = gathering.hits.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(hits.get(1).cloned())
+    }
+
+    fn launch(&self, ask: SearchAsk, asked_beyond: u32) -> Outcome<(BoxStream<'static, Found>, Gathering)> {
         let query = Query::parse(&ask.text).map_err(|error| {
             ActionError::new(ErrorKind::Usage, error.to_string())
                 .hint("for example: report ext:pdf size:>1M -draft \"annual report\"")
@@ -79,49 +104,48 @@ impl Origin {
         let roster = knowledge.roster.as_deref();
         let ttl = ask.ttl.unwrap_or(self.ttl);
         if ttl == 0 || ttl > MAX_TTL_PLUS_HOPS {
-            return Err(ActionError::new(
-                ErrorKind::Usage,
-                format!("a TTL is 1 to {MAX_TTL_PLUS_HOPS}, not {ttl}"),
-            ));
+            let problem = format!("a TTL is 1 to {MAX_TTL_PLUS_HOPS}, not {ttl}");
+            return Err(ActionError::new(ErrorKind::Usage, problem));
         }
-        let wait = ask.wait.unwrap_or(self.wait).min(MAX_WAIT);
+        let deadline = Instant::now() + ask.wait.unwrap_or(self.wait).min(MAX_WAIT);
         let mode = choose_mode(ask.ttl, roster);
-        let id = QueryId::random(&mut rand::rng());
-        let me = knowledge.me.id;
-        let revision = roster.map_or(0, |roster| roster.revision());
-        let rules = flood::Query::own(id, me, mode, ttl, Instant::now() + wait, revision);
+        let (id, me) = (QueryId::random(&mut rand::rng()), knowledge.me.id);
+        let revision = roster.map_or(0, Roster::revision);
+        let rules = flood::Query::own(id, me, mode, ttl, deadline, revision);
         let running = Running { id, query, text: ask.text, origin: me, want: ask.want, rules };
         let found = self.searcher.serve(running).map_err(not_started)?;
-        self.counts.add_searches(1);
-
-        let hits = Arc::new(Mutex::new(HitList::new(ask.want)));
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = hits.clone();
-        let asked = u32::try_from(roster.map_or(1, |roster| roster.members().len())).unwrap_or(u32::MAX);
+        let members = u32::try_from(roster.map_or(1, |roster| roster.members().len())).unwrap_or(u32::MAX);
         let gathering = Gathering {
-            hits,
+            hits: Arc::new(Mutex::new(HitList::new(ask.want))),
             index: self.index.clone(),
-            asked: asked.saturating_add(asked_beyond),
+            asked: members.saturating_add(asked_beyond),
             is_done: false,
         };
-        let events = stream::unfold((found, gathering), |(mut found, mut gathering)| async move {
-            if gathering.is_done {
-                return None;
-            }
-            let events = match found.next().await {
-                Some(Found::Hits(hits)) => gathering.take(hits),
-                Some(Found::Done(report)) => vec![Ok(gathering.end(&report))],
-                None => {
-                    gathering.is_done = true;
-                    vec![Err(ActionError::new(
-                        ErrorKind::TimedOut,
-                        "the search was cut short: this peer is stopping",
-                    ))]
-                }
-            };
-            Some((stream::iter(events), (found, gathering)))
-        });
-        Ok(events.flatten().boxed())
+        Ok((found, gathering))
     }
+}
+
+/// What is found, as it is told.
+fn events(found: BoxStream<'static, Found>, gathering: Gathering) -> Events<SearchEvent> {
+    let batches = stream::unfold((found, gathering), |(mut found, mut gathering)| async move {
+        if gathering.is_done {
+            return None;
+        }
+        let batch = match found.next().await {
+            Some(Found::Hits(hits)) => {
+                gathering.take(hits).into_iter().map(|hit| Ok(SearchEvent::Hit(hit))).collect()
+            }
+            Some(Found::Done(report)) => vec![Ok(gathering.end(&report))],
+            None => {
+                gathering.is_done = true;
+                let cut =
+                    "the search was cut short: this peer is stopping, or its hits were not read in time";
+                vec![Err(ActionError::new(ErrorKind::TimedOut, cut))]
+            }
+        };
+        Some((stream::iter(batch), (found, gathering)))
+    });
+    batches.flatten().boxed()
 }
 
 fn not_started(error: NotServed) -> ActionError {
@@ -142,9 +166,10 @@ struct Gathering {
 }
 
 impl Gathering {
-    fn take(&self, found: PeerHits) -> Vec<Outcome<SearchEvent>> {
+    /// New hits, and those that have a holder more.
+    fn take(&self, found: PeerHits) -> Vec<Hit> {
         let mut hits = self.hits.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut events = Vec::new();
+        let mut changed = Vec::new();
         for file in found.files {
             let have = file.hash.is_some_and(|hash| self.index.find_hash(&hash).is_some());
             let holder = Holder {
@@ -154,9 +179,9 @@ impl Gathering {
                 hops: found.hops,
                 path: file.path.clone(),
             };
-            events.extend(hits.add(file, holder, have).map(|hit| Ok(SearchEvent::Hit(hit))));
+            changed.extend(hits.add(file, holder, have));
         }
-        events
+        changed
     }
 
     fn end(&mut self, report: &Report) -> SearchEvent {

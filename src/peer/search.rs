@@ -129,6 +129,11 @@ impl Searcher {
         Self { view, index, links, counts, admission, cache: Mutex::new(cache), shutdown }
     }
 
+    /// Queries that run now.
+    pub fn running(&self) -> usize {
+        self.admission.running()
+    }
+
     /// Takes a query, or says why not. What is found comes as it is found; the last item is the report. Dropping the
     /// stream ends everything behind it.
     pub fn serve(self: &Arc<Self>, running: Running) -> Result<BoxStream<'static, Found>, NotServed> {

@@ -3,10 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream::BoxStream};
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::search::{NotServed, Running, Searcher};
+use super::{
+    receive::{Receiver, Responses},
+    search::{NotServed, Running, Searcher},
+    upload::{Uploads, fetcher},
+};
 use crate::{
     index::{Index, IndexError},
     protocol::flood::Refusal,
@@ -17,19 +21,21 @@ use crate::{
 };
 
 /// A query that found no room is worth another try after this long: most queries end sooner.
-const RETRY_AFTER: Option<Duration> = Some(Duration::from_secs(1));
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Answers other peers.
 #[derive(Debug)]
 pub struct Service {
     index: Index,
     searcher: Arc<Searcher>,
+    uploads: Uploads,
+    receiver: Receiver,
 }
 
 impl Service {
     /// Over the parts of one peer.
-    pub fn new(index: Index, searcher: Arc<Searcher>) -> Self {
-        Self { index, searcher }
+    pub fn new(index: Index, searcher: Arc<Searcher>, uploads: Uploads, receiver: Receiver) -> Self {
+        Self { index, searcher, uploads, receiver }
     }
 }
 
@@ -57,6 +63,25 @@ impl PeerService for Service {
         let page = self.index.browse(&path, &page).map_err(|error| not_listed(&error))?;
         Ok(Response::new(wire::peer::to_folder_page(page)))
     }
+
+    type DownloadStream = Replies<pb::DownloadResponse>;
+
+    async fn download(
+        &self,
+        request: Request<pb::DownloadRequest>,
+    ) -> Result<Response<Self::DownloadStream>, Status> {
+        let fetcher = fetcher(request.extensions());
+        Ok(Response::new(self.uploads.stream(request.into_inner(), fetcher).await?))
+    }
+
+    type SendStream = Responses;
+
+    async fn send(
+        &self,
+        request: Request<Streaming<pb::SendRequest>>,
+    ) -> Result<Response<Self::SendStream>, Status> {
+        Ok(Response::new(self.receiver.serve(request.into_inner())?))
+    }
 }
 
 fn not_served(error: NotServed) -> Status {
@@ -71,4 +96,13 @@ fn not_served(error: NotServed) -> Status {
         details.set_retry_info(Some(RETRY_AFTER));
     }
     Status::with_error_details(code, error.to_string(), details)
+}
+
+fn not_listed(error: &IndexError) -> Status {
+    match error {
+        IndexError::NotFound { .. } => Status::not_found(error.to_string()),
+        IndexError::BadPage => wire::Invalid::new("page_token", error.to_string()).into(),
+        // What went wrong on this machine's disk is nobody else's business.
+        _ => Status::internal("the folder could not be listed"),
+    }
 }

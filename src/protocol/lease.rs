@@ -171,11 +171,11 @@ impl Leases {
         Some(peer)
     }
 
-    /// Ends the grants that ran out and tells whose they were.
+    /// Ends the grants that ran out and tells whose they were and which.
     ///
     /// Ends none within a lease after the registry itself was paused: the peers could not renew. When too many are
     /// silent at once, each is held two leases beyond its due time.
-    pub fn sweep(&mut self, now: Instant) -> Vec<PeerId> {
+    pub fn sweep(&mut self, now: Instant) -> Vec<(PeerId, LeaseId)> {
         let gap = self.last_sweep.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
         self.last_sweep = Some(now);
         if gap > PAUSE_SUSPECTED {
@@ -185,13 +185,13 @@ impl Leases {
             return Vec::new();
         }
         let hold = if self.is_mass_silent(now) { self.ttl * HELD_LEASES } else { Duration::ZERO };
-        let due: Vec<PeerId> = self
+        let due: Vec<(PeerId, LeaseId)> = self
             .queue
             .iter()
             .take_while(|(expires, _)| *expires + hold <= now)
-            .map(|(_, peer)| *peer)
+            .filter_map(|(_, peer)| Some((*peer, self.lease_of(peer)?)))
             .collect();
-        for peer in &due {
+        for (peer, _) in &due {
             self.forget(peer);
         }
         due

@@ -328,7 +328,7 @@ impl Relay {
                 hedge_at: can_hedge.then_some(now + HEDGE_AFTER),
                 silent_until: Some(now + SILENCE_LIMIT),
                 // Half of the reserve is for its report to arrive, the other half to ask someone else instead.
-                overdue_at: deadline + (left - time) / 2,
+                overdue_at: deadline + left.saturating_sub(time) / 2,
             },
         );
         self.report.messages = self.report.messages.saturating_add(1);

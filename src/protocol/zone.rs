@@ -95,6 +95,16 @@ impl Locality {
         let host = if host_id.is_empty() { short_hash(&address) } else { short_hash(host_id.as_bytes()) };
         Self { host, net: short_hash(&net) }
     }
+
+    /// The machine and the network as numbers, for a snapshot.
+    pub fn parts(self) -> (u64, u64) {
+        (self.host, self.net)
+    }
+
+    /// Back from [`Self::parts`].
+    pub fn from_parts((host, net): (u64, u64)) -> Self {
+        Self { host, net }
+    }
 }
 
 /// Collisions only cost a needless detour, so 8 bytes do.
@@ -262,6 +272,13 @@ impl Zones {
     /// The zone a peer is in.
     pub fn zone_of(&self, peer: &PeerId) -> Option<ZoneId> {
         self.places.get(peer).map(|place| place.zone)
+    }
+
+    /// Everyone, in order of zone and age.
+    pub fn members(&self) -> impl Iterator<Item = (ZoneId, PeerId, Locality)> + '_ {
+        self.zones
+            .iter()
+            .flat_map(|(id, zone)| zone.members.values().map(|slot| (*id, slot.peer, slot.locality)))
     }
 
     /// Every zone and its size, in order of their ids.

@@ -490,10 +490,10 @@ fn micros(time: Duration) -> u64 {
 pub fn rings(n: usize, degree: usize, rng: &mut SmallRng) -> Vec<Vec<usize>> {
     let mut sets = vec![BTreeSet::new(); n];
     for _ in 0..degree / 2 {
-        let mut ring: Vec<usize> = (0..n).collect();
-        ring.shuffle(rng);
+        let mut order: Vec<usize> = (0..n).collect();
+        order.shuffle(rng);
         for at in 0..n {
-            let (a, b) = (ring[at], ring[(at + 1) % n]);
+            let (a, b) = (order[at], order[(at + 1) % n]);
             if a != b {
                 sets[a].insert(b);
                 sets[b].insert(a);

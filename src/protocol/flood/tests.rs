@@ -171,6 +171,22 @@ fn an_id_is_forgotten_after_its_time_though_an_older_one_lives_longer() {
 }
 
 #[test]
+fn a_cache_full_of_live_ids_refuses_and_forgets_none() {
+    let (roster, now, mut cache) = (roster(9), Instant::now(), cache(4));
+    let view = View { me: peer(0), roster: &roster, neighbors: &[] };
+    // More senders than room: each has a share of one, and there are not enough of them.
+    for from in 1..=4 {
+        let id = u64::try_from(from).expect("fits");
+        assert!(served(&on_query(&mut cache, &classic(id, 1, from, now), &view, now)).is_some());
+    }
+    let fifth = on_query(&mut cache, &classic(5, 1, 5, now), &view, now);
+    assert_eq!(fifth, Verdict::Refuse(Refusal::NoRoom));
+    for id in 1..=4 {
+        assert_eq!(on_query(&mut cache, &classic(id, 1, 6, now), &view, now), Verdict::Duplicate);
+    }
+}
+
+#[test]
 fn strangers_share_one_place_whatever_they_call_themselves() {
     let (roster, now, mut cache) = (roster(4), Instant::now(), cache(120));
     let view = View { me: peer(0), roster: &roster, neighbors: &[] };

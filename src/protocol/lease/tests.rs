@@ -30,7 +30,7 @@ fn granted(count: u8, now: Instant) -> Leases {
 fn sweep_until(leases: &mut Leases, start: Instant, from: u64, until: u64) -> HashMap<PeerId, u64> {
     let mut expired = HashMap::new();
     for second in from..=until {
-        for peer in leases.sweep(start + Duration::from_secs(second)) {
+        for (peer, _) in leases.sweep(start + Duration::from_secs(second)) {
             expired.insert(peer, second);
         }
     }
@@ -75,7 +75,7 @@ fn a_lost_stream_ends_a_second_later_unless_the_peer_comes_back() {
     leases.stream_lost(&lease(1), start);
     leases.grant(peer(1), 1, lease(50), start).unwrap();
     assert!(leases.sweep(start + Duration::from_millis(999)).is_empty());
-    assert_eq!(leases.sweep(start + Duration::from_secs(1)), [peer(0)]);
+    assert_eq!(leases.sweep(start + Duration::from_secs(1)), [(peer(0), lease(0))]);
 }
 
 #[test]
@@ -197,7 +197,7 @@ proptest! {
                 Step::Wait { seconds } => {
                     for _ in 0..seconds {
                         now += SWEEP_INTERVAL;
-                        for id in leases.sweep(now) {
+                        for (id, _) in leases.sweep(now) {
                             let (.., seen, has_stream) = model.remove(&id).expect("expired once");
                             prop_assert!(!has_stream || now - seen >= TTL);
                         }

@@ -1,0 +1,195 @@
+//! One holder's stream: asked for a range, read frame by frame, given up when it stalls.
+//!
+//! Invariant: the bytes that come out are in order, without gaps, and end where the file does; anything else a holder
+//! does is a failure of that holder.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use tokio::time::{Instant, timeout};
+use tonic::{Code, Status, body::Body, transport::Channel};
+use tonic_types::StatusExt;
+use tower::{Service, ServiceExt};
+
+use crate::{
+    protocol::{
+        action::{ErrorKind, FileInfo},
+        plan::{Failure, FailureKind, FileName, Pace},
+    },
+    store::StoreError,
+    wire::{
+        common::file_info,
+        transfer::{
+            frame::{self, Event, Malformed, Reader},
+            to_download_request,
+        },
+    },
+};
+
+const DOWNLOAD_URI: &str = "/floodplain.v1.PeerService/Download";
+/// From the call to the answer's headers, dialing included: as long as a stall may last.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest word of a holder that is shown.
+const MAX_REASON_CHARS: usize = 200;
+
+/// Why a fetch ended early.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The holder's failure, for the plan and for a face.
+    Holder(Failure, ErrorKind),
+    /// This machine's failure: asking others does not help.
+    Here(StoreError),
+}
+
+impl Stop {
+    fn holder(kind: FailureKind, face: ErrorKind, reason: impl Into<String>) -> Self {
+        Self::Holder(Failure::new(kind, reason), face)
+    }
+
+    /// Not to be asked again.
+    pub(super) fn last(face: ErrorKind, reason: impl Into<String>) -> Self {
+        Self::holder(FailureKind::Final, face, reason)
+    }
+
+    pub(super) fn disagrees(reason: impl Into<String>) -> Self {
+        Self::holder(FailureKind::Disagrees, ErrorKind::Mismatch, reason)
+    }
+
+    fn stalled() -> Self {
+        Self::holder(FailureKind::Passing, ErrorKind::TimedOut, "it sent less than 1 KiB/s for 10 s")
+    }
+}
+
+impl From<Malformed> for Stop {
+    fn from(malformed: Malformed) -> Self {
+        Self::last(ErrorKind::Failed, format!("its answer makes no sense: {malformed}"))
+    }
+}
+
+impl From<Status> for Stop {
+    fn from(status: Status) -> Self {
+        let (kind, face) = match status.code() {
+            Code::NotFound => (FailureKind::Final, ErrorKind::NotFound),
+            Code::PermissionDenied | Code::Unauthenticated => (FailureKind::Final, ErrorKind::Refused),
+            Code::InvalidArgument | Code::Unimplemented => (FailureKind::Final, ErrorKind::Failed),
+            Code::ResourceExhausted => (FailureKind::Busy, ErrorKind::Refused),
+            // It is another file now; from the first byte it may be had.
+            Code::Aborted | Code::OutOfRange => (FailureKind::Disagrees, ErrorKind::Failed),
+            Code::DeadlineExceeded => (FailureKind::Passing, ErrorKind::TimedOut),
+            Code::Unavailable => (FailureKind::Passing, ErrorKind::Unreachable),
+            _ => (FailureKind::Passing, ErrorKind::Failed),
+        };
+        let retry_after = status.get_error_details().retry_info().and_then(|info| info.retry_delay);
+        let said: String = status.message().chars().take(MAX_REASON_CHARS).collect();
+        let reason = if said.is_empty() { status.code().description().to_owned() } else { said };
+        Self::Holder(Failure { kind, reason, retry_after }, face)
+    }
+}
+
+/// An answer that is being read.
+#[derive(Debug)]
+pub(super) struct Fetch {
+    body: Body,
+    reader: Reader,
+    pace: Pace,
+    reached: u64,
+}
+
+impl Fetch {
+    /// Asks for a file from `offset` to its end.
+    pub(super) async fn open(channel: &Channel, what: &FileName, offset: u64) -> Result<Self, Stop> {
+        let ask = frame::frame(&to_download_request(what, offset));
+        let request = http::Request::post(DOWNLOAD_URI)
+            .version(http::Version::HTTP_2)
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(Body::new(Full::new(ask)))
+            .expect("constant parts make a valid request");
+        let mut channel = channel.clone();
+        let answer = async { channel.ready().await?.call(request).await };
+        let response = timeout(ANSWER_TIMEOUT, answer)
+            .await
+            .map_err(|_| Stop::holder(FailureKind::Passing, ErrorKind::TimedOut, "it did not answer"))?
+            .map_err(|error| {
+                tracing::debug!(%error, "could not reach a holder");
+                Stop::holder(FailureKind::Passing, ErrorKind::Unreachable, "it cannot be reached")
+            })?;
+        if let Some(status) = Status::from_header_map(response.headers())
+            && status.code() != Code::Ok
+        {
+            return Err(status.into());
+        }
+        if response.status() != http::StatusCode::OK {
+            let said = format!("it answered with HTTP {}", response.status().as_u16());
+            return Err(Stop::holder(FailureKind::Passing, ErrorKind::Failed, said));
+        }
+        let body = response.into_body();
+        let (reader, pace) = (Reader::default(), Pace::default());
+        Ok(Self { body, reader, pace, reached: offset })
+    }
+
+    /// The file as the holder has it; comes first.
+    pub(super) async fn file(&mut self) -> Result<FileInfo, Stop> {
+        match self.event().await? {
+            Some(Event::File(entry)) => file_info(entry)
+                .map_err(|invalid| Stop::last(ErrorKind::Failed, format!("its answer is wrong: {invalid}"))),
+            _ => Err(Stop::last(ErrorKind::Failed, "it sent bytes without saying of what")),
+        }
+    }
+
+    /// The next bytes; `None` when the file of `size_bytes` is complete.
+    pub(super) async fn bytes(&mut self, size_bytes: u64) -> Result<Option<Bytes>, Stop> {
+        match self.event().await? {
+            Some(Event::Data { offset, bytes }) => {
+                let end = offset.checked_add(bytes.len() as u64);
+                match end.filter(|&end| offset == self.reached && end <= size_bytes) {
+                    Some(end) => self.reached = end,
+                    None => return Err(Stop::last(ErrorKind::Failed, "it sent bytes that lie elsewhere")),
+                }
+                Ok(Some(bytes))
+            }
+            Some(Event::File(_)) => Err(Stop::last(ErrorKind::Failed, "it began twice")),
+            None if self.reached == size_bytes => Ok(None),
+            None => Err(Stop::holder(FailureKind::Passing, ErrorKind::Failed, "it ended too early")),
+        }
+    }
+
+    /// `None` at a good end.
+    async fn event(&mut self) -> Result<Option<Event>, Stop> {
+        loop {
+            if let Some(event) = self.reader.next()? {
+                return Ok(Some(event));
+            }
+            let asked_at = Instant::now();
+            let frame =
+                timeout(self.pace.patience(), self.body.frame()).await.map_err(|_| Stop::stalled())?;
+            let wait = asked_at.elapsed();
+            match frame {
+                None => {
+                    self.reader.finish()?;
+                    let reason = "the connection was cut";
+                    return Err(Stop::holder(FailureKind::Passing, ErrorKind::Unreachable, reason));
+                }
+                Some(Err(status)) => return Err(status.into()),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => {
+                        self.pace.waited(wait, data.len() as u64);
+                        self.reader.push(data);
+                    }
+                    Err(frame) => {
+                        let trailers = frame.into_trailers().unwrap_or_default();
+                        let status = Status::from_header_map(&trailers);
+                        let status =
+                            status.unwrap_or_else(|| Status::unavailable("it ended without a status"));
+                        if status.code() != Code::Ok {
+                            return Err(status.into());
+                        }
+                        self.reader.finish()?;
+                        return Ok(None);
+                    }
+                },
+            }
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Pushes a file of this machine into another peer's inbox.
+//!
+//! Invariant: no byte leaves before the receiver took the offer, and `Done` means that the receiver verified and
+//! published the file.
+
+use std::{
+    fs::{File, OpenOptions},
+    net::SocketAddr,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status, Streaming};
+
+use super::{
+    channels::Channels,
+    handle::Events,
+    transfers::{Ticket, Transfers},
+};
+use crate::{
+    protocol::{
+        action::{ActionError, Direction, ErrorKind, FileInfo, Transfer, TransferState},
+        id::{ContentHash, PeerId, PeerName},
+        name::{Printable, to_portable_name},
+    },
+    shutdown::Shutdown,
+    store::{
+        inbox::ANSWER_TIMEOUT,
+        pool::Pool,
+        read::{Range, SourceError, SourceFile, chunks},
+        verify::hash_file,
+    },
+    wire::{
+        pb,
+        transfer::{DEFAULT_CHUNK_BYTES, IncomingOffer, to_offer},
+    },
+};
+use pb::{
+    peer_service_client::PeerServiceClient, send_request::Message as Request,
+    send_response::Message as Response,
+};
+
+/// From the call to the answer's headers.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// A receiver that takes no chunk for so long is given up.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// From the last byte to the receiver's `done`: it brings the file to disk meanwhile.
+const DONE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Chunks between the disk and the connection.
+const QUEUE_CHUNKS: usize = 2;
+const SPARE_BUFFERS: usize = 8;
+
+/// What to push, and to whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushAsk {
+    /// The file.
+    pub path: PathBuf,
+    /// Its content, when the index knows it.
+    pub hash: Option<ContentHash>,
+    /// Our name, as the receiver is shown it.
+    pub sender: PeerName,
+    /// Receiver's name, for messages.
+    pub receiver: String,
+    /// Where it is dialed.
+    pub address: SocketAddr,
+}
+
+/// Pushes; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    me: PeerId,
+    channels: Channels,
+    transfers: Transfers,
+    pool: Pool,
+    shutdown: Shutdown,
+}
+
+impl Sender {
+    /// On behalf of this peer.
+    pub fn new(me: PeerId, channels: Channels, transfers: Transfers, shutdown: Shutdown) -> Self {
+        Self { me, channels, transfers, pool: Pool::new(DEFAULT_CHUNK_BYTES, SPARE_BUFFERS), shutdown }
+    }
+
+    /// Starts a push. The events end with a final state; dropping them cancels it.
+    ///
+    /// # Errors
+    /// `Refused` when too many transfers run, `Usage` when the path has no file name.
+    pub fn start(&self, ask: PushAsk) -> Result<Events<Transfer>, ActionError> {
+        let Some(name) = ask.path.file_name() else {
+            let error = format!("{} has no file name", ask.path.display());
+            return Err(ActionError::new(ErrorKind::Usage, error));
+        };
+        let name = to_portable_name(&name.to_string_lossy());
+        let ticket = self.transfers.begin(Direction::Send, &name, 0, vec![ask.receiver.clone()])?;
+        let events = ticket.events();
+        let this = self.clone();
+        drop(self.shutdown.spawn("send", async move {
+            let pushed = tokio::select! {
+                pushed = this.push(&ask, name, &ticket) => pushed,
+                () = ticket.cancelled() => return ticket.finish(TransferState::Cancelled),
+            };
+            ticket.finish(pushed.map_or_else(TransferState::Failed, |()| TransferState::Done));
+        }));
+        Ok(events)
+    }
+
+    async fn push(&self, ask: &PushAsk, name: String, ticket: &Ticket) -> Result<(), ActionError> {
+        let (source, hash) = self.open(ask).await?;
+        let size_bytes = source.info().size_bytes;
+        ticket.update(|transfer| {
+            transfer.size_bytes = size_bytes;
+            transfer.hash = Some(hash);
+        });
+        let channel = self
+            .channels
+            .to(ask.address)
+            .map_err(|forbidden| ActionError::new(ErrorKind::Refused, forbidden.to_string()))?;
+        let (sender_id, sender) = (self.me, ask.sender.clone());
+        let offer = to_offer(&IncomingOffer { sender_id, sender, name, size_bytes, hash });
+        let (requests, outgoing) = mpsc::channel(QUEUE_CHUNKS);
+        let queued = requests.send(offer).await;
+        queued.map_err(|_| ActionError::new(ErrorKind::Failed, "the call ended before it began"))?;
+
+        let failed = |status: Status| failure(&ask.receiver, &status);
+        let mut client = PeerServiceClient::new((*channel).clone());
+        let call = timeout(CALL_TIMEOUT, client.send(ReceiverStream::new(outgoing))).await;
+        let late = || Status::deadline_exceeded("it did not answer");
+        let mut answers = call.map_err(|_| failed(late()))?.map_err(failed)?.into_inner();
+        let accepted = timeout(ANSWER_TIMEOUT + CALL_TIMEOUT, answers.message()).await;
+        match accepted.map_err(|_| failed(late()))?.map_err(failed)? {
+            Some(pb::SendResponse { message: Some(Response::Accepted(_)) }) => {}
+            _ => {
+                return Err(failed(Status::internal(
+                    "it answered something else than that it takes the file",
+                )));
+            }
+        }
+        ticket.enter(TransferState::Running);
+        self.stream(source, ask, ticket, requests, &mut answers).await?;
+        ticket.enter(TransferState::Verifying);
+        let done = timeout(DONE_TIMEOUT, answers.message()).await;
+        match done.map_err(|_| failed(late()))?.map_err(failed)? {
+            Some(pb::SendResponse { message: Some(Response::Done(_)) }) => Ok(()),
+            _ => Err(failed(Status::internal("it ended without saying that it has the file"))),
+        }
+    }
+
+    /// Everything to the connection; ends when the last byte is handed over.
+    async fn stream(
+        &self,
+        source: SourceFile,
+        ask: &PushAsk,
+        ticket: &Ticket,
+        requests: mpsc::Sender<pb::SendRequest>,
+        answers: &mut Streaming<pb::SendResponse>,
+    ) -> Result<(), ActionError> {
+        let range = Range { offset: 0, end: source.info().size_bytes };
+        let buffers = (&self.pool, 0, DEFAULT_CHUNK_BYTES);
+        let mut chunks = chunks(source, range, buffers, (), &self.shutdown);
+        let mut sent = 0;
+        while let Some(chunk) = chunks.recv().await {
+            let chunk = chunk.map_err(|error| unreadable(&ask.path, &error))?;
+            let bytes = chunk.payload_bytes as u64;
+            let data = chunk.buffer.freeze(chunk.payload_bytes);
+            let message = pb::SendRequest { message: Some(Request::Data(data)) };
+            // A receiver that gives up says so before it has taken everything.
+            tokio::select! {
+                biased;
+                handed = timeout(STALL_TIMEOUT, requests.send(message)) => match handed {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return Err(self.why(ask, answers).await),
+                    Err(_) => return Err(failure(&ask.receiver, &Status::deadline_exceeded("it stalled"))),
+                },
+                answer = answers.message() => {
+                    let status = answer.err().unwrap_or_else(|| Status::internal("it answered too early"));
+                    return Err(failure(&ask.receiver, &status));
+                }
+            }
+            ticket.count(bytes);
+            sent += bytes;
+        }
+        if sent < range.end {
+            return Err(ActionError::new(ErrorKind::Cancelled, "the transfer was stopped"));
+        }
+        Ok(())
+    }
+
+    /// The call is over: the receiver's reason.
+    async fn why(&self, ask: &PushAsk, answers: &mut Streaming<pb::SendResponse>) -> ActionError {
+        let status = match timeout(CALL_TIMEOUT, answers.message()).await {
+            Ok(Err(status)) => status,
+            _ => Status::unavailable("the connection was cut"),
+        };
+        failure(&ask.receiver, &status)
+    }
+
+    /// Opens the file and hashes it where the index has not.
+    async fn open(&self, ask: &PushAsk) -> Result<(SourceFile, ContentHash), ActionError> {
+        let (path, known, stop) = (ask.path.clone(), ask.hash, self.shutdown.clone());
+        let opening = self.shutdown.spawn_blocking(move || {
+            // Without NONBLOCK opening a FIFO would wait for its writer.
+            let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+            let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(&path);
+            let file = file.map_err(SourceError::Io)?;
+            let source = describe(file, &path, known)?;
+            let hash = match known {
+                Some(hash) => hash,
+                None => hash_file(source.file(), |_| !stop.is_stopping())?.0,
+            };
+            Ok((source, hash))
+        });
+        match opening.await {
+            Ok(opened) => opened.map_err(|error| unreadable(&ask.path, &error)),
+            Err(_) => Err(ActionError::new(ErrorKind::Failed, "reading the file failed")),
+        }
+    }
+}
+
+fn describe(file: File, path: &Path, hash: Option<ContentHash>) -> Result<SourceFile, SourceError> {
+    let metadata = file.metadata()?;
+    let info = FileInfo {
+        hash,
+        path: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        size_bytes: metadata.len(),
+        modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+    };
+    SourceFile::new(file, info)
+}
+
+fn unreadable(path: &Path, error: &SourceError) -> ActionError {
+    let kind = match error {
+        SourceError::NotFound => ErrorKind::NotFound,
+        SourceError::Io(cause) if cause.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+        _ => ErrorKind::Failed,
+    };
+    let cause = match error {
+        SourceError::Io(cause) => cause.to_string(),
+        SourceError::NotFound => "it is not a regular file".into(),
+        SourceError::Changed => "it changed while it was sent".into(),
+        SourceError::OutOfRange { .. } => error.to_string(),
+    };
+    ActionError::new(kind, format!("could not send {}: {cause}", path.display()))
+}
+
+/// What a receiver's status means to a face.
+pub(super) fn kind_of(status: &Status) -> ErrorKind {
+    match status.code() {
+        Code::PermissionDenied | Code::Unauthenticated | Code::ResourceExhausted | Code::InvalidArgument => {
+            ErrorKind::Refused
+        }
+        Code::DataLoss => ErrorKind::Mismatch,
+        Code::DeadlineExceeded => ErrorKind::TimedOut,
+        Code::Unavailable => ErrorKind::Unreachable,
+        Code::Cancelled => ErrorKind::Cancelled,
+        Code::NotFound => ErrorKind::NotFound,
+        _ => ErrorKind::Failed,
+    }
+}
+
+fn failure(receiver: &str, status: &Status) -> ActionError {
+    let kind = kind_of(status);
+    let said = status.message();
+    let said = if said.is_empty() { status.code().description() } else { said };
+    let message = match kind {
+        ErrorKind::Refused => format!("{receiver} refused the file: {}", Printable(said)),
+        ErrorKind::Unreachable => format!("{receiver} cannot be reached"),
+        _ => format!("could not send to {receiver}: {}", Printable(said)),
+    };
+    let hint = match kind {
+        ErrorKind::TimedOut => "ask its user to answer the offer, and send again",
+        ErrorKind::Unreachable => "see `floodplain peers` for who is there",
+        ErrorKind::Mismatch => "the file may have changed; send it again",
+        _ => "",
+    };
+    ActionError::new(kind, message).hint(hint)
+}

@@ -1,0 +1,321 @@
+//! A file that is being written: hidden under a part name until it is whole, then published in one step.
+//!
+//! Invariant: the part file is removed by whatever way its transfer ends, and publishing never replaces a file. Hashed
+//! as it is written, by the one thread that writes it; what the disk itself spoils is found by the next scan of the
+//! index, and a part that failed to reach the disk is discarded, not trusted.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use rand::RngExt;
+use rustix::fs::{AtFlags, CWD, RenameFlags};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+use super::{PART_SUFFIX, StoreError, check_space, verify::Running};
+use crate::{
+    protocol::{id::ContentHash, name::MAX_NAME_BYTES},
+    shutdown::Shutdown,
+};
+
+/// DATA frames between the network and the disk: at most 2 MiB of 256 KiB frames.
+const QUEUE_FRAMES: usize = 8;
+/// `name (1)` to `name (9999)` are tried when a name is taken.
+const MAX_NUMBER: u32 = 9999;
+
+enum Order {
+    Write(Bytes),
+    /// Away with what was written.
+    Restart,
+    Sum(oneshot::Sender<Sum>),
+    Publish(oneshot::Sender<PathBuf>),
+}
+
+/// What was written so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sum {
+    /// Bytes.
+    pub size_bytes: u64,
+    /// Their hash.
+    pub hash: ContentHash,
+}
+
+/// A file being written. Dropping it stops the writer and removes the part file soon after; [`Self::discard`] waits
+/// for that.
+#[derive(Debug)]
+pub struct PartFile {
+    orders: mpsc::Sender<Order>,
+    shared: Arc<Shared>,
+    writer: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    is_dropped: AtomicBool,
+    // A std lock: taken once by the writer when it fails and once by whoever hears of it.
+    error: Mutex<Option<StoreError>>,
+}
+
+impl PartFile {
+    /// Opens a part file beside `destination`, which is where the file is to be published. The folder is made when it
+    /// is missing. `size_bytes` is checked against the free space.
+    ///
+    /// # Errors
+    /// No space, or the system refuses. Nothing is left behind.
+    pub async fn create(
+        destination: PathBuf,
+        size_bytes: u64,
+        shutdown: &Shutdown,
+    ) -> Result<Self, StoreError> {
+        let (orders, queue) = mpsc::channel(QUEUE_FRAMES);
+        let (opened, is_open) = oneshot::channel();
+        let shared = Arc::new(Shared::default());
+        let for_writer = shared.clone();
+        let stop = shutdown.clone();
+        let writer = shutdown.spawn_blocking(move || {
+            let part = match Part::create(destination, size_bytes) {
+                Ok(part) => part,
+                Err(error) => return for_writer.fail(error),
+            };
+            if opened.send(()).is_ok()
+                && let Err(error) = obey(part, queue, &for_writer, &stop)
+            {
+                for_writer.fail(error);
+            }
+        });
+        let part = Self { orders, shared, writer: Some(writer) };
+        if is_open.await.is_err() { Err(part.discard().await) } else { Ok(part) }
+    }
+
+    /// Queues the next bytes; waits when the disk is behind. May be dropped half way only together with the part.
+    ///
+    /// # Errors
+    /// An earlier write failed.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+        self.order(Order::Write(bytes)).await
+    }
+
+    /// Throws away what was written.
+    ///
+    /// # Errors
+    /// An earlier write failed.
+    pub async fn restart(&mut self) -> Result<(), StoreError> {
+        self.order(Order::Restart).await
+    }
+
+    /// Waits for the queue and gives size and hash of what was written.
+    ///
+    /// # Errors
+    /// A write failed.
+    pub async fn sum(&mut self) -> Result<Sum, StoreError> {
+        let (answer, sum) = oneshot::channel();
+        self.order(Order::Sum(answer)).await?;
+        match sum.await {
+            Ok(sum) => Ok(sum),
+            Err(_) => Err(self.failure().await),
+        }
+    }
+
+    /// Brings everything to disk and gives it its name, or `name (1).ext` and so on when that is taken. Gives the path.
+    ///
+    /// # Errors
+    /// The system refuses; the part is removed then.
+    pub async fn publish(mut self) -> Result<PathBuf, StoreError> {
+        let (answer, path) = oneshot::channel();
+        self.order(Order::Publish(answer)).await?;
+        match path.await {
+            Ok(path) => Ok(path),
+            Err(_) => Err(self.failure().await),
+        }
+    }
+
+    /// Removes the part and waits until it is gone. Gives the error of the writer if it had one.
+    pub async fn discard(mut self) -> StoreError {
+        self.shared.is_dropped.store(true, Ordering::Relaxed);
+        let (closed, _) = mpsc::channel(1);
+        self.orders = closed;
+        self.failure().await
+    }
+
+    async fn order(&mut self, order: Order) -> Result<(), StoreError> {
+        match self.orders.send(order).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.failure().await),
+        }
+    }
+
+    async fn failure(&mut self) -> StoreError {
+        if let Some(writer) = self.writer.take() {
+            // A panic of the writer has unwound the part away; there is no more to say than that it stopped.
+            let _ = writer.await;
+        }
+        self.shared.error.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or(StoreError::Stopped)
+    }
+}
+
+impl Drop for PartFile {
+    fn drop(&mut self) {
+        self.shared.is_dropped.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    fn fail(&self, error: StoreError) {
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+}
+
+/// The writer: takes orders until the face of the part is gone.
+fn obey(
+    mut part: Part,
+    mut queue: mpsc::Receiver<Order>,
+    shared: &Shared,
+    stop: &Shutdown,
+) -> Result<(), StoreError> {
+    while let Some(order) = queue.blocking_recv() {
+        if stop.is_stopping() {
+            return Err(StoreError::Stopped);
+        }
+        match order {
+            Order::Publish(answer) => {
+                // The order was given, so it is carried out even if nobody waits for the answer any more.
+                let path = part.publish()?;
+                let _ = answer.send(path);
+                return Ok(());
+            }
+            _ if shared.is_dropped.load(Ordering::Relaxed) => return Ok(()),
+            Order::Write(bytes) => part.write(&bytes)?,
+            Order::Restart => part.restart()?,
+            Order::Sum(answer) => {
+                let _ = answer.send(Sum { size_bytes: part.size_bytes, hash: part.hash.hash() });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The file itself; removed when dropped unpublished.
+struct Part {
+    file: File,
+    path: PathBuf,
+    destination: PathBuf,
+    hash: Running,
+    size_bytes: u64,
+    is_published: bool,
+}
+
+impl Part {
+    fn create(destination: PathBuf, size_bytes: u64) -> Result<Self, StoreError> {
+        let folder = folder_of(&destination);
+        std::fs::create_dir_all(folder).map_err(StoreError::io("make the folder", folder))?;
+        check_space(folder, size_bytes)?;
+        let path = folder.join(part_name(&destination));
+        let file = OpenOptions::new().write(true).create_new(true).open(&path);
+        let file = file.map_err(StoreError::io("create", &path))?;
+        Ok(Self { file, path, destination, hash: Running::default(), size_bytes: 0, is_published: false })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.file.write_all(bytes).map_err(StoreError::io("write", &self.path))?;
+        // Right after the write, while the bytes are still in the cache of the processor.
+        self.hash.update(bytes);
+        self.size_bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn restart(&mut self) -> Result<(), StoreError> {
+        use std::io::Seek;
+        let emptied = self.file.set_len(0).and_then(|()| self.file.rewind());
+        emptied.map_err(StoreError::io("empty", &self.path))?;
+        self.hash = Running::default();
+        self.size_bytes = 0;
+        Ok(())
+    }
+
+    fn publish(mut self) -> Result<PathBuf, StoreError> {
+        self.file.sync_all().map_err(StoreError::io("bring to disk", &self.path))?;
+        for number in 0..=MAX_NUMBER {
+            let published = numbered(&self.destination, number);
+            match rename_without_replacing(&self.path, &published) {
+                Ok(()) => {
+                    self.is_published = true;
+                    let folder = folder_of(&published);
+                    // The file is whole and in its place; only a power cut could still take its name away.
+                    if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
+                        tracing::warn!(folder = %folder.display(), %error, "could not bring a folder to disk");
+                    }
+                    return Ok(published);
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(StoreError::io("publish", &published)(error)),
+            }
+        }
+        Err(StoreError::NamesTaken(self.destination.clone()))
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.is_published
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "could not remove a part file");
+        }
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::io::Errno;
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // File systems without the flag: a link does not replace either.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            rustix::fs::linkat(CWD, from, CWD, to, AtFlags::empty())?;
+            std::fs::remove_file(from)
+        }
+        renamed => Ok(renamed?),
+    }
+}
+
+fn cut(text: &str, max_bytes: usize) -> &str {
+    let end = (0..=max_bytes.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
+    &text[..end.unwrap_or(0)]
+}
+
+/// Hidden, recognised by its ending, and never longer than a name may be.
+fn part_name(destination: &Path) -> String {
+    let name = destination.file_name().unwrap_or_default().to_string_lossy();
+    let random: u64 = rand::rng().random();
+    let tail = format!(".{random:016x}{PART_SUFFIX}");
+    format!(".{}{tail}", cut(&name, MAX_NAME_BYTES - 1 - tail.len()))
+}
+
+/// `name (2).ext`; 0 is the name itself.
+fn numbered(path: &Path, number: u32) -> PathBuf {
+    if number == 0 {
+        return path.to_path_buf();
+    }
+    let lossy = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+    let tail = match path.extension() {
+        Some(extension) => format!(" ({number}).{}", extension.to_string_lossy()),
+        None => format!(" ({number})"),
+    };
+    let stem = lossy(path.file_stem());
+    path.with_file_name(format!("{}{tail}", cut(&stem, MAX_NAME_BYTES.saturating_sub(tail.len()))))
+}
+
+#[cfg(test)]
+mod tests;

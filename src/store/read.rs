@@ -1,0 +1,226 @@
+//! The bytes of a shared file on their way out, read on a thread of the blocking pool into a short queue.
+//!
+//! Invariant: a chunk is handed on only when the file was still what it was at the beginning right after the chunk was
+//! read, so that nobody gets bytes of two versions without being told.
+
+use std::{
+    fs::{File, Metadata},
+    io,
+    os::unix::fs::{FileExt, MetadataExt},
+    time::Duration,
+};
+
+use tokio::{runtime::Handle, sync::mpsc, time::timeout};
+
+use super::pool::{Buffer, Pool};
+use crate::{
+    protocol::{action::FileInfo, plan::FileName},
+    shutdown::Shutdown,
+};
+
+/// Chunks read ahead of the network: hides one slow disk access, costs 1 MiB at 256 KiB each.
+const READ_AHEAD_CHUNKS: usize = 4;
+/// A fetcher that takes no chunk for so long is given up, and its slot with it.
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Why a file cannot be read out.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// Not in the index, or not on disk any more.
+    #[error("there is no such file")]
+    NotFound,
+    /// It is not what the index says, or changed while it was read.
+    #[error("the file changed")]
+    Changed,
+    /// The offset lies behind its end.
+    #[error("the offset lies behind the end of the file, which has {size_bytes} bytes")]
+    OutOfRange {
+        /// Of the file.
+        size_bytes: u64,
+    },
+    /// The system refused.
+    #[error("the file could not be read")]
+    Io(#[from] io::Error),
+}
+
+/// Where shared files come from. Implemented by the index; called on the blocking pool.
+pub trait FileSource: Send + Sync + 'static {
+    /// Opens a shared file.
+    ///
+    /// # Errors
+    /// `NotFound` when nothing of that name is shared, `Changed` when it is not any more what the index knows.
+    fn open(&self, what: &FileName) -> Result<SourceFile, SourceError>;
+}
+
+/// A shared file, open.
+#[derive(Debug)]
+pub struct SourceFile {
+    file: File,
+    info: FileInfo,
+    stamp: Stamp,
+}
+
+impl SourceFile {
+    /// From an open file and what the index knows of it.
+    ///
+    /// # Errors
+    /// `Changed` when its size is another one; `NotFound` when it is not a regular file.
+    pub fn new(file: File, info: FileInfo) -> Result<Self, SourceError> {
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(SourceError::NotFound);
+        }
+        if metadata.len() != info.size_bytes {
+            return Err(SourceError::Changed);
+        }
+        Ok(Self { file, info, stamp: Stamp::of(&metadata) })
+    }
+
+    /// As others see it.
+    pub fn info(&self) -> &FileInfo {
+        &self.info
+    }
+
+    /// The file itself.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+/// What changes when a file is written. `ctime` catches writers that put `mtime` back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    size: u64,
+    mtime: (i64, i64),
+    ctime: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            size: metadata.size(),
+            mtime: (metadata.mtime(), metadata.mtime_nsec()),
+            ctime: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// A part of a file, checked against its size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// First byte.
+    pub offset: u64,
+    /// Behind the last byte.
+    pub end: u64,
+}
+
+impl Range {
+    /// Cut at the end of the file; `None` is to the end.
+    ///
+    /// # Errors
+    /// `OutOfRange` when it begins behind the end.
+    pub fn within(size_bytes: u64, offset: u64, length: Option<u64>) -> Result<Self, SourceError> {
+        if offset > size_bytes {
+            return Err(SourceError::OutOfRange { size_bytes });
+        }
+        let end = length.map_or(size_bytes, |length| offset.saturating_add(length).min(size_bytes));
+        Ok(Self { offset, end })
+    }
+}
+
+/// A run of bytes of a file, behind free headroom in a buffer.
+#[derive(Debug)]
+pub struct Chunk {
+    /// Where it belongs.
+    pub offset: u64,
+    /// Bytes of payload.
+    pub payload_bytes: usize,
+    /// Headroom, then the payload.
+    pub buffer: Buffer,
+}
+
+/// Chunks in order; closed after the last one or after an error.
+pub type Chunks = mpsc::Receiver<Result<Chunk, SourceError>>;
+
+/// Reads a range in chunks of `chunk_bytes` (less when the pool's buffers hold less) behind `headroom` free bytes.
+/// `held` is dropped when reading has ended and every chunk was taken, or when nobody took any for a minute.
+pub fn chunks<H: Send + 'static>(
+    source: SourceFile,
+    range: Range,
+    (pool, headroom, chunk_bytes): (&Pool, usize, usize),
+    held: H,
+    shutdown: &Shutdown,
+) -> Chunks {
+    let (sender, chunks) = mpsc::channel(READ_AHEAD_CHUNKS);
+    let (pool, stop, runtime) = (pool.clone(), shutdown.clone(), Handle::current());
+    let chunk_bytes = chunk_bytes.min(pool.buffer_bytes().saturating_sub(headroom)).max(1);
+    let read_all = move || {
+        let mut offset = range.offset;
+        // Once at least, so that an empty range tells of a changed file too.
+        loop {
+            match read_chunk(&source, &pool, headroom, offset, range.end, chunk_bytes) {
+                Ok(Some(chunk)) => {
+                    offset += chunk.payload_bytes as u64;
+                    if stop.is_stopping() || !hand_on(&runtime, &sender, Ok(chunk)) {
+                        return;
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    hand_on(&runtime, &sender, Err(error));
+                    break;
+                }
+            }
+            if offset == range.end {
+                break;
+            }
+        }
+        // All places of the queue are free when its chunks were taken: until then the slot stays taken.
+        let taken = timeout(STALL_TIMEOUT, sender.reserve_many(READ_AHEAD_CHUNKS));
+        let _ = runtime.block_on(taken);
+        drop(held);
+    };
+    drop(shutdown.spawn_blocking(read_all));
+    chunks
+}
+
+fn hand_on<T>(runtime: &Handle, sender: &mpsc::Sender<T>, item: T) -> bool {
+    match sender.try_send(item) {
+        Ok(()) => true,
+        Err(mpsc::error::TrySendError::Closed(_)) => false,
+        Err(mpsc::error::TrySendError::Full(item)) => {
+            runtime.block_on(timeout(STALL_TIMEOUT, sender.send(item))).is_ok_and(|sent| sent.is_ok())
+        }
+    }
+}
+
+/// `None` at the end of an empty range, where only the file's state was checked.
+fn read_chunk(
+    source: &SourceFile,
+    pool: &Pool,
+    headroom: usize,
+    offset: u64,
+    end: u64,
+    chunk_bytes: usize,
+) -> Result<Option<Chunk>, SourceError> {
+    let left = usize::try_from(end - offset).unwrap_or(usize::MAX);
+    let payload_bytes = left.min(chunk_bytes);
+    let chunk = if payload_bytes == 0 {
+        None
+    } else {
+        let mut buffer = pool.take();
+        let payload = &mut buffer.as_mut()[headroom..headroom + payload_bytes];
+        source.file.read_exact_at(payload, offset).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => SourceError::Changed,
+            _ => SourceError::Io(error),
+        })?;
+        Some(Chunk { offset, payload_bytes, buffer })
+    };
+    if Stamp::of(&source.file.metadata()?) != source.stamp {
+        return Err(SourceError::Changed);
+    }
+    Ok(chunk)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn read_all(cuts: impl IntoIterator<Item = Bytes>) -> Result<Vec<Event>, Malformed> {
+    let (mut reader, mut events): (Reader, Vec<Event>) = (Reader::default(), Vec::new());
+    for cut in cuts {
+        reader.push(cut);
+        while let Some(event) = reader.next()? {
+            // Parts of one run of bytes are joined, so that splits can be compared.
+            match (events.last_mut(), event) {
+                (Some(Event::Data { offset, bytes }), Event::Data { offset: next, bytes: more })
+                    if *offset + bytes.len() as u64 == next =>
+                {
+                    *bytes = [&bytes[..], &more[..]].concat().into();
+                }
+                (_, event) => events.push(event),
+            }
+        }
+    }
+    reader.finish()?;
+    Ok(events)
+}
+
+fn split(stream: &[u8], cuts: &[usize]) -> Vec<Bytes> {
+    let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (stream.len() + 1)).collect();
+    cuts.extend([0, stream.len()]);
+    cuts.sort_unstable();
+    cuts.windows(2).map(|pair| Bytes::copy_from_slice(&stream[pair[0]..pair[1]])).collect()
+}
+
+fn by_hand(offset: u64, payload: &[u8]) -> Vec<u8> {
+    let mut headroom = [0; HEADROOM];
+    let start = write_header(&mut headroom, offset, payload.len());
+    [&headroom[start..], payload].concat()
+}
+
+fn entry(path: String) -> pb::FileEntry {
+    pb::FileEntry { content_hash: vec![7; 32].into(), path, size_bytes: 9, modify_time: None }
+}
+
+#[test]
+fn the_headroom_is_as_large_as_the_largest_header() {
+    assert_eq!(by_hand(u64::MAX, &[0; 1]).len() - 1, PREFIX + 11 + 2);
+    let mut headroom = [0; HEADROOM];
+    assert!(write_header(&mut headroom, u64::MAX, MAX_CHUNK_BYTES) < HEADROOM);
+}
+
+#[test]
+fn a_generated_decoder_reads_what_is_framed_by_hand() {
+    for (offset, payload) in [(0, &b"x"[..]), (1 << 40, &[9; 70_000][..]), (u64::MAX - 1, b"y")] {
+        let framed = by_hand(offset, payload);
+        let message: pb::DownloadResponse = unframe(framed.into()).expect("one message");
+        assert_eq!((message.offset, &message.data[..]), (offset, payload));
+    }
+}
+
+#[test]
+fn fields_to_come_are_passed_over() {
+    let mut body = vec![0x20, 0x96, 0x01, 0x2a, 2, 1, 2, 0x31, 1, 2, 3, 4, 5, 6, 7, 8, 0x3d, 1, 2, 3, 4];
+    body.extend(pb::DownloadResponse { offset: 5, data: "ab".into(), ..Default::default() }.encode_to_vec());
+    let mut stream = vec![0, 0, 0, 0, body.len() as u8];
+    stream.extend(body);
+    let expected = vec![Event::Data { offset: 5, bytes: "ab".into() }];
+    assert_eq!(read_all(split(&stream, &[])), Ok(expected.clone()));
+    assert_eq!(read_all(stream.iter().map(|&byte| Bytes::from(vec![byte]))), Ok(expected));
+}
+
+#[test]
+fn what_is_malformed_is_an_error() {
+    let huge = [0, 0xff, 0xff, 0xff, 0xff];
+    let compressed = [1, 0, 0, 0, 0];
+    let long_field = [0, 0, 0, 0, 3, 0x1a, 9, 1];
+    let endless_number = [0, 0, 0, 0, 12, 0x10, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1];
+    let group = [0, 0, 0, 0, 1, 0x0b];
+    let two_chunks = [0, 0, 0, 0, 6, 0x1a, 1, 1, 0x1a, 1, 1];
+    let late_offset = [0, 0, 0, 0, 5, 0x1a, 1, 1, 0x10, 1];
+    let cut_field = [0, 0, 0, 0, 1, 0x1a];
+    let cut_stream = [0, 0, 0, 0, 3, 0x1a, 1];
+    let bad_entry = [0, 0, 0, 0, 3, 0x0a, 1, 0xff];
+    for bad in [
+        &huge[..],
+        &compressed,
+        &long_field,
+        &endless_number,
+        &group,
+        &two_chunks,
+        &late_offset,
+        &cut_field,
+        &cut_stream,
+        &bad_entry,
+    ] {
+        assert!(read_all(split(bad, &[])).is_err(), "{bad:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_split_of_a_stream_gives_the_same_events(
+        path in ".{1,40}",
+        offset in prop_oneof![Just(0), any::<u32>().prop_map(u64::from), Just(u64::MAX >> 1)],
+        sizes in prop::collection::vec(1usize..3000, 0..6),
+        cuts in prop::collection::vec(any::<usize>(), 0..40),
+    ) {
+        let mut stream = frame(&pb::DownloadResponse { file: Some(entry(path)), ..Default::default() }).to_vec();
+        let mut at = offset;
+        for (number, size) in sizes.into_iter().enumerate() {
+            stream.extend(by_hand(at, &vec![number as u8; size]));
+            at += size as u64;
+        }
+        let whole = read_all([Bytes::from(stream.clone())]);
+        prop_assert!(whole.is_ok());
+        prop_assert_eq!(read_all(split(&stream, &cuts)), whole);
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused_the_same_way_in_any_split(
+        noise in prop::collection::vec(prop_oneof![Just(0u8), 0u8..48, any::<u8>()], 0..80),
+        cuts in prop::collection::vec(any::<usize>(), 0..20),
+    ) {
+        let mut stream = vec![0, 0, 0, 0, noise.len().min(60) as u8];
+        stream.extend(noise);
+        prop_assert_eq!(read_all(split(&stream, &cuts)), read_all([Bytes::from(stream)]));
+    }
+}
