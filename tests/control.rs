@@ -1,5 +1,7 @@
 //! The whole of `Actions` through the control socket: the same values and the same errors as without it.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 #[path = "support/actions.rs"]
 mod actions;
 

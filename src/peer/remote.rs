@@ -122,13 +122,11 @@ impl Remote {
         deadline: Duration,
         call: impl Future<Output = Result<Response<T>, GrpcStatus>>,
     ) -> Outcome<T> {
-        match tokio::time::timeout(deadline + CLIENT_GRACE, call).await {
-            Ok(answer) => answer.map(Response::into_inner).map_err(|status| self.error(&status)),
-            Err(_) => {
-                let message = format!("the peer at {} does not answer", self.socket.display());
-                Err(ActionError::new(ErrorKind::TimedOut, message).hint("restart it"))
-            }
+        if let Ok(answer) = tokio::time::timeout(deadline + CLIENT_GRACE, call).await {
+            return answer.map(Response::into_inner).map_err(|status| self.error(&status));
         }
+        let message = format!("the peer at {} does not answer", self.socket.display());
+        Err(ActionError::new(ErrorKind::TimedOut, message).hint("restart it"))
     }
 
     /// A stream of events, which ends after its first error.
@@ -152,7 +150,7 @@ impl Remote {
 }
 
 /// A request that cannot even be written.
-fn usage(invalid: Invalid) -> ActionError {
+fn usage(invalid: &Invalid) -> ActionError {
     ActionError::new(ErrorKind::Usage, invalid.to_string())
 }
 
@@ -169,13 +167,13 @@ impl Actions for Remote {
     }
 
     async fn get(&self, ask: GetAsk) -> Outcome<Events<Transfer>> {
-        let request = wire::to_get_request(&ask).map_err(usage)?;
+        let request = wire::to_get_request(&ask).map_err(|invalid| usage(&invalid))?;
         let replies = self.call(ANSWER_DEADLINE, self.client.clone().start_get(request)).await?;
         Ok(self.events(replies, |reply| wire::transfer(reply.transfer)))
     }
 
     async fn send(&self, ask: SendAsk) -> Outcome<Events<Transfer>> {
-        let request = wire::to_send_request(&ask).map_err(usage)?;
+        let request = wire::to_send_request(&ask).map_err(|invalid| usage(&invalid))?;
         let replies = self.call(ANSWER_DEADLINE, self.client.clone().start_send(request)).await?;
         Ok(self.events(replies, |reply| wire::transfer(reply.transfer)))
     }
@@ -187,7 +185,7 @@ impl Actions for Remote {
 
     async fn peers(&self, zone: Option<ZoneId>) -> Outcome<Listing<PeerInfo>> {
         let request = pb::GetPeersRequest { zone_id: zone.map_or(0, ZoneId::get) };
-        sound(wire::peers(self.call(ANSWER_DEADLINE, self.client.clone().get_peers(request)).await?))
+        sound(wire::peers(&self.call(ANSWER_DEADLINE, self.client.clone().get_peers(request)).await?))
     }
 
     async fn zones(&self) -> Outcome<Listing<ZoneInfo>> {
@@ -207,7 +205,7 @@ impl Actions for Remote {
     }
 
     async fn add_share(&self, folder: PathBuf) -> Outcome<ShareInfo> {
-        let request = wire::to_add_share_request(&folder).map_err(usage)?;
+        let request = wire::to_add_share_request(&folder).map_err(|invalid| usage(&invalid))?;
         let response = self.call(SCAN_DEADLINE, self.client.clone().add_share(request)).await?;
         sound(crate::wire::required("share", response.share).and_then(wire::share))
     }

@@ -117,7 +117,7 @@ pub fn to_folder_page(page: FolderPage) -> pb::BrowsePeerResponse {
 }
 
 /// Peers of the network.
-pub fn peers(response: pb::GetPeersResponse) -> Result<Listing<PeerInfo>, Invalid> {
+pub fn peers(response: &pb::GetPeersResponse) -> Result<Listing<PeerInfo>, Invalid> {
     Ok(Listing {
         rows: response.peers.iter().map(peer_row).collect::<Result<_, _>>()?,
         is_stale: response.is_stale,

@@ -291,7 +291,7 @@ impl Actions for Double {
     }
 
     async fn add_share(&self, folder: PathBuf) -> Outcome<ShareInfo> {
-        self.record(format!("add_share({folder:?})"));
+        self.record(format!("add_share({})", folder.display()));
         Ok(share())
     }
 

@@ -100,6 +100,7 @@ fn lock(socket: &Path) -> Result<File, BindError> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

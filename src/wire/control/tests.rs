@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use super::*;
 use crate::protocol::action::{ActionError, Answer, ErrorKind, GetAsk, SearchAsk, Target};
 
