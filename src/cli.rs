@@ -2,6 +2,7 @@
 
 pub mod args;
 mod daemon;
+mod demo;
 pub mod exit;
 pub mod health;
 pub mod json;
@@ -60,8 +61,8 @@ fn run(cli: Cli, out: &mut Output) -> Ended {
         }
         Verb::Registry(args) => daemon::registry(&global, &args, out),
         Verb::Peer(args) => daemon::peer(&global, &args, out),
-        Verb::Console => daemon::console(&global, out),
-        Verb::Demo(args) => daemon::demo(&global, &args, out),
+        Verb::Console => daemon::console(&global),
+        Verb::Demo(args) => demo::demo(&global, &args, out),
         Verb::Health(args) => ask_health(&global, &args, out),
         verb => one_shot(&global, &verb, out),
     }
@@ -91,7 +92,8 @@ fn start_logs(global: &Global, raw: &Raw, default: &str, sink: Sink<'_>) -> Resu
         (_, 1) => Some("info"),
         _ => Some("trace"),
     };
-    if let Some(filter) = louder.or(global.quiet.then_some("error")) {
+    let quieter = (global.quiet && default != "off").then_some("error");
+    if let Some(filter) = louder.or(quieter) {
         filter.clone_into(&mut settings.filter);
     } else if !settings.is_filter_set {
         default.clone_into(&mut settings.filter);

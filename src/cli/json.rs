@@ -359,6 +359,28 @@ pub struct Health<'a> {
     pub status: &'a str,
 }
 
+/// A daemon that takes requests.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "listening")]
+pub struct Listening {
+    /// The real port when 0 was asked for.
+    pub address: String,
+}
+
+/// One step of `demo --check`.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "check")]
+pub struct Check<'a> {
+    /// What is true when it passed.
+    pub name: &'a str,
+    /// It is true.
+    pub passed: bool,
+    /// How long it took.
+    pub elapsed_ms: u64,
+    /// What was seen.
+    pub detail: &'a str,
+}
+
 /// A transfer's state in a word.
 pub fn state(state: &TransferState) -> &'static str {
     match state {
