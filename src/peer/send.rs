@@ -86,7 +86,7 @@ impl Sender {
 
     /// On whose behalf.
     pub fn id(&self) -> PeerId {
-        self.me.0
+        self.me
     }
 
     /// Starts a push. The events end with a final state; dropping them cancels it.
