@@ -321,8 +321,11 @@ async fn two_racing_sends_of_one_name_both_land() {
         assert_eq!(pushed.expect("arrives").state, TransferState::Done);
     }
     assert_eq!(ben.names_in("inbox"), ["f", "f (1)"]);
-    let mut first: Vec<u8> =
-        ben.names_in("inbox").iter().map(|name| fs::read(ben.inbox.folder().join(name)).expect("reads")[0]).collect();
+    let mut first: Vec<u8> = ben
+        .names_in("inbox")
+        .iter()
+        .map(|name| fs::read(ben.inbox.folder().join(name)).expect("reads")[0])
+        .collect();
     first.sort_unstable();
     assert_eq!(first, [1, 2]);
 }
@@ -392,7 +395,10 @@ async fn a_full_disk_is_a_clear_error_and_leaves_nothing() {
         .status()
         .is_ok_and(|status| status.success());
     if !mounted {
-        assert!(!rustix::process::geteuid().is_root() || std::env::var_os("CI").is_some(), "root cannot mount");
+        assert!(
+            !rustix::process::geteuid().is_root() || std::env::var_os("CI").is_some(),
+            "root cannot mount"
+        );
         eprintln!("SKIPPED: a full disk was NOT tested, because this user cannot mount a tmpfs");
         return;
     }

@@ -239,7 +239,8 @@ impl Plan {
         if !self.is_alone {
             self.is_alone = true;
             for (index, holder) in self.holders.iter_mut().enumerate() {
-                let is_final = |last: &Failure| matches!(last.kind, FailureKind::Final | FailureKind::Changed);
+                let is_final =
+                    |last: &Failure| matches!(last.kind, FailureKind::Final | FailureKind::Changed);
                 if !holder.is_wrong && !holder.last.as_ref().is_some_and(is_final) {
                     holder.tries = 0;
                     if !self.queue.contains(&index) {

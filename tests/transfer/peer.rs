@@ -132,18 +132,25 @@ impl pb::peer_service_server::PeerService for Service {
         }
         let changes_after = self.faults.changes_after_chunks.load(SeqCst);
         let (folder, mut chunks) = (self.folder.clone(), 0);
-        Ok(Response::new(stream.inspect(move |_| {
-            chunks += 1;
-            if chunks == changes_after {
-                for path in folder.by_hash.lock().expect("not poisoned").values() {
-                    let file = File::options().write(true).open(path).expect("opens");
-                    file.set_len(file.metadata().expect("metadata").len() + 1).expect("grows");
-                }
-            }
-        }).boxed()))
+        Ok(Response::new(
+            stream
+                .inspect(move |_| {
+                    chunks += 1;
+                    if chunks == changes_after {
+                        for path in folder.by_hash.lock().expect("not poisoned").values() {
+                            let file = File::options().write(true).open(path).expect("opens");
+                            file.set_len(file.metadata().expect("metadata").len() + 1).expect("grows");
+                        }
+                    }
+                })
+                .boxed(),
+        ))
     }
 
-    async fn send(&self, request: Request<Streaming<pb::SendRequest>>) -> Result<Response<Responses>, Status> {
+    async fn send(
+        &self,
+        request: Request<Streaming<pb::SendRequest>>,
+    ) -> Result<Response<Responses>, Status> {
         if self.faults.is_silent.load(SeqCst) {
             std::future::pending::<()>().await;
         }
@@ -231,16 +238,16 @@ impl TestPeer {
 
     /// Starts a push to another peer.
     pub fn push(&self, path: &Path, to: &TestPeer) -> Events<Transfer> {
-        let ask =
-            PushAsk { path: path.into(), hash: None, receiver: to.name.into(), address: to.address };
+        let ask = PushAsk { path: path.into(), hash: None, receiver: to.name.into(), address: to.address };
         self.sender.start(ask).expect("room")
     }
 
     /// What lies in a folder of its home, parts included.
     pub fn names_in(&self, folder: &str) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.home.path().join(folder)) else { return Vec::new() };
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .collect();
         names.sort();
         names
     }
@@ -272,7 +279,8 @@ pub async fn ended(mut events: Events<Transfer>) -> Result<Transfer, ActionError
         }
         Ok(last.expect("at least one event"))
     };
-    let transfer: Transfer = tokio::time::timeout(Duration::from_secs(60), end).await.expect("ends in time")?;
+    let transfer: Transfer =
+        tokio::time::timeout(Duration::from_secs(60), end).await.expect("ends in time")?;
     match transfer.state {
         TransferState::Failed(error) => Err(error),
         _ => Ok(transfer),
