@@ -4,6 +4,8 @@
 //! congestion control that the machine offers; a row is the median. Both sides of a row write to the same file system;
 //! ours verifies BLAKE3, brings the file to disk and renames it as well.
 
+#![allow(clippy::cast_precision_loss)] // figures to read, not to reckon with
+
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
@@ -112,11 +114,17 @@ impl pb::peer_service_server::PeerService for Rest {
         Err(Status::unimplemented("downloads only"))
     }
 
-    async fn download(&self, _: Request<pb::DownloadRequest>) -> Result<Response<Self::DownloadStream>, Status> {
+    async fn download(
+        &self,
+        _: Request<pb::DownloadRequest>,
+    ) -> Result<Response<Self::DownloadStream>, Status> {
         Err(Status::unimplemented("answered before"))
     }
 
-    async fn send(&self, _: Request<Streaming<pb::SendRequest>>) -> Result<Response<Self::SendStream>, Status> {
+    async fn send(
+        &self,
+        _: Request<Streaming<pb::SendRequest>>,
+    ) -> Result<Response<Self::SendStream>, Status> {
         Err(Status::unimplemented("downloads only"))
     }
 }
@@ -179,7 +187,11 @@ fn usage(pid: u32) -> Result<(f64, u64)> {
 fn run(command: &mut Command) -> Result<(f64, u64, String)> {
     let report = tempfile::NamedTempFile::new()?;
     let mut timed = Command::new("/usr/bin/time");
-    timed.args(["-f", "%U %S %M", "-o"]).arg(report.path()).arg(command.get_program()).args(command.get_args());
+    timed
+        .args(["-f", "%U %S %M", "-o"])
+        .arg(report.path())
+        .arg(command.get_program())
+        .args(command.get_args());
     let output = timed.stderr(Stdio::inherit()).output().context("could not run /usr/bin/time")?;
     ensure!(output.status.success(), "{command:?} failed");
     let told = fs::read_to_string(report.path())?;
@@ -209,7 +221,12 @@ fn compare(args: &Args) -> Result<()> {
             println!("{control}: cannot be set here; running as {}", before.trim());
         }
         let _ = fs::write(CONGESTION, control);
-        let mut ours = Command::new(&me).args(["serve"]).arg(&file).arg(hash.to_string()).stdout(Stdio::piped()).spawn()?;
+        let mut ours = Command::new(&me)
+            .args(["serve"])
+            .arg(&file)
+            .arg(hash.to_string())
+            .stdout(Stdio::piped())
+            .spawn()?;
         let mut address = String::new();
         BufReader::new(ours.stdout.take().context("piped")?).read_line(&mut address)?;
         let ours = Killed(ours);
@@ -247,11 +264,7 @@ fn compare(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn round_of(
-    home: &Path,
-    serving: &[u32],
-    get: impl FnOnce(&Path) -> Result<(f64, f64, u64)>,
-) -> Result<Run> {
+fn round_of(home: &Path, serving: &[u32], get: impl FnOnce(&Path) -> Result<(f64, f64, u64)>) -> Result<Run> {
     let copies = tempfile::tempdir_in(home)?;
     let all = || serving.iter().map(|&pid| usage(pid)).collect::<Result<Vec<_>>>();
     let before: f64 = all()?.iter().map(|(cpu, _)| cpu).sum();

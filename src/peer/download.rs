@@ -153,7 +153,7 @@ impl Run<'_> {
     /// Until the part holds the whole, verified. May be dropped; the part is to be discarded then.
     async fn gather(&mut self) -> Result<(), ActionError> {
         loop {
-            match self.plan.next() {
+            match self.plan.step() {
                 Step::Fetch(assignment) => self.fetch(assignment).await?,
                 Step::Verify => {
                     self.ticket.enter(TransferState::Verifying);
@@ -298,7 +298,8 @@ impl Run<'_> {
             Outcome::Done(_) => ActionError::new(ErrorKind::Failed, "ended twice"),
             Outcome::Mismatch { wrong, failed } => {
                 let wrong: Vec<String> = wrong.iter().map(|&holder| self.name_of(holder)).collect();
-                let mut message = format!("{} sent bytes of {name} that do not match its hash", wrong.join(", "));
+                let mut message =
+                    format!("{} sent bytes of {name} that do not match its hash", wrong.join(", "));
                 if !failed.is_empty() {
                     message = format!("{message}; {}", reasons(&failed));
                 }

@@ -67,7 +67,8 @@ impl Receiver {
         S: Stream<Item = Result<pb::SendRequest, Status>> + Send + 'static,
     {
         let slot = self.slots.clone().try_acquire_owned();
-        let slot = slot.map_err(|_| Status::resource_exhausted("too many files are being sent to this peer"))?;
+        let slot =
+            slot.map_err(|_| Status::resource_exhausted("too many files are being sent to this peer"))?;
         let (answers, responses) = mpsc::channel(2);
         let this = self.clone();
         drop(self.shutdown.spawn("receive", async move {
@@ -97,9 +98,13 @@ impl Receiver {
         let Some(Request::Offer(offered)) = first.and_then(|first| first.message) else {
             return Err(Invalid::new("offer", "has to come first").into());
         };
-        let offer = offer(offered)?;
-        let begun =
-            self.transfers.begin(Direction::Receive, &offer.name, offer.size_bytes, vec![offer.sender.to_string()]);
+        let offer = offer(&offered)?;
+        let begun = self.transfers.begin(
+            Direction::Receive,
+            &offer.name,
+            offer.size_bytes,
+            vec![offer.sender.to_string()],
+        );
         let ticket = begun.map_err(|error| Status::resource_exhausted(error.message))?;
         ticket.update(|transfer| transfer.hash = Some(offer.hash));
         let taken = tokio::select! {
@@ -139,7 +144,9 @@ impl Receiver {
         let mut left = offer.size_bytes;
         loop {
             let next = timeout(STALL_TIMEOUT, requests.next()).await;
-            let Some(next) = next.map_err(|_| Status::deadline_exceeded("the sender stalled"))? else { break };
+            let Some(next) = next.map_err(|_| Status::deadline_exceeded("the sender stalled"))? else {
+                break;
+            };
             let Some(Request::Data(data)) = next?.message else {
                 return Err(Invalid::new("data", "has to follow the offer").into());
             };
@@ -154,7 +161,9 @@ impl Receiver {
             ticket.count(count);
         }
         if left > 0 {
-            return Err(Status::data_loss(format!("{left} bytes of the offer are missing; nothing was kept")));
+            return Err(Status::data_loss(format!(
+                "{left} bytes of the offer are missing; nothing was kept"
+            )));
         }
         ticket.enter(TransferState::Verifying);
         let sum = part.sum().await.map_err(|error| store_status(&error))?;
@@ -186,7 +195,9 @@ fn store_status(error: &StoreError) -> Status {
         StoreError::Mismatch { .. } => {
             Status::data_loss("the bytes that came do not match the offer; nothing was kept")
         }
-        StoreError::NamesTaken(_) => Status::resource_exhausted("the receiver has too many files of that name"),
+        StoreError::NamesTaken(_) => {
+            Status::resource_exhausted("the receiver has too many files of that name")
+        }
         StoreError::Stopped => Status::unavailable("the receiver is stopping"),
         StoreError::Io { .. } => {
             tracing::warn!(error = %store_error(error), "could not store a received file");

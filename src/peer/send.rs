@@ -39,7 +39,8 @@ use crate::{
     },
 };
 use pb::{
-    peer_service_client::PeerServiceClient, send_request::Message as Request, send_response::Message as Response,
+    peer_service_client::PeerServiceClient, send_request::Message as Request,
+    send_response::Message as Response,
 };
 
 /// From the call to the answer's headers.
@@ -116,9 +117,10 @@ impl Sender {
             transfer.size_bytes = size_bytes;
             transfer.hash = Some(hash);
         });
-        let channel = self.channels.to(ask.address).map_err(|forbidden| {
-            ActionError::new(ErrorKind::Refused, forbidden.to_string())
-        })?;
+        let channel = self
+            .channels
+            .to(ask.address)
+            .map_err(|forbidden| ActionError::new(ErrorKind::Refused, forbidden.to_string()))?;
         let (sender_id, sender) = self.me.clone();
         let offer = to_offer(&IncomingOffer { sender_id, sender, name, size_bytes, hash });
         let (requests, outgoing) = mpsc::channel(QUEUE_CHUNKS);
@@ -133,7 +135,11 @@ impl Sender {
         let accepted = timeout(ANSWER_TIMEOUT + CALL_TIMEOUT, answers.message()).await;
         match accepted.map_err(|_| failed(late()))?.map_err(failed)? {
             Some(pb::SendResponse { message: Some(Response::Accepted(_)) }) => {}
-            _ => return Err(failed(Status::internal("it answered something else than that it takes the file"))),
+            _ => {
+                return Err(failed(Status::internal(
+                    "it answered something else than that it takes the file",
+                )));
+            }
         }
         ticket.enter(TransferState::Running);
         self.stream(source, ask, ticket, requests, &mut answers).await?;

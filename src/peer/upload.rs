@@ -18,11 +18,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Limited, StreamBody};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{
-    Code, Status,
-    body::Body,
-    codegen::BoxFuture,
-    server::NamedService,
-    transport::server::TcpConnectInfo,
+    Code, Status, body::Body, codegen::BoxFuture, server::NamedService, transport::server::TcpConnectInfo,
 };
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -66,7 +62,9 @@ struct Inner {
 
 impl fmt::Debug for Uploads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Uploads").field("free_slots", &self.0.slots.available_permits()).finish_non_exhaustive()
+        f.debug_struct("Uploads")
+            .field("free_slots", &self.0.slots.available_permits())
+            .finish_non_exhaustive()
     }
 }
 
@@ -127,7 +125,8 @@ impl Uploads {
         let entry = Frame::data(frame::frame(&first_message(upload.source.info())));
         let data = self.read(upload).map(|chunk| chunk.map(|chunk| Frame::data(framed(chunk))));
         // An error ends the body; it becomes the trailers, as the end of a good one does.
-        let frames = futures::stream::iter([Ok(entry)]).chain(data).chain(futures::stream::iter([Ok(ok_trailers())]));
+        let frames =
+            futures::stream::iter([Ok(entry)]).chain(data).chain(futures::stream::iter([Ok(ok_trailers())]));
         let frames = frames.scan(false, |has_ended, frame| {
             let frame = (!*has_ended).then(|| {
                 *has_ended = frame.is_err();
@@ -153,7 +152,8 @@ impl Uploads {
             .map_err(|_| Status::internal("opening the file failed"))?;
         let (source, range, slot) = opened.map_err(|error| source_status(&error))?;
         let size_bytes = range.end - range.offset;
-        let begun = self.0.transfers.begin(Direction::Upload, source.info().name(), size_bytes, vec![fetcher]);
+        let begun =
+            self.0.transfers.begin(Direction::Upload, source.info().name(), size_bytes, vec![fetcher]);
         let ticket = begun.map_err(|error| Status::resource_exhausted(error.message))?;
         ticket.update(|transfer| transfer.hash = source.info().hash);
         Ok(Upload { source, range, chunk_bytes: ask.chunk_bytes, slot, ticket })
@@ -191,7 +191,7 @@ fn first_message(file: &FileInfo) -> pb::DownloadResponse {
 
 fn framed(chunk: Chunk) -> Bytes {
     let Chunk { offset, payload_bytes, mut buffer } = chunk;
-    let headroom = buffer.as_mut().first_chunk_mut().expect("every buffer of ours begins with headroom");
+    let headroom = buffer.bytes_mut().first_chunk_mut().expect("every buffer of ours begins with headroom");
     let start = frame::write_header(headroom, offset, payload_bytes);
     buffer.freeze(frame::HEADROOM + payload_bytes).slice(start..)
 }

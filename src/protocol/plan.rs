@@ -147,7 +147,7 @@ impl Plan {
 
     /// What to do now. After `Fetch`: [`Self::received`] as bytes come, then [`Self::completed`] or [`Self::failed`].
     /// After `Verify`: [`Self::verified`]. Asking twice changes nothing.
-    pub fn next(&mut self) -> Step {
+    pub fn step(&mut self) -> Step {
         if self.is_verified {
             return Step::End(Outcome::Done(self.brought.clone()));
         }
@@ -239,7 +239,8 @@ impl Plan {
         if !self.is_alone {
             self.is_alone = true;
             for (index, holder) in self.holders.iter_mut().enumerate() {
-                let is_final = |last: &Failure| matches!(last.kind, FailureKind::Final | FailureKind::Changed);
+                let is_final =
+                    |last: &Failure| matches!(last.kind, FailureKind::Final | FailureKind::Changed);
                 if !holder.is_wrong && !holder.last.as_ref().is_some_and(is_final) {
                     holder.tries = 0;
                     if !self.queue.contains(&index) {

@@ -184,11 +184,13 @@ impl Inbox {
                 Ok(())
             }
             Answer::Decline(reason) => {
-                let reason: String =
-                    reason.chars().scan(0, |bytes, c| {
+                let reason: String = reason
+                    .chars()
+                    .scan(0, |bytes, c| {
                         *bytes += c.len_utf8();
                         (*bytes <= MAX_REASON_BYTES).then_some(c)
-                    }).collect();
+                    })
+                    .collect();
                 Err(Refusal::Declined((!reason.is_empty()).then_some(reason)))
             }
         };

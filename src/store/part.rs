@@ -72,7 +72,11 @@ impl PartFile {
     ///
     /// # Errors
     /// No space, or the system refuses. Nothing is left behind.
-    pub async fn create(destination: PathBuf, size_bytes: u64, shutdown: &Shutdown) -> Result<Self, StoreError> {
+    pub async fn create(
+        destination: PathBuf,
+        size_bytes: u64,
+        shutdown: &Shutdown,
+    ) -> Result<Self, StoreError> {
         let (orders, queue) = mpsc::channel(QUEUE_FRAMES);
         let (opened, is_open) = oneshot::channel();
         let shared = Arc::new(Shared::default());

@@ -159,11 +159,12 @@ impl Fetch {
     /// `None` at a good end.
     async fn event(&mut self) -> Result<Option<Event>, Stop> {
         loop {
-            if let Some(event) = self.reader.next()? {
+            if let Some(event) = self.reader.event()? {
                 return Ok(Some(event));
             }
             let asked_at = Instant::now();
-            let frame = timeout(self.pace.patience(), self.body.frame()).await.map_err(|_| Stop::stalled())?;
+            let frame =
+                timeout(self.pace.patience(), self.body.frame()).await.map_err(|_| Stop::stalled())?;
             let wait = asked_at.elapsed();
             match frame {
                 None => {
@@ -180,7 +181,8 @@ impl Fetch {
                     Err(frame) => {
                         let trailers = frame.into_trailers().unwrap_or_default();
                         let status = Status::from_header_map(&trailers);
-                        let status = status.unwrap_or_else(|| Status::unavailable("it ended without a status"));
+                        let status =
+                            status.unwrap_or_else(|| Status::unavailable("it ended without a status"));
                         if status.code() != Code::Ok {
                             return Err(status.into());
                         }

@@ -44,8 +44,18 @@ async fn a_taken_name_gets_a_number_and_nothing_is_replaced() {
     }
     let cut = "ä".repeat(123);
     let mut expected: Vec<String> = [
-        "a.tar.gz", "a.tar (1).gz", "a.tar (2).gz", "plain", "plain (1)", "plain (2)", ".hidden",
-        ".hidden (1)", ".hidden (2)", &long, &format!("{cut} (1).txt"), &format!("{cut} (2).txt"),
+        "a.tar.gz",
+        "a.tar (1).gz",
+        "a.tar (2).gz",
+        "plain",
+        "plain (1)",
+        "plain (2)",
+        ".hidden",
+        ".hidden (1)",
+        ".hidden (2)",
+        &long,
+        &format!("{cut} (1).txt"),
+        &format!("{cut} (2).txt"),
     ]
     .map(String::from)
     .into();
