@@ -3,10 +3,12 @@
 //! Everything goes through one [`Transport`], made at start from the identity and the security that the settings ask
 //! for. Callers say where and what for; whether the bytes are encrypted is decided here alone.
 
+pub mod advertise;
 pub mod channel;
 pub mod identity;
 pub mod limit;
 pub mod listen;
+pub mod standard;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

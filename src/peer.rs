@@ -1,11 +1,243 @@
 //! The daemon that shares, searches and transfers; both client and server.
+//!
+//! [`start`] brings the parts up in the order in which they need each other; every task ends with the `Shutdown` given.
 
 pub mod channels;
+pub mod control;
+mod counters;
+mod directory;
 pub mod download;
 pub mod handle;
+mod links;
+mod local;
+mod mover;
+mod origin;
 pub mod receive;
+pub mod remote;
+mod search;
 pub mod send;
+mod service;
+mod session;
 pub mod transfers;
 pub mod upload;
+mod view;
+
+use std::{
+    net::SocketAddr,
+    num::NonZeroUsize,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use tokio::sync::oneshot;
+use tonic::service::Routes;
 
 pub use handle::{Actions, Handle};
+pub use view::{Knowledge, View};
+
+use self::{
+    channels::Channels,
+    control::ControlSocket,
+    counters::Counts,
+    directory::Directory,
+    download::Downloader,
+    links::Links,
+    local::Local,
+    mover::{Mover, Shared},
+    origin::Origin,
+    receive::Receiver,
+    search::Searcher,
+    send::Sender,
+    service::Service,
+    session::Session,
+    transfers::Transfers,
+    upload::{FastDownload, Uploads},
+};
+use crate::{
+    config::PeerSettings,
+    index::{Index, IndexSettings},
+    net::{Identity, Purpose, Security, Transport, advertise::advertised, standard::with_standard},
+    protocol::{
+        action::{ActionError, Connection, ErrorKind},
+        flood::QueryCache,
+    },
+    shutdown::Shutdown,
+    store::inbox::Inbox,
+    wire::{pb::peer_service_server::PeerServiceServer, transfer::MAX_CHUNK_BYTES},
+};
+
+/// Largest message taken from another peer: a chunk of a pushed file with its framing.
+const MAX_REQUEST_BYTES: usize = MAX_CHUNK_BYTES + 1024;
+/// How long what runs may go on after the peer has left.
+const DRAIN_GRACE: Duration = Duration::from_secs(5);
+
+/// A running peer.
+#[derive(Debug)]
+pub struct Peer {
+    local: Arc<Local>,
+    searcher: Arc<Searcher>,
+    address: SocketAddr,
+    refusal: Option<oneshot::Receiver<ActionError>>,
+    shutdown: Shutdown,
+}
+
+/// Starts a peer: takes its port and its socket, begins to index and to join, serves. Returns before it has joined; see
+/// [`Peer::until_ready`].
+///
+/// # Errors
+/// When a port, a folder or the control socket cannot be had; the tasks begun so far end with `shutdown`.
+pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
+    let identity = Identity::load_or_create(&settings.data)?;
+    let transport = Transport::new(identity, Security::from_insecure_loopback(settings.insecure_loopback));
+    let socket = ControlSocket::bind(&control::socket_path(&settings.data))?;
+    let listener = transport.listen(settings.listen).await?;
+    let address = advertised(settings.advertise, listener.address(), &settings.registry).await?;
+
+    let downloads = mover::downloads_beside(&settings.inbox);
+    let mut shares = settings.shares.clone();
+    shares.push(downloads.clone());
+    let index = IndexSettings { shares, data: settings.data.clone() };
+    let index = Index::open(index, &shutdown).context("could not open the index")?;
+    let (id, incarnation) = (transport.identity().id(), transport.identity().incarnation());
+    let view = View::new(id, settings.name.clone(), address, incarnation);
+    let counts = Counts::default();
+    let links = Arc::new(Links::new(transport.clone(), Purpose::Link));
+    let cache = QueryCache::new(NonZeroUsize::new(settings.query_cache).unwrap_or(NonZeroUsize::MIN));
+    let searcher = Arc::new(Searcher::new(
+        view.clone(),
+        index.clone(),
+        links.clone(),
+        counts.clone(),
+        cache,
+        shutdown.clone(),
+    ));
+    let (wait, ttl) = (settings.search_timeout, settings.ttl);
+    let origin =
+        Arc::new(Origin::new(view.clone(), index.clone(), searcher.clone(), counts.clone(), ttl, wait));
+    let directory = Arc::new(Directory::new(settings.registry.clone(), transport.clone(), view.clone()));
+    let transfers = Transfers::new(settings.download_slots);
+    let channels = Channels::new(transport.clone());
+    let inbox = Inbox::open(settings.inbox, &settings.data, settings.accept)?;
+    let mover = Mover {
+        view: view.clone(),
+        index: index.clone(),
+        origin: origin.clone(),
+        directory: directory.clone(),
+        downloader: Downloader::new(channels.clone(), transfers.clone(), shutdown.clone()),
+        sender: Sender::new(id, channels, transfers.clone(), shutdown.clone()),
+        transfers: transfers.clone(),
+        inbox: inbox.clone(),
+        downloads,
+        shutdown: shutdown.clone(),
+    };
+    let uploads = Uploads::new(
+        Arc::new(Shared(index.clone())),
+        settings.upload_slots,
+        transfers.clone(),
+        shutdown.clone(),
+    );
+    let receiver = Receiver::new(inbox, transfers.clone(), shutdown.clone());
+    let service =
+        PeerServiceServer::new(Service::new(index.clone(), searcher.clone(), uploads.clone(), receiver))
+            .max_decoding_message_size(MAX_REQUEST_BYTES);
+    let routes = Routes::new(FastDownload::new(uploads, service));
+    let routes = with_standard::<PeerServiceServer<Service>>(routes, &shutdown).await?;
+    let served = transport.serve(listener, routes, &shutdown);
+    let stop = shutdown.clone();
+    shutdown.spawn_draining("serve", async move {
+        if let Err(error) = served.await {
+            tracing::error!(error = format!("{error:#}"), "cannot serve other peers any more");
+            // A peer that cannot serve must not seem to live on.
+            stop.stop();
+        }
+    });
+    let session = Session {
+        registry: settings.registry.clone(),
+        transport: transport.clone(),
+        view: view.clone(),
+        index: index.clone(),
+        is_name_default: settings.is_name_default,
+    };
+    let (session, refusal) = session.start(&shutdown);
+    tracing::info!(name = %settings.name, %address, registry = settings.registry, "peer is up");
+    let local = Arc::new(Local {
+        registry: settings.registry,
+        view,
+        index,
+        links,
+        origin,
+        directory,
+        session,
+        counts,
+        mover,
+        transfers,
+        started: Instant::now(),
+    });
+    let controlled = control::serve(local.clone(), socket, shutdown.clone());
+    shutdown.spawn_draining("control", async move {
+        if let Err(error) = controlled.await {
+            tracing::error!(%error, "the control socket failed");
+        }
+    });
+    Ok(Peer { local, searcher, address, refusal: Some(refusal), shutdown })
+}
+
+impl Peer {
+    /// Its actions, for faces.
+    pub fn handle(&self) -> Handle {
+        self.local.clone()
+    }
+
+    /// Where others reach it.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it knows of its zone.
+    pub fn view(&self) -> &View {
+        &self.local.view
+    }
+
+    /// Waits until the peer has joined its zone.
+    ///
+    /// # Errors
+    /// When the registry refuses it: `Refused`, with what to do. It does not try again then.
+    pub async fn until_ready(&mut self) -> Result<(), ActionError> {
+        let joined = self.local.view.until(|now| now.connection == Connection::Connected);
+        let Some(refusal) = &mut self.refusal else {
+            joined.await;
+            return Ok(());
+        };
+        tokio::select! {
+            _ = joined => Ok(()),
+            refused = refusal => {
+                self.refusal = None;
+                // The session ended without a refusal: the peer is stopping.
+                Err(refused.unwrap_or_else(|_| ActionError::new(ErrorKind::Cancelled, "the peer is stopping")))
+            }
+        }
+    }
+
+    /// Waits until every file of its shares can be found by name.
+    pub async fn until_indexed(&self) {
+        self.local.index.until_ready().await;
+    }
+
+    /// Waits until the content of every file is known.
+    pub async fn until_hashed(&self) {
+        self.local.index.until_hashed().await;
+    }
+
+    /// Queries that run at it now.
+    pub fn running_queries(&self) -> usize {
+        self.searcher.running()
+    }
+
+    /// Leaves the network and ends: off the registry's lists first, so that nothing new comes, then what runs is given a
+    /// short while. False when something was still running after that.
+    pub async fn leave(&self) -> bool {
+        self.local.session.leave().await;
+        self.shutdown.drain(DRAIN_GRACE).await
+    }
+}

@@ -4,8 +4,17 @@
 //! simulations and the daemons run the very same code.
 
 pub mod action;
+pub mod claim;
+pub mod flood;
+pub mod hits;
 pub mod id;
+pub mod lease;
+pub mod membership;
 pub mod name;
+pub mod neighbor;
 pub mod plan;
+pub mod query;
+pub mod relay;
 pub mod roster;
+pub mod text;
 pub mod zone;

@@ -4,8 +4,13 @@
 //! `Status` for a malformed one.
 
 pub mod common;
+pub mod control;
+pub mod peer;
+pub mod registry;
+pub mod session;
 pub mod transfer;
 
+use bytes::Bytes;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -60,4 +65,9 @@ pub fn bounded(field: &'static str, text: String, max_bytes: usize) -> Result<St
         return Err(Invalid::new(field, format!("must be at most {max_bytes} bytes, not {}", text.len())));
     }
     Ok(text)
+}
+
+/// An identifier's bytes on their way out.
+pub fn bytes(id: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(id)
 }

@@ -2,7 +2,21 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use super::{Raw, SettingsError, raw::invalid, table, value};
 use crate::protocol::{action::AcceptPolicy, id::PeerName};
+
+/// Highest TTL: `wire` takes no query whose TTL and hops are more together.
+const MAX_TTL: u8 = 32;
+/// Longest wait of a search: `wire` takes no longer deadline.
+const MAX_SEARCH_TIMEOUT: Duration = Duration::from_secs(60);
+/// Shortest wait of a search: below it a peer on the same wire may not answer in time.
+const MIN_SEARCH_TIMEOUT: Duration = Duration::from_millis(100);
+/// Ids in the query cache: fewer lose floods that cross, more are 100 MiB and up.
+const QUERY_CACHE: (usize, usize) = (100, 1_000_000);
+/// Most uploads at once; a guess, at about 2 MiB each.
+const MAX_UPLOAD_SLOTS: usize = 256;
+/// Most downloads at once; a guess.
+const MAX_DOWNLOAD_SLOTS: usize = 64;
 
 /// What a peer runs with; every value checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +29,8 @@ pub struct PeerSettings {
     pub is_name_default: bool,
     /// Where it listens; port 0 lets the system choose.
     pub listen: SocketAddr,
-    /// Where others dial it, when that is not where it listens.
+    /// Where others dial it, when that is not where it listens. `None` with an unspecified `listen`: the daemon finds
+    /// the address of this machine that faces the registry.
     pub advertise: Option<SocketAddr>,
     /// Where the web page will listen.
     pub http_listen: SocketAddr,
@@ -41,4 +56,84 @@ pub struct PeerSettings {
     pub replica_space: u64,
     /// Plaintext, loopback addresses only.
     pub insecure_loopback: bool,
+}
+
+impl PeerSettings {
+    /// From what was read.
+    ///
+    /// # Errors
+    /// The first value that is refused.
+    pub fn from_raw(raw: &Raw) -> Result<Self, SettingsError> {
+        let folder = raw.folder();
+        let name = raw.parse(table::NAME, |text| text.parse::<PeerName>().map_err(|error| error.problem))?;
+        let settings = Self {
+            registry: registry(raw)?,
+            is_name_default: name.is_none(),
+            name: name.unwrap_or_else(machine_name),
+            listen: raw.listen(table::LISTEN, "PEER_IP", "PEER_PORT")?,
+            advertise: raw.parse(table::ADVERTISE, value::advertised)?,
+            http_listen: raw.required(table::HTTP_LISTEN, value::listen)?,
+            shares: raw.required(table::SHARES, |text| value::shares(text, folder))?,
+            inbox: raw.required(table::INBOX, |text| value::path(text, folder))?,
+            data: raw.data()?,
+            ttl: raw.required(table::TTL, |text| value::number(text, 1, MAX_TTL))?,
+            search_timeout: raw.required(table::SEARCH_TIMEOUT, |text| {
+                value::duration(text, "3s", MIN_SEARCH_TIMEOUT, MAX_SEARCH_TIMEOUT)
+            })?,
+            query_cache: raw
+                .required(table::QUERY_CACHE, |text| value::number(text, QUERY_CACHE.0, QUERY_CACHE.1))?,
+            upload_slots: raw
+                .required(table::UPLOAD_SLOTS, |text| value::number(text, 1, MAX_UPLOAD_SLOTS))?,
+            download_slots: raw
+                .required(table::DOWNLOAD_SLOTS, |text| value::number(text, 1, MAX_DOWNLOAD_SLOTS))?,
+            accept: raw.required(table::ACCEPT, value::accept)?,
+            replica_space: raw.required(table::REPLICA_SPACE, value::size)?,
+            insecure_loopback: raw.required(table::INSECURE_LOOPBACK, value::boolean)?,
+        };
+        settings.stays_on_loopback()?;
+        Ok(settings)
+    }
+
+    /// With `insecure_loopback`, every address to bind or dial is on this machine.
+    fn stays_on_loopback(&self) -> Result<(), SettingsError> {
+        if !self.insecure_loopback {
+            return Ok(());
+        }
+        let bound = [
+            (table::LISTEN, Some(self.listen)),
+            (table::HTTP_LISTEN, Some(self.http_listen)),
+            (table::ADVERTISE, self.advertise),
+        ];
+        let bound = bound.into_iter().filter_map(|(name, address)| Some((name, address?.to_string())));
+        match bound.chain([(table::REGISTRY, self.registry.clone())]).find(|(_, at)| !value::is_loopback(at))
+        {
+            None => Ok(()),
+            Some((name, address)) => {
+                let problem = "must be a loopback address while FLOODPLAIN_INSECURE_LOOPBACK is true";
+                Err(invalid(name, address, problem.into()))
+            }
+        }
+    }
+}
+
+fn registry(raw: &Raw) -> Result<String, SettingsError> {
+    let registry = raw.required(table::REGISTRY, value::host_port)?;
+    if raw.is_set(table::REGISTRY) {
+        return Ok(registry);
+    }
+    let (default_host, default_port) = registry.rsplit_once(':').expect("the default is HOST:PORT");
+    let as_host = |text: &str| {
+        let host = if text.contains(':') { format!("[{text}]") } else { text.to_owned() };
+        value::host_port(&format!("{host}:1"))
+            .map(|_| host)
+            .map_err(|_| "must be the registry's host name or IP, such as 127.0.0.1".to_owned())
+    };
+    let host = raw.parse_old("SERVER_IP", as_host)?.unwrap_or_else(|| default_host.to_owned());
+    let as_port = |text: &str| value::number(text, 1, u16::MAX).map(|port| port.to_string());
+    let port = raw.parse_old("SERVER_PORT", as_port)?.unwrap_or_else(|| default_port.to_owned());
+    Ok(format!("{host}:{port}"))
+}
+
+fn machine_name() -> PeerName {
+    PeerName::from_any(&rustix::system::uname().nodename().to_string_lossy())
 }

@@ -38,6 +38,11 @@ impl<K: Eq + Hash + Clone> Admission<K> {
         Self { running: Arc::default(), per_key, total }
     }
 
+    /// What runs now, over all keys.
+    pub fn running(&self) -> usize {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
+    }
+
     /// Lets one in, until the permit is dropped.
     pub fn admit(&self, key: K) -> Result<Permit<K>, Full> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);

@@ -60,6 +60,8 @@ pub struct PushAsk {
     pub path: PathBuf,
     /// Its content, when the index knows it.
     pub hash: Option<ContentHash>,
+    /// Our name, as the receiver is shown it.
+    pub sender: PeerName,
     /// Receiver's name, for messages.
     pub receiver: String,
     /// Where it is dialed.
@@ -69,7 +71,7 @@ pub struct PushAsk {
 /// Pushes; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Sender {
-    me: (PeerId, PeerName),
+    me: PeerId,
     channels: Channels,
     transfers: Transfers,
     pool: Pool,
@@ -78,13 +80,13 @@ pub struct Sender {
 
 impl Sender {
     /// On behalf of this peer.
-    pub fn new(me: (PeerId, PeerName), channels: Channels, transfers: Transfers, shutdown: Shutdown) -> Self {
+    pub fn new(me: PeerId, channels: Channels, transfers: Transfers, shutdown: Shutdown) -> Self {
         Self { me, channels, transfers, pool: Pool::new(DEFAULT_CHUNK_BYTES, SPARE_BUFFERS), shutdown }
     }
 
     /// On whose behalf.
     pub fn id(&self) -> PeerId {
-        self.me.0
+        self.me
     }
 
     /// Starts a push. The events end with a final state; dropping them cancels it.
@@ -121,7 +123,7 @@ impl Sender {
             .channels
             .to(ask.address)
             .map_err(|forbidden| ActionError::new(ErrorKind::Refused, forbidden.to_string()))?;
-        let (sender_id, sender) = self.me.clone();
+        let (sender_id, sender) = (self.me, ask.sender.clone());
         let offer = to_offer(&IncomingOffer { sender_id, sender, name, size_bytes, hash });
         let (requests, outgoing) = mpsc::channel(QUEUE_CHUNKS);
         let queued = requests.send(offer).await;

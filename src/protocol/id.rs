@@ -135,6 +135,9 @@ impl PeerId {
 pub struct ZoneId(u32);
 
 impl ZoneId {
+    /// The lowest number.
+    pub const FIRST: Self = Self(1);
+
     /// From 1; 0 is no zone.
     pub fn new(number: u32) -> Option<Self> {
         (number > 0).then_some(Self(number))

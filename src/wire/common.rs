@@ -7,7 +7,7 @@ use std::{
 
 use prost_types::Timestamp;
 
-use super::{Invalid, bounded, pb, required};
+use super::{Invalid, bounded, bytes, pb, required};
 use crate::protocol::{
     action::{FileInfo, PeerInfo},
     id::{ContentHash, PeerId, ZoneId},
@@ -48,7 +48,7 @@ pub fn member(peer: &pb::Peer) -> Result<(Member, Option<ZoneId>), Invalid> {
 /// A member on its way out.
 pub fn to_peer(member: &Member, zone: Option<ZoneId>) -> pb::Peer {
     pb::Peer {
-        peer_id: member.id.as_bytes().to_vec().into(),
+        peer_id: bytes(member.id.as_bytes()),
         name: member.name.to_string(),
         address: member.address.to_string(),
         zone_id: zone.map_or(0, ZoneId::get),
@@ -91,7 +91,7 @@ pub fn file_info(file: pb::FileEntry) -> Result<FileInfo, Invalid> {
 /// One shared file on its way out.
 pub fn to_file_entry(file: &FileInfo) -> pb::FileEntry {
     pb::FileEntry {
-        content_hash: file.hash.map(|hash| hash.as_bytes().to_vec().into()).unwrap_or_default(),
+        content_hash: file.hash.map(|hash| bytes(hash.as_bytes())).unwrap_or_default(),
         path: file.path.clone(),
         size_bytes: file.size_bytes,
         modify_time: Some(Timestamp::from(file.modified)),

@@ -1,0 +1,442 @@
+//! What may be typed. Nothing here does anything; values are checked as far as one argument alone can be.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    config::{table, value},
+    protocol::{
+        action::{PeerPath, Scope, Target},
+        id::{ContentHash, ZoneId},
+    },
+};
+
+/// Most hits that one search may ask for: what its stream is bounded to anyway.
+const MAX_HITS: u32 = 10_000;
+
+/// Share and find files over your own network, with no central file server.
+#[derive(Debug, Parser)]
+#[command(
+    name = "floodplain",
+    version,
+    arg_required_else_help = true,
+    subcommand_required = true,
+    after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 nothing found, 4 registry or peer unreachable, 5 refused, \
+                  6 content mismatch, 7 timed out or partial, 130 interrupted.\n\
+                  Try it on this machine alone: floodplain demo"
+)]
+pub struct Cli {
+    /// For every verb.
+    #[command(flatten)]
+    pub global: Global,
+    /// The verb.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Flags of every verb.
+#[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub struct Global {
+    /// Folder of identity, index and control socket, in place of the setting
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data: Option<String>,
+    /// Read settings from this file in place of ./.env
+    #[arg(long, global = true, value_name = "FILE")]
+    pub env_file: Option<PathBuf>,
+    /// Print one JSON object a line
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print tab-separated lines, no tables and no progress bar
+    #[arg(long, global = true, conflicts_with = "json")]
+    pub plain: bool,
+    /// Print data and errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Log more; twice, everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Color messages
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        hide_possible_values = true
+    )]
+    pub color: ColorChoice,
+    /// Give up after this long, such as 30s
+    #[arg(long, global = true, value_parser = timeout, value_name = "TIME")]
+    pub timeout: Option<Duration>,
+    /// Answer every question with yes
+    #[arg(long, global = true)]
+    pub yes: bool,
+}
+
+/// When messages are colored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal, unless the environment says no.
+    #[default]
+    Auto,
+    /// Even into a file.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run a whole network in one process, with sample files, and open a console in it
+    Demo(DemoArgs),
+    /// Run the registry: it tracks live peers and assigns zones
+    Registry(RegistryArgs),
+    /// Run a peer: it shares, searches and transfers. With a terminal it opens a console
+    Peer(PeerArgs),
+    /// Open a console on the running peer
+    Console,
+    /// Search the network; 3 when nothing matches, 7 when nothing was found and not everyone answered
+    Search(SearchArgs),
+    /// Download a file
+    Get(GetArgs),
+    /// Send files into other peers' inboxes
+    Send(SendArgs),
+    /// List what a peer shares
+    Browse {
+        /// PEER or PEER:FOLDER; a peer is its name, or the beginning of its id
+        #[arg(value_name = "PEER[:PATH]", value_parser = browse_path)]
+        path: PeerPath,
+    },
+    /// List the peers of the network
+    Peers {
+        /// Of one zone only
+        #[arg(long, value_parser = zone)]
+        zone: Option<ZoneId>,
+    },
+    /// List the zones of the network
+    Zones,
+    /// Offered folders: list, add, remove, walk again
+    Share {
+        /// What to do; nothing lists
+        #[command(subcommand)]
+        action: Option<ShareAction>,
+    },
+    /// Transfers, running and recent
+    Transfers {
+        /// What to do; nothing lists
+        #[command(subcommand)]
+        action: Option<TransferAction>,
+    },
+    /// Files that others want to send here
+    Inbox {
+        /// What to do; nothing lists
+        #[command(subcommand)]
+        action: Option<InboxAction>,
+    },
+    /// Print the running peer's state
+    Status,
+    /// Ask a daemon whether it is well; for container health checks
+    Health(HealthArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, Clone, Args)]
+pub struct DemoArgs {
+    /// Peers
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(2..=64))]
+    pub peers: u32,
+    /// Zones of equal size, each of two peers or more
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=32))]
+    pub zones: u32,
+    /// Search, download, send, lose a peer; print what held; exit 0 or 1
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// Arguments of `registry`; each stands before its setting.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RegistryArgs {
+    /// Where to listen, IP:PORT
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Fixed layout: peers in all
+    #[arg(long, value_name = "N")]
+    network_size: Option<String>,
+    /// Fixed layout: zones of equal size
+    #[arg(long, value_name = "N")]
+    number_of_zones: Option<String>,
+    /// A peer that is silent this long is gone
+    #[arg(long, value_name = "TIME")]
+    lease: Option<String>,
+    /// How often peers renew
+    #[arg(long, value_name = "TIME")]
+    heartbeat: Option<String>,
+    /// Refuse to leave this machine
+    #[arg(long)]
+    insecure_loopback: bool,
+}
+
+impl RegistryArgs {
+    /// As settings.
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
+        set([
+            (table::REGISTRY_LISTEN, self.listen.clone()),
+            (table::NETWORK_SIZE, self.network_size.clone()),
+            (table::NUMBER_OF_ZONES, self.number_of_zones.clone()),
+            (table::LEASE, self.lease.clone()),
+            (table::HEARTBEAT, self.heartbeat.clone()),
+            (table::INSECURE_LOOPBACK, self.insecure_loopback.then(|| "true".into())),
+        ])
+    }
+}
+
+/// Arguments of `peer`; each stands before its setting.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PeerArgs {
+    /// Open no console, even on a terminal
+    #[arg(long)]
+    pub headless: bool,
+    /// The registry to join, HOST:PORT
+    #[arg(long, value_name = "ADDR")]
+    registry: Option<String>,
+    /// Name of this peer
+    #[arg(long)]
+    name: Option<String>,
+    /// Where to listen, IP:PORT
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Where others dial this peer, IP:PORT
+    #[arg(long, value_name = "ADDR")]
+    advertise: Option<String>,
+    /// A folder to offer; may be repeated
+    #[arg(long, value_name = "DIR", value_parser = share_folder)]
+    share: Vec<String>,
+    /// Where files sent by others arrive
+    #[arg(long, value_name = "DIR")]
+    inbox: Option<String>,
+    /// Who may send files here: ask, trusted, all or none
+    #[arg(long, value_name = "WHO")]
+    accept: Option<String>,
+    /// Refuse to leave this machine
+    #[arg(long)]
+    insecure_loopback: bool,
+}
+
+impl PeerArgs {
+    /// As settings.
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
+        set([
+            (table::REGISTRY, self.registry.clone()),
+            (table::NAME, self.name.clone()),
+            (table::LISTEN, self.listen.clone()),
+            (table::ADVERTISE, self.advertise.clone()),
+            (table::SHARES, (!self.share.is_empty()).then(|| self.share.join(":"))),
+            (table::INBOX, self.inbox.clone()),
+            (table::ACCEPT, self.accept.clone()),
+            (table::INSECURE_LOOPBACK, self.insecure_loopback.then(|| "true".into())),
+        ])
+    }
+}
+
+fn set<const N: usize>(flags: [(&'static str, Option<String>); N]) -> Vec<(&'static str, String)> {
+    flags.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+/// Arguments of `search`.
+#[derive(Debug, Clone, Args)]
+pub struct SearchArgs {
+    /// Words (all must match), "exact phrase", ext:pdf, size:>1M, type:video, peer:ana, hash:..; quote 'report -draft'
+    #[arg(required = true)]
+    pub query: Vec<String>,
+    /// How far: the peer's own zone, or all
+    #[arg(long, value_enum, default_value = "mine")]
+    pub zones: ZonesChoice,
+    /// Flood classically, with this many forwards at most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub ttl: Option<u8>,
+    /// How long to wait for answers, 100ms to 60s
+    #[arg(long, value_name = "TIME", value_parser = wait)]
+    pub wait: Option<Duration>,
+    /// Stop after this many hits
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_HITS)))]
+    pub limit: Option<u32>,
+}
+
+/// How far a search goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ZonesChoice {
+    /// The peer's own zone.
+    Mine,
+    /// Every zone that can be reached.
+    All,
+}
+
+impl From<ZonesChoice> for Scope {
+    fn from(choice: ZonesChoice) -> Self {
+        match choice {
+            ZonesChoice::Mine => Self::Mine,
+            ZonesChoice::All => Self::All,
+        }
+    }
+}
+
+/// Arguments of `get`.
+#[derive(Debug, Clone, Args)]
+pub struct GetArgs {
+    /// A content hash, PEER:PATH, or the number of a hit of the last search
+    #[arg(value_name = "HASH|PEER:PATH|HIT", value_parser = target)]
+    pub target: Target,
+    /// A folder to put it in, the file to make, or - for stdout; by default the peer's folder for downloads
+    #[arg(short, long, value_name = "PATH|-")]
+    pub output: Option<PathBuf>,
+}
+
+/// Arguments of `send`.
+#[derive(Debug, Clone, Args)]
+pub struct SendArgs {
+    /// Files
+    #[arg(required = true)]
+    pub paths: Vec<PathBuf>,
+    /// PEER, zone:N, or all
+    #[arg(long, value_parser = recipients)]
+    pub to: Recipients,
+}
+
+/// Whom files are sent to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recipients {
+    /// One peer, by name or beginning of its id.
+    Peer(String),
+    /// Everyone else in a zone.
+    Zone(ZoneId),
+    /// Everyone else.
+    All,
+}
+
+/// What to do with shares.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ShareAction {
+    /// List them
+    Ls,
+    /// Offer another folder, from now on
+    Add {
+        /// The folder
+        folder: PathBuf,
+    },
+    /// Stop offering one; its files stay
+    Rm {
+        /// Its name
+        name: String,
+    },
+    /// Walk all folders again
+    Rescan,
+}
+
+/// What to do with transfers.
+#[derive(Debug, Clone, Subcommand)]
+pub enum TransferAction {
+    /// Cancel one
+    Cancel {
+        /// Its number
+        id: u64,
+    },
+}
+
+/// What to do with offers.
+#[derive(Debug, Clone, Subcommand)]
+pub enum InboxAction {
+    /// Take one
+    Accept {
+        /// Its number
+        id: u64,
+    },
+    /// Do not take one
+    Decline {
+        /// Its number
+        id: u64,
+        /// What the sender is told
+        #[arg(long, default_value = "declined")]
+        reason: String,
+    },
+    /// Take one, and every later one of its sender without being asked
+    Trust {
+        /// Its number
+        id: u64,
+    },
+}
+
+/// Arguments of `health`.
+#[derive(Debug, Clone, Args)]
+pub struct HealthArgs {
+    /// Fail unless it takes requests now; without, any answer will do
+    #[arg(long)]
+    pub ready: bool,
+    /// The daemon at this address; by default the peer of the data folder, or else the registry of the settings
+    #[arg(long, value_name = "HOST:PORT", value_parser = value::host_port)]
+    pub addr: Option<String>,
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    value::duration(text, "30s", Duration::from_millis(1), Duration::from_secs(7 * 24 * 3600))
+}
+
+fn wait(text: &str) -> Result<Duration, String> {
+    value::duration(text, "3s", Duration::from_millis(100), Duration::from_secs(60))
+}
+
+fn zone(text: &str) -> Result<ZoneId, String> {
+    text.parse().ok().and_then(ZoneId::new).ok_or_else(|| "must be a zone's number, from 1".into())
+}
+
+fn share_folder(text: &str) -> Result<String, String> {
+    if text.contains(':') {
+        return Err("a folder whose path holds `:` cannot be given here; use `floodplain share add`".into());
+    }
+    Ok(text.to_owned())
+}
+
+fn browse_path(text: &str) -> Result<PeerPath, String> {
+    let (peer, path) = text.split_once(':').unwrap_or((text, ""));
+    if peer.is_empty() {
+        return Err("must be PEER or PEER:PATH".into());
+    }
+    Ok(PeerPath { peer: peer.to_owned(), path: path.trim_matches('/').to_owned() })
+}
+
+/// A number below 10 digits is a hit, 64 hexadecimal digits are a hash, anything with `:` in it is a place.
+pub fn target(text: &str) -> Result<Target, String> {
+    if let Ok(hash) = text.parse::<ContentHash>() {
+        return Ok(Target::Hash(hash));
+    }
+    match text.split_once(':') {
+        Some((peer, path)) if !peer.is_empty() && !path.is_empty() => {
+            Ok(Target::Path(PeerPath { peer: peer.to_owned(), path: path.to_owned() }))
+        }
+        _ => match text.parse::<u32>() {
+            Ok(number) if number > 0 => Ok(Target::Hit(number)),
+            _ => {
+                Err("must be a content hash of 64 hexadecimal digits, PEER:PATH, or the number of a hit"
+                    .into())
+            }
+        },
+    }
+}
+
+fn recipients(text: &str) -> Result<Recipients, String> {
+    match text.split_once(':') {
+        Some(("zone", number)) => zone(number).map(Recipients::Zone),
+        None if text == "all" => Ok(Recipients::All),
+        None if !text.is_empty() => Ok(Recipients::Peer(text.to_owned())),
+        _ => Err("must be a peer's name or id, zone:N, or all".into()),
+    }
+}

@@ -1,0 +1,215 @@
+//! The verbs that stay until they are told to stop: registry, peer, console. SIGTERM and Ctrl-C drain and exit 0; a second
+//! one ends the drain.
+
+use std::{
+    io::{self, IsTerminal},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+use super::{
+    args::{Global, PeerArgs, RegistryArgs},
+    exit::{Ended, Exit, Failure},
+    json,
+    output::Output,
+    read_settings, refused, runtime, start_logs,
+};
+use crate::{
+    config::{PeerSettings, RegistrySettings},
+    console::{self, ConsoleOptions, ExitReason},
+    peer::{self, Handle, control, remote},
+    registry,
+    shutdown::Shutdown,
+    telemetry::Sink,
+};
+
+/// For running work to end after the stop: `docker stop` kills after 10 s.
+const DRAIN_GRACE: Duration = Duration::from_secs(8);
+/// For the registry to hear that a peer leaves.
+const LEAVE_DEADLINE: Duration = Duration::from_secs(2);
+/// How long a console waits for its peer to have joined; it opens without after that, and says so.
+const READY_DEADLINE: Duration = Duration::from_secs(2);
+/// Threads of a daemon: each costs memory, and two keep a transfer from delaying a search.
+const WORKERS: usize = 2;
+
+/// Signals that stop; installed before anything starts, so that none is lost.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    pub(super) fn install() -> Result<Self, Failure> {
+        let install = |kind| {
+            signal(kind).map_err(|error| Failure::failed(format!("could not listen for signals: {error}")))
+        };
+        Ok(Self {
+            terminate: install(SignalKind::terminate())?,
+            interrupt: install(SignalKind::interrupt())?,
+            hangup: install(SignalKind::hangup())?,
+        })
+    }
+
+    /// Any of them.
+    pub(super) async fn any(&mut self) {
+        tokio::select! {
+            () = self.but_interrupt() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// All but Ctrl-C, which belongs to the console where there is one.
+    async fn but_interrupt(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+}
+
+/// Runs a registry.
+pub(super) fn registry(global: &Global, args: &RegistryArgs, out: &mut Output) -> Ended {
+    let raw = read_settings(global, args.settings())?;
+    let settings = RegistrySettings::from_raw(&raw).map_err(refused)?;
+    start_logs(global, &raw, "info", Sink::Stderr)?;
+    let runtime = daemon_runtime()?;
+    let ended = runtime.block_on(async {
+        let (shutdown, mut signals) = (Shutdown::new(), Signals::install()?);
+        let running = registry::start(settings, shutdown.clone()).await.map_err(|error| failed(&error))?;
+        listening(out, running.address());
+        let served = tokio::select! {
+            () = signals.any() => Ok(()),
+            ended = running.ended() => ended,
+        };
+        let drained = drain(&shutdown, &mut signals).await;
+        served.map_err(|error| failed(&error)).and(Ok(drained))
+    });
+    runtime.shutdown_background();
+    ended
+}
+
+/// Runs a peer, with a console where there is a terminal.
+pub(super) fn peer(global: &Global, args: &PeerArgs, out: &mut Output) -> Ended {
+    let raw = read_settings(global, args.settings())?;
+    let settings = PeerSettings::from_raw(&raw).map_err(refused)?;
+    let has_console = !args.headless && io::stdin().is_terminal() && io::stdout().is_terminal();
+    let log = settings.data.join("peer.log");
+    start_logs(global, &raw, "info", if has_console { Sink::File(&log) } else { Sink::Stderr })?;
+    let options = ConsoleOptions { history: Some(settings.data.join("history")), is_plain: global.plain };
+    let runtime = daemon_runtime()?;
+    let ended = runtime.block_on(async {
+        let (shutdown, mut signals) = (Shutdown::new(), Signals::install()?);
+        let peer = tokio::select! {
+            started = peer::start(settings, shutdown.clone()) => started.map_err(|error| failed(&error))?,
+            () = signals.any() => return Ok(drain(&shutdown, &mut signals).await),
+        };
+        let ended = if has_console {
+            out.note(format_args!("listening on {}; logs go to {}", peer.address(), log.display()));
+            if tokio::time::timeout(READY_DEADLINE, peer.until_ready()).await.is_err() {
+                out.note("not joined yet; the peer keeps trying");
+            }
+            run_console(peer.handle(), options, &shutdown, &mut signals).await
+        } else {
+            listening(out, peer.address());
+            tokio::select! {
+                () = signals.any() => Ok(Exit::Done),
+                () = shutdown.stopping() => Err(Failure::failed("the peer stopped by itself; the log says why")),
+            }
+        };
+        if tokio::time::timeout(LEAVE_DEADLINE, peer.leave()).await.is_err() {
+            tracing::warn!("the registry did not hear that this peer leaves");
+        }
+        match drain(&shutdown, &mut signals).await {
+            Exit::Done => ended,
+            late => ended.and(Ok(late)),
+        }
+    });
+    runtime.shutdown_background();
+    ended
+}
+
+/// Opens a console on the running peer.
+pub(super) fn console(global: &Global) -> Ended {
+    let raw = read_settings(global, Vec::new())?;
+    let data = raw.data().map_err(refused)?;
+    let log = data.join("console.log");
+    let socket = control::socket_path(&data);
+    let runtime = runtime(Builder::new_current_thread())?;
+    let ended = runtime.block_on(async {
+        let (shutdown, mut signals) = (Shutdown::new(), Signals::install()?);
+        // First, so that no folder is made where no peer is.
+        let peer = remote::connect(&socket).await?;
+        start_logs(global, &raw, "warn", Sink::File(&log))?;
+        let options = ConsoleOptions { history: Some(data.join("history")), is_plain: global.plain };
+        let ended = run_console(peer, options, &shutdown, &mut signals).await;
+        shutdown.drain(LEAVE_DEADLINE).await;
+        ended
+    });
+    runtime.shutdown_background();
+    ended
+}
+
+/// Runs a console to its end; a signal to stop ends it in order.
+pub(super) async fn run_console(
+    peer: Handle,
+    options: ConsoleOptions,
+    shutdown: &Shutdown,
+    signals: &mut Signals,
+) -> Ended {
+    let stop = shutdown.child();
+    let console = console::run(peer, options, stop.clone());
+    tokio::pin!(console);
+    let reason = tokio::select! {
+        reason = &mut console => reason,
+        () = signals.but_interrupt() => {
+            stop.stop();
+            console.await
+        }
+    };
+    match reason.map_err(|error| failed(&error))? {
+        ExitReason::Interrupted => Ok(Exit::Interrupted),
+        ExitReason::Quit | ExitReason::EndOfInput | ExitReason::OutputClosed | ExitReason::Stopped => {
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// Stops every task and waits for them, within bounds of time and patience.
+async fn drain(shutdown: &Shutdown, signals: &mut Signals) -> Exit {
+    tokio::select! {
+        is_drained = shutdown.drain(DRAIN_GRACE) => {
+            if is_drained {
+                tracing::info!("stopped");
+                return Exit::Done;
+            }
+            tracing::warn!("stopped with work still running after {} s", DRAIN_GRACE.as_secs());
+            Exit::TimedOut
+        }
+        () = signals.any() => Exit::Interrupted,
+    }
+}
+
+/// The one line that scripts wait for. A closed stdout stops no daemon.
+fn listening(out: &mut Output, address: SocketAddr) {
+    let _ = if out.style.json {
+        out.json(&json::Listening { address: address.to_string() })
+    } else {
+        out.line(format_args!("listening on {address}"))
+    };
+}
+
+fn daemon_runtime() -> Result<Runtime, Failure> {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(WORKERS);
+    runtime(builder)
+}
+
+pub(super) fn failed(error: &anyhow::Error) -> Failure {
+    Failure::failed(format!("{error:#}"))
+}

@@ -1,0 +1,108 @@
+//! How far a transfer is: a bar where one can be drawn, else whole lines, few enough to be read in a log.
+
+use std::{
+    io::Write,
+    time::{Duration, Instant},
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{
+    json,
+    output::{Style, size},
+};
+use crate::protocol::{
+    action::{Transfer, TransferState},
+    name::Printable,
+};
+
+/// Time between two lines of one transfer that say nothing but more bytes.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// Shows one transfer on stderr. The bar is taken off when this is dropped.
+#[derive(Debug)]
+pub(super) struct Progress {
+    style: Style,
+    bar: Option<ProgressBar>,
+    last: Option<(&'static str, Instant)>,
+}
+
+impl Progress {
+    pub(super) fn new(style: Style) -> Self {
+        Self { style, bar: None, last: None }
+    }
+
+    pub(super) fn show(&mut self, transfer: &Transfer) {
+        if self.style.quiet || transfer.state.is_final() {
+            return;
+        }
+        if self.style.draws_progress {
+            self.draw(transfer);
+        } else if let Some(line) = self.line(transfer, Instant::now()) {
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
+    }
+
+    fn draw(&mut self, transfer: &Transfer) {
+        let bar = self.bar.get_or_insert_with(|| {
+            let template =
+                "{msg}  [{bar:30}] {binary_bytes}/{binary_total_bytes}  {binary_bytes_per_sec}  {eta}";
+            let style =
+                ProgressStyle::with_template(template).expect("the template is a constant that parses");
+            ProgressBar::new(0).with_style(style.progress_chars("=> "))
+        });
+        bar.set_length(transfer.size_bytes);
+        bar.set_position(transfer.done_bytes);
+        bar.set_message(match transfer.state {
+            TransferState::Running => Printable(&transfer.name).to_string(),
+            _ => format!("{} ({})", Printable(&transfer.name), json::state(&transfer.state)),
+        });
+    }
+
+    /// The first line of each state, then one every few seconds.
+    fn line(&mut self, transfer: &Transfer, now: Instant) -> Option<String> {
+        let state = json::state(&transfer.state);
+        if self.last.is_some_and(|(last, at)| last == state && now.duration_since(at) < LINE_EVERY) {
+            return None;
+        }
+        self.last = Some((state, now));
+        let (done, whole) = (size(transfer.done_bytes), size(transfer.size_bytes));
+        Some(format!("{}: {state}, {done} of {whole}", Printable(&transfer.name)))
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::action::Direction;
+
+    #[test]
+    fn lines_come_at_a_bounded_rate_and_with_every_change_of_state() {
+        let mut transfer = Transfer {
+            id: 1,
+            direction: Direction::Download,
+            state: TransferState::Waiting,
+            name: "a\u{1b}.bin".into(),
+            path: None,
+            hash: None,
+            size_bytes: 2048,
+            done_bytes: 0,
+            sources: Vec::new(),
+        };
+        let mut progress = Progress::new(Style::default());
+        let start = Instant::now();
+        assert_eq!(progress.line(&transfer, start).unwrap(), "a\\u{1b}.bin: waiting, 0 B of 2.0 KiB");
+        transfer.state = TransferState::Running;
+        assert!(progress.line(&transfer, start).is_some());
+        assert!(progress.line(&transfer, start + LINE_EVERY / 2).is_none());
+        assert!(progress.line(&transfer, start + LINE_EVERY).is_some());
+    }
+}

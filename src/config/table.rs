@@ -1,0 +1,101 @@
+//! Every setting there is, with its default. A name that is not here is an error, so that a misspelt one never passes.
+
+/// One setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// Name in the environment and in the `.env` file.
+    pub name: &'static str,
+    /// What it is when it is not set; empty where the default is worked out.
+    pub default: &'static str,
+    /// Does something in this version. One that does not yet says so in the log when it is set.
+    pub is_live: bool,
+}
+
+/// Prefix of every setting.
+pub const PREFIX: &str = "FLOODPLAIN_";
+
+macro_rules! settings {
+    ($($(#[$doc:meta])* $name:ident = $default:literal $($dead:ident)?;)*) => {
+        $($(#[$doc])* pub const $name: &str = concat!("FLOODPLAIN_", stringify!($name));)*
+
+        /// Every setting, in the order of `.env.example`.
+        pub const SETTINGS: &[Setting] = &[
+            $(Setting { name: $name, default: $default, is_live: settings!(@live $($dead)?) }),*
+        ];
+    };
+    (@live) => { true };
+    (@live not_yet) => { false };
+}
+
+settings! {
+    /// The registry that a peer joins, `HOST:PORT`.
+    REGISTRY = "127.0.0.1:7000";
+    /// Where a registry listens.
+    REGISTRY_LISTEN = "127.0.0.1:7000";
+    /// Peers of a network of fixed layout.
+    NETWORK_SIZE = "";
+    /// Zones of a network of fixed layout.
+    NUMBER_OF_ZONES = "";
+    /// A zone below this is filled first.
+    ZONE_MIN = "6";
+    /// A zone's usual size.
+    ZONE_TARGET = "16";
+    /// A zone is never larger.
+    ZONE_MAX = "24";
+    /// A peer that is silent this long is gone.
+    LEASE = "30s";
+    /// How often peers renew.
+    HEARTBEAT = "10s";
+    /// A peer's name.
+    NAME = "";
+    /// Where a peer listens.
+    LISTEN = "127.0.0.1:7001";
+    /// Where others dial a peer.
+    ADVERTISE = "";
+    /// Where the web page listens.
+    HTTP_LISTEN = "127.0.0.1:7080" not_yet;
+    /// Offered folders.
+    SHARES = "./share";
+    /// Where pushed files arrive.
+    INBOX = "./inbox";
+    /// Folder of identity, index, snapshot and control socket.
+    DATA = "";
+    /// TTL of classic floods.
+    TTL = "16";
+    /// How long searches wait.
+    SEARCH_TIMEOUT = "3s";
+    /// Ids that the query cache holds.
+    QUERY_CACHE = "10000";
+    /// Uploads at once.
+    UPLOAD_SLOTS = "8";
+    /// Downloads at once.
+    DOWNLOAD_SLOTS = "4";
+    /// Who may put files into the inbox.
+    ACCEPT = "ask";
+    /// Bytes kept for the network.
+    REPLICA_SPACE = "0" not_yet;
+    /// What is logged.
+    LOG = "info";
+    /// How it is logged.
+    LOG_FORMAT = "text";
+    /// Plaintext, loopback only.
+    INSECURE_LOOPBACK = "false";
+}
+
+/// Keys of the systems before this one, understood in a `.env` file only.
+pub const OLD_KEYS: [&str; 8] =
+    ["IP", "PORT", "NETWORK_SIZE", "NUMBER_OF_ZONES", "PEER_IP", "PEER_PORT", "SERVER_IP", "SERVER_PORT"];
+
+/// The setting of that name.
+pub fn known(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+/// The known name that differs least from a misspelt one.
+pub fn nearest(name: &str) -> &'static str {
+    let name = name.to_ascii_uppercase();
+    SETTINGS
+        .iter()
+        .min_by_key(|setting| strsim::damerau_levenshtein(setting.name, &name))
+        .map_or(PREFIX, |setting| setting.name)
+}

@@ -1,0 +1,270 @@
+//! One function for each action: asks the peer and prints what comes. Dropping its future cancels the action.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures::StreamExt;
+use tokio::time::Instant;
+
+use super::{complete::Names, menu, screen::Screen, view};
+use crate::{
+    peer::{
+        Handle,
+        handle::{Events, Outcome},
+    },
+    protocol::{
+        action::{
+            ActionError, Answer, Connection, Coverage, ErrorKind, GetAsk, Hit, PageAsk, PeerPath, SearchAsk,
+            SearchEvent, SendAsk, Transfer,
+        },
+        id::ZoneId,
+        name::Printable,
+    },
+};
+
+/// Hits of one search that are shown; the rest is only counted.
+const MAX_SHOWN_HITS: usize = 1000;
+/// Entries of a folder asked for at once, the most that a peer gives.
+const PAGE_SIZE: usize = 1000;
+/// Pages of one folder that are shown.
+const MAX_PAGES: usize = 10;
+/// Time between two lines of progress where one takes the place of the other, and where they add up.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+const PLAIN_PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+/// A rate is told from here on; it would jump before.
+const RATE_AFTER: Duration = Duration::from_secs(1);
+
+/// What every action needs; cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Acting {
+    pub(super) handle: Handle,
+    pub(super) screen: Screen,
+    pub(super) names: Names,
+}
+
+impl Acting {
+    async fn print(&self, outcome: Outcome<Vec<String>>) {
+        match outcome {
+            Ok(lines) => self.screen.lines(lines).await,
+            Err(error) => self.screen.line(view::error(&error)).await,
+        }
+    }
+
+    pub(super) async fn menu(self) {
+        // Without an answer the menu is still wanted; the next command tells what is wrong.
+        let connection = self.handle.status().await.map_or(Connection::Connected, |status| status.connection);
+        self.screen.line(menu::menu(connection)).await;
+    }
+
+    pub(super) async fn status(self) {
+        let status = self.handle.status().await;
+        self.print(status.map(|status| view::status(&status))).await;
+    }
+
+    pub(super) async fn search(self, ask: SearchAsk) {
+        self.names.clear_hits();
+        if let Err(error) = self.show_hits(ask).await {
+            self.screen.line(view::error(&error)).await;
+        }
+    }
+
+    async fn show_hits(&self, ask: SearchAsk) -> Outcome<()> {
+        let mut events = self.handle.search(ask).await?;
+        // As last told, and how many holders were shown.
+        let mut hits: BTreeMap<u32, (Hit, usize)> = BTreeMap::new();
+        while let Some(event) = events.next().await {
+            match event? {
+                SearchEvent::Hit(hit) => {
+                    if let Some((known, _)) = hits.get_mut(&hit.number) {
+                        *known = hit;
+                    } else if hits.len() < MAX_SHOWN_HITS {
+                        self.remember(&hit);
+                        self.screen.line(view::hit(&hit)).await;
+                        hits.insert(hit.number, (hit.clone(), hit.holders.len()));
+                    }
+                }
+                SearchEvent::Done(coverage) => {
+                    self.end_search(&hits, &coverage).await;
+                    return Ok(());
+                }
+            }
+        }
+        Err(ActionError::new(ErrorKind::TimedOut, "the search ended without a result").hint("try it again"))
+    }
+
+    async fn end_search(&self, hits: &BTreeMap<u32, (Hit, usize)>, coverage: &Coverage) {
+        let grown = hits.values().filter(|(hit, shown)| hit.holders.len() > *shown);
+        let mut lines: Vec<String> = grown.map(|(hit, _)| view::hit(hit)).collect();
+        lines.push(view::coverage(coverage, hits.len()));
+        self.screen.lines(lines).await;
+    }
+
+    fn remember(&self, hit: &Hit) {
+        self.names.add_hit(hit.number, hit.file.name());
+        for holder in &hit.holders {
+            self.names.add_place(format!("{}:{}", holder.peer, holder.path));
+        }
+    }
+
+    pub(super) async fn get(self, asks: Vec<GetAsk>) {
+        for ask in asks {
+            let events = self.handle.get(ask).await;
+            self.follow(events).await;
+        }
+    }
+
+    pub(super) async fn send(self, ask: SendAsk) {
+        let events = self.handle.send(ask).await;
+        self.follow(events).await;
+    }
+
+    async fn follow(&self, events: Outcome<Events<Transfer>>) {
+        let outcome = match events {
+            Ok(events) => self.show_progress(events).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = outcome {
+            self.screen.line(view::error(&error)).await;
+        }
+    }
+
+    async fn show_progress(&self, mut events: Events<Transfer>) -> Outcome<()> {
+        let interval = if self.screen.is_terminal() { PROGRESS_INTERVAL } else { PLAIN_PROGRESS_INTERVAL };
+        let mut shown: Option<(Transfer, Instant)> = None;
+        let mut began: Option<(u64, Instant)> = None;
+        while let Some(event) = events.next().await {
+            let (transfer, now) = (event?, Instant::now());
+            if transfer.state.is_final() {
+                self.screen.line(view::ended(&transfer)).await;
+                return Ok(());
+            }
+            let is_due =
+                shown.as_ref().is_none_or(|(last, at)| last.state != transfer.state || now - *at >= interval);
+            if !is_due {
+                continue;
+            }
+            let (bytes_then, then) = *began.get_or_insert((transfer.done_bytes, now));
+            let rate = (now - then >= RATE_AFTER).then(|| {
+                let bytes = u128::from(transfer.done_bytes.saturating_sub(bytes_then));
+                u64::try_from(bytes * 1000 / (now - then).as_millis().max(1)).unwrap_or(u64::MAX)
+            });
+            self.screen.progress(transfer.id, view::progress(&transfer, rate)).await;
+            shown = Some((transfer, now));
+        }
+        Err(ActionError::new(ErrorKind::Failed, "the transfer ended without a result")
+            .hint("see `transfers`"))
+    }
+
+    pub(super) async fn network(self) {
+        self.clone().zones().await;
+        self.peers(None).await;
+    }
+
+    pub(super) async fn peers(self, zone: Option<ZoneId>) {
+        let peers = self.handle.peers(zone).await;
+        if let (Ok(listing), None) = (&peers, zone) {
+            self.names.set_peers(listing.rows.iter().map(|peer| peer.name.to_string()));
+        }
+        self.print(peers.map(|listing| view::peers(&listing))).await;
+    }
+
+    pub(super) async fn zones(self) {
+        let zones = self.handle.zones().await;
+        self.print(zones.map(|listing| view::zones(&listing))).await;
+    }
+
+    pub(super) async fn browse(self, path: PeerPath) {
+        let mut token = None;
+        for _ in 0..MAX_PAGES {
+            let page = PageAsk { size: PAGE_SIZE, token: token.take() };
+            let page = match self.handle.browse(path.clone(), page).await {
+                Ok(page) => page,
+                Err(error) => return self.screen.line(view::error(&error)).await,
+            };
+            let slash = if path.path.is_empty() { "" } else { "/" };
+            for folder in &page.folders {
+                self.names.add_place(format!("{}:{}{slash}{folder}", path.peer, path.path));
+            }
+            for file in &page.files {
+                self.names.add_place(format!("{}:{}", path.peer, file.path));
+            }
+            self.screen.lines(view::folder(&page)).await;
+            token = page.next;
+            if token.is_none() {
+                return;
+            }
+        }
+        let shown = MAX_PAGES * PAGE_SIZE;
+        self.screen
+            .line(format!("{shown} entries were shown, and there are more; search for what you want"))
+            .await;
+    }
+
+    pub(super) async fn transfers(self) {
+        let transfers = self.handle.transfers().await;
+        self.print(transfers.map(|transfers| view::transfers(&transfers))).await;
+    }
+
+    pub(super) async fn cancel_transfer(self, id: u64) {
+        let outcome = self.handle.cancel_transfer(id).await;
+        self.print(outcome.map(|()| vec![format!("transfer {id} is cancelled or had ended")])).await;
+    }
+
+    pub(super) async fn shares(self) {
+        let shares = self.handle.shares().await;
+        if let Ok(shares) = &shares {
+            self.names.set_shares(shares.iter().map(|share| share.name.clone()));
+        }
+        self.print(shares.map(|shares| view::shares(&shares))).await;
+    }
+
+    pub(super) async fn add_share(self, folder: std::path::PathBuf) {
+        let share = self.handle.add_share(folder).await;
+        let said = share.map(|share| {
+            let folder = share.folder.to_string_lossy();
+            vec![format!("{} is shared as {}", Printable(&folder), Printable(&share.name))]
+        });
+        self.print(said).await;
+    }
+
+    pub(super) async fn remove_share(self, name: String) {
+        let outcome = self.handle.remove_share(name.clone()).await;
+        let said = format!("{} is shared no more; its files stay where they are", Printable(&name));
+        self.print(outcome.map(|()| vec![said])).await;
+    }
+
+    pub(super) async fn rescan(self) {
+        let index = self.handle.rescan().await;
+        self.print(index.map(|index| vec![format!("shared files: {}", view::index(&index))])).await;
+    }
+
+    pub(super) async fn inbox(self) {
+        let inbox = self.handle.inbox().await;
+        self.print(inbox.map(|inbox| view::inbox(&inbox))).await;
+    }
+
+    pub(super) async fn answer(self, id: u64, answer: Answer) {
+        let said = match &answer {
+            Answer::Accept => "is accepted",
+            Answer::Decline(_) => "is declined",
+            Answer::Trust => "is accepted, and so is whatever its sender sends from now on",
+        };
+        let outcome = self.handle.answer_offer(id, answer).await;
+        self.print(outcome.map(|()| vec![format!("offer {id} {said}")])).await;
+    }
+
+    pub(super) async fn set_connected(self, is_connected: bool) {
+        let outcome = self.handle.set_connected(is_connected).await;
+        let said = if is_connected { "connected" } else { "disconnected; 1 connects again" };
+        self.print(outcome.map(|()| vec![said.to_owned()])).await;
+    }
+
+    /// Learns the names that Tab offers; a failure leaves the old ones.
+    pub(super) async fn learn(self) {
+        if let Ok(listing) = self.handle.peers(None).await {
+            self.names.set_peers(listing.rows.iter().map(|peer| peer.name.to_string()));
+        }
+        if let Ok(shares) = self.handle.shares().await {
+            self.names.set_shares(shares.iter().map(|share| share.name.clone()));
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! The texts of the menu, the help and the prompts.
+
+use crate::protocol::action::Connection;
+
+/// Before a command.
+pub(super) const PROMPT: &str = "floodplain> ";
+
+/// The menu in one line. What 1 does depends on the connection.
+pub(super) fn menu(connection: Connection) -> String {
+    let toggle = match connection {
+        Connection::Connected | Connection::Reconnecting => "Disconnect",
+        Connection::Disconnected => "Connect",
+    };
+    format!(
+        "[1] {toggle} [2] Upload file [3] Download file [4] Print attributes [5] Search [6] Peers & zones \
+         [7] Transfers [8] Shares [9] Inbox [0] Quit"
+    )
+}
+
+/// Every command in one line each.
+pub(super) fn help() -> Vec<String> {
+    [
+        ("1, disconnect, connect", "leave the network and keep running, or join again"),
+        ("2, send FILE PEER", "upload a file into a peer's inbox"),
+        ("3, get WHAT.. [TO]", "download hits by number, a content hash or PEER:PATH"),
+        ("4, status", "print this peer's attributes"),
+        ("5, search [--all] [--ttl N] WORDS", "search the zone, or all zones"),
+        ("6, peers [ZONE], zones", "list peers and zones"),
+        ("browse PEER[:FOLDER]", "list what a peer shares"),
+        ("7, transfers, cancel NUMBER", "list transfers, cancel one"),
+        ("8, shares [add FOLDER | rm NAME], rescan", "list, add, remove or rescan shares"),
+        ("9, inbox, accept | decline | trust NUMBER", "list offers and answer them"),
+        ("0, quit", "quit; so does Ctrl-C twice"),
+    ]
+    .iter()
+    .map(|(command, what)| format!("{command:<43}{what}"))
+    .collect()
+}

@@ -1,0 +1,388 @@
+//! One typed line to one command. Pure and total: any text is a command or a one-line complaint, and only a quit word
+//! quits.
+
+use crate::protocol::{
+    action::{Answer, PeerPath, Scope, SearchAsk, Target},
+    id::{ContentHash, ZoneId},
+};
+
+/// Longest line that is looked at; a longer one is dropped with a message.
+pub const MAX_LINE_BYTES: usize = 8 * 1024;
+/// How much of an unknown word a complaint repeats.
+const MAX_ECHO_CHARS: usize = 40;
+
+/// What a line asks for. Missing arguments are `None` or empty: the console asks for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// An empty line: the menu again.
+    Menu,
+    /// All commands.
+    Help,
+    /// The end.
+    Quit,
+    /// Whichever of the two is not the case.
+    Toggle,
+    /// Joins the network or leaves it.
+    SetConnected(bool),
+    /// A file to another peer.
+    Upload {
+        /// Path as typed.
+        file: Option<String>,
+        /// Receiver.
+        peer: Option<String>,
+    },
+    /// Files to this peer.
+    Download {
+        /// What; none yet when empty.
+        targets: Vec<Target>,
+        /// Path as typed.
+        destination: Option<String>,
+    },
+    /// Own attributes.
+    Status,
+    /// A search; asked for when `None`.
+    Search(Option<SearchAsk>),
+    /// Zones and all peers.
+    Network,
+    /// Peers, all or of one zone.
+    Peers(Option<ZoneId>),
+    /// Zones.
+    Zones,
+    /// A folder of a peer's shares.
+    Browse(Option<PeerPath>),
+    /// The list.
+    Transfers,
+    /// One of them to end.
+    CancelTransfer(Option<u64>),
+    /// The list.
+    Shares,
+    /// Path as typed.
+    AddShare(Option<String>),
+    /// Name of a share.
+    RemoveShare(Option<String>),
+    /// Walks the shares again.
+    Rescan,
+    /// The offers.
+    Inbox,
+    /// An answer to one of them.
+    Answer(Option<u64>, Answer),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Toggle,
+    Connect,
+    Disconnect,
+    Upload,
+    Download,
+    Status,
+    Search,
+    Network,
+    Peers,
+    Zones,
+    Browse,
+    Transfers,
+    Cancel,
+    Shares,
+    Rescan,
+    Inbox,
+    Accept,
+    Decline,
+    Trust,
+    Help,
+    Menu,
+    Quit,
+}
+
+/// The menu's numbers; shorter forms of words are found by [`verb`].
+const NUMBERS: [(&str, Verb); 10] = [
+    ("1", Verb::Toggle),
+    ("2", Verb::Upload),
+    ("3", Verb::Download),
+    ("4", Verb::Status),
+    ("5", Verb::Search),
+    ("6", Verb::Network),
+    ("7", Verb::Transfers),
+    ("8", Verb::Shares),
+    ("9", Verb::Inbox),
+    ("0", Verb::Quit),
+];
+
+/// Quit words stand whole, so that no slip of a finger ends the console.
+const WHOLE: [(&str, Verb); 4] =
+    [("quit", Verb::Quit), ("exit", Verb::Quit), ("q", Verb::Quit), ("?", Verb::Help)];
+
+const WORDS: [(&str, Verb); 27] = [
+    ("accept", Verb::Accept),
+    ("attributes", Verb::Status),
+    ("browse", Verb::Browse),
+    ("cancel", Verb::Cancel),
+    ("connect", Verb::Connect),
+    ("decline", Verb::Decline),
+    ("disconnect", Verb::Disconnect),
+    ("download", Verb::Download),
+    ("find", Verb::Search),
+    ("get", Verb::Download),
+    ("help", Verb::Help),
+    ("inbox", Verb::Inbox),
+    ("join", Verb::Connect),
+    ("leave", Verb::Disconnect),
+    ("menu", Verb::Menu),
+    ("network", Verb::Network),
+    ("peers", Verb::Peers),
+    ("print", Verb::Status),
+    ("rescan", Verb::Rescan),
+    ("search", Verb::Search),
+    ("send", Verb::Upload),
+    ("shares", Verb::Shares),
+    ("status", Verb::Status),
+    ("transfers", Verb::Transfers),
+    ("trust", Verb::Trust),
+    ("upload", Verb::Upload),
+    ("zones", Verb::Zones),
+];
+
+/// Every word that begins a command, for completion.
+pub fn words() -> impl Iterator<Item = &'static str> {
+    WORDS.iter().map(|(word, _)| *word).chain(["quit"])
+}
+
+/// What the line asks for, or one line that says why it asks for nothing.
+pub fn parse(line: &str) -> Result<Command, String> {
+    if line.len() > MAX_LINE_BYTES {
+        return Err(format!("the line is longer than {MAX_LINE_BYTES} bytes and was dropped"));
+    }
+    let line = line.trim();
+    let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    if word.is_empty() {
+        return Ok(Command::Menu);
+    }
+    let (verb, rest) = (verb(word)?, rest.trim());
+    if verb == Verb::Search {
+        return search(rest).map(Command::Search);
+    }
+    let args = split(rest)?;
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    command(verb, &args)
+}
+
+fn command(verb: Verb, args: &[&str]) -> Result<Command, String> {
+    let none = |command| match args {
+        [] => Ok(command),
+        _ => Err("this command takes nothing after it; `help` shows how it is written".to_owned()),
+    };
+    match verb {
+        Verb::Toggle => none(Command::Toggle),
+        Verb::Connect => none(Command::SetConnected(true)),
+        Verb::Disconnect => none(Command::SetConnected(false)),
+        Verb::Status => none(Command::Status),
+        Verb::Zones => none(Command::Zones),
+        Verb::Rescan => none(Command::Rescan),
+        Verb::Help => none(Command::Help),
+        Verb::Menu => none(Command::Menu),
+        Verb::Quit => none(Command::Quit),
+        Verb::Search => search(&args.join(" ")).map(Command::Search),
+        Verb::Upload => match args {
+            [] => Ok(Command::Upload { file: None, peer: None }),
+            [file] => Ok(Command::Upload { file: owned(file), peer: None }),
+            [file, peer] | [file, "to", peer] => Ok(Command::Upload { file: owned(file), peer: owned(peer) }),
+            _ => Err("write `send FILE PEER`; put a file name with spaces in quotes".into()),
+        },
+        Verb::Download => download(args),
+        Verb::Peers => match args {
+            [] => Ok(Command::Peers(None)),
+            [zone] => zone_number(zone).map(|zone| Command::Peers(Some(zone))),
+            _ => Err("write `peers` or `peers ZONE`".into()),
+        },
+        Verb::Network => match args {
+            [] => Ok(Command::Network),
+            [zone] if is_number(zone) => zone_number(zone).map(|zone| Command::Peers(Some(zone))),
+            _ => command(Verb::Browse, args),
+        },
+        Verb::Browse => match args {
+            [] => Ok(Command::Browse(None)),
+            [place] => peer_path(place).map(|path| Command::Browse(Some(path))),
+            _ => Err("write `browse PEER` or `browse PEER:FOLDER`; put a name with spaces in quotes".into()),
+        },
+        Verb::Transfers => match args {
+            [] => Ok(Command::Transfers),
+            ["cancel", rest @ ..] => command(Verb::Cancel, rest),
+            _ => Err("write `transfers` or `cancel NUMBER`".into()),
+        },
+        Verb::Cancel => Ok(Command::CancelTransfer(optional_number(args, "cancel NUMBER")?)),
+        Verb::Shares => match args {
+            [] => Ok(Command::Shares),
+            ["rescan"] => Ok(Command::Rescan),
+            ["add"] => Ok(Command::AddShare(None)),
+            ["add", folder] => Ok(Command::AddShare(owned(folder))),
+            ["rm" | "remove"] => Ok(Command::RemoveShare(None)),
+            ["rm" | "remove", name] => Ok(Command::RemoveShare(owned(name))),
+            _ => Err("write `shares`, `shares add FOLDER`, `shares rm NAME` or `rescan`".into()),
+        },
+        Verb::Inbox => match args {
+            [] => Ok(Command::Inbox),
+            ["accept", rest @ ..] => command(Verb::Accept, rest),
+            ["decline", rest @ ..] => command(Verb::Decline, rest),
+            ["trust", rest @ ..] => command(Verb::Trust, rest),
+            _ => Err("write `inbox`, `accept NUMBER`, `decline NUMBER` or `trust NUMBER`".into()),
+        },
+        Verb::Accept => Ok(Command::Answer(optional_number(args, "accept NUMBER")?, Answer::Accept)),
+        Verb::Trust => Ok(Command::Answer(optional_number(args, "trust NUMBER")?, Answer::Trust)),
+        Verb::Decline => {
+            let (number, reason) = args.split_at(args.len().min(1));
+            let number = optional_number(number, "decline NUMBER [REASON]")?;
+            Ok(Command::Answer(number, Answer::Decline(reason.join(" "))))
+        }
+    }
+}
+
+fn verb(word: &str) -> Result<Verb, String> {
+    let word = word.to_lowercase();
+    let whole = NUMBERS.iter().chain(&WHOLE).chain(&WORDS).find(|(known, _)| *known == word);
+    if let Some((_, verb)) = whole {
+        return Ok(*verb);
+    }
+    let matching: Vec<_> = WORDS.iter().filter(|(known, _)| known.starts_with(&word)).collect();
+    match matching.as_slice() {
+        [] => Err(unknown(&word)),
+        [(_, first), others @ ..] if others.iter().all(|(_, other)| other == first) => Ok(*first),
+        several => {
+            let words: Vec<_> = several.iter().map(|(word, _)| *word).collect();
+            Err(format!("`{word}` may be {}; write more of it", words.join(" or ")))
+        }
+    }
+}
+
+fn unknown(word: &str) -> String {
+    let shown: String = word.chars().take(MAX_ECHO_CHARS).collect();
+    let near = words().find(|known| strsim::osa_distance(known, &shown) <= 2).filter(|_| shown.len() > 3);
+    match near {
+        Some(near) => format!("there is no command `{shown}`; did you mean `{near}`?"),
+        None => format!("there is no command `{shown}`; an empty line shows the menu, `help` all commands"),
+    }
+}
+
+/// The rest of a line as a search, with `--all` and `--ttl N` before the words. Quotes stay: they mean a phrase.
+pub fn search(text: &str) -> Result<Option<SearchAsk>, String> {
+    let mut ask = SearchAsk::default();
+    let mut text = text.trim();
+    while text.starts_with("--") {
+        let (option, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        text = rest.trim_start();
+        match option {
+            "--all" => ask.scope = Scope::All,
+            "--ttl" => {
+                let (ttl, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+                let ttl = ttl.parse().ok().filter(|ttl| (1..=32).contains(ttl));
+                ask.ttl = Some(ttl.ok_or("write `--ttl` with a number from 1 to 32")?);
+                text = rest.trim_start();
+            }
+            _ => return Err("a search takes the options `--all` and `--ttl N` only".into()),
+        }
+    }
+    text.clone_into(&mut ask.text);
+    Ok(Some(ask).filter(|ask| !ask.text.is_empty()))
+}
+
+/// What to download and where to: hit numbers, a hash or `PEER:PATH`; a last argument that is none of these is the
+/// destination.
+fn download(args: &[&str]) -> Result<Command, String> {
+    let mut targets = vec![];
+    for (at, arg) in args.iter().enumerate() {
+        let is_last = at + 1 == args.len();
+        match target(arg) {
+            // A destination may look like a target: `get 1 c:x` saves hit 1 there, as `get PEER:PATH` stands alone.
+            Ok(Target::Path(_)) | Err(_) if is_last && at > 0 => {
+                return Ok(Command::Download { targets, destination: owned(arg) });
+            }
+            Ok(target) => targets.push(target),
+            Err(_) if *arg == "to" && at > 0 => {}
+            Err(problem) => return Err(problem),
+        }
+    }
+    Ok(Command::Download { targets, destination: None })
+}
+
+/// One thing to download.
+pub fn target(text: &str) -> Result<Target, String> {
+    if is_number(text) && text.len() < 2 * ContentHash::SIZE {
+        return match text.parse() {
+            Ok(number) if number > 0 => Ok(Target::Hit(number)),
+            _ => Err("hits are numbered from 1".into()),
+        };
+    }
+    if let Ok(hash) = text.parse() {
+        return Ok(Target::Hash(hash));
+    }
+    match peer_path(text) {
+        Ok(path) if !path.path.is_empty() => Ok(Target::Path(path)),
+        _ => Err("name a hit by its number, a content hash of 64 digits, or PEER:PATH".into()),
+    }
+}
+
+/// `PEER` or `PEER:PATH`.
+pub fn peer_path(text: &str) -> Result<PeerPath, String> {
+    let (peer, path) = text.split_once(':').unwrap_or((text, ""));
+    if peer.is_empty() {
+        return Err("name a peer: `ana` or `ana:docs`".into());
+    }
+    Ok(PeerPath { peer: peer.into(), path: path.trim_matches('/').into() })
+}
+
+/// A number from 1.
+pub fn number(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(number) if number > 0 && is_number(text) => Ok(number),
+        _ => Err("give its number, from 1".into()),
+    }
+}
+
+fn optional_number(args: &[&str], usage: &str) -> Result<Option<u64>, String> {
+    match args {
+        [] => Ok(None),
+        [text] => number(text).map(Some).map_err(|_| format!("write `{usage}`")),
+        _ => Err(format!("write `{usage}`")),
+    }
+}
+
+fn zone_number(text: &str) -> Result<ZoneId, String> {
+    text.parse().ok().and_then(ZoneId::new).ok_or_else(|| "zones are numbered from 1".into())
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "an argument that is there")]
+fn owned(text: &&str) -> Option<String> {
+    Some((*text).to_owned())
+}
+
+/// Splits at blanks as a shell does: single and double quotes, and a backslash before a blank, a quote or a backslash.
+pub fn split(text: &str) -> Result<Vec<String>, String> {
+    let (mut parts, mut part, mut quote) = (vec![], None::<String>, None);
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match (c, quote) {
+            (c, Some(open)) if c == open => quote = None,
+            ('"' | '\'', None) => {
+                quote = Some(c);
+                part.get_or_insert_default();
+            }
+            (c, None) if c.is_whitespace() => parts.extend(part.take()),
+            ('\\', None | Some('"')) => {
+                let escaped = chars.next_if(|next| next.is_whitespace() || matches!(next, '"' | '\'' | '\\'));
+                part.get_or_insert_default().push(escaped.unwrap_or(c));
+            }
+            (c, _) => part.get_or_insert_default().push(c),
+        }
+    }
+    if let Some(quote) = quote {
+        return Err(format!("a {quote} is open and never closed"));
+    }
+    parts.extend(part);
+    Ok(parts)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! Where lines go: one thread writes them, so that a slow or closed output never holds up the runtime. Every line is
+//! written whole.
+
+use std::io::{self, Write};
+
+use tokio::sync::{mpsc, oneshot};
+
+/// Batches of lines that wait to be written; whoever prints more waits.
+const OUTPUT_QUEUE: usize = 64;
+/// How long the last lines may take to be written at the end.
+const FINISH_DEADLINE: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// What lines are written to.
+pub(super) trait Sink: Send + 'static {
+    /// Writes whole lines.
+    fn write(&mut self, text: String) -> io::Result<()>;
+
+    /// Cursor movements are understood: a line may be written over.
+    fn is_terminal(&self) -> bool;
+}
+
+/// Lines to a pipe, a file or a terminal that understands no escapes.
+pub(super) struct Plain<W>(pub(super) W);
+
+impl<W: Write + Send + 'static> Sink for Plain<W> {
+    fn write(&mut self, text: String) -> io::Result<()> {
+        self.0.write_all(text.as_bytes())?;
+        self.0.flush()
+    }
+
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+/// Lines above the half-typed one.
+pub(super) struct AbovePrompt<P>(pub(super) P);
+
+impl<P: rustyline::ExternalPrinter + Send + 'static> Sink for AbovePrompt<P> {
+    fn write(&mut self, text: String) -> io::Result<()> {
+        self.0.print(text).map_err(io::Error::other)
+    }
+
+    fn is_terminal(&self) -> bool {
+        true
+    }
+}
+
+enum Output {
+    Lines(Vec<String>),
+    Progress { key: u64, line: String },
+    Entered,
+    Finish(oneshot::Sender<()>),
+}
+
+/// The way to the output; cheap to clone. What is printed after the output was closed is dropped.
+#[derive(Debug, Clone)]
+pub(super) struct Screen {
+    output: mpsc::Sender<Output>,
+    is_terminal: bool,
+}
+
+impl Screen {
+    /// Starts the writing thread. It ends when the last screen is dropped, or at the first error of the sink.
+    pub(super) fn start(sink: impl Sink) -> io::Result<Self> {
+        let (output, queue) = mpsc::channel(OUTPUT_QUEUE);
+        let is_terminal = sink.is_terminal();
+        // A thread of its own and no task: a write to a terminal that was stopped with Ctrl-S may block for ever.
+        std::thread::Builder::new().name("console-output".into()).spawn(move || write(sink, queue))?;
+        Ok(Self { output, is_terminal })
+    }
+
+    pub(super) fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+
+    pub(super) async fn line(&self, line: impl Into<String>) {
+        self.lines(vec![line.into()]).await;
+    }
+
+    pub(super) async fn lines(&self, lines: Vec<String>) {
+        self.send(Output::Lines(lines)).await;
+    }
+
+    /// A line that takes the place of the last one, if that had the same key and nothing was written since.
+    pub(super) async fn progress(&self, key: u64, line: String) {
+        self.send(Output::Progress { key, line }).await;
+    }
+
+    /// A typed line now stands below what was written.
+    pub(super) async fn entered(&self) {
+        self.send(Output::Entered).await;
+    }
+
+    /// Completes when the output takes no more.
+    pub(super) async fn closed(&self) {
+        self.output.closed().await;
+    }
+
+    /// Waits until everything is written, for a moment at most.
+    pub(super) async fn finish(&self) {
+        let (done, written) = oneshot::channel();
+        let all = async {
+            self.send(Output::Finish(done)).await;
+            _ = written.await;
+        };
+        if tokio::time::timeout(FINISH_DEADLINE, all).await.is_err() {
+            tracing::debug!("the console's last lines were not written in time");
+        }
+    }
+
+    async fn send(&self, output: Output) {
+        // Closed: the session hears of it through `closed` and ends.
+        _ = self.output.send(output).await;
+    }
+}
+
+fn write(mut sink: impl Sink, mut queue: mpsc::Receiver<Output>) {
+    let mut replaceable = None;
+    while let Some(output) = queue.blocking_recv() {
+        let text = match output {
+            Output::Lines(lines) => {
+                replaceable = None;
+                lines.into_iter().flat_map(|line| [line, "\n".into()]).collect()
+            }
+            Output::Progress { key, line } => {
+                let is_same = replaceable.replace(key) == Some(key);
+                // One row up, and clear it.
+                let over = if is_same && sink.is_terminal() { "\x1b[1A\r\x1b[2K" } else { "" };
+                format!("{over}{line}\n")
+            }
+            Output::Entered => {
+                replaceable = None;
+                continue;
+            }
+            Output::Finish(done) => {
+                _ = done.send(());
+                continue;
+            }
+        };
+        if !text.is_empty() && sink.write(text).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! One console from its first prompt to its end. Nothing typed ends it or disconnects but the words that say so; what
+//! runs in it ends with it.
+
+use std::{
+    future::Future,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::{
+    StreamExt,
+    future::{AbortHandle, BoxFuture, abortable},
+    stream::FuturesUnordered,
+};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, Interval, MissedTickBehavior, interval},
+};
+
+use super::{
+    ExitReason, Mode,
+    act::Acting,
+    complete::Names,
+    input::{Input, Lines},
+    menu,
+    parse::{self, Command},
+    screen::Screen,
+    view,
+};
+use crate::{
+    peer::{Handle, handle::Outcome},
+    protocol::{
+        action::{Answer, Connection, GetAsk, SearchAsk, SendAsk, Target},
+        name::Printable,
+    },
+    shutdown::Shutdown,
+};
+
+/// Actions at once in one console; one more is refused.
+const MAX_RUNNING: usize = 16;
+/// A second Ctrl-C within this time quits.
+const DOUBLE_INTERRUPT: Duration = Duration::from_secs(2);
+/// How often the inbox is looked at while a person sits there.
+const INBOX_INTERVAL: Duration = Duration::from_secs(2);
+/// For one look at the inbox, and for learning names.
+const QUIET_DEADLINE: Duration = Duration::from_secs(10);
+/// Names for Tab are learned anew every so many looks at the inbox.
+const LEARN_EVERY: u64 = 30;
+
+type Running = FuturesUnordered<BoxFuture<'static, ()>>;
+
+/// What a prompt gave.
+enum Typed {
+    Line(String),
+    Interrupt,
+}
+
+pub(super) struct Session {
+    acting: Acting,
+    lines: Lines,
+    mode: Mode,
+    shutdown: Shutdown,
+    running: Running,
+    /// What nobody asked for: looks at the inbox, names for Tab. At most one of each runs.
+    quiet: Running,
+    search: Option<AbortHandle>,
+    interrupted: Option<Instant>,
+    /// Ctrl-C while no line is edited; none on a pipe, where it keeps its usual meaning.
+    interrupts: Option<Signal>,
+    ticks: Interval,
+    tick: u64,
+    /// The highest offer that was announced.
+    announced: Arc<AtomicU64>,
+}
+
+impl Session {
+    pub(super) fn new(
+        handle: Handle,
+        screen: Screen,
+        lines: Lines,
+        mode: Mode,
+        names: Names,
+        shutdown: Shutdown,
+    ) -> std::io::Result<Self> {
+        let mut ticks = interval(INBOX_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Self {
+            acting: Acting { handle, screen, names },
+            lines,
+            mode,
+            shutdown,
+            running: Running::new(),
+            quiet: Running::new(),
+            search: None,
+            interrupted: None,
+            interrupts: (mode != Mode::Pipe).then(|| signal(SignalKind::interrupt())).transpose()?,
+            ticks,
+            tick: 0,
+            announced: Arc::default(),
+        })
+    }
+
+    pub(super) async fn run(mut self) -> anyhow::Result<ExitReason> {
+        let reason = self.serve().await;
+        let cancelled = self.running.len();
+        self.running.clear();
+        if self.mode != Mode::Pipe && cancelled > 0 {
+            self.acting.screen.line(format!("running actions cancelled: {cancelled}")).await;
+        }
+        self.acting.screen.finish().await;
+        Ok(reason)
+    }
+
+    async fn serve(&mut self) -> ExitReason {
+        if self.mode != Mode::Pipe {
+            self.start(self.acting.clone().menu()).await;
+        }
+        loop {
+            let typed = match self.typed(menu::PROMPT).await {
+                Ok(typed) => typed,
+                Err(reason) => return reason,
+            };
+            let outcome = match typed {
+                Typed::Interrupt => self.interrupt().await,
+                Typed::Line(line) => match parse::parse(&line) {
+                    Ok(command) => self.perform(command).await,
+                    Err(problem) => {
+                        self.complain(&problem).await;
+                        Ok(())
+                    }
+                },
+            };
+            if let Err(reason) = outcome {
+                return reason;
+            }
+        }
+    }
+
+    /// Waits for a line while everything else goes on. On a pipe, only once what was started has ended.
+    async fn typed(&mut self, prompt: &str) -> Result<Typed, ExitReason> {
+        loop {
+            if self.mode == Mode::Terminal || self.running.is_empty() {
+                self.lines.prompt(prompt);
+            }
+            let is_ready = self.mode == Mode::Terminal || self.running.is_empty();
+            tokio::select! {
+                () = self.shutdown.stopping() => return Err(ExitReason::Stopped),
+                () = self.acting.screen.closed() => return Err(ExitReason::OutputClosed),
+                Some(()) = self.running.next() => {}
+                Some(()) = self.quiet.next() => {}
+                _ = self.ticks.tick(), if self.mode != Mode::Pipe => self.tick(),
+                () = interrupted(&mut self.interrupts) => return Ok(Typed::Interrupt),
+                input = self.lines.next(), if is_ready => match input {
+                    Input::Line(line) => {
+                        self.acting.screen.entered().await;
+                        return Ok(Typed::Line(line));
+                    }
+                    Input::Interrupt => return Ok(Typed::Interrupt),
+                    Input::End => return Err(ExitReason::EndOfInput),
+                    Input::TooLong => {
+                        let most = parse::MAX_LINE_BYTES;
+                        self.complain(&format!("the line is longer than {most} bytes and was dropped")).await;
+                    }
+                    Input::NotText => self.complain("the line is not UTF-8 and was dropped").await,
+                },
+            }
+        }
+    }
+
+    /// Ctrl-C: what runs is cancelled; twice means the end.
+    async fn interrupt(&mut self) -> Result<(), ExitReason> {
+        let now = Instant::now();
+        if self.interrupted.replace(now).is_some_and(|before| now - before < DOUBLE_INTERRUPT) {
+            return Err(ExitReason::Interrupted);
+        }
+        let running = self.running.len();
+        self.running.clear();
+        let said = match running {
+            0 => "Ctrl-C again quits".to_owned(),
+            _ => "cancelled; Ctrl-C again quits".to_owned(),
+        };
+        self.acting.screen.line(said).await;
+        Ok(())
+    }
+
+    async fn complain(&mut self, problem: &str) {
+        self.acting.screen.line(format!("error: {}", Printable(problem))).await;
+    }
+
+    async fn start(&mut self, action: impl Future<Output = ()> + Send + 'static) {
+        if self.running.len() >= MAX_RUNNING {
+            self.complain(&format!(
+                "{MAX_RUNNING} actions run already; wait for one, or cancel them with Ctrl-C"
+            ))
+            .await;
+            return;
+        }
+        self.running.push(Box::pin(action));
+    }
+
+    /// Asks for a missing argument; `None` when nothing is given, which leads back to the menu.
+    async fn ask(&mut self, question: &str) -> Result<Option<String>, ExitReason> {
+        if self.mode == Mode::Dumb {
+            self.acting.screen.line(question.trim_end()).await;
+        }
+        match self.typed(question).await? {
+            Typed::Line(line) => Ok(Some(line.trim().to_owned()).filter(|line| !line.is_empty())),
+            Typed::Interrupt => {
+                self.interrupted = Some(Instant::now());
+                Ok(None)
+            }
+        }
+    }
+
+    /// Asks for a missing argument and makes something of it; `None` when nothing is given or it will not do.
+    async fn ask_for<T>(
+        &mut self,
+        question: &str,
+        make: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, ExitReason> {
+        let Some(answer) = self.ask(question).await? else { return Ok(None) };
+        match make(&answer) {
+            Ok(value) => Ok(Some(value)),
+            Err(problem) => {
+                self.complain(&problem).await;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Waits for a short answer of the peer; `None` when it failed or Ctrl-C came first, which was told.
+    async fn wait<T>(&mut self, answer: impl Future<Output = Outcome<T>>) -> Result<Option<T>, ExitReason> {
+        tokio::select! {
+            () = self.shutdown.stopping() => Err(ExitReason::Stopped),
+            () = interrupted(&mut self.interrupts) => self.interrupt().await.map(|()| None),
+            outcome = answer => match outcome {
+                Ok(value) => Ok(Some(value)),
+                Err(error) => {
+                    self.acting.screen.line(view::error(&error)).await;
+                    Ok(None)
+                }
+            },
+        }
+    }
+
+    async fn perform(&mut self, command: Command) -> Result<(), ExitReason> {
+        let acting = self.acting.clone();
+        match command {
+            Command::Quit => return Err(ExitReason::Quit),
+            Command::Help => acting.screen.lines(menu::help()).await,
+            Command::Menu => self.start(acting.menu()).await,
+            Command::Toggle => {
+                if let Some(status) = self.wait(acting.handle.status()).await? {
+                    self.connect(status.connection == Connection::Disconnected).await?;
+                }
+            }
+            Command::SetConnected(is_connected) => self.connect(is_connected).await?,
+            Command::Upload { file, peer } => self.upload(file, peer).await?,
+            Command::Download { targets, destination } => self.download(targets, destination).await?,
+            Command::Status => self.start(acting.status()).await,
+            Command::Search(Some(ask)) => self.search(ask).await,
+            Command::Search(None) => {
+                if let Some(Some(ask)) = self.ask_for("search for: ", parse::search).await? {
+                    self.search(ask).await;
+                }
+            }
+            Command::Network => self.start(acting.network()).await,
+            Command::Peers(zone) => self.start(acting.peers(zone)).await,
+            Command::Zones => self.start(acting.zones()).await,
+            Command::Browse(path) => {
+                let path = match path {
+                    Some(path) => Some(path),
+                    None => self.ask_for("which peer, or PEER:FOLDER: ", parse::peer_path).await?,
+                };
+                if let Some(path) = path {
+                    self.start(acting.browse(path)).await;
+                }
+            }
+            Command::Transfers => self.start(acting.transfers()).await,
+            Command::CancelTransfer(id) => {
+                if let Some(id) = self.number(id, "number of the transfer: ").await? {
+                    self.start(acting.cancel_transfer(id)).await;
+                }
+            }
+            Command::Shares => self.start(acting.shares()).await,
+            Command::AddShare(folder) => {
+                if let Some(folder) = self.given(folder, "folder to share: ").await? {
+                    self.start(acting.add_share(absolute(&folder))).await;
+                }
+            }
+            Command::RemoveShare(name) => {
+                if let Some(name) = self.given(name, "name of the share: ").await? {
+                    self.start(acting.remove_share(name)).await;
+                }
+            }
+            Command::Rescan => self.start(acting.rescan()).await,
+            Command::Inbox => self.start(acting.inbox()).await,
+            Command::Answer(id, answer) => self.answer(id, answer).await?,
+        }
+        Ok(())
+    }
+
+    async fn given(&mut self, text: Option<String>, question: &str) -> Result<Option<String>, ExitReason> {
+        match text {
+            Some(text) => Ok(Some(text)),
+            // One answer is one argument: quotes are taken off, but blanks need none.
+            None => self.ask_for(question, |answer| Ok(unquoted(answer))).await,
+        }
+    }
+
+    async fn number(&mut self, number: Option<u64>, question: &str) -> Result<Option<u64>, ExitReason> {
+        match number {
+            Some(number) => Ok(Some(number)),
+            None => self.ask_for(question, parse::number).await,
+        }
+    }
+
+    /// A new search takes the place of the one that runs.
+    async fn search(&mut self, ask: SearchAsk) {
+        let (search, handle) = abortable(self.acting.clone().search(ask));
+        if let Some(before) = self.search.replace(handle) {
+            before.abort();
+        }
+        self.start(async { _ = search.await }).await;
+    }
+
+    async fn upload(&mut self, file: Option<String>, peer: Option<String>) -> Result<(), ExitReason> {
+        let Some(file) = self.given(file, "file to upload: ").await? else { return Ok(()) };
+        let Some(peer) = self.given(peer, "to which peer: ").await? else { return Ok(()) };
+        self.start(self.acting.clone().send(SendAsk { path: absolute(&file), peer })).await;
+        Ok(())
+    }
+
+    async fn download(
+        &mut self,
+        mut targets: Vec<Target>,
+        destination: Option<String>,
+    ) -> Result<(), ExitReason> {
+        if targets.is_empty() {
+            let question = "number of a hit, content hash, or PEER:PATH: ";
+            targets.extend(self.ask_for(question, |answer| parse::target(&unquoted(answer))).await?);
+        }
+        let destination = destination.as_deref().map(absolute);
+        let ask = |target| GetAsk { target, destination: destination.clone() };
+        let asks: Vec<GetAsk> = targets.into_iter().map(ask).collect();
+        if !asks.is_empty() {
+            self.start(self.acting.clone().get(asks)).await;
+        }
+        Ok(())
+    }
+
+    async fn answer(&mut self, id: Option<u64>, answer: Answer) -> Result<(), ExitReason> {
+        if let Some(id) = self.number(id, "number of the offer: ").await? {
+            self.start(self.acting.clone().answer(id, answer)).await;
+        }
+        Ok(())
+    }
+
+    /// Joins or leaves. A person is asked first when leaving would end transfers.
+    async fn connect(&mut self, is_connected: bool) -> Result<(), ExitReason> {
+        if !is_connected && self.mode != Mode::Pipe {
+            let handle = Handle::clone(&self.acting.handle);
+            let Some(transfers) = self.wait(handle.transfers()).await? else { return Ok(()) };
+            let running = transfers.iter().filter(|transfer| !transfer.state.is_final()).count();
+            if running > 0 {
+                let question = format!("transfers that would end: {running}. Disconnect? [y/N] ");
+                let answer = self.ask(&question).await?.unwrap_or_default().to_lowercase();
+                if !["y", "yes"].contains(&answer.as_str()) {
+                    self.acting.screen.line("still connected").await;
+                    return Ok(());
+                }
+            }
+        }
+        self.start(self.acting.clone().set_connected(is_connected)).await;
+        Ok(())
+    }
+
+    fn tick(&mut self) {
+        if !self.quiet.is_empty() {
+            return;
+        }
+        let (acting, announced) = (self.acting.clone(), Arc::clone(&self.announced));
+        let is_learning = self.tick.is_multiple_of(LEARN_EVERY);
+        self.tick += 1;
+        let look = async move {
+            announce(&acting, &announced).await;
+            if is_learning {
+                acting.learn().await;
+            }
+        };
+        // Late: the next tick looks again.
+        self.quiet.push(Box::pin(async { _ = tokio::time::timeout(QUIET_DEADLINE, look).await }));
+    }
+}
+
+/// Prints the offers that were not printed yet. Their numbers rise.
+async fn announce(acting: &Acting, announced: &AtomicU64) {
+    // A failure is not told here: nobody asked, and the next command tells it.
+    let Ok(inbox) = acting.handle.inbox().await else { return };
+    let before = announced.load(Ordering::Relaxed);
+    let new = inbox.offers.iter().filter(|offer| offer.id > before);
+    let lines: Vec<String> = new.map(view::offer).collect();
+    if !lines.is_empty() {
+        acting.screen.lines(lines).await;
+    }
+    announced.fetch_max(inbox.offers.iter().map(|offer| offer.id).max().unwrap_or(0), Ordering::Relaxed);
+}
+
+async fn interrupted(interrupts: &mut Option<Signal>) {
+    match interrupts {
+        Some(interrupts) => _ = interrupts.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn unquoted(answer: &str) -> String {
+    match parse::split(answer) {
+        Ok(parts) if parts.len() == 1 => parts.into_iter().next().unwrap_or_default(),
+        _ => answer.to_owned(),
+    }
+}
+
+/// As the person at this console means it: from the current folder, `~` as home.
+fn absolute(typed: &str) -> PathBuf {
+    let path = match typed.strip_prefix('~') {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => directories::BaseDirs::new()
+            .map_or_else(|| typed.into(), |dirs| dirs.home_dir().join(rest.trim_start_matches('/'))),
+        _ => PathBuf::from(typed),
+    };
+    std::path::absolute(&path).unwrap_or(path)
+}

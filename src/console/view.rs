@@ -1,0 +1,283 @@
+//! Values to lines of text. Pure and free of any terminal's state, so that the command line shows the same; every text
+//! that came from others goes through [`Printable`], and no line holds a line break or an escape.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use comfy_table::{Table, presets};
+
+use crate::protocol::{
+    action::{
+        ActionError, Coverage, Direction, FileInfo, FolderPage, Hit, InboxInfo, IndexState, Listing, Offer,
+        PeerInfo, ShareInfo, Status, Transfer, TransferState, ZoneInfo,
+    },
+    id::ZoneId,
+    name::Printable,
+};
+
+/// How many digits of a content hash lists show; the whole is needed to name one.
+const SHORT_HASH_DIGITS: usize = 12;
+/// Names longer than this are cut in progress lines, which must fit one row.
+const MAX_PROGRESS_NAME_CHARS: usize = 30;
+
+/// What happened; what to do.
+pub fn error(error: &ActionError) -> String {
+    match error.hint.as_str() {
+        "" => format!("error: {}", Printable(&error.message)),
+        hint => format!("error: {}; {}", Printable(&error.message), Printable(hint)),
+    }
+}
+
+/// One found content with its holders.
+pub fn hit(hit: &Hit) -> String {
+    let holders: Vec<String> = hit
+        .holders
+        .iter()
+        .map(|holder| {
+            holder
+                .zone
+                .map_or_else(|| holder.peer.to_string(), |zone| format!("{} (zone {zone})", holder.peer))
+        })
+        .collect();
+    let have = if hit.have { ", which this peer has too" } else { "" };
+    format!(
+        "[{}] {}  {}  from {}{have}",
+        hit.number,
+        Printable(hit.file.name()),
+        size(hit.file.size_bytes),
+        holders.join(", "),
+    )
+}
+
+/// How a search ended.
+pub fn coverage(coverage: &Coverage, hits: usize) -> String {
+    match hits {
+        0 if coverage.is_complete() => format!("nothing found: {coverage}"),
+        0 => format!("nothing found so far: {coverage}; not everyone was heard"),
+        1 => format!("1 hit: {coverage}"),
+        _ => format!("{hits} hits: {coverage}"),
+    }
+}
+
+/// The peer's own state, one attribute a line.
+pub fn status(status: &Status) -> Vec<String> {
+    let (me, counters) = (&status.me, &status.counters);
+    let neighbors = match status.neighbors.as_slice() {
+        [] => "none".to_owned(),
+        names => names.iter().map(|name| Printable(name).to_string()).collect::<Vec<_>>().join(", "),
+    };
+    let uptime = humantime::format_duration(Duration::from_secs(status.uptime.as_secs()));
+    let rows = [
+        ("name", me.name.to_string()),
+        ("id", me.id.to_string()),
+        ("IP", me.address.ip().to_string()),
+        ("port", me.address.port().to_string()),
+        ("connection", format!("{} (registry {})", status.connection.name(), Printable(&status.registry))),
+        ("zone", format!("{} ({} peers)", zone(me.zone), status.zone_peers)),
+        ("neighbors", neighbors),
+        ("shared files", index(&status.index)),
+        ("searches", counters.searches.to_string()),
+        ("queries answered", counters.queries_answered.to_string()),
+        ("duplicates dropped", counters.duplicates_dropped.to_string()),
+        ("bytes up", size(counters.bytes_up)),
+        ("bytes down", size(counters.bytes_down)),
+        ("up for", uptime.to_string()),
+        ("version", Printable(&status.version).to_string()),
+    ];
+    rows.into_iter().map(|(name, value)| format!("{name:<19}{value}")).collect()
+}
+
+/// What an index holds.
+pub fn index(index: &IndexState) -> String {
+    let mut text = format!("{} ({})", index.files, size(index.bytes));
+    if index.hashed_files < index.files {
+        text.push_str(", ");
+        text.push_str(&index.hashed_files.to_string());
+        text.push_str(" of them hashed");
+    }
+    if index.is_scanning {
+        text += ", scanning";
+    }
+    text
+}
+
+/// Peers, one a row.
+pub fn peers(listing: &Listing<PeerInfo>) -> Vec<String> {
+    let rows = listing.rows.iter().map(|peer| {
+        [peer.name.to_string(), zone(peer.zone), peer.address.to_string(), peer.shared_files.to_string()]
+    });
+    let mut lines = table(["peer", "zone", "address", "files"], rows, "no peers");
+    stale(listing.is_stale, &mut lines);
+    lines
+}
+
+/// Zones, one a row.
+pub fn zones(listing: &Listing<ZoneInfo>) -> Vec<String> {
+    let rows = listing.rows.iter().map(|zone| {
+        let gateways: Vec<_> = zone.gateways.iter().map(|name| Printable(name).to_string()).collect();
+        [zone.zone.to_string(), zone.peers.to_string(), gateways.join(", ")]
+    });
+    let mut lines = table(["zone", "peers", "gateway peers"], rows, "no zones");
+    stale(listing.is_stale, &mut lines);
+    lines
+}
+
+fn stale(is_stale: bool, lines: &mut Vec<String>) {
+    if is_stale {
+        lines.push("the registry cannot be asked now: this is from the last roster".into());
+    }
+}
+
+/// One page of a folder: sub-folders end in a slash.
+pub fn folder(page: &FolderPage) -> Vec<String> {
+    let folders =
+        page.folders.iter().map(|name| [format!("{}/", Printable(name)), String::new(), String::new()]);
+    let files = page
+        .files
+        .iter()
+        .map(|file| [Printable(file.name()).to_string(), size(file.size_bytes), short_hash(file)]);
+    table(["name", "size", "content"], folders.chain(files), "an empty folder")
+}
+
+fn short_hash(file: &FileInfo) -> String {
+    match file.hash {
+        Some(hash) => hash.to_string().chars().take(SHORT_HASH_DIGITS).collect(),
+        None => "being hashed".into(),
+    }
+}
+
+/// Transfers, one a row.
+pub fn transfers(transfers: &[Transfer]) -> Vec<String> {
+    let rows = transfers.iter().map(|transfer| {
+        [
+            transfer.id.to_string(),
+            direction(transfer.direction).into(),
+            Printable(&transfer.name).to_string(),
+            format!("{} of {}", size(transfer.done_bytes), size(transfer.size_bytes)),
+            state(&transfer.state),
+            sources(transfer),
+        ]
+    });
+    table(["number", "way", "file", "bytes", "state", "with"], rows, "no transfers")
+}
+
+fn direction(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Download => "download",
+        Direction::Upload => "upload",
+        Direction::Send => "send",
+        Direction::Receive => "receive",
+    }
+}
+
+fn state(state: &TransferState) -> String {
+    match state {
+        TransferState::Waiting => "waiting".into(),
+        TransferState::Running => "running".into(),
+        TransferState::Verifying => "verifying".into(),
+        TransferState::Done => "done".into(),
+        TransferState::Failed(error) => format!("failed: {}", Printable(&error.message)),
+        TransferState::Cancelled => "cancelled".into(),
+    }
+}
+
+fn sources(transfer: &Transfer) -> String {
+    transfer.sources.iter().map(|name| Printable(name).to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// A transfer as it goes, in one row of a terminal.
+pub fn progress(transfer: &Transfer, bytes_per_second: Option<u64>) -> String {
+    let mut name: String = Printable(&transfer.name).to_string();
+    if let Some((cut, _)) = name.char_indices().nth(MAX_PROGRESS_NAME_CHARS) {
+        name.truncate(cut);
+        name.push('…');
+    }
+    let (id, state) = (transfer.id, state(&transfer.state));
+    if transfer.state == TransferState::Waiting {
+        return format!("#{id} {name}: {state}");
+    }
+    let percent = u128::from(transfer.done_bytes) * 100 / u128::from(transfer.size_bytes.max(1));
+    let rate = bytes_per_second.map(|rate| format!(", {}/s", size(rate))).unwrap_or_default();
+    format!("#{id} {name}: {state}, {percent} % of {}{rate}", size(transfer.size_bytes))
+}
+
+/// How a transfer ended.
+pub fn ended(transfer: &Transfer) -> String {
+    let (id, name) = (transfer.id, Printable(&transfer.name));
+    match &transfer.state {
+        TransferState::Done => {
+            let way = if transfer.direction == Direction::Send { "to" } else { "from" };
+            let sources = Some(sources(transfer)).filter(|sources| !sources.is_empty());
+            let sources = sources.map(|sources| format!(" {way} {sources}")).unwrap_or_default();
+            let path = transfer
+                .path
+                .as_ref()
+                .map(|path| format!(", saved as {}", Printable(&path.to_string_lossy())));
+            let path = path.unwrap_or_default();
+            format!("#{id} {name}: done, {}{sources}{path}", size(transfer.size_bytes))
+        }
+        TransferState::Failed(problem) => format!("#{id} {name}: {}", error(problem)),
+        other => format!("#{id} {name}: {}", state(other)),
+    }
+}
+
+/// Shares, one a row.
+pub fn shares(shares: &[ShareInfo]) -> Vec<String> {
+    let rows = shares.iter().map(|share| {
+        let problem = share.problem.as_ref().map(|problem| Printable(problem).to_string());
+        [
+            Printable(&share.name).to_string(),
+            share.files.to_string(),
+            size(share.bytes),
+            Printable(&share.folder.to_string_lossy()).to_string(),
+            problem.unwrap_or_default(),
+        ]
+    });
+    table(["share", "files", "size", "folder", ""], rows, "no shares; `shares add FOLDER` offers one")
+}
+
+/// The inbox with its waiting offers.
+pub fn inbox(inbox: &InboxInfo) -> Vec<String> {
+    let rows = inbox.offers.iter().map(|offer| {
+        let name = Printable(&offer.name).to_string();
+        [offer.id.to_string(), offer.sender.to_string(), size(offer.size_bytes), name]
+    });
+    let mut lines = table(["number", "from", "size", "file"], rows, "no offers wait");
+    let folder = inbox.folder.to_string_lossy();
+    lines.push(format!("files arrive in {}; accept policy: {}", Printable(&folder), inbox.policy.name()));
+    lines
+}
+
+/// An offer that has just come.
+pub fn offer(offer: &Offer) -> String {
+    let (id, sender) = (offer.id, &offer.sender);
+    let (name, size) = (Printable(&offer.name), size(offer.size_bytes));
+    format!("{sender} offers {name} ({size}): `accept {id}`, `decline {id}` or `trust {id}`")
+}
+
+/// A number of bytes, in binary units.
+pub fn size(bytes: u64) -> String {
+    ByteSize::b(bytes).to_string()
+}
+
+fn zone(zone: Option<ZoneId>) -> String {
+    zone.map_or_else(|| "none".into(), |zone| zone.to_string())
+}
+
+fn table<const N: usize>(
+    header: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+    when_empty: &str,
+) -> Vec<String> {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(header);
+    table.add_rows(rows);
+    if table.row_count() == 0 {
+        return vec![when_empty.into()];
+    }
+    table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! Reading files in the background to learn their hashes: smallest first, on few threads, and given up where a file changes
+//! meanwhile. A thread exists only while there is something to read.
+
+use std::{
+    io::{self, Read},
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, SystemTime},
+};
+
+use tracing::debug;
+
+use super::{Inner, files::Next, path, path::Stamp};
+use crate::{protocol::id::ContentHash, shutdown::Shutdown};
+
+/// Files read at once: a large one does not keep the small ones waiting, and the disk and the other core stay free.
+pub(super) const READERS: usize = 2;
+/// Large enough to hash at full speed, small enough to stay in the second level cache.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// One of the readers. Ends when the stop is told.
+pub(super) async fn run(inner: Arc<Inner>, reader: usize, shutdown: Shutdown) {
+    loop {
+        let work = {
+            let (inner, shutdown) = (Arc::clone(&inner), shutdown.clone());
+            shutdown.clone().spawn_blocking(move || read_all(&inner, &shutdown))
+        };
+        let rest = work.await.unwrap_or_default();
+        tokio::select! {
+            () = shutdown.stopping() => break,
+            () = inner.hash_wanted[reader].notified() => {}
+            () = async { tokio::time::sleep(rest.unwrap_or_default()).await }, if rest.is_some() => {}
+        }
+    }
+}
+
+/// Reads until nothing is left, and says how long the rest wants to be left alone.
+fn read_all(inner: &Inner, shutdown: &Shutdown) -> Option<Duration> {
+    let mut buffer = Vec::new();
+    loop {
+        if shutdown.is_stopping() {
+            return None;
+        }
+        let next = inner.files_mut().next_to_hash(SystemTime::now());
+        let (id, path, share, inside, stamp) = match next {
+            Next::File { id, path, share, inside, stamp } => (id, path, share, inside, stamp),
+            Next::Rest(rest) => {
+                inner.known.write();
+                return Some(rest);
+            }
+            Next::Nothing => {
+                inner.known.write();
+                return None;
+            }
+        };
+        let Some(folder) = inner.folder_of(&share) else {
+            inner.files_mut().give_up();
+            continue;
+        };
+        match read_one(inner, &folder, &inside, stamp, &mut buffer, shutdown) {
+            Ok(hash) => {
+                let is_current = inner.files_mut().set_hash(id, &path, stamp, hash);
+                if is_current && inner.known.note(&folder.join(&inside), stamp, hash) {
+                    inner.known.write();
+                }
+            }
+            Err(error) => {
+                debug!(path, %error, "not hashed now");
+                inner.files_mut().give_up();
+            }
+        }
+        inner.has_changed();
+    }
+}
+
+fn read_one(
+    inner: &Inner,
+    folder: &std::path::Path,
+    inside: &str,
+    stamp: Stamp,
+    buffer: &mut Vec<u8>,
+    shutdown: &Shutdown,
+) -> io::Result<ContentHash> {
+    let changed = || io::Error::other("it changed");
+    let (mut file, found) = path::open_regular(folder, inside)?;
+    if found != stamp {
+        return Err(changed());
+    }
+    inner.files_read.fetch_add(1, Ordering::Relaxed);
+    // One byte more than the file has, so that a small one ends with the second read.
+    let wanted =
+        usize::try_from(stamp.size_bytes).unwrap_or(BUFFER_BYTES).saturating_add(1).min(BUFFER_BYTES);
+    if buffer.len() < wanted {
+        buffer.resize(wanted, 0);
+    }
+    let (mut hasher, mut total) = (blake3::Hasher::new(), 0u64);
+    loop {
+        let count = match file.read(buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        hasher.update(&buffer[..count]);
+        total += count as u64;
+        if total > stamp.size_bytes || shutdown.is_stopping() {
+            return Err(changed());
+        }
+    }
+    if total != stamp.size_bytes || path::stamp_of(&file)? != stamp {
+        return Err(changed());
+    }
+    Ok(ContentHash::from_bytes(*hasher.finalize().as_bytes()))
+}

@@ -1,0 +1,180 @@
+//! From an indexed path to the open file, and to nothing else: no link is followed, nothing outside the share is reached,
+//! and no FIFO or device can make the opener wait.
+
+use std::{
+    fs::{File, Metadata},
+    io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use rustix::{
+    fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fstat, open, openat, openat2},
+    io::Errno,
+};
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
+
+/// What tells one state of a file from another without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Stamp {
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// Last modification, whole seconds since 1970; negative before.
+    pub modified_s: i64,
+    /// And nanoseconds.
+    pub modified_ns: u32,
+    /// Inode number.
+    pub inode: u64,
+}
+
+impl Stamp {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        Self {
+            size_bytes: metadata.len(),
+            modified_s: metadata.mtime(),
+            modified_ns: u32::try_from(metadata.mtime_nsec()).unwrap_or(0),
+            inode: metadata.ino(),
+        }
+    }
+
+    #[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions)] // widths differ between systems
+    fn of_stat(stat: &Stat) -> Self {
+        Self {
+            size_bytes: u64::try_from(stat.st_size).unwrap_or(0),
+            modified_s: i64::try_from(stat.st_mtime).unwrap_or(0),
+            modified_ns: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
+            inode: u64::try_from(stat.st_ino).unwrap_or(0),
+        }
+    }
+
+    /// Last modification; the epoch where the system cannot hold it.
+    pub fn modified(&self) -> SystemTime {
+        let ns = Duration::from_nanos(u64::from(self.modified_ns));
+        let whole = Duration::from_secs(self.modified_s.unsigned_abs());
+        let second =
+            if self.modified_s < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
+        second.and_then(|second| second.checked_add(ns)).unwrap_or(UNIX_EPOCH)
+    }
+}
+
+/// What lies at a path in a share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lies {
+    File(Stamp),
+    Folder,
+    /// Nothing, or something that is never shared: a link, a FIFO, a device, a socket.
+    Nothing,
+}
+
+/// Looks at `relative` beneath `root` without following any link.
+pub(super) fn look(root: &Path, relative: &str) -> Lies {
+    let Ok(fd) = open_beneath(root, relative, OFlags::PATH) else { return Lies::Nothing };
+    match fstat(&fd) {
+        Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Lies::File(Stamp::of_stat(&stat)),
+            FileType::Directory => Lies::Folder,
+            _ => Lies::Nothing,
+        },
+        Err(_) => Lies::Nothing,
+    }
+}
+
+/// Opens the regular file at `relative` beneath `root` for reading.
+pub(super) fn open_regular(root: &Path, relative: &str) -> io::Result<(File, Stamp)> {
+    // Not blocking: opening a FIFO for reading would wait for its writer.
+    let fd = open_beneath(root, relative, OFlags::RDONLY | OFlags::NONBLOCK)?;
+    let stat = fstat(&fd)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    Ok((fd.into(), Stamp::of_stat(&stat)))
+}
+
+fn open_beneath(root: &Path, relative: &str, flags: OFlags) -> io::Result<OwnedFd> {
+    let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let root =
+        open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let rules = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    match openat2(&root, relative, flags, Mode::empty(), rules) {
+        // ENOSYS before Linux 5.6; EPERM from container filters that do not know the call.
+        Err(Errno::NOSYS | Errno::PERM) => open_by_steps(root, relative, flags),
+        opened => Ok(opened?),
+    }
+}
+
+/// The same by one folder at a time, for kernels without openat2.
+fn open_by_steps(root: OwnedFd, relative: &str, flags: OFlags) -> io::Result<OwnedFd> {
+    let mut folder = root;
+    let mut segments = relative.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        if matches!(segment, "" | "." | "..") {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a path beneath the share"));
+        }
+        let is_last = segments.peek().is_none();
+        let step = if is_last {
+            flags
+        } else {
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
+        };
+        folder = openat(folder.as_fd(), segment, step, Mode::empty())?;
+    }
+    Ok(folder)
+}
+
+/// The stamp of an open file.
+pub(super) fn stamp_of(file: &File) -> io::Result<Stamp> {
+    Ok(Stamp::of_stat(&fstat(file)?))
+}
+
+/// A path as the network sees it, in NFC; and the one on disk, where that differs.
+pub(super) fn to_network(relative: &str) -> (String, Option<Box<str>>) {
+    if is_nfc_quick(relative.chars()) == IsNormalized::Yes {
+        return (relative.into(), None);
+    }
+    let network: String = relative.nfc().collect();
+    let on_disk = (network != relative).then(|| relative.into());
+    (network, on_disk)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opening_by_steps_refuses_what_openat2_refuses() {
+        let outside = tempfile::tempdir().unwrap();
+        let share = outside.path().join("share");
+        std::fs::create_dir_all(share.join("sub")).unwrap();
+        std::fs::write(outside.path().join("secret"), "S").unwrap();
+        std::fs::write(share.join("sub/ok"), "ok").unwrap();
+        std::os::unix::fs::symlink("../secret", share.join("link")).unwrap();
+        std::os::unix::fs::symlink("..", share.join("up")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, share.join("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        let by_steps = |relative: &str| {
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let root = open(&share, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+            open_by_steps(root, relative, flags)
+        };
+        assert!(open_regular(&share, "sub/ok").is_ok() && by_steps("sub/ok").is_ok());
+        for escape in
+            ["link", "up/secret", "../secret", "sub/../../secret", "/etc/passwd", "", ".", "sub/ok/"]
+        {
+            assert!(open_regular(&share, escape).is_err(), "{escape}");
+            assert!(by_steps(escape).is_err(), "{escape}");
+        }
+        assert!(open_regular(&share, "fifo").is_err() && open_regular(&share, "sub").is_err());
+        assert_eq!(look(&share, "fifo"), Lies::Nothing);
+        assert_eq!(look(&share, "link"), Lies::Nothing);
+        assert_eq!(look(&share, "sub"), Lies::Folder);
+    }
+
+    #[test]
+    fn times_before_1970_are_told() {
+        let stamp = Stamp { size_bytes: 0, modified_s: -1, modified_ns: 500_000_000, inode: 1 };
+        assert_eq!(stamp.modified(), UNIX_EPOCH - Duration::from_millis(500));
+    }
+}

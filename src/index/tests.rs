@@ -1,0 +1,427 @@
+use std::{fs, io::Read, os::unix::fs::symlink, time::Duration};
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::protocol::query::matches;
+
+/// Changes are to be seen within this time.
+const LIVE: Duration = Duration::from_secs(2);
+/// For what has no promise but to end, on a machine with other things to do.
+const LONG: Duration = Duration::from_secs(20);
+
+struct Peer {
+    index: Index,
+    shutdown: Shutdown,
+    dir: TempDir,
+}
+
+impl Peer {
+    fn open_in(dir: TempDir) -> Self {
+        let shutdown = Shutdown::new();
+        let settings =
+            IndexSettings { shares: vec![dir.path().join("share")], data: dir.path().join("data") };
+        Self { index: Index::open(settings, &shutdown).unwrap(), shutdown, dir }
+    }
+
+    async fn with(files: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            write(&dir.path().join("share").join(path), text);
+        }
+        let peer = Self::open_in(dir);
+        tokio::time::timeout(LONG, peer.index.until_hashed()).await.unwrap();
+        peer
+    }
+
+    fn path(&self, inside: &str) -> PathBuf {
+        self.dir.path().join("share").join(inside)
+    }
+
+    fn paths(&self, query: &str) -> Vec<String> {
+        let found = self.index.search(&Query::parse(query).unwrap(), 1000);
+        found.into_iter().map(|file| file.path).collect()
+    }
+
+    async fn within(&self, time: Duration, is_so: impl Fn(&Index) -> bool) -> bool {
+        let mut changes = self.index.changes();
+        let wait = async {
+            while !is_so(&self.index) {
+                changes.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(time, wait).await.is_ok()
+    }
+
+    async fn stop(self) -> TempDir {
+        assert!(self.shutdown.drain(LONG).await, "the index did not stop");
+        self.dir
+    }
+}
+
+fn write(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+fn hash(text: &str) -> ContentHash {
+    ContentHash::from_bytes(*blake3::hash(text.as_bytes()).as_bytes())
+}
+
+fn has(index: &Index, path: &str, content: &str) -> bool {
+    index.find_path(path).is_some_and(|file| file.hash == Some(hash(content)))
+}
+
+#[tokio::test]
+async fn files_are_found_by_word_path_and_content() {
+    let peer =
+        Peer::with(&[("Docs/Annual Report.pdf", "one"), ("copy.pdf", "one"), ("other.txt", "two")]).await;
+    assert_eq!(peer.paths("annual rep"), ["share/Docs/Annual Report.pdf"]);
+    assert_eq!(peer.paths("ext:pdf"), ["share/copy.pdf", "share/Docs/Annual Report.pdf"]);
+    assert_eq!(peer.index.find_hash(&hash("two")).unwrap().path, "share/other.txt");
+    assert_eq!(peer.paths(&format!("hash:{}", hash("one"))).len(), 2);
+    assert!(
+        peer.index.find_path("share/Docs").is_none() && peer.index.find_path("share\0other.txt").is_none()
+    );
+    fs::remove_file(peer.path("copy.pdf")).unwrap();
+    assert!(peer.within(LIVE, |index| index.find_path("share/copy.pdf").is_none()).await);
+    assert_eq!(peer.index.find_hash(&hash("one")).unwrap().path, "share/Docs/Annual Report.pdf");
+    peer.stop().await;
+}
+
+#[tokio::test]
+async fn names_are_found_before_their_hash_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    write(&dir.path().join("share/large.bin"), "");
+    // 4 GiB of hole: takes longer to read than to walk.
+    fs::File::options()
+        .write(true)
+        .open(dir.path().join("share/large.bin"))
+        .unwrap()
+        .set_len(4 << 30)
+        .unwrap();
+    let peer = Peer::open_in(dir);
+    tokio::time::timeout(LONG, peer.index.until_ready()).await.unwrap();
+    assert_eq!(peer.paths("large"), ["share/large.bin"]);
+    assert_eq!(peer.index.find_path("share/large.bin").unwrap().hash, None);
+    assert_eq!(peer.index.state().hashed_files, 0);
+    // And the stop does not wait for it.
+    peer.stop().await;
+}
+
+#[tokio::test]
+async fn adding_changing_and_deleting_are_seen_live() {
+    let peer = Peer::with(&[("a.txt", "first")]).await;
+    write(&peer.path("new/b.txt"), "b");
+    assert!(peer.within(LIVE, |index| has(index, "share/new/b.txt", "b")).await, "added");
+    write(&peer.path("a.txt"), "second");
+    assert!(peer.within(LIVE, |index| has(index, "share/a.txt", "second")).await, "changed");
+    assert!(peer.index.find_hash(&hash("first")).is_none());
+    fs::remove_dir_all(peer.path("new")).unwrap();
+    assert!(peer.within(LIVE, |index| index.find_path("share/new/b.txt").is_none()).await, "deleted");
+    assert!(peer.paths("b").is_empty());
+    assert_eq!(peer.index.state(), IndexState { files: 1, bytes: 6, hashed_files: 1, is_scanning: false });
+    peer.stop().await;
+}
+
+#[tokio::test]
+async fn renamed_files_and_moved_folders_keep_their_hashes() {
+    let peer = Peer::with(&[("a.txt", "a"), ("old/deep/b.txt", "b")]).await;
+    let read = peer.index.files_read();
+    fs::rename(peer.path("a.txt"), peer.path("c.txt")).unwrap();
+    fs::rename(peer.path("old"), peer.path("new")).unwrap();
+    let is_moved = |index: &Index| has(index, "share/c.txt", "a") && has(index, "share/new/deep/b.txt", "b");
+    assert!(peer.within(LIVE, is_moved).await);
+    assert!(peer.within(LIVE, |index| index.state().files == 2).await);
+    assert_eq!(peer.index.files_read(), read);
+    // Changes in the moved folder are seen as well.
+    write(&peer.path("new/deep/c.txt"), "c");
+    assert!(peer.within(LIVE, |index| has(index, "share/new/deep/c.txt", "c")).await);
+    peer.stop().await;
+}
+
+#[tokio::test]
+async fn a_restart_reads_no_file_again() {
+    let peer = Peer::with(&[("a.txt", "a"), ("b/c.txt", "c")]).await;
+    assert_eq!(peer.index.files_read(), 2);
+    let dir = peer.stop().await;
+    write(&dir.path().join("share/b/c.txt"), "changed");
+    let peer = Peer::open_in(dir);
+    tokio::time::timeout(LONG, peer.index.until_hashed()).await.unwrap();
+    assert!(has(&peer.index, "share/a.txt", "a") && has(&peer.index, "share/b/c.txt", "changed"));
+    assert_eq!(peer.index.files_read(), 1);
+    peer.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_but_regular_files_beneath_the_share_is_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let share = dir.path().join("share");
+    write(&dir.path().join("secret.txt"), "S");
+    write(&share.join("sub/ok.txt"), "ok");
+    write(&share.join(".hidden/x.txt"), "h");
+    write(&share.join(".part-1"), "p");
+    symlink("../secret.txt", share.join("link.txt")).unwrap();
+    symlink("..", share.join("up")).unwrap();
+    symlink("/dev/zero", share.join("zero")).unwrap();
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, share.join("fifo"), fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    let peer = Peer::open_in(dir);
+    tokio::time::timeout(LONG, peer.index.until_hashed()).await.unwrap();
+    assert_eq!(peer.paths("share"), ["share/sub/ok.txt"]);
+    for path in [
+        "share/../secret.txt",
+        "share/link.txt",
+        "share/up/secret.txt",
+        "share/fifo",
+        "share/zero",
+        "share/sub",
+        "share/.part-1",
+        "/etc/passwd",
+        "share/sub/../sub/ok.txt",
+        "../secret.txt",
+        "",
+        "share",
+    ] {
+        assert!(matches!(peer.index.open_file(path), Err(IndexError::NotFound { .. })), "{path}");
+    }
+    let mut text = String::new();
+    let mut open = peer.index.open_file("share/sub/ok.txt").unwrap();
+    open.file.read_to_string(&mut text).unwrap();
+    assert!(text == "ok" && open.is_unchanged().unwrap());
+    peer.stop().await;
+}
+
+#[tokio::test]
+async fn a_folder_swapped_for_a_link_after_indexing_is_refused() {
+    let peer = Peer::with(&[("sub/a.txt", "ok")]).await;
+    write(&peer.dir.path().join("outside/a.txt"), "S");
+    fs::rename(peer.path("sub"), peer.dir.path().join("away")).unwrap();
+    symlink("../outside", peer.path("sub")).unwrap();
+    assert!(matches!(
+        peer.index.open_file("share/sub/a.txt"),
+        Err(IndexError::Changed { .. } | IndexError::NotFound { .. })
+    ));
+    assert!(peer.within(LIVE, |index| index.state().files == 0).await);
+    peer.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_that_changed_is_not_what_the_index_tells() {
+    let peer = Peer::with(&[("a.txt", "first")]).await;
+    let open = peer.index.open_file("share/a.txt").unwrap();
+    write(&peer.path("a.txt"), "longer than first");
+    assert!(!open.is_unchanged().unwrap());
+    assert!(matches!(peer.index.open_file("share/a.txt"), Err(IndexError::Changed { .. })));
+    peer.stop().await;
+}
+
+#[tokio::test]
+async fn composed_and_decomposed_names_are_one_name_on_the_network() {
+    let peer = Peer::with(&[("e\u{301}te\u{301}.txt", "nfd"), ("caf\u{e9}/x.txt", "nfc")]).await;
+    assert_eq!(peer.paths("ete"), ["share/été.txt"]);
+    assert!(peer.index.open_file("share/été.txt").is_ok());
+    assert!(peer.index.open_file("share/café/x.txt").is_ok());
+    // The other form of the same name does not push the first one out.
+    write(&peer.path("été.txt"), "twin");
+    peer.index.rescan().await;
+    assert!(has(&peer.index, "share/été.txt", "nfd"));
+    peer.stop().await;
+}
+
+#[tokio::test]
+async fn names_that_are_not_utf8_are_passed_over() {
+    use std::os::unix::ffi::OsStrExt;
+    let peer = Peer::with(&[("good.txt", "g")]).await;
+    fs::write(peer.path("").join(std::ffi::OsStr::from_bytes(b"bad\xff.txt")), "b").unwrap();
+    assert_eq!(peer.index.rescan().await.files, 1);
+    peer.stop().await;
+}
+
+#[tokio::test]
+async fn a_published_download_is_found_at_once_with_its_hash() {
+    let peer = Peer::with(&[]).await;
+    write(&peer.path("got.txt"), "g");
+    peer.index.note_file(&peer.path("got.txt"), hash("g"));
+    assert!(has(&peer.index, "share/got.txt", "g"));
+    write(&peer.dir.path().join("elsewhere.txt"), "e");
+    peer.index.note_file(&peer.dir.path().join("elsewhere.txt"), hash("e"));
+    assert_eq!((peer.index.rescan().await.files, peer.index.files_read()), (1, 0));
+    peer.stop().await;
+}
+
+#[tokio::test]
+async fn shares_come_and_go_and_are_remembered() {
+    let peer = Peer::with(&[("a.txt", "a")]).await;
+    let other = peer.dir.path().join("other/share");
+    write(&other.join("b.txt"), "b");
+    assert_eq!(peer.index.add_share(&other).unwrap().name, "share-2");
+    assert!(peer.within(LONG, |index| has(index, "share-2/b.txt", "b")).await);
+    write(&other.join("c.txt"), "c");
+    assert!(peer.within(LIVE, |index| has(index, "share-2/c.txt", "c")).await, "the new share is watched");
+    for refused in ["/", "share", "share/..", "other", "data", "missing", "other/share/b.txt"] {
+        let folder = peer.dir.path().join(refused);
+        assert!(matches!(peer.index.add_share(&folder), Err(IndexError::ShareRefused { .. })), "{refused}");
+    }
+    peer.index.remove_share("share").unwrap();
+    assert!(peer.index.find_path("share/a.txt").is_none());
+    assert!(matches!(peer.index.remove_share("share"), Err(IndexError::NoShare { .. })));
+    let peer = Peer::open_in(peer.stop().await);
+    tokio::time::timeout(LONG, peer.index.until_hashed()).await.unwrap();
+    let names: Vec<_> = peer.index.shares().into_iter().map(|share| (share.name, share.files)).collect();
+    assert_eq!(names, [("share-2".to_owned(), 2)]);
+    assert_eq!(peer.index.add_share(&peer.path("")).unwrap().name, "share");
+    assert!(peer.within(LONG, |index| has(index, "share/a.txt", "a")).await);
+    peer.stop().await;
+}
+
+#[tokio::test]
+async fn a_share_that_vanishes_says_so_and_comes_back() {
+    let peer = Peer::with(&[("a.txt", "a")]).await;
+    fs::rename(peer.path(""), peer.dir.path().join("away")).unwrap();
+    peer.index.rescan().await;
+    assert!(peer.index.shares()[0].problem.is_some() && peer.index.state().files == 0);
+    fs::rename(peer.dir.path().join("away"), peer.path("")).unwrap();
+    peer.index.rescan().await;
+    assert_eq!((peer.index.shares()[0].problem.clone(), peer.index.state().files), (None, 1));
+    write(&peer.path("b.txt"), "b");
+    assert!(peer.within(LIVE, |index| has(index, "share/b.txt", "b")).await, "it is watched again");
+    peer.stop().await;
+}
+
+#[tokio::test]
+async fn the_data_folder_is_never_offered() {
+    let dir = tempfile::tempdir().unwrap();
+    let shutdown = Shutdown::new();
+    write(&dir.path().join("share/data/secret.txt"), "S");
+    let shares = vec![dir.path().join("share")];
+    let index =
+        Index::open(IndexSettings { shares: shares.clone(), data: shares[0].join("data") }, &shutdown)
+            .unwrap();
+    index.until_ready().await;
+    assert_eq!(index.state().files, 0);
+    assert!(shutdown.drain(LONG).await);
+    let overlapping = vec![dir.path().join("share"), dir.path().join("share/sub")];
+    assert!(
+        Index::open(IndexSettings { shares: overlapping, data: dir.path().join("d") }, &Shutdown::new())
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn folders_are_told_in_pages_folders_first() {
+    let peer = Peer::with(&[
+        ("b.txt", "1"),
+        ("a/x.txt", "2"),
+        ("a b/y.txt", "3"),
+        ("a.txt", "4"),
+        ("a/z/w.txt", "5"),
+    ])
+    .await;
+    let page = |path: &str, size, token| peer.index.browse(path, &PageAsk { size, token });
+    assert_eq!(page("", 0, None).unwrap().folders, ["share"]);
+    let all = page("share", 0, None).unwrap();
+    assert_eq!(all.folders, ["a", "a b"]);
+    assert_eq!(all.files.iter().map(FileInfo::name).collect::<Vec<_>>(), ["a.txt", "b.txt"]);
+    for size in 1..6 {
+        let (mut told, mut token) = (Vec::new(), None);
+        loop {
+            let page = page("share", size, token).unwrap();
+            assert!(page.folders.len() + page.files.len() <= size);
+            told.extend(page.folders);
+            told.extend(page.files.iter().map(|file| file.name().to_owned()));
+            token = page.next;
+            if token.is_none() {
+                break;
+            }
+        }
+        assert_eq!(told, ["a", "a b", "a.txt", "b.txt"], "pages of {size}");
+    }
+    assert_eq!(page("share/a", 0, None).unwrap().folders, ["z"]);
+    assert!(matches!(page("share/none", 0, None), Err(IndexError::NotFound { .. })));
+    assert!(matches!(page("share", 0, Some("é".into())), Err(IndexError::BadPage)));
+    peer.stop().await;
+}
+
+#[test]
+fn a_full_table_refuses_new_files_and_keeps_the_old() {
+    let mut files = Files::new(1);
+    assert!(
+        put(&mut files, "s/a", 1, None)
+            && !put(&mut files, "s/b", 1, None)
+            && put(&mut files, "s/a", 2, None)
+    );
+    assert_eq!(files.totals().bytes, 2);
+}
+
+#[test]
+fn slots_are_used_again_and_stale_lists_find_nothing() {
+    let mut files = Files::new(MAX_FILES);
+    for round in 0..4 {
+        for number in 0..1500 {
+            assert!(put(&mut files, &format!("s/round{round} n{number}"), 1, None));
+        }
+        for number in 0..1500 {
+            assert!(files.remove(&format!("s\0round{round} n{number}")));
+        }
+    }
+    assert!(put(&mut files, "s/last n7", 1, None));
+    assert!(files.entries.len() < 4000, "{}", files.entries.len());
+    let found = search::search(&files, &Query::parse("n7").unwrap(), 10);
+    assert_eq!(found.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["s/last n7"]);
+}
+
+#[test]
+fn better_names_come_first() {
+    let mut files = Files::new(MAX_FILES);
+    let best_first =
+        ["s/report.pdf", "s/report 2024.pdf", "s/my report.pdf", "s/report/x.pdf", "s/long/report/x.pdf"];
+    for path in best_first.iter().rev() {
+        put(&mut files, path, 1, None);
+    }
+    let found = |limit| search::search(&files, &Query::parse("report").unwrap(), limit);
+    assert_eq!(found(10).iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), best_first);
+    assert_eq!(found(2), found(10)[..2]);
+    assert!(found(0).is_empty());
+}
+
+fn put(files: &mut Files, path: &str, size_bytes: u64, hash: Option<ContentHash>) -> bool {
+    let stamp = Stamp { size_bytes, modified_s: 0, modified_ns: 0, inode: 0 };
+    files.put(files::Found { key: path.replace('/', "\0"), on_disk: None, stamp }, hash, 0)
+}
+
+proptest! {
+    #[test]
+    fn the_index_finds_what_the_reference_finds(
+        changes in proptest::collection::vec(
+            ("(share|m)/([aA]b|é|x)?(/| )?[abé会x]{1,3}[ ._-]?[ab0]{0,2}(\\.pdf|\\.mkv|\\.tar\\.gz)?", 0u64..4, any::<bool>()), 0..30),
+        query in prop_oneof![
+            "(-)?[abéx会0]{1,2}( [-\"]?[abé]{1,2}\"?)?( ext:(pdf|gz|tar.gz))?( size:[<>]?[0-3])?",
+            "(type:video|size:>1|ext:pdf|hash:0{64}|hash:1{64})( -[abx])?( [ab])?",
+        ],
+    ) {
+        let Ok(query) = Query::parse(&query) else { return Ok(()) };
+        let mut files = Files::new(MAX_FILES);
+        let mut reference = std::collections::BTreeMap::new();
+        for (path, size, is_removal) in changes {
+            let hash = (size % 2 == 0).then(|| ContentHash::from_bytes([u8::try_from(size).unwrap() / 2 * 17; 32]));
+            if is_removal && reference.remove(&path).is_some() {
+                prop_assert!(files.remove(&path.replace('/', "\0")));
+            } else {
+                put(&mut files, &path, size, hash);
+                // The table knows the hash of a stamp it has seen.
+                let hash = files.by_path(&path).unwrap().hash;
+                reference.insert(path, (size, hash));
+            }
+        }
+        let mut found: Vec<String> = search::search(&files, &query, 1000).into_iter().map(|file| file.path).collect();
+        found.sort();
+        let expected: Vec<String> = reference
+            .into_iter()
+            .filter(|(path, (size, hash))| matches(&query, path, *size, hash.as_ref()))
+            .map(|(path, _)| path)
+            .collect();
+        prop_assert_eq!(found, expected);
+    }
+}

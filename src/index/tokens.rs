@@ -1,0 +1,77 @@
+//! The inverted lists: from a word to the files whose path holds it. Lists may name files that are gone; whoever reads them
+//! checks.
+
+use std::{collections::BTreeMap, ops::Bound};
+
+/// A file's slot in the table of files.
+pub(super) type FileId = u32;
+
+/// Most words belong to one file only, and need no allocation of their own.
+#[derive(Debug)]
+enum List {
+    One(FileId),
+    Many(Vec<FileId>),
+}
+
+impl List {
+    fn as_slice(&self) -> &[FileId] {
+        match self {
+            Self::One(id) => std::slice::from_ref(id),
+            Self::Many(ids) => ids,
+        }
+    }
+}
+
+/// Words in order, so that those with a common beginning lie together.
+#[derive(Debug, Default)]
+pub(super) struct Tokens {
+    lists: BTreeMap<Box<str>, List>,
+}
+
+impl Tokens {
+    /// Adds a file to a word's list; lists stay sorted and without doubles.
+    pub(super) fn add(&mut self, word: &str, id: FileId) {
+        let Some(list) = self.lists.get_mut(word) else {
+            self.lists.insert(word.into(), List::One(id));
+            return;
+        };
+        match list {
+            List::One(one) if *one == id => {}
+            List::One(one) => *list = List::Many(vec![id.min(*one), id.max(*one)]),
+            List::Many(ids) if ids.last().is_some_and(|last| *last < id) => ids.push(id),
+            List::Many(ids) => {
+                if let Err(place) = ids.binary_search(&id) {
+                    ids.insert(place, id);
+                }
+            }
+        }
+    }
+
+    /// The files with exactly this word, in order of their slots.
+    pub(super) fn list(&self, word: &str) -> &[FileId] {
+        self.lists.get(word).map_or(&[], List::as_slice)
+    }
+
+    /// The lists of all words that begin so.
+    pub(super) fn lists_of_prefix<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a [FileId]> {
+        self.lists
+            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+            .take_while(move |(word, _)| word.starts_with(prefix))
+            .map(|(_, list)| list.as_slice())
+    }
+
+    /// Forgets files everywhere, so that their slots can be used again.
+    pub(super) fn retain(&mut self, mut is_kept: impl FnMut(FileId) -> bool) {
+        self.lists.retain(|_, list| match list {
+            List::One(id) => is_kept(*id),
+            List::Many(ids) => {
+                ids.retain(|id| is_kept(*id));
+                if let [one] = ids[..] {
+                    *list = List::One(one);
+                    return true;
+                }
+                !ids.is_empty()
+            }
+        });
+    }
+}

@@ -1,0 +1,161 @@
+//! Who is in the network: asked of the registry, and told from the last roster while the registry is away.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::timeout;
+use tonic::transport::Channel;
+
+use super::{handle::Outcome, view::View};
+use crate::{
+    net::{Purpose, Transport},
+    protocol::{
+        action::{ActionError, ErrorKind, Listing, PeerInfo, ZoneInfo},
+        id::ZoneId,
+        roster::Member,
+    },
+    wire::{
+        common::{member, peer_info},
+        pb::{ListPeersRequest, ListZonesRequest, registry_service_client::RegistryServiceClient},
+    },
+};
+
+/// How long the registry may take for a whole list.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// Most rows of a list.
+const MAX_ROWS: usize = 10_000;
+/// Rows of one page.
+const PAGE_ROWS: u32 = 1000;
+/// Fewest digits of an id that name a peer.
+const MIN_ID_DIGITS: usize = 8;
+
+/// Looks peers and zones up.
+#[derive(Debug)]
+pub struct Directory {
+    registry: String,
+    transport: Transport,
+    view: View,
+    channel: tokio::sync::OnceCell<Channel>,
+}
+
+impl Directory {
+    /// Connects at the first look-up.
+    pub fn new(registry: String, transport: Transport, view: View) -> Self {
+        Self { registry, transport, view, channel: tokio::sync::OnceCell::new() }
+    }
+
+    /// The peers of the network, or of one zone, in order of zone and name.
+    pub async fn peers(&self, zone: Option<ZoneId>) -> Listing<PeerInfo> {
+        match timeout(TIMEOUT, self.ask_peers(zone)).await {
+            Ok(Ok(rows)) => Listing { rows, is_stale: false },
+            Ok(Err(error)) => self.last_roster(zone, &error),
+            Err(_) => self.last_roster(zone, &anyhow::anyhow!("no answer within {TIMEOUT:?}")),
+        }
+    }
+
+    /// The zones of the network, in order of their numbers.
+    pub async fn zones(&self) -> Listing<ZoneInfo> {
+        if let Ok(Ok(rows)) = timeout(TIMEOUT, self.ask_zones()).await {
+            return Listing { rows, is_stale: false };
+        }
+        let mut zones = BTreeMap::<ZoneId, u32>::new();
+        for peer in self.peers(None).await.rows {
+            if let Some(zone) = peer.zone {
+                *zones.entry(zone).or_default() += 1;
+            }
+        }
+        let rows =
+            zones.into_iter().map(|(zone, peers)| ZoneInfo { zone, peers, gateways: Vec::new() }).collect();
+        Listing { rows, is_stale: true }
+    }
+
+    /// The peer of that name, or whose id begins so. The own zone first, which is known without asking.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none, `Usage` when an id's beginning fits several.
+    pub async fn find(&self, text: &str) -> Outcome<Member> {
+        let knowledge = self.view.now();
+        if let Some(found) = knowledge.roster.as_ref().and_then(|roster| roster.named(text)) {
+            return Ok(found.clone());
+        }
+        let lower = text.to_ascii_lowercase();
+        let is_id = lower.len() >= MIN_ID_DIGITS && lower.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let listing = self.peers(None).await;
+        let mut found = listing.rows.into_iter().filter(|peer| {
+            peer.name.as_str().eq_ignore_ascii_case(text)
+                || (is_id && peer.id.to_string().starts_with(&lower))
+        });
+        match (found.next(), found.next()) {
+            (Some(peer), None) => Ok(Member {
+                id: peer.id,
+                name: peer.name,
+                address: peer.address,
+                incarnation: 0,
+                shared_files: peer.shared_files,
+            }),
+            (Some(_), Some(_)) => {
+                Err(ActionError::new(ErrorKind::Usage, format!("`{text}` fits several peers"))
+                    .hint("give more digits of the id"))
+            }
+            (None, _) => {
+                let missing = ActionError::new(ErrorKind::NotFound, format!("there is no peer `{text}`"));
+                Err(if listing.is_stale {
+                    missing.hint("the registry cannot be asked; only the own zone is known")
+                } else {
+                    missing.hint("see `floodplain peers`")
+                })
+            }
+        }
+    }
+
+    fn last_roster(&self, zone: Option<ZoneId>, error: &anyhow::Error) -> Listing<PeerInfo> {
+        tracing::debug!(registry = %self.registry, error = format!("{error:#}"), "listing from the last roster");
+        let knowledge = self.view.now();
+        let mut rows = match &knowledge.roster {
+            Some(roster) if zone.is_none_or(|zone| zone == roster.zone()) => {
+                roster.members().iter().map(|member| peer_info(member.clone(), Some(roster.zone()))).collect()
+            }
+            _ => Vec::new(),
+        };
+        rows.sort_by(|a, b| a.name.cmp(&b.name));
+        Listing { rows, is_stale: true }
+    }
+
+    async fn client(&self) -> anyhow::Result<RegistryServiceClient<Channel>> {
+        let dial = || self.transport.dial_host(&self.registry, Purpose::Registry);
+        Ok(RegistryServiceClient::new(self.channel.get_or_try_init(dial).await?.clone()))
+    }
+
+    async fn ask_peers(&self, zone: Option<ZoneId>) -> anyhow::Result<Vec<PeerInfo>> {
+        let (mut client, mut rows, mut page_token) = (self.client().await?, Vec::new(), String::new());
+        loop {
+            let zone_id = zone.map_or(0, ZoneId::get);
+            let page = client
+                .list_peers(ListPeersRequest { zone_id, page_size: PAGE_ROWS, page_token })
+                .await?
+                .into_inner();
+            for peer in &page.peers {
+                let (member, zone) = member(peer)?;
+                rows.push(peer_info(member, zone));
+            }
+            if page.next_page_token.is_empty() || page.peers.is_empty() || rows.len() >= MAX_ROWS {
+                return Ok(rows);
+            }
+            page_token = page.next_page_token;
+        }
+    }
+
+    async fn ask_zones(&self) -> anyhow::Result<Vec<ZoneInfo>> {
+        let (mut client, mut rows, mut page_token) = (self.client().await?, Vec::new(), String::new());
+        loop {
+            let page =
+                client.list_zones(ListZonesRequest { page_size: PAGE_ROWS, page_token }).await?.into_inner();
+            rows.extend(page.zones.iter().filter_map(|zone| {
+                Some(ZoneInfo { zone: ZoneId::new(zone.zone_id)?, peers: zone.peers, gateways: Vec::new() })
+            }));
+            if page.next_page_token.is_empty() || page.zones.is_empty() || rows.len() >= MAX_ROWS {
+                return Ok(rows);
+            }
+            page_token = page.next_page_token;
+        }
+    }
+}

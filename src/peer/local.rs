@@ -1,0 +1,232 @@
+//! The actions of a peer that runs in this process.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::time::timeout;
+use tonic::{Code, Request};
+
+use super::{
+    counters::Counts,
+    directory::Directory,
+    handle::{Actions, Events, Outcome},
+    links::Links,
+    mover::Mover,
+    origin::Origin,
+    session::SessionControl,
+    transfers::Transfers,
+    view::View,
+};
+use crate::{
+    index::{Index, IndexError},
+    protocol::{
+        action::{
+            ActionError, Answer, Connection, Counters, ErrorKind, FolderPage, GetAsk, InboxInfo, IndexState,
+            Listing, PageAsk, PeerInfo, PeerPath, Scope, SearchAsk, SearchEvent, SendAsk, ShareInfo, Status,
+            Transfer, ZoneInfo,
+        },
+        id::ZoneId,
+        roster::Member,
+    },
+    wire,
+};
+
+/// How long another peer may take to list a folder.
+const BROWSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long joining again may take before it is told that it goes on in the background.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The parts of a peer, as its actions need them.
+pub(super) struct Local {
+    pub(super) registry: String,
+    pub(super) view: View,
+    pub(super) index: Index,
+    pub(super) links: Arc<Links>,
+    pub(super) origin: Arc<Origin>,
+    pub(super) directory: Arc<Directory>,
+    pub(super) session: SessionControl,
+    pub(super) counts: Counts,
+    pub(super) mover: Mover,
+    pub(super) transfers: Transfers,
+    pub(super) started: Instant,
+}
+
+impl fmt::Debug for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Local").field("me", &self.view.now().me).finish_non_exhaustive()
+    }
+}
+
+#[tonic::async_trait]
+impl Actions for Local {
+    async fn search(&self, ask: SearchAsk) -> Outcome<Events<SearchEvent>> {
+        let beyond = match ask.scope {
+            Scope::Mine => 0,
+            Scope::All => self.peers_beyond().await,
+        };
+        self.origin.start(ask, beyond)
+    }
+
+    async fn get(&self, ask: GetAsk) -> Outcome<Events<Transfer>> {
+        self.mover.get(ask).await
+    }
+
+    async fn send(&self, ask: SendAsk) -> Outcome<Events<Transfer>> {
+        let receiver = self.directory.find(&ask.peer).await?;
+        self.mover.send(ask, &receiver)
+    }
+
+    async fn browse(&self, path: PeerPath, page: PageAsk) -> Outcome<FolderPage> {
+        let member = self.directory.find(&path.peer).await?;
+        if member.id == self.view.now().me.id {
+            return self.index.browse(&path.path, &page).map_err(|error| index_error(&error));
+        }
+        self.browse_other(&member, &path.path, &page).await
+    }
+
+    async fn peers(&self, zone: Option<ZoneId>) -> Outcome<Listing<PeerInfo>> {
+        Ok(self.directory.peers(zone).await)
+    }
+
+    async fn zones(&self) -> Outcome<Listing<ZoneInfo>> {
+        Ok(self.directory.zones().await)
+    }
+
+    async fn status(&self) -> Outcome<Status> {
+        let knowledge = self.view.now();
+        let index = self.index.state();
+        let roster = knowledge.roster.as_ref();
+        Ok(Status {
+            me: PeerInfo { shared_files: index.files, ..knowledge.my_info() },
+            connection: knowledge.connection,
+            registry: self.registry.clone(),
+            zone_peers: u32::try_from(roster.map_or(0, |roster| roster.members().len())).unwrap_or(u32::MAX),
+            roster_revision: roster.map_or(0, |roster| roster.revision()),
+            neighbors: knowledge.neighbor_members().map(|member| member.name.to_string()).collect(),
+            index,
+            counters: Counters {
+                bytes_up: self.transfers.bytes_up(),
+                bytes_down: self.transfers.bytes_down(),
+                ..self.counts.now()
+            },
+            uptime: self.started.elapsed(),
+            version: env!("CARGO_PKG_VERSION").into(),
+        })
+    }
+
+    async fn shares(&self) -> Outcome<Vec<ShareInfo>> {
+        Ok(self.index.shares())
+    }
+
+    async fn add_share(&self, folder: std::path::PathBuf) -> Outcome<ShareInfo> {
+        let index = self.index.clone();
+        blocking(move || index.add_share(&folder)).await
+    }
+
+    async fn remove_share(&self, name: String) -> Outcome<()> {
+        let index = self.index.clone();
+        blocking(move || index.remove_share(&name)).await
+    }
+
+    async fn rescan(&self) -> Outcome<IndexState> {
+        Ok(self.index.rescan().await)
+    }
+
+    async fn transfers(&self) -> Outcome<Vec<Transfer>> {
+        Ok(self.mover.transfers())
+    }
+
+    async fn cancel_transfer(&self, id: u64) -> Outcome<()> {
+        self.mover.cancel(id)
+    }
+
+    async fn inbox(&self) -> Outcome<InboxInfo> {
+        Ok(self.mover.inbox())
+    }
+
+    async fn answer_offer(&self, id: u64, answer: Answer) -> Outcome<()> {
+        self.mover.answer(id, answer)
+    }
+
+    async fn set_connected(&self, connected: bool) -> Outcome<()> {
+        if connected {
+            self.session.join().await;
+            let joined = self.view.until(|now| now.connection == Connection::Connected);
+            timeout(JOIN_TIMEOUT, joined).await.map_err(|_| {
+                ActionError::new(
+                    ErrorKind::Unreachable,
+                    format!("the registry at {} does not answer", self.registry),
+                )
+                .hint("the peer goes on trying")
+            })?;
+        } else {
+            self.session.leave().await;
+        }
+        Ok(())
+    }
+}
+
+impl Local {
+    /// Peers in other zones; 0 while the registry cannot be asked.
+    async fn peers_beyond(&self) -> u32 {
+        let mine = self.view.now().zone();
+        let zones = self.directory.zones().await;
+        zones.rows.iter().filter(|zone| Some(zone.zone) != mine).map(|zone| zone.peers).sum()
+    }
+
+    async fn browse_other(&self, member: &Member, path: &str, page: &PageAsk) -> Outcome<FolderPage> {
+        let mut client = self
+            .links
+            .client(member)
+            .map_err(|error| ActionError::new(ErrorKind::Refused, error.to_string()))?;
+        let mut request = Request::new(wire::peer::to_browse(path, page));
+        request.set_timeout(BROWSE_TIMEOUT);
+        match timeout(BROWSE_TIMEOUT, client.browse(request)).await {
+            Ok(Ok(response)) => wire::peer::folder_page(response.into_inner()).map_err(|invalid| {
+                ActionError::new(
+                    ErrorKind::Failed,
+                    format!("{}'s answer is malformed: {invalid}", member.name),
+                )
+            }),
+            Ok(Err(status)) if status.code() == Code::NotFound => {
+                Err(ActionError::new(ErrorKind::NotFound, format!("{} has no folder `{path}`", member.name))
+                    .hint("an empty path lists the shares"))
+            }
+            Ok(Err(status)) if status.code() == Code::Unavailable => Err(unreachable(member)),
+            Ok(Err(status)) => Err(ActionError::new(
+                ErrorKind::Failed,
+                format!("{} could not list the folder: {}", member.name, status.message()),
+            )),
+            Err(_) => Err(unreachable(member)),
+        }
+    }
+}
+
+fn unreachable(member: &Member) -> ActionError {
+    ActionError::new(ErrorKind::Unreachable, format!("{} at {} does not answer", member.name, member.address))
+        .hint("it may have just left; see `floodplain peers`")
+}
+
+/// Runs what waits for the disk.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, IndexError> + Send + 'static,
+) -> Outcome<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| ActionError::new(ErrorKind::Failed, "the index failed"))?
+        .map_err(|error| index_error(&error))
+}
+
+fn index_error(error: &IndexError) -> ActionError {
+    let (kind, hint) = match error {
+        IndexError::NotFound { .. } => (ErrorKind::NotFound, "an empty path lists the shares"),
+        IndexError::NoShare { .. } => (ErrorKind::NotFound, "see `floodplain share ls`"),
+        IndexError::BadPage => (ErrorKind::Usage, ""),
+        IndexError::ShareRefused { .. } => (ErrorKind::Refused, ""),
+        IndexError::Changed { .. } => (ErrorKind::Failed, "try again in a moment"),
+        IndexError::Io { .. } => (ErrorKind::Failed, "look at the folder's permissions"),
+    };
+    ActionError::new(kind, error.to_string()).hint(hint)
+}

@@ -1,0 +1,205 @@
+//! What people do with files: get, send, the inbox. Finds out who has what, and leaves the moving to those who can.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::StreamExt;
+
+use super::{
+    directory::Directory,
+    download::{DownloadAsk, Downloader, Source},
+    handle::{Events, Outcome},
+    origin::Origin,
+    send::{PushAsk, Sender},
+    transfers::Transfers,
+    view::View,
+};
+use crate::{
+    index::{Index, IndexError},
+    protocol::{
+        action::{
+            ActionError, Answer, ErrorKind, FileInfo, GetAsk, Holder, InboxInfo, SendAsk, Target, Transfer,
+            TransferState,
+        },
+        id::{ContentHash, PeerId},
+        plan::FileName,
+        roster::Member,
+    },
+    shutdown::Shutdown,
+    store::{
+        inbox::Inbox,
+        read::{FileSource, SourceError, SourceFile},
+    },
+};
+
+/// How long the holders of a content are looked for.
+const FIND_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Files of the index, as uploads read them.
+#[derive(Debug)]
+pub(super) struct Shared(pub(super) Index);
+
+impl FileSource for Shared {
+    fn open(&self, what: &FileName) -> Result<SourceFile, SourceError> {
+        let found = match what {
+            FileName::Hash(hash) => self.0.find_hash(hash).ok_or(SourceError::NotFound)?.path,
+            FileName::Path(path) => path.clone(),
+        };
+        let open = self.0.open_file(&found).map_err(|error| match error {
+            IndexError::NotFound { .. } => SourceError::NotFound,
+            IndexError::Changed { .. } => SourceError::Changed,
+            IndexError::Io { source, .. } => SourceError::Io(source),
+            other => SourceError::Io(std::io::Error::other(other)),
+        })?;
+        SourceFile::new(open.file, open.info)
+    }
+}
+
+/// Moves files for the person at this peer.
+#[derive(Debug)]
+pub(super) struct Mover {
+    pub(super) view: View,
+    pub(super) index: Index,
+    pub(super) origin: Arc<Origin>,
+    pub(super) directory: Arc<Directory>,
+    pub(super) downloader: Downloader,
+    pub(super) sender: Sender,
+    pub(super) transfers: Transfers,
+    pub(super) inbox: Inbox,
+    /// The folder of the downloads share.
+    pub(super) downloads: PathBuf,
+    pub(super) shutdown: Shutdown,
+}
+
+impl Mover {
+    pub(super) async fn get(&self, ask: GetAsk) -> Outcome<Events<Transfer>> {
+        let (what, name, sources) = match ask.target {
+            Target::Path(at) => {
+                let member = self.directory.find(&at.peer).await?;
+                if at.path.is_empty() {
+                    return Err(ActionError::new(ErrorKind::Usage, format!("`{}:` names no file", at.peer))
+                        .hint("list a peer's files with `floodplain browse PEER`"));
+                }
+                (FileName::Path(at.path), None, vec![source(&member)])
+            }
+            Target::Hash(hash) => self.by_hash(hash).await?,
+            Target::Hit(number) => {
+                let hit = self.origin.last_hit(number).ok_or_else(|| {
+                    ActionError::new(ErrorKind::NotFound, format!("the last search has no hit {number}"))
+                        .hint("search first; hits are numbered from 1")
+                })?;
+                let sources = self.sources(&hit.holders).await;
+                match (hit.file.hash, hit.holders.first()) {
+                    (Some(hash), _) => (FileName::Hash(hash), Some(hit.file), sources),
+                    (None, Some(holder)) => (FileName::Path(holder.path.clone()), Some(hit.file), sources),
+                    (None, None) => return Err(nobody_has_it()),
+                }
+            }
+        };
+        if sources.is_empty() {
+            return Err(nobody_has_it());
+        }
+        let destination = match ask.destination {
+            Some(destination) => destination,
+            None => {
+                self.refuse_what_is_here(&what)?;
+                self.downloads.clone()
+            }
+        };
+        let name = name.map(|file: FileInfo| file.name().to_owned());
+        let events = self.downloader.start(DownloadAsk { what, sources, destination, name })?;
+        Ok(self.noting(events))
+    }
+
+    pub(super) fn send(&self, ask: SendAsk, receiver: &Member) -> Outcome<Events<Transfer>> {
+        let knowledge = self.view.now();
+        if receiver.id == knowledge.me.id {
+            return Err(ActionError::new(ErrorKind::Usage, "that is this peer itself"));
+        }
+        self.sender.start(PushAsk {
+            path: ask.path,
+            hash: None,
+            sender: knowledge.me.name.clone(),
+            receiver: receiver.name.to_string(),
+            address: receiver.address,
+        })
+    }
+
+    pub(super) fn transfers(&self) -> Vec<Transfer> {
+        self.transfers.list()
+    }
+
+    pub(super) fn cancel(&self, id: u64) -> Outcome<()> {
+        self.transfers.cancel(id)
+    }
+
+    pub(super) fn inbox(&self) -> InboxInfo {
+        self.inbox.info()
+    }
+
+    pub(super) fn answer(&self, id: u64, answer: Answer) -> Outcome<()> {
+        self.inbox.answer(id, answer).map_err(|_| {
+            ActionError::new(ErrorKind::NotFound, format!("no offer {id} waits for an answer"))
+                .hint("it may have run out; the sender can offer again")
+        })
+    }
+
+    async fn by_hash(&self, hash: ContentHash) -> Outcome<(FileName, Option<FileInfo>, Vec<Source>)> {
+        let hit = self.origin.find_content(hash, FIND_TIMEOUT).await?.ok_or_else(nobody_has_it)?;
+        let sources = self.sources(&hit.holders).await;
+        Ok((FileName::Hash(hash), Some(hit.file), sources))
+    }
+
+    /// Where the holders are dialed: by the roster, never by what a hit says. Other peers first; a copy of this peer's own
+    /// is the last resort, for someone who wants it in another place.
+    async fn sources(&self, holders: &[Holder]) -> Vec<Source> {
+        let knowledge = self.view.now();
+        let mut ids: Vec<PeerId> = holders.iter().map(|holder| holder.peer_id).collect();
+        ids.sort_by_key(|id| *id == knowledge.me.id);
+        ids.dedup();
+        ids.iter().filter_map(|id| knowledge.member(id)).map(source).collect()
+    }
+
+    fn refuse_what_is_here(&self, what: &FileName) -> Outcome<()> {
+        let FileName::Hash(hash) = what else { return Ok(()) };
+        match self.index.find_hash(hash) {
+            None => Ok(()),
+            Some(file) => {
+                Err(ActionError::new(ErrorKind::Refused, format!("this peer has it already: {}", file.path))
+                    .hint("name a destination with -o to get another copy"))
+            }
+        }
+    }
+
+    /// Has a finished download found at once, so that others may get it from here.
+    fn noting(&self, events: Events<Transfer>) -> Events<Transfer> {
+        let (index, shutdown) = (self.index.clone(), self.shutdown.clone());
+        events
+            .inspect(move |event| {
+                if let Ok(Transfer {
+                    state: TransferState::Done, path: Some(path), hash: Some(hash), ..
+                }) = event
+                {
+                    let (index, path, hash) = (index.clone(), path.clone(), *hash);
+                    drop(shutdown.spawn_blocking(move || index.note_file(&path, hash)));
+                }
+            })
+            .boxed()
+    }
+}
+
+fn source(member: &Member) -> Source {
+    Source { peer_id: member.id, name: member.name.to_string(), address: member.address }
+}
+
+fn nobody_has_it() -> ActionError {
+    ActionError::new(ErrorKind::NotFound, "nobody who can be reached has it").hint("search for it again")
+}
+
+/// The folder of the downloads share: beside the inbox, so that it is neither in the data folder nor in another share.
+pub(super) fn downloads_beside(inbox: &Path) -> PathBuf {
+    inbox.parent().unwrap_or(Path::new(".")).join("downloads")
+}

@@ -1,0 +1,201 @@
+//! A search that begins here: the query goes through the same rules as those of others, and its hits are grouped by
+//! content for whoever asked.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+
+use super::{
+    counters::Counts,
+    handle::{Events, Outcome},
+    search::{NotServed, Running, Searcher},
+    view::View,
+};
+use crate::{
+    index::Index,
+    protocol::{
+        action::{ActionError, Coverage, ErrorKind, Hit, Holder, SearchAsk, SearchEvent},
+        flood::{self, MAX_TTL_PLUS_HOPS, choose_mode},
+        hits::HitList,
+        id::{ContentHash, QueryId},
+        query::Query,
+        relay::Report,
+        roster::Roster,
+    },
+    wire::peer::{Found, PeerHits},
+};
+
+/// Longest wait of a search.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// Starts searches, and remembers the hits of the last one so that `get 3` has a meaning.
+#[derive(Debug)]
+pub struct Origin {
+    view: View,
+    index: Index,
+    searcher: Arc<Searcher>,
+    counts: Counts,
+    ttl: u8,
+    wait: Duration,
+    last: LastHits,
+}
+
+// Held to replace or to read, never across an await.
+type LastHits = Arc<Mutex<Arc<Mutex<HitList>>>>;
+
+impl Origin {
+    /// With the TTL of classic floods and the wait when a search names none.
+    pub fn new(
+        view: View,
+        index: Index,
+        searcher: Arc<Searcher>,
+        counts: Counts,
+        ttl: u8,
+        wait: Duration,
+    ) -> Self {
+        Self { view, index, searcher, counts, ttl, wait, last: LastHits::default() }
+    }
+
+    /// The hit of that number in the last search.
+    pub fn last_hit(&self, number: u32) -> Option<Hit> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let hits = last.lock().unwrap_or_else(PoisonError::into_inner);
+        hits.get(number).cloned()
+    }
+
+    /// Starts a search in the own zone. `asked_beyond` peers of other zones are in scope but cannot be reached: they make
+    /// the coverage honest.
+    ///
+    /// # Errors
+    /// `Usage` for a query that makes no sense, `Unreachable` while this peer is in no zone, `Refused` when too much runs.
+    pub fn start(&self, ask: SearchAsk, asked_beyond: u32) -> Outcome<Events<SearchEvent>> {
+        let (found, gathering) = self.launch(ask, asked_beyond)?;
+        self.counts.add_searches(1);
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = gathering.hits.clone();
+        Ok(events(found, gathering))
+    }
+
+    /// Everyone in the zone who has that content. The last search stays the last.
+    ///
+    /// # Errors
+    /// As [`Origin::start`].
+    pub async fn find_content(&self, hash: ContentHash, wait: Duration) -> Outcome<Option<Hit>> {
+        let ask = SearchAsk { text: format!("hash:{hash}"), wait: Some(wait), ..SearchAsk::default() };
+        let (mut found, gathering) = self.launch(ask, 0)?;
+        while let Some(Found::Hits(hits)) = found.next().await {
+            gathering.take(hits);
+        }
+        let hits = gathering.hits.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(hits.get(1).cloned())
+    }
+
+    fn launch(&self, ask: SearchAsk, asked_beyond: u32) -> Outcome<(BoxStream<'static, Found>, Gathering)> {
+        let query = Query::parse(&ask.text).map_err(|error| {
+            ActionError::new(ErrorKind::Usage, error.to_string())
+                .hint("for example: report ext:pdf size:>1M -draft \"annual report\"")
+        })?;
+        let knowledge = self.view.now();
+        let roster = knowledge.roster.as_deref();
+        let ttl = ask.ttl.unwrap_or(self.ttl);
+        if ttl == 0 || ttl > MAX_TTL_PLUS_HOPS {
+            let problem = format!("a TTL is 1 to {MAX_TTL_PLUS_HOPS}, not {ttl}");
+            return Err(ActionError::new(ErrorKind::Usage, problem));
+        }
+        let deadline = Instant::now() + ask.wait.unwrap_or(self.wait).min(MAX_WAIT);
+        let mode = choose_mode(ask.ttl, roster);
+        let (id, me) = (QueryId::random(&mut rand::rng()), knowledge.me.id);
+        let revision = roster.map_or(0, Roster::revision);
+        let rules = flood::Query::own(id, me, mode, ttl, deadline, revision);
+        let running = Running { id, query, text: ask.text, origin: me, want: ask.want, rules };
+        let found = self.searcher.serve(running).map_err(not_started)?;
+        let members = u32::try_from(roster.map_or(1, |roster| roster.members().len())).unwrap_or(u32::MAX);
+        let gathering = Gathering {
+            hits: Arc::new(Mutex::new(HitList::new(ask.want))),
+            index: self.index.clone(),
+            asked: members.saturating_add(asked_beyond),
+            is_done: false,
+        };
+        Ok((found, gathering))
+    }
+}
+
+/// What is found, as it is told.
+fn events(found: BoxStream<'static, Found>, gathering: Gathering) -> Events<SearchEvent> {
+    let batches = stream::unfold((found, gathering), |(mut found, mut gathering)| async move {
+        if gathering.is_done {
+            return None;
+        }
+        let batch = match found.next().await {
+            Some(Found::Hits(hits)) => {
+                gathering.take(hits).into_iter().map(|hit| Ok(SearchEvent::Hit(hit))).collect()
+            }
+            Some(Found::Done(report)) => vec![Ok(gathering.end(&report))],
+            None => {
+                gathering.is_done = true;
+                let cut =
+                    "the search was cut short: this peer is stopping, or its hits were not read in time";
+                vec![Err(ActionError::new(ErrorKind::TimedOut, cut))]
+            }
+        };
+        Some((stream::iter(batch), (found, gathering)))
+    });
+    batches.flatten().boxed()
+}
+
+fn not_started(error: NotServed) -> ActionError {
+    match error {
+        NotServed::NoZone => ActionError::new(ErrorKind::Unreachable, "this peer has not joined a zone")
+            .hint("see `floodplain status`; the registry may be down, or the peer disconnected"),
+        error => ActionError::new(ErrorKind::Refused, format!("the search could not start: {error}"))
+            .hint("wait for running searches to end"),
+    }
+}
+
+/// What a search has gathered.
+struct Gathering {
+    hits: Arc<Mutex<HitList>>,
+    index: Index,
+    asked: u32,
+    is_done: bool,
+}
+
+impl Gathering {
+    /// New hits, and those that have a holder more.
+    fn take(&self, found: PeerHits) -> Vec<Hit> {
+        let mut hits = self.hits.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = Vec::new();
+        for file in found.files {
+            let have = file.hash.is_some_and(|hash| self.index.find_hash(&hash).is_some());
+            let holder = Holder {
+                peer: found.name.clone(),
+                peer_id: found.peer,
+                zone: found.zone,
+                hops: found.hops,
+                path: file.path.clone(),
+            };
+            changed.extend(hits.add(file, holder, have));
+        }
+        changed
+    }
+
+    fn end(&mut self, report: &Report) -> SearchEvent {
+        self.is_done = true;
+        let count = |set: usize| u32::try_from(set).unwrap_or(u32::MAX);
+        let was_truncated = self.hits.lock().unwrap_or_else(PoisonError::into_inner).is_truncated();
+        let answered = count(report.answered.len());
+        SearchEvent::Done(Coverage {
+            answered,
+            asked: self.asked.max(answered),
+            unreachable: count(report.unreachable.len()),
+            duplicates: report.duplicates,
+            messages: report.messages,
+            truncated: report.truncated || was_truncated,
+        })
+    }
+}

@@ -1,0 +1,411 @@
+//! One query at this peer: asks the rules what to do with it, searches the own index, forwards it, and passes on what
+//! comes back.
+//!
+//! Queries of others and own ones take the same way. One task runs a query; when whoever listens goes away the task
+//! ends, and with it every branch behind it.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use futures::{
+    StreamExt, TryStreamExt,
+    stream::{self, AbortHandle, BoxStream, SelectAll},
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Request;
+
+use super::{
+    counters::Counts,
+    links::Links,
+    view::{Knowledge, View},
+};
+use crate::{
+    index::Index,
+    net::limit::{Admission, Permit},
+    protocol::{
+        action::FileInfo,
+        claim::Claim,
+        flood::{self, QueryCache, Refusal, Verdict},
+        id::{ContentHash, PeerId, QueryId},
+        query::Query,
+        relay::{AskId, Command, Relay, Report},
+        roster::Member,
+    },
+    shutdown::Shutdown,
+    wire::peer::{self as wire, Found, IncomingSearch, MAX_FILES, OutgoingSearch, PeerHits},
+};
+
+/// Messages of one query that wait for whoever listens; a full queue slows the branches down.
+const FOUND_QUEUE: usize = 16;
+/// Queries of one sender at once: as many as a zone's members may have on their way through one neighbor.
+const RUNNING_PER_SENDER: usize = 256;
+/// Queries at once.
+const RUNNING: usize = 1024;
+/// Hits of one peer to one query; the report says when there were more.
+const MAX_HITS_PER_PEER: usize = 1000;
+
+/// Why a query does not run here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotServed {
+    /// The rules say no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Too much runs already.
+    #[error("{0}")]
+    Busy(crate::net::limit::Full),
+    /// This peer is in no zone.
+    #[error("this peer has not joined a zone")]
+    NoZone,
+}
+
+/// A query as it runs here.
+#[derive(Debug, Clone)]
+pub struct Running {
+    /// Its identity.
+    pub id: QueryId,
+    /// What it asks.
+    pub query: Query,
+    /// The same as text.
+    pub text: String,
+    /// Who asked first.
+    pub origin: PeerId,
+    /// Stop after this many hits.
+    pub want: Option<u32>,
+    /// As the rules see it.
+    pub rules: flood::Query,
+}
+
+impl Running {
+    /// A query that arrived now.
+    pub fn incoming(search: IncomingSearch, now: Instant) -> Self {
+        let rules = flood::Query {
+            id: search.id,
+            ttl: search.ttl,
+            hops: search.hops,
+            deadline: now + search.deadline,
+            roster_revision: search.roster_revision,
+            claim: search.claim,
+            from: search.from,
+        };
+        Self {
+            id: search.id,
+            query: search.query,
+            text: search.text,
+            origin: search.origin,
+            want: search.want,
+            rules,
+        }
+    }
+}
+
+/// Runs queries.
+#[derive(Debug)]
+pub struct Searcher {
+    view: View,
+    index: Index,
+    links: Arc<Links>,
+    counts: Counts,
+    admission: Admission<Option<PeerId>>,
+    // Held for one verdict, never across an await.
+    cache: Mutex<QueryCache>,
+    shutdown: Shutdown,
+}
+
+impl Searcher {
+    /// With an empty query cache.
+    pub fn new(
+        view: View,
+        index: Index,
+        links: Arc<Links>,
+        counts: Counts,
+        cache: QueryCache,
+        shutdown: Shutdown,
+    ) -> Self {
+        let admission = Admission::new(RUNNING_PER_SENDER, RUNNING);
+        Self { view, index, links, counts, admission, cache: Mutex::new(cache), shutdown }
+    }
+
+    /// Queries that run now.
+    pub fn running(&self) -> usize {
+        self.admission.running()
+    }
+
+    /// Takes a query, or says why not. What is found comes as it is found; the last item is the report. Dropping the
+    /// stream ends everything behind it.
+    pub fn serve(self: &Arc<Self>, running: Running) -> Result<BoxStream<'static, Found>, NotServed> {
+        let now = Instant::now();
+        let knowledge = self.view.now();
+        let roster = knowledge.roster.clone().ok_or(NotServed::NoZone)?;
+        let is_own = running.rules.from == knowledge.me.id;
+        // Senders outside the roster share one place, so that nobody gains room by making up names.
+        let sender = roster.get(&running.rules.from).map(|member| member.id);
+        let permit = match self.admission.admit(sender) {
+            Ok(permit) => permit,
+            Err(full) => {
+                self.counts.add_queries_refused(1);
+                return Err(NotServed::Busy(full));
+            }
+        };
+        let seen = flood::View { me: knowledge.me.id, roster: &roster, neighbors: &knowledge.neighbors };
+        let verdict = {
+            let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+            flood::on_query(&mut cache, &running.rules, &seen, now)
+        };
+        let (is_searched_here, plan) = match verdict {
+            Verdict::Refuse(refusal) => {
+                self.counts.add_queries_refused(1);
+                return Err(refusal.into());
+            }
+            Verdict::Duplicate => {
+                self.counts.add_duplicates_dropped(1);
+                return Ok(stream::iter([Found::Done(Report::duplicate())]).boxed());
+            }
+            Verdict::Serve { is_searched_here, plan } => (is_searched_here, plan),
+        };
+        if !is_own && is_searched_here {
+            self.counts.add_queries_answered(1);
+        }
+        let (out, found) = mpsc::channel(FOUND_QUEUE);
+        let (relay, commands) = Relay::new(knowledge.me.id, is_searched_here, plan, now);
+        let flow = Flow {
+            searcher: self.clone(),
+            knowledge,
+            wanted: running.want.map(|want| Wanted { left: want, seen: HashSet::new() }),
+            running,
+            relay,
+            branches: SelectAll::new(),
+            handles: HashMap::new(),
+            out,
+            _permit: permit,
+        };
+        self.shutdown.spawn("query", flow.run(commands, is_searched_here));
+        Ok(ReceiverStream::new(found).boxed())
+    }
+}
+
+/// What a branch tells.
+#[derive(Debug)]
+enum Event {
+    Heard,
+    Hits(PeerHits),
+    Done(Report),
+    Broken,
+}
+
+/// One query while it runs.
+struct Flow {
+    searcher: Arc<Searcher>,
+    knowledge: Arc<Knowledge>,
+    running: Running,
+    wanted: Option<Wanted>,
+    relay: Relay,
+    branches: SelectAll<BoxStream<'static, (AskId, Event)>>,
+    handles: HashMap<AskId, AbortHandle>,
+    out: mpsc::Sender<Found>,
+    _permit: Permit<Option<PeerId>>,
+}
+
+/// Counts the contents that are still wanted. Many holders of one content are one hit.
+struct Wanted {
+    left: u32,
+    seen: HashSet<ContentHash>,
+}
+
+impl Wanted {
+    /// Passes what is wanted; at most `left` contents and everyone who has them.
+    fn is_wanted(&mut self, file: &FileInfo) -> bool {
+        if file.hash.is_some_and(|hash| self.seen.contains(&hash)) {
+            return true;
+        }
+        if self.left == 0 {
+            return false;
+        }
+        self.left -= 1;
+        self.seen.extend(file.hash);
+        true
+    }
+}
+
+/// Nobody listens any more, or the time is up.
+struct Gone;
+
+impl Flow {
+    async fn run(mut self, commands: Vec<Command>, is_searched_here: bool) {
+        if self.spread(commands, is_searched_here).await.is_ok() {
+            let report = self.relay.report();
+            // Dropping the branches first closes what is still open behind us.
+            self.branches.clear();
+            let _ = self.out.send(Found::Done(report)).await;
+        }
+    }
+
+    async fn spread(&mut self, commands: Vec<Command>, is_searched_here: bool) -> Result<(), Gone> {
+        self.perform(commands);
+        if is_searched_here {
+            self.search_here().await?;
+        }
+        while let Some(wake) = self.relay.next_wake() {
+            let commands = tokio::select! {
+                Some((ask, event)) = self.branches.next(), if !self.branches.is_empty() => {
+                    self.take(ask, event).await?
+                }
+                () = tokio::time::sleep_until(wake.into()) => self.relay.on_tick(Instant::now()),
+                () = self.out.closed() => return Err(Gone),
+            };
+            self.perform(commands);
+        }
+        Ok(())
+    }
+
+    async fn search_here(&mut self) -> Result<(), Gone> {
+        let me = &self.knowledge.me;
+        let is_asked =
+            self.running.query.peer().is_none_or(|name| name.eq_ignore_ascii_case(me.name.as_str()));
+        let want = self.running.want.map_or(usize::MAX, |want| usize::try_from(want).unwrap_or(usize::MAX));
+        let most = MAX_HITS_PER_PEER.min(want);
+        // One more than is passed on tells whether any were left out.
+        let mut files =
+            if is_asked { self.searcher.index.search(&self.running.query, most + 1) } else { Vec::new() };
+        let is_truncated = files.len() > most;
+        files.truncate(most);
+        let (peer, name, zone) = (me.id, me.name.clone(), self.knowledge.zone());
+        let hops = self.running.rules.hops;
+        for files in files.chunks(MAX_FILES) {
+            let hits = PeerHits { peer, name: name.clone(), zone, hops, files: files.to_vec() };
+            self.pass(hits).await?;
+        }
+        self.relay.on_searched(is_truncated);
+        if self.is_enough() {
+            let commands = self.relay.on_enough();
+            self.perform(commands);
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, ask: AskId, event: Event) -> Result<Vec<Command>, Gone> {
+        match event {
+            Event::Heard => self.relay.on_heard(ask),
+            Event::Hits(hits) => {
+                self.pass(hits).await?;
+                if self.is_enough() {
+                    return Ok(self.relay.on_enough());
+                }
+            }
+            Event::Done(report) => {
+                self.handles.remove(&ask);
+                return Ok(self.relay.on_done(ask, &report));
+            }
+            Event::Broken => {
+                self.handles.remove(&ask);
+                return Ok(self.relay.on_broken(ask, Instant::now()));
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// Passes hits on, as many as are still wanted. A listener that does not read until the deadline is gone.
+    async fn pass(&mut self, mut hits: PeerHits) -> Result<(), Gone> {
+        if let Some(wanted) = &mut self.wanted {
+            hits.files.retain(|file| wanted.is_wanted(file));
+        }
+        if hits.files.is_empty() {
+            return Ok(());
+        }
+        let sending = self.out.send(Found::Hits(hits));
+        match tokio::time::timeout_at(self.running.rules.deadline.into(), sending).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Gone),
+        }
+    }
+
+    fn is_enough(&self) -> bool {
+        self.wanted.as_ref().is_some_and(|wanted| wanted.left == 0)
+    }
+
+    fn perform(&mut self, commands: Vec<Command>) {
+        for command in commands {
+            match command {
+                Command::Cancel(ask) => {
+                    if let Some(handle) = self.handles.remove(&ask) {
+                        handle.abort();
+                    }
+                }
+                Command::Ask { ask, peer, claim, ttl, hops, deadline } => {
+                    let branch = self.ask(peer, claim, ttl, hops, deadline);
+                    let (branch, handle) = stream::abortable(branch.map(move |event| (ask, event)));
+                    self.handles.insert(ask, handle);
+                    self.branches.push(branch.boxed());
+                }
+            }
+        }
+    }
+
+    /// The events of one branch; always ends with `Done` or `Broken`.
+    fn ask(
+        &self,
+        peer: PeerId,
+        claim: Option<Claim>,
+        ttl: u8,
+        hops: u8,
+        deadline: Instant,
+    ) -> BoxStream<'static, Event> {
+        let Some(member) = self.knowledge.member(&peer).cloned() else {
+            return stream::iter([Event::Broken]).boxed();
+        };
+        let message = wire::to_search(&OutgoingSearch {
+            id: self.running.id,
+            text: &self.running.text,
+            ttl,
+            hops,
+            deadline: deadline.saturating_duration_since(Instant::now()),
+            roster_revision: self.knowledge.roster.as_ref().map_or(0, |roster| roster.revision()),
+            claim,
+            want: self.running.want,
+            origin: self.running.origin,
+            from: self.knowledge.me.id,
+        });
+        let opened = open(self.searcher.links.clone(), member, message);
+        stream::once(opened)
+            .flat_map(|opened| match opened {
+                Some(found) => {
+                    stream::iter([Event::Heard]).chain(found).chain(stream::iter([Event::Broken])).boxed()
+                }
+                None => stream::iter([Event::Broken]).boxed(),
+            })
+            .boxed()
+    }
+}
+
+/// Sends the query; `None` when the peer cannot be reached or refuses.
+async fn open(
+    links: Arc<Links>,
+    member: Member,
+    message: crate::wire::pb::SearchRequest,
+) -> Option<impl futures::Stream<Item = Event>> {
+    let mut client = links.client(&member).ok()?;
+    match client.search(Request::new(message)).await {
+        Ok(response) => {
+            let peer = member.id;
+            let found = response.into_inner().map_err(|status| status.to_string());
+            Some(found.map(move |item| {
+                let checked = item.and_then(|item| wire::found(item).map_err(|invalid| invalid.to_string()));
+                match checked {
+                    Ok(Found::Hits(hits)) => Event::Hits(hits),
+                    Ok(Found::Done(report)) => Event::Done(report),
+                    Err(error) => {
+                        tracing::debug!(?peer, error, "a branch broke");
+                        Event::Broken
+                    }
+                }
+            }))
+        }
+        Err(status) => {
+            tracing::debug!(peer = ?member.id, error = status.message(), "a branch could not be opened");
+            None
+        }
+    }
+}

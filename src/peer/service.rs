@@ -1,0 +1,108 @@
+//! What other peers may ask of this one: every request is checked in `wire`, and answered by the part that knows.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{StreamExt, stream::BoxStream};
+use tonic::{Code, Request, Response, Status, Streaming};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use super::{
+    receive::{Receiver, Responses},
+    search::{NotServed, Running, Searcher},
+    upload::{Uploads, fetcher},
+};
+use crate::{
+    index::{Index, IndexError},
+    protocol::flood::Refusal,
+    wire::{
+        self,
+        pb::{self, peer_service_server::PeerService},
+    },
+};
+
+/// A query that found no room is worth another try after this long: most queries end sooner.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Answers other peers.
+#[derive(Debug)]
+pub struct Service {
+    index: Index,
+    searcher: Arc<Searcher>,
+    uploads: Uploads,
+    receiver: Receiver,
+}
+
+impl Service {
+    /// Over the parts of one peer.
+    pub fn new(index: Index, searcher: Arc<Searcher>, uploads: Uploads, receiver: Receiver) -> Self {
+        Self { index, searcher, uploads, receiver }
+    }
+}
+
+type Replies<T> = BoxStream<'static, Result<T, Status>>;
+
+#[tonic::async_trait]
+impl PeerService for Service {
+    type SearchStream = Replies<pb::SearchResponse>;
+
+    async fn search(
+        &self,
+        request: Request<pb::SearchRequest>,
+    ) -> Result<Response<Self::SearchStream>, Status> {
+        let search = wire::peer::search(request.into_inner())?;
+        let found =
+            self.searcher.serve(Running::incoming(search, std::time::Instant::now())).map_err(not_served)?;
+        Ok(Response::new(found.map(|found| Ok(wire::peer::to_found(found))).boxed()))
+    }
+
+    async fn browse(
+        &self,
+        request: Request<pb::BrowseRequest>,
+    ) -> Result<Response<pb::BrowseResponse>, Status> {
+        let (path, page) = wire::peer::browse(request.into_inner())?;
+        let page = self.index.browse(&path, &page).map_err(|error| not_listed(&error))?;
+        Ok(Response::new(wire::peer::to_folder_page(page)))
+    }
+
+    type DownloadStream = Replies<pb::DownloadResponse>;
+
+    async fn download(
+        &self,
+        request: Request<pb::DownloadRequest>,
+    ) -> Result<Response<Self::DownloadStream>, Status> {
+        let fetcher = fetcher(request.extensions());
+        Ok(Response::new(self.uploads.stream(request.into_inner(), fetcher).await?))
+    }
+
+    type SendStream = Responses;
+
+    async fn send(
+        &self,
+        request: Request<Streaming<pb::SendRequest>>,
+    ) -> Result<Response<Self::SendStream>, Status> {
+        Ok(Response::new(self.receiver.serve(request.into_inner())?))
+    }
+}
+
+fn not_served(error: NotServed) -> Status {
+    let code = match error {
+        NotServed::Refused(Refusal::TooFar) => Code::InvalidArgument,
+        NotServed::Refused(Refusal::Expired) => Code::DeadlineExceeded,
+        NotServed::Refused(_) | NotServed::Busy(_) => Code::ResourceExhausted,
+        NotServed::NoZone => Code::FailedPrecondition,
+    };
+    let mut details = ErrorDetails::new();
+    if code == Code::ResourceExhausted {
+        details.set_retry_info(Some(RETRY_AFTER));
+    }
+    Status::with_error_details(code, error.to_string(), details)
+}
+
+fn not_listed(error: &IndexError) -> Status {
+    match error {
+        IndexError::NotFound { .. } => Status::not_found(error.to_string()),
+        IndexError::BadPage => wire::Invalid::new("page_token", error.to_string()).into(),
+        // What went wrong on this machine's disk is nobody else's business.
+        _ => Status::internal("the folder could not be listed"),
+    }
+}

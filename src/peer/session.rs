@@ -1,0 +1,386 @@
+//! A peer's standing with the registry: joins, renews, follows the zone, rejoins by itself, leaves cleanly.
+//!
+//! While the registry is lost the last roster stays in the view, so that searches and transfers go on.
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, MissedTickBehavior, interval_at, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status, Streaming};
+
+use super::view::View;
+use crate::{
+    index::Index,
+    net::{Purpose, Transport},
+    protocol::{
+        action::{ActionError, Connection, ErrorKind},
+        id::PeerName,
+    },
+    shutdown::Shutdown,
+    wire::{
+        self,
+        pb::{self, registry_service_client::RegistryServiceClient, session_request},
+        session::{Down, Welcome},
+    },
+};
+
+/// Messages on their way to the registry: a heartbeat, a snapshot request and a leave are the most there can be.
+const UP_QUEUE: usize = 4;
+/// How long the registry may take to answer a registration or a leave.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pauses between attempts to join: doubled with jitter from the first to the second, for ever.
+const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// A roster of 10,000 members of 200 B each.
+const MAX_ANSWER_BYTES: usize = 4 << 20;
+/// Refusals in a row that end the first join: a restarted peer may meet the lease of its own earlier life for a second.
+const MAX_REFUSALS: u32 = 4;
+
+/// What the session is told to do.
+#[derive(Debug)]
+enum Order {
+    Join,
+    Leave(oneshot::Sender<()>),
+}
+
+/// Steers the session; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct SessionControl {
+    orders: mpsc::Sender<Order>,
+}
+
+impl SessionControl {
+    /// Leaves the network; answers when the registry has taken the peer off, or cannot be told.
+    pub async fn leave(&self) {
+        let (done, is_done) = oneshot::channel();
+        if self.orders.send(Order::Leave(done)).await.is_ok() {
+            let _ = timeout(ANSWER_TIMEOUT, is_done).await;
+        }
+    }
+
+    /// Joins again after a leave.
+    pub async fn join(&self) {
+        // A session that has ended belongs to a peer that is stopping.
+        let _ = self.orders.send(Order::Join).await;
+    }
+}
+
+/// Everything a session needs.
+#[derive(Debug)]
+pub struct Session {
+    /// The registry, `HOST:PORT`.
+    pub registry: String,
+    /// How to get there, and who we are.
+    pub transport: Transport,
+    /// What it writes.
+    pub view: View,
+    /// For the number of shared files.
+    pub index: Index,
+    /// Another name may be taken when this one is in use.
+    pub is_name_default: bool,
+}
+
+/// Why one life of the session ended.
+enum End {
+    Left(Option<oneshot::Sender<()>>),
+    Lost(anyhow::Error),
+    Refused(Status),
+}
+
+impl Session {
+    /// Starts the session's task. The receiver hears of a refusal of the first join; the session has ended then.
+    pub fn start(self, shutdown: &Shutdown) -> (SessionControl, oneshot::Receiver<ActionError>) {
+        let (orders, inbox) = mpsc::channel(UP_QUEUE);
+        let (refused, refusal) = oneshot::channel();
+        shutdown.spawn("session", async move {
+            if let Err(error) = self.run(inbox).await {
+                // Nobody may be waiting any more.
+                let _ = refused.send(error);
+            }
+        });
+        (SessionControl { orders }, refusal)
+    }
+
+    async fn run(mut self, mut orders: mpsc::Receiver<Order>) -> Result<(), ActionError> {
+        let (mut pauses, mut refusals, mut was_joined) = (retry_pauses(), 0, false);
+        loop {
+            let mut is_joined = false;
+            let end = self.live(&mut orders, &mut is_joined).await;
+            if is_joined {
+                (pauses, refusals, was_joined) = (retry_pauses(), 0, true);
+            }
+            match end {
+                End::Left(told) => {
+                    if self.stay_away(told, &mut orders).await {
+                        continue;
+                    }
+                    return Ok(());
+                }
+                End::Lost(error) => {
+                    tracing::warn!(registry = %self.registry, error = format!("{error:#}"), "lost the registry; trying again");
+                }
+                End::Refused(status) => {
+                    refusals += 1;
+                    if status.code() == Code::AlreadyExists && self.is_name_default && refusals == 1 {
+                        self.take_another_name();
+                        continue;
+                    }
+                    let error = refused(&self.registry, &status);
+                    if !was_joined && refusals >= MAX_REFUSALS {
+                        return Err(error);
+                    }
+                    tracing::warn!(registry = %self.registry, %error, hint = error.hint, "the registry refused this peer; trying again");
+                }
+            }
+            self.view.update(|now| now.connection = Connection::Reconnecting);
+            let pause = pauses.next().unwrap_or(RETRY_PAUSES.1);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                told = until_leave(&mut orders) => if !self.stay_away(told, &mut orders).await {
+                    return Ok(());
+                },
+            }
+        }
+    }
+
+    /// Forgets the zone and waits for the order to join. False when nobody is left to give it.
+    async fn stay_away(&self, told: Option<oneshot::Sender<()>>, orders: &mut mpsc::Receiver<Order>) -> bool {
+        self.view.update(|now| {
+            now.connection = Connection::Disconnected;
+            now.roster = None;
+            now.neighbors = [].into();
+        });
+        if let Some(told) = told {
+            let _ = told.send(());
+        }
+        let is_wanted = until_join(orders).await;
+        self.view.update(|now| now.connection = Connection::Reconnecting);
+        is_wanted
+    }
+
+    /// A name of the machine that another peer has too.
+    fn take_another_name(&self) {
+        self.view.update(|now| {
+            let id = now.me.id.to_string();
+            let name = format!("{:.58}-{}", now.me.name.as_str(), &id[..4]);
+            now.me.name = PeerName::from_any(&name);
+        });
+    }
+
+    /// One registration from its beginning to its end.
+    async fn live(&mut self, orders: &mut mpsc::Receiver<Order>, is_joined: &mut bool) -> End {
+        let joined = tokio::select! {
+            joined = self.join() => joined,
+            told = until_leave(orders) => return End::Left(told),
+        };
+        let (mut down, up, welcome) = match joined {
+            Ok(joined) => joined,
+            Err(end) => return end,
+        };
+        *is_joined = true;
+        let lease = welcome.lease;
+        self.view.update(|now| {
+            now.connection = Connection::Connected;
+            now.roster = Some(welcome.roster.into());
+            now.neighbors = welcome.neighbors.into();
+        });
+        let first = Instant::now() + welcome.heartbeat_interval;
+        let mut beats = interval_at(first, welcome.heartbeat_interval);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard = Instant::now();
+        loop {
+            tokio::select! {
+                message = down.message() => {
+                    heard = Instant::now();
+                    match message {
+                        Ok(Some(message)) => if let Err(error) = self.follow(message, &up) { return End::Lost(error) },
+                        Ok(None) => return End::Lost(anyhow!("the registry ended the session")),
+                        Err(status) => return End::Lost(anyhow!("{}", status.message().to_owned())),
+                    }
+                }
+                _ = beats.tick() => {
+                    if heard.elapsed() > welcome.lease_ttl {
+                        return End::Lost(anyhow!("no answer within a lease"));
+                    }
+                    let beat = pb::HeartbeatRequest { lease_id: wire::bytes(lease.as_bytes()), shared_files: self.index.state().files };
+                    if up.try_send(request(session_request::Message::Heartbeat(beat))).is_err() {
+                        return End::Lost(anyhow!("heartbeats do not get through"));
+                    }
+                }
+                told = until_leave(orders) => {
+                    self.leave(lease, &up, &mut down).await;
+                    return End::Left(told);
+                }
+            }
+        }
+    }
+
+    async fn join(
+        &self,
+    ) -> Result<(Streaming<pb::SessionResponse>, mpsc::Sender<pb::SessionRequest>, Welcome), End> {
+        let channel = self
+            .transport
+            .dial_host(&self.registry, Purpose::Registry)
+            .await
+            .map_err(|error| End::Lost(error.into()))?;
+        let mut client = RegistryServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
+        let (up, ups) = mpsc::channel(UP_QUEUE);
+        let register =
+            wire::session::to_register(&self.me(), self.transport.identity().credential(), &host_id());
+        up.try_send(request(session_request::Message::Register(register)))
+            .expect("the queue is new and empty");
+
+        let answer = async {
+            let mut down = client.session(ReceiverStream::new(ups)).await?.into_inner();
+            let first =
+                down.message().await?.ok_or_else(|| Status::unavailable("the registry ended the session"))?;
+            Ok::<_, Status>((down, first))
+        };
+        let (down, first) = match timeout(ANSWER_TIMEOUT, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(status)) if is_refusal(&status) => return Err(End::Refused(status)),
+            Ok(Err(status)) => return Err(End::Lost(anyhow!("{}", status.message().to_owned()))),
+            Err(_) => {
+                return Err(End::Lost(anyhow!("no answer to the registration within {ANSWER_TIMEOUT:?}")));
+            }
+        };
+        match wire::session::down(first) {
+            Ok(Down::Welcome(welcome)) => Ok((down, up, welcome)),
+            Ok(_) => Err(End::Lost(anyhow!("the registry did not begin with a welcome"))),
+            Err(invalid) => Err(End::Lost(anyhow!("the registry's welcome is malformed: {invalid}"))),
+        }
+    }
+
+    fn me(&self) -> crate::protocol::roster::Member {
+        let mut me = self.view.now().me.clone();
+        me.shared_files = self.index.state().files;
+        me
+    }
+
+    /// Takes in what the registry says. A lost change is noticed by its revision and mended by a snapshot.
+    fn follow(
+        &self,
+        message: pb::SessionResponse,
+        up: &mpsc::Sender<pb::SessionRequest>,
+    ) -> anyhow::Result<()> {
+        let mut is_behind = false;
+        match wire::session::down(message)
+            .map_err(|invalid| anyhow!("the registry's message is malformed: {invalid}"))?
+        {
+            Down::Welcome(_) => {}
+            Down::Ack { revision, zone } => {
+                let now = self.view.now();
+                is_behind = now
+                    .roster
+                    .as_ref()
+                    .is_none_or(|roster| (roster.zone(), roster.revision()) != (zone, revision));
+            }
+            Down::Delta(delta) => self.view.update(|now| {
+                let Some(roster) = &now.roster else { return is_behind = true };
+                let mut next = (**roster).clone();
+                match next.apply(&delta) {
+                    Ok(()) => now.roster = Some(next.into()),
+                    Err(_) => is_behind = true,
+                }
+            }),
+            Down::Snapshot(roster) => self.view.update(|now| now.roster = Some(roster.into())),
+            Down::Neighbors(neighbors) => self.view.update(|now| now.neighbors = neighbors.into()),
+        }
+        if is_behind {
+            let ask = request(session_request::Message::Snapshot(pb::SnapshotRequest {}));
+            // A full queue holds a heartbeat whose ack will show the gap again.
+            let _ = up.try_send(ask);
+        }
+        Ok(())
+    }
+
+    async fn leave(
+        &self,
+        lease: crate::protocol::id::LeaseId,
+        up: &mpsc::Sender<pb::SessionRequest>,
+        down: &mut Streaming<pb::SessionResponse>,
+    ) {
+        let leave = pb::UnregisterRequest { lease_id: wire::bytes(lease.as_bytes()) };
+        if up.send(request(session_request::Message::Leave(leave))).await.is_ok() {
+            // The registry ends the stream when the slot is free.
+            let ended = async { while let Ok(Some(_)) = down.message().await {} };
+            let _ = timeout(ANSWER_TIMEOUT, ended).await;
+        }
+    }
+}
+
+fn request(message: session_request::Message) -> pb::SessionRequest {
+    pb::SessionRequest { message: Some(message) }
+}
+
+fn retry_pauses() -> ExponentialBackoff {
+    let (least, most) = RETRY_PAUSES;
+    ExponentialBuilder::default()
+        .with_min_delay(least)
+        .with_max_delay(most)
+        .without_max_times()
+        .with_jitter()
+        .build()
+}
+
+/// Ignores everything but the order to join. False when nobody is left to give it.
+async fn until_join(orders: &mut mpsc::Receiver<Order>) -> bool {
+    loop {
+        match orders.recv().await {
+            Some(Order::Join) => return true,
+            Some(Order::Leave(told)) => {
+                let _ = told.send(());
+            }
+            None => return false,
+        }
+    }
+}
+
+/// Waits for the order to leave, with the one who waits for it; `None` when nobody is left to give orders.
+async fn until_leave(orders: &mut mpsc::Receiver<Order>) -> Option<oneshot::Sender<()>> {
+    loop {
+        match orders.recv().await {
+            Some(Order::Join) => {}
+            Some(Order::Leave(told)) => return Some(told),
+            None => return None,
+        }
+    }
+}
+
+/// The registry understood and said no, so that asking again at once changes nothing.
+fn is_refusal(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::AlreadyExists
+            | Code::PermissionDenied
+            | Code::ResourceExhausted
+            | Code::FailedPrecondition
+            | Code::InvalidArgument
+    )
+}
+
+fn refused(registry: &str, status: &Status) -> ActionError {
+    let hint = match status.code() {
+        Code::AlreadyExists => "set FLOODPLAIN_NAME to a name of its own, or stop the other peer",
+        Code::ResourceExhausted => "wait until a peer leaves, or raise NETWORK_SIZE at the registry",
+        Code::FailedPrecondition => "another process runs with the same data folder: stop it, or use --data",
+        _ => "compare the versions and the settings of the two daemons",
+    };
+    ActionError::new(
+        ErrorKind::Refused,
+        format!("the registry at {registry} refused this peer: {}", status.message()),
+    )
+    .hint(hint)
+}
+
+/// Tells the registry which peers share a machine, without telling it which machine.
+fn host_id() -> String {
+    let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let hash = blake3::derive_key("floodplain.v1 host id", format!("{machine}\0{node}").as_bytes());
+    hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}

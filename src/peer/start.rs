@@ -1,0 +1,1 @@
+//! Brings a peer up from its settings, and down again in order.

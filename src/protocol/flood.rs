@@ -1,0 +1,321 @@
+//! What becomes of one incoming query: the query cache and the verdict. A query is searched once per way in which its
+//! answer may travel, forwarded no further than its TTL, and a live query id is never forgotten.
+
+use std::{
+    collections::HashMap,
+    num::NonZeroUsize,
+    time::{Duration, Instant},
+};
+
+use lru::LruCache;
+
+use super::{
+    claim::{Claim, Part, split},
+    id::{PeerId, QueryId},
+    roster::Roster,
+};
+
+/// TTL when nobody asks for another. Loose on purpose: at TTL 6 half of the queries over 100 peers were incomplete when
+/// links differed in delay, and duplicates cost nothing more.
+pub const DEFAULT_TTL: u8 = 16;
+/// Bound of forwards done and left together; what is above is refused.
+pub const MAX_TTL_PLUS_HOPS: u8 = 32;
+/// Most neighbors that a classic copy goes to.
+pub const MAX_FANOUT: usize = 64;
+/// How long a query id is remembered after its deadline: copies that were on their way are still known.
+pub const REMEMBERED_AFTER_DEADLINE: Duration = Duration::from_secs(5);
+/// How often one query id is served on claims. A break or a hedge above costs one; more than this is no repair but a
+/// peer that sends one query again and again, which the room of the query cache would not hold back.
+pub const MAX_SERVES: u8 = 16;
+/// A cache that is full of live ids is swept for others at most this often: its cost stays bounded under a storm.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How a query spreads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// To all neighbors, bounded by TTL.
+    Classic,
+    /// By intervals of the ring.
+    Claimed,
+}
+
+/// Classic when someone asks for a TTL, since a claim reaches everyone however far, or when there is no roster to claim
+/// parts of; claimed otherwise.
+pub fn choose_mode(explicit_ttl: Option<u8>, roster: Option<&Roster>) -> Mode {
+    match (explicit_ttl, roster) {
+        (None, Some(roster)) if !roster.members().is_empty() => Mode::Claimed,
+        _ => Mode::Classic,
+    }
+}
+
+/// One query as it comes in, as far as the rules need it. The origin's own query has `from == origin ==` its own id,
+/// `hops` 0, and as its claim the whole ring (`before` its own id) or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Query {
+    /// Which.
+    pub id: QueryId,
+    /// Forwards left.
+    pub ttl: u8,
+    /// Forwards done.
+    pub hops: u8,
+    /// When the answer must be there.
+    pub deadline: Instant,
+    /// Revision of the sender's roster.
+    pub roster_revision: u64,
+    /// The part of the ring that the receiver answers for; `None` in classic flood.
+    pub claim: Option<Claim>,
+    /// The previous hop.
+    pub from: PeerId,
+}
+
+impl Query {
+    /// The origin's own query, as it goes through [`on_query`] like any other.
+    pub fn own(
+        id: QueryId,
+        me: PeerId,
+        mode: Mode,
+        ttl: u8,
+        deadline: Instant,
+        roster_revision: u64,
+    ) -> Self {
+        let claim = (mode == Mode::Claimed).then_some(Claim { before: me });
+        Self { id, ttl, hops: 0, deadline, roster_revision, claim, from: me }
+    }
+}
+
+/// What this peer knows of its zone.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// This peer.
+    pub me: PeerId,
+    /// Everyone in the zone.
+    pub roster: &'a Roster,
+    /// Where classic copies go.
+    pub neighbors: &'a [PeerId],
+}
+
+/// What became of one incoming query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Known, and nothing new in this copy: answer with `Report::duplicate()` and no hits.
+    Duplicate,
+    /// Not taken, and not remembered.
+    Refuse(Refusal),
+    /// Run it.
+    Serve {
+        /// Search the own index and report this peer as answered. A peer is reported only along the way its hits took.
+        is_searched_here: bool,
+        /// Where it goes from here.
+        plan: Plan,
+    },
+}
+
+/// Why a query is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A malformed query: `INVALID_ARGUMENT`.
+    #[error("ttl and hops together must be at most {MAX_TTL_PLUS_HOPS}")]
+    TooFar,
+    /// Its deadline has passed: `DEADLINE_EXCEEDED`.
+    #[error("the deadline has passed")]
+    Expired,
+    /// The query cache is full of live queries: `RESOURCE_EXHAUSTED`.
+    #[error("no room for another query now")]
+    NoRoom,
+    /// The sender's share of the query cache is full of live queries: `RESOURCE_EXHAUSTED`.
+    #[error("no room for another query of this sender now")]
+    NoShare,
+    /// Served on claims too often: `RESOURCE_EXHAUSTED`.
+    #[error("this query was sent here too often")]
+    TooOften,
+}
+
+/// Where a query goes next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The branches; none for a leaf.
+    pub parts: Vec<Part>,
+    /// TTL that the copies carry.
+    pub ttl: u8,
+    /// Hops that the copies carry.
+    pub hops: u8,
+    /// When the own answer must be there; the copies get less.
+    pub deadline: Instant,
+}
+
+/// Decides on one incoming query and remembers it.
+///
+/// - Unknown: searched and forwarded, if there is room for its id.
+/// - Known, on a claim: served again, with its search. The sender gives a part out again after a break, when hits that
+///   were on their way are lost wherever in the branch they were; only searching again brings them.
+/// - Known, classic, with a higher TTL than was forwarded, or known from a claim alone, which forwards nothing
+///   classically: forwarded, neither searched nor reported as answered, for its hits go the first way.
+/// - Known otherwise: a duplicate.
+///
+/// A claim that was made over another revision of the roster cannot be trusted: classic flood from here.
+pub fn on_query(cache: &mut QueryCache, query: &Query, view: &View<'_>, now: Instant) -> Verdict {
+    if query.ttl.saturating_add(query.hops) > MAX_TTL_PLUS_HOPS {
+        return Verdict::Refuse(Refusal::TooFar);
+    }
+    if query.deadline <= now {
+        return Verdict::Refuse(Refusal::Expired);
+    }
+    let trusted = query.claim.filter(|_| query.roster_revision == view.roster.revision());
+    let is_repair = query.claim.is_some();
+    let classic_ttl = trusted.is_none().then_some(query.ttl);
+    let expires = query.deadline + REMEMBERED_AFTER_DEADLINE;
+    let is_known = match cache.entries.peek_mut(&query.id) {
+        None => false,
+        Some(entry) if is_repair => {
+            if entry.serves >= MAX_SERVES {
+                return Verdict::Refuse(Refusal::TooOften);
+            }
+            entry.serves += 1;
+            entry.expires = entry.expires.max(expires);
+            true
+        }
+        Some(entry) => {
+            if query.ttl == 0 || entry.classic_ttl >= classic_ttl {
+                return Verdict::Duplicate;
+            }
+            entry.expires = entry.expires.max(expires);
+            true
+        }
+    };
+    if !is_known {
+        let is_stranger = query.from != view.me
+            && view.roster.get(&query.from).is_none()
+            && !view.neighbors.contains(&query.from);
+        // Ids that cannot be checked share one place: nobody gets more room by making up names.
+        let sender = (!is_stranger).then_some(query.from);
+        let senders = view.roster.members().len().max(view.neighbors.len()) + 2;
+        let entry = Entry { expires, sender, classic_ttl: None, serves: 1 };
+        if let Err(refusal) = cache.insert(query.id, entry, senders, now) {
+            return Verdict::Refuse(refusal);
+        }
+    }
+    let parts = if query.ttl == 0 {
+        Vec::new()
+    } else if let Some(claim) = trusted {
+        split(view.roster, view.me, claim)
+    } else {
+        let entry = cache.entries.peek_mut(&query.id).expect("it is known or was inserted above");
+        if entry.classic_ttl < classic_ttl {
+            entry.classic_ttl = classic_ttl;
+            let onward = view.neighbors.iter().filter(|id| **id != query.from && **id != view.me);
+            onward.take(MAX_FANOUT).map(|id| Part { members: vec![*id], claim: None }).collect()
+        } else {
+            Vec::new()
+        }
+    };
+    Verdict::Serve {
+        is_searched_here: !is_known || is_repair,
+        plan: Plan {
+            parts,
+            ttl: query.ttl.saturating_sub(1),
+            hops: query.hops.saturating_add(1),
+            deadline: query.deadline,
+        },
+    }
+}
+
+/// One remembered query id.
+#[derive(Debug)]
+struct Entry {
+    /// Live until then.
+    expires: Instant,
+    /// Whose share it fills; `None` for all whom nobody knows.
+    sender: Option<PeerId>,
+    /// The highest TTL with which it was forwarded classically; `None` when it came on claims only.
+    classic_ttl: Option<u8>,
+    /// How often it was served.
+    serves: u8,
+}
+
+/// The query ids remembered to suppress duplicates. At most `capacity`; no live id is ever dropped, since an early
+/// eviction lets a query circle for ever (over 3 million messages for 600 queries at half the room): what has no room is
+/// refused instead.
+#[derive(Debug)]
+pub struct QueryCache {
+    /// In order of insertion: read by `peek`, never promoted.
+    entries: LruCache<QueryId, Entry>,
+    held: HashMap<Option<PeerId>, usize>,
+    next_sweep: Option<Instant>,
+}
+
+impl QueryCache {
+    /// Room for `capacity` ids, about 150 bytes each.
+    pub fn new(capacity: NonZeroUsize) -> Self {
+        Self { entries: LruCache::new(capacity), held: HashMap::new(), next_sweep: None }
+    }
+
+    /// Ids in it.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// This id is remembered.
+    pub fn contains(&self, id: &QueryId) -> bool {
+        self.entries.contains(id)
+    }
+
+    /// Live ids that each of this many senders is sure of, however much the others send.
+    pub fn share(&self, senders: usize) -> usize {
+        (self.entries.cap().get() / 2 / senders.max(1)).max(1)
+    }
+
+    /// The first half of the room is for whoever comes; in the second half each sender holds its share at most, which
+    /// leaves every sender, this peer itself among them, its own share whatever the others do.
+    fn insert(&mut self, id: QueryId, entry: Entry, senders: usize, now: Instant) -> Result<(), Refusal> {
+        let capacity = self.entries.cap().get();
+        while self.entries.peek_lru().is_some_and(|(_, oldest)| oldest.expires <= now) {
+            let (_, oldest) = self.entries.pop_lru().expect("it was just seen");
+            self.release(oldest.sender);
+        }
+        if self.entries.len() >= capacity / 2 {
+            self.sweep(now);
+        }
+        if self.entries.len() >= capacity {
+            return Err(Refusal::NoRoom);
+        }
+        let held = self.held.get(&entry.sender).copied().unwrap_or(0);
+        if self.entries.len() >= capacity / 2 && held >= self.share(senders) {
+            return Err(Refusal::NoShare);
+        }
+        *self.held.entry(entry.sender).or_default() += 1;
+        self.entries.put(id, entry);
+        Ok(())
+    }
+
+    /// Drops what has expired behind an older id that lives longer.
+    fn sweep(&mut self, now: Instant) {
+        if self.next_sweep.is_some_and(|at| now < at) {
+            return;
+        }
+        self.next_sweep = Some(now + SWEEP_INTERVAL);
+        let expired: Vec<QueryId> =
+            self.entries.iter().filter(|(_, entry)| entry.expires <= now).map(|(id, _)| *id).collect();
+        for id in expired {
+            if let Some(entry) = self.entries.pop(&id) {
+                self.release(entry.sender);
+            }
+        }
+    }
+
+    fn release(&mut self, sender: Option<PeerId>) {
+        if let Some(held) = self.held.get_mut(&sender) {
+            *held -= 1;
+            if *held == 0 {
+                self.held.remove(&sender);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,247 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::protocol::claim::Part;
+
+const WAIT: Duration = Duration::from_secs(3);
+
+fn peer(number: u8) -> PeerId {
+    PeerId::from_bytes([number; 32])
+}
+
+fn plan(parts: &[&[u8]], now: Instant) -> Plan {
+    let part = |members: &&[u8]| Part {
+        members: members.iter().map(|number| peer(*number)).collect(),
+        claim: Some(Claim { before: peer(200) }),
+    };
+    Plan { parts: parts.iter().map(part).collect(), ttl: 15, hops: 1, deadline: now + WAIT }
+}
+
+fn asked(commands: &[Command]) -> Vec<(AskId, PeerId)> {
+    let asks = commands.iter().filter_map(|command| match command {
+        Command::Ask { ask, peer, .. } => Some((*ask, *peer)),
+        Command::Cancel(_) => None,
+    });
+    asks.collect()
+}
+
+fn answered(peers: &[u8]) -> Report {
+    Report { answered: peers.iter().map(|number| peer(*number).short()).collect(), ..Report::default() }
+}
+
+#[test]
+fn a_leaf_is_finished_when_it_has_searched() {
+    let now = Instant::now();
+    let (mut relay, commands) = Relay::new(peer(0), true, plan(&[], now), now);
+    assert!(commands.is_empty() && !relay.is_finished());
+    relay.on_searched(false);
+    assert!(relay.is_finished());
+    assert_eq!(relay.report(), answered(&[0]));
+    assert_eq!(relay.next_wake(), None);
+}
+
+#[test]
+fn a_broken_branch_is_given_to_the_next_of_its_part() {
+    let now = Instant::now();
+    let (mut relay, commands) = Relay::new(peer(0), false, plan(&[&[1, 2, 3], &[4]], now), now);
+    let asks = asked(&commands);
+    assert_eq!(asks.iter().map(|(_, peer)| *peer).collect::<Vec<_>>(), [peer(1), peer(4)]);
+    let again = asked(&relay.on_broken(asks[0].0, now));
+    assert_eq!(again[0].1, peer(2));
+    // A leaf that breaks has nobody behind it, and what comes late is not listened to.
+    assert!(relay.on_broken(asks[1].0, now).is_empty());
+    relay.on_done(asks[0].0, &answered(&[1]));
+    assert!(!relay.is_finished());
+    relay.on_done(again[0].0, &answered(&[2, 3]));
+    assert!(relay.is_finished());
+    let report = relay.report();
+    assert_eq!(report.answered, answered(&[2, 3]).answered);
+    assert_eq!(report.unreachable, answered(&[1, 4]).answered);
+    assert_eq!(report.messages, 3);
+    assert!(!report.truncated);
+}
+
+#[test]
+fn a_silent_peer_is_hedged_and_the_hedge_is_cancelled_when_it_was_reached() {
+    let now = Instant::now();
+    let (mut relay, commands) = Relay::new(peer(0), false, plan(&[&[1, 2]], now), now);
+    let first = asked(&commands)[0].0;
+    assert_eq!(relay.next_wake(), Some(now + HEDGE_AFTER));
+    let hedge = asked(&relay.on_tick(now + HEDGE_AFTER));
+    assert_eq!(hedge[0].1, peer(2));
+    relay.on_heard(first);
+    assert_eq!(relay.on_done(first, &answered(&[1, 2])), [Command::Cancel(hedge[0].0)]);
+    assert!(relay.is_finished());
+    assert_eq!(relay.report().answered, answered(&[1, 2]).answered);
+}
+
+#[test]
+fn a_silent_peer_is_given_up_for_itself_when_its_hedge_has_reported() {
+    let now = Instant::now();
+    let (mut relay, commands) = Relay::new(peer(0), false, plan(&[&[1, 2, 3]], now), now);
+    let first = asked(&commands)[0].0;
+    let hedge = asked(&relay.on_tick(now + HEDGE_AFTER));
+    relay.on_heard(hedge[0].0);
+    assert!(relay.on_done(hedge[0].0, &answered(&[2, 3])).is_empty());
+    assert!(!relay.is_finished(), "the silent one may still answer for itself");
+    assert_eq!(relay.on_tick(now + SILENCE_LIMIT), [Command::Cancel(first)]);
+    assert!(relay.is_finished());
+    assert_eq!(relay.report().unreachable, answered(&[1]).answered);
+}
+
+#[test]
+fn a_peer_that_was_heard_is_not_hedged() {
+    let now = Instant::now();
+    let (mut relay, commands) = Relay::new(peer(0), false, plan(&[&[1, 2]], now), now);
+    relay.on_heard(asked(&commands)[0].0);
+    assert!(relay.on_tick(now + SILENCE_LIMIT).is_empty());
+}
+
+#[test]
+fn a_peer_that_stalls_leaves_time_to_ask_the_next() {
+    let now = Instant::now();
+    let (mut relay, commands) = Relay::new(peer(0), false, plan(&[&[1, 2]], now), now);
+    let first = asked(&commands)[0].0;
+    relay.on_heard(first);
+    let overdue = relay.next_wake().expect("it is open");
+    assert!(overdue < now + WAIT);
+    let commands = relay.on_tick(overdue);
+    assert_eq!(commands[0], Command::Cancel(first));
+    assert_eq!(asked(&commands)[0].1, peer(2));
+}
+
+#[test]
+fn one_more_is_asked_than_are_silent_up_to_the_bound() {
+    let now = Instant::now();
+    let (mut relay, mut commands) = Relay::new(peer(0), false, plan(&[&[1, 2, 3, 4, 5, 6, 7, 8]], now), now);
+    let mut at = now;
+    for _ in 0..10 {
+        at += HEDGE_AFTER;
+        commands.extend(relay.on_tick(at));
+    }
+    assert_eq!(asked(&commands).len(), MAX_OPEN_PER_PART);
+    // Silent ones are no hope: the first that is given up makes room for the next.
+    assert_eq!(asked(&relay.on_tick(now + SILENCE_LIMIT)).len(), 1);
+}
+
+#[test]
+fn enough_hits_cancel_everything_and_blame_nobody() {
+    let now = Instant::now();
+    let (mut relay, commands) = Relay::new(peer(0), true, plan(&[&[1, 2], &[3]], now), now);
+    let cancelled = relay.on_enough();
+    assert_eq!(cancelled.len(), asked(&commands).len());
+    assert!(relay.is_finished() && relay.report().truncated);
+    assert!(relay.report().unreachable.is_empty());
+    assert!(relay.on_enough().is_empty());
+}
+
+#[test]
+fn the_deadline_ends_everything() {
+    let now = Instant::now();
+    let (mut relay, commands) = Relay::new(peer(0), true, plan(&[&[1], &[2]], now), now);
+    relay.on_heard(asked(&commands)[0].0);
+    relay.on_tick(now + WAIT);
+    assert!(relay.is_finished());
+    assert!(relay.report().truncated && relay.report().answered.is_empty());
+    assert_eq!(relay.report().unreachable, answered(&[1, 2]).answered);
+}
+
+#[test]
+fn a_report_without_bound_is_cut() {
+    let mut report = Report::default();
+    let many = Report { answered: (0..100_000).collect(), ..Report::default() };
+    report.merge(&many);
+    assert_eq!(report.answered.len(), MAX_REPORTED);
+    assert!(report.truncated);
+}
+
+/// What happens to one of the asks that were made so far, or to all.
+#[derive(Debug, Clone)]
+enum Input {
+    Heard(usize),
+    Done(usize, Vec<u8>),
+    Broken(usize),
+    Tick(u64),
+    Searched,
+    Enough,
+}
+
+fn input() -> impl Strategy<Value = Input> {
+    prop_oneof![
+        4 => any::<usize>().prop_map(Input::Heard),
+        4 => (any::<usize>(), proptest::collection::vec(1u8..60, 0..6)).prop_map(|(at, peers)| Input::Done(at, peers)),
+        6 => any::<usize>().prop_map(Input::Broken),
+        6 => (0u64..200).prop_map(Input::Tick),
+        1 => Just(Input::Searched),
+        1 => Just(Input::Enough),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn deadlines_shrink_and_stay_positive(millis in 0u64..60_000) {
+        let mut left = Duration::from_millis(millis);
+        while let Some(time) = child_time(left) {
+            prop_assert!(time > Duration::ZERO);
+            prop_assert!(time <= left.mul_f64(0.951) && time + HOP_RESERVE <= left);
+            left = time;
+        }
+        prop_assert!(left <= HOP_RESERVE);
+    }
+
+    #[test]
+    fn a_relay_ends_and_asks_nobody_twice_whatever_happens(
+        sizes in proptest::collection::vec(1u8..8, 0..6),
+        is_searched_here: bool,
+        inputs in proptest::collection::vec(input(), 0..120),
+    ) {
+        let now = Instant::now();
+        let mut numbers = 1u8..;
+        let parts: Vec<Vec<u8>> =
+            sizes.iter().map(|size| numbers.by_ref().take(usize::from(*size)).collect()).collect();
+        let members: usize = parts.iter().map(Vec::len).sum();
+        let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        let (mut relay, mut all) = Relay::new(peer(0), is_searched_here, plan(&parts, now), now);
+        let mut at = now;
+        for input in inputs {
+            let asks = asked(&all);
+            let pick = |chosen: usize| asks.get(chosen % asks.len().max(1)).map(|(ask, _)| *ask);
+            let was_finished = relay.is_finished();
+            let commands = match input {
+                Input::Heard(chosen) => {
+                    if let Some(ask) = pick(chosen) { relay.on_heard(ask); }
+                    Vec::new()
+                }
+                Input::Done(chosen, peers) =>
+                    pick(chosen).map_or_else(Vec::new, |ask| relay.on_done(ask, &answered(&peers))),
+                Input::Broken(chosen) => pick(chosen).map_or_else(Vec::new, |ask| relay.on_broken(ask, at)),
+                Input::Tick(millis) => { at += Duration::from_millis(millis); relay.on_tick(at) }
+                Input::Searched => { relay.on_searched(false); Vec::new() }
+                Input::Enough => relay.on_enough(),
+            };
+            prop_assert!(!was_finished || commands.is_empty(), "a finished relay wants {:?}", commands);
+            all.extend(commands);
+        }
+        let mut ticks = 0;
+        while let Some(wake) = relay.next_wake() {
+            at = at.max(wake);
+            all.extend(relay.on_tick(at));
+            ticks += 1;
+            prop_assert!(ticks < 4 * members + 8, "it spins");
+        }
+        prop_assert!(relay.is_finished() && at <= now + WAIT + Duration::from_secs(24));
+        let mut peers: Vec<PeerId> = asked(&all).into_iter().map(|(_, peer)| peer).collect();
+        prop_assert!(peers.len() <= members);
+        peers.sort_unstable();
+        peers.dedup();
+        prop_assert_eq!(peers.len(), asked(&all).len());
+        let report = relay.report();
+        prop_assert!(report.answered.is_disjoint(&report.unreachable));
+        prop_assert_eq!(usize::try_from(report.messages).expect("few"), peers.len());
+        for command in &all {
+            if let Command::Ask { deadline, .. } = command {
+                prop_assert!(*deadline < now + WAIT);
+            }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Live sessions on top of the state: each has a bounded outbox, and whatever does not fit in is made up for by a
+//! snapshot, never dropped quietly.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use tokio::sync::Notify;
+
+use super::state::{Event, Reason, Refusal, State};
+use crate::protocol::{
+    id::{LeaseId, PeerId},
+    membership::{Membership, Registration, Renewal},
+    neighbor::all_neighbors,
+    roster::{Delta, Roster},
+};
+
+mod stream;
+
+pub(super) use stream::serve;
+
+/// Deltas that wait for one peer; beyond it they give way to one snapshot.
+const OUTBOX_DELTAS: usize = 64;
+
+/// What goes down a session after the welcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Down {
+    Snapshot(Roster),
+    Delta(Arc<Delta>),
+    Neighbors(Vec<PeerId>),
+    Ack(Renewal),
+}
+
+/// Why a session ends from this side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Lease(Reason),
+    OtherSession,
+}
+
+/// One open session, named by its peer and a number that tells it from the peer's other sessions.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) peer: PeerId,
+    pub(super) number: u64,
+    pub(super) lease: LeaseId,
+    pub(super) wake: Arc<Notify>,
+    pub(super) membership: Membership,
+}
+
+/// What waits for one peer. Bounded by its shape: 64 deltas, and one of everything else.
+#[derive(Debug)]
+struct Outbox {
+    number: u64,
+    lease: LeaseId,
+    wake: Arc<Notify>,
+    deltas: VecDeque<Arc<Delta>>,
+    is_snapshot_due: bool,
+    neighbors: Vec<PeerId>,
+    are_neighbors_due: bool,
+    is_ack_due: bool,
+    ended: Option<Reason>,
+}
+
+impl Outbox {
+    fn push(&mut self, delta: &Arc<Delta>) {
+        if self.deltas.len() == OUTBOX_DELTAS {
+            self.want_snapshot();
+        } else if !self.is_snapshot_due {
+            self.deltas.push_back(delta.clone());
+        }
+        self.wake.notify_one();
+    }
+
+    fn want_snapshot(&mut self) {
+        self.deltas.clear();
+        self.is_snapshot_due = true;
+        self.wake.notify_one();
+    }
+
+    fn set_neighbors(&mut self, neighbors: Vec<PeerId>) {
+        if self.neighbors != neighbors {
+            self.neighbors = neighbors;
+            self.are_neighbors_due = true;
+            self.wake.notify_one();
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: State,
+    outboxes: HashMap<PeerId, Outbox>,
+    sessions: u64,
+}
+
+/// The state with its sessions, behind one lock: everything under it takes microseconds, and nothing awaits there.
+#[derive(Debug)]
+pub(super) struct Hub(Mutex<Inner>);
+
+impl Hub {
+    pub(super) fn new(state: State) -> Self {
+        Self(Mutex::new(Inner { state, outboxes: HashMap::new(), sessions: 0 }))
+    }
+
+    /// Reads the state.
+    pub(super) fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
+        read(&self.lock().state)
+    }
+
+    pub(super) fn register(&self, registration: Registration) -> Result<Membership, Refusal> {
+        self.lock().register(registration)
+    }
+
+    pub(super) fn heartbeat(&self, lease: &LeaseId, shared_files: u64) -> Result<Renewal, Refusal> {
+        let mut inner = self.lock();
+        let (renewal, events) = inner.state.heartbeat(lease, shared_files, Instant::now())?;
+        inner.dispatch(events);
+        Ok(renewal)
+    }
+
+    pub(super) fn unregister(&self, lease: &LeaseId) {
+        let mut inner = self.lock();
+        let events = inner.state.unregister(lease, Instant::now());
+        inner.dispatch(events);
+    }
+
+    pub(super) fn sweep(&self) {
+        let mut inner = self.lock();
+        let events = inner.state.sweep(Instant::now());
+        inner.dispatch(events);
+    }
+
+    /// Registers and opens a session; one that the peer has already ends.
+    pub(super) fn open(&self, registration: Registration) -> Result<Opened, Refusal> {
+        let mut inner = self.lock();
+        let peer = registration.member.id;
+        let membership = inner.register(registration)?;
+        inner.sessions += 1;
+        let outbox = Outbox {
+            number: inner.sessions,
+            lease: membership.lease,
+            wake: Arc::new(Notify::new()),
+            deltas: VecDeque::new(),
+            is_snapshot_due: false,
+            neighbors: membership.neighbors.clone(),
+            are_neighbors_due: false,
+            is_ack_due: false,
+            ended: None,
+        };
+        let opened = Opened {
+            peer,
+            number: outbox.number,
+            lease: outbox.lease,
+            wake: outbox.wake.clone(),
+            membership,
+        };
+        if let Some(before) = inner.outboxes.insert(peer, outbox) {
+            before.wake.notify_one();
+        }
+        Ok(opened)
+    }
+
+    /// Renews over a session; the answer goes through the outbox, behind the deltas that it counts.
+    pub(super) fn beat(&self, session: &Opened, shared_files: u64) -> Result<(), Refusal> {
+        let mut inner = self.lock();
+        let (_, events) = inner.state.heartbeat(&session.lease, shared_files, Instant::now())?;
+        inner.dispatch(events);
+        if let Some(outbox) = inner.outbox(session) {
+            outbox.is_ack_due = true;
+            outbox.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    /// The peer asks for a snapshot.
+    pub(super) fn want_snapshot(&self, session: &Opened) {
+        if let Some(outbox) = self.lock().outbox(session) {
+            outbox.want_snapshot();
+        }
+    }
+
+    /// What goes down next, if anything waits.
+    pub(super) fn next(&self, session: &Opened) -> Result<Option<Down>, End> {
+        let inner = &mut *self.lock();
+        let outbox = inner.outboxes.get_mut(&session.peer).filter(|outbox| outbox.number == session.number);
+        let outbox = outbox.ok_or(End::OtherSession)?;
+        if let Some(reason) = outbox.ended {
+            return Err(End::Lease(reason));
+        }
+        if std::mem::take(&mut outbox.is_snapshot_due) {
+            let zone = inner.state.zone_of(&session.peer);
+            let roster = zone.and_then(|zone| inner.state.roster(zone));
+            return Ok(roster.cloned().map(Down::Snapshot));
+        }
+        if let Some(delta) = outbox.deltas.pop_front() {
+            return Ok(Some(Down::Delta(delta)));
+        }
+        if std::mem::take(&mut outbox.are_neighbors_due) {
+            return Ok(Some(Down::Neighbors(outbox.neighbors.clone())));
+        }
+        if std::mem::take(&mut outbox.is_ack_due) {
+            return Ok(inner.state.renewal(&session.peer).map(Down::Ack));
+        }
+        Ok(None)
+    }
+
+    /// The session is over. Unless it was replaced or had ended already, its peer is gone after a short grace.
+    pub(super) fn close(&self, session: &Opened) {
+        let mut inner = self.lock();
+        if inner.outbox(session).is_some() {
+            inner.outboxes.remove(&session.peer);
+            inner.state.stream_lost(&session.lease, Instant::now());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic under the lock is a fault of one request; every other peer goes on.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn register(&mut self, registration: Registration) -> Result<Membership, Refusal> {
+        let (membership, events) = self.state.register(registration, Instant::now(), &mut rand::rng())?;
+        self.dispatch(events);
+        Ok(membership)
+    }
+
+    fn outbox(&mut self, session: &Opened) -> Option<&mut Outbox> {
+        self.outboxes.get_mut(&session.peer).filter(|outbox| outbox.number == session.number)
+    }
+
+    fn dispatch(&mut self, events: Vec<Event>) {
+        for event in events {
+            match event {
+                Event::Changed(delta) => self.publish(delta),
+                Event::Moved { peer } => {
+                    if let Some(outbox) = self.outboxes.get_mut(&peer) {
+                        outbox.want_snapshot();
+                    }
+                }
+                Event::Ended { peer, lease, reason } => {
+                    tracing::debug!(%peer, ?reason, "lease ended");
+                    let outbox = self.outboxes.get_mut(&peer).filter(|outbox| outbox.lease == lease);
+                    if let Some(outbox) = outbox {
+                        outbox.ended = Some(reason);
+                        outbox.wake.notify_one();
+                    }
+                }
+            }
+        }
+    }
+
+    fn publish(&mut self, delta: Delta) {
+        // The zone may have closed by a later event of the same request.
+        let Some(roster) = self.state.roster(delta.zone) else { return };
+        let delta = Arc::new(delta);
+        for (peer, neighbors) in all_neighbors(roster.members()) {
+            if let Some(outbox) = self.outboxes.get_mut(&peer) {
+                outbox.push(&delta);
+                outbox.set_neighbors(neighbors);
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What outlives the registry: its peers with their zones and leases, so that after a restart they keep both.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use rand::Rng;
+
+use super::{State, Terms};
+use crate::protocol::{
+    id::{LeaseId, ZoneId},
+    roster::{Member, Roster},
+    zone::Locality,
+};
+
+/// One peer in a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedPeer {
+    /// Who and where.
+    pub member: Member,
+    /// In which zone.
+    pub zone: ZoneId,
+    /// Its present lease.
+    pub lease: LeaseId,
+    /// What fails together with it.
+    pub locality: Locality,
+}
+
+/// A registry's state without its clocks.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Saved {
+    /// The epoch of the run that made it.
+    pub epoch: u32,
+    /// In order of zone and age, so that the youngest stay the youngest.
+    pub peers: Vec<SavedPeer>,
+}
+
+impl State {
+    /// What is to outlive this run.
+    pub fn save(&self) -> Saved {
+        let epoch = u32::try_from(self.revision >> 32).expect("the upper half of a u64 fits a u32");
+        let mut peers = Vec::with_capacity(self.peers());
+        for (zone, peer, locality) in self.zones.members() {
+            if let Some((_, member)) = self.member(&peer)
+                && let Some(lease) = self.leases.lease_of(&peer)
+            {
+                peers.push(SavedPeer { member: member.clone(), zone, lease, locality });
+            }
+        }
+        Saved { epoch, peers }
+    }
+
+    /// Takes up a snapshot: everyone keeps zone and lease, with a whole lease to come back in. A peer is left out when
+    /// the layout has no room for it any more, or when the snapshot contradicts itself.
+    pub fn restore(terms: Terms, epoch: u32, saved: Saved, now: Instant, rng: &mut impl Rng) -> Self {
+        let mut state = Self::new(terms, epoch);
+        let mut members = Vec::new();
+        for SavedPeer { member, zone, lease, locality } in saved.peers {
+            let is_taken = state.names.contains_key(&member.name)
+                || state.addresses.contains_key(&member.address)
+                || state.leases.owner(&lease).is_some()
+                || state.zones.zone_of(&member.id).is_some();
+            if is_taken || state.zones.restore(member.id, zone, locality, now, rng).is_err() {
+                continue;
+            }
+            state
+                .leases
+                .grant(member.id, member.incarnation, lease, now)
+                .expect("a peer without a grant has no newer incarnation");
+            state.names.insert(member.name.clone(), member.id);
+            state.addresses.insert(member.address, member.id);
+            members.push(member);
+        }
+        // A peer that found no room in its zone may have made others move: the zones say where everyone is.
+        let mut by_zone = BTreeMap::<ZoneId, Vec<Member>>::new();
+        for member in members {
+            if let Some(zone) = state.zones.zone_of(&member.id) {
+                by_zone.entry(zone).or_default().push(member);
+            }
+        }
+        for (zone, members) in by_zone {
+            state.revision += 1;
+            state.rosters.insert(zone, Roster::new(zone, state.revision, members));
+        }
+        state
+    }
+}

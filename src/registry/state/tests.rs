@@ -1,0 +1,247 @@
+use proptest::prelude::*;
+use rand::{SeedableRng, rngs::StdRng};
+
+use super::*;
+use crate::protocol::id::Credential;
+
+const ELASTIC: Layout = Layout::Elastic { min: 6, target: 16, max: 24 };
+
+fn terms(layout: Layout) -> Terms {
+    Terms { layout, lease: Duration::from_secs(30), heartbeat: Duration::from_secs(10) }
+}
+
+/// Peer `number`, at an address of its own.
+fn registration(number: u16, incarnation: u64) -> Registration {
+    let mut secret = [9; 32];
+    secret[..2].copy_from_slice(&number.to_be_bytes());
+    let credential = Credential::from_bytes(secret);
+    let [high, low] = number.to_be_bytes();
+    Registration {
+        member: Member {
+            id: credential.peer_id(),
+            name: format!("peer-{number}").parse().unwrap(),
+            address: ([10, 1, high, low], 7001).into(),
+            incarnation,
+            shared_files: 0,
+        },
+        credential,
+        host_id: format!("host-{number}"),
+    }
+}
+
+/// A registry with a follower of every zone, who knows nothing but the events.
+struct Watched {
+    state: State,
+    followed: BTreeMap<ZoneId, Roster>,
+    now: Instant,
+    rng: StdRng,
+}
+
+impl Watched {
+    fn new(layout: Layout) -> Self {
+        Self {
+            state: State::new(terms(layout), 1),
+            followed: BTreeMap::new(),
+            now: Instant::now(),
+            rng: StdRng::seed_from_u64(1),
+        }
+    }
+
+    fn register(&mut self, number: u16, incarnation: u64) -> Result<Membership, Refusal> {
+        self.ask(registration(number, incarnation))
+    }
+
+    fn ask(&mut self, registration: Registration) -> Result<Membership, Refusal> {
+        let (membership, events) = self.state.register(registration, self.now, &mut self.rng)?;
+        self.follow(events);
+        assert_eq!(self.state.roster(membership.roster.zone()), Some(&membership.roster));
+        Ok(membership)
+    }
+
+    /// Takes deltas in as a peer does, and checks that nothing else was needed.
+    fn follow(&mut self, events: Vec<Event>) {
+        for event in events {
+            if let Event::Changed(delta) = event {
+                let empty = || Roster::new(delta.zone, delta.from_revision, Vec::new());
+                let roster = self.followed.entry(delta.zone).or_insert_with(empty);
+                roster.apply(&delta).expect("no delta is missing");
+            }
+        }
+        self.followed.retain(|zone, _| self.state.roster(*zone).is_some());
+        for (zone, roster) in &self.state.rosters {
+            if let Some(followed) = self.followed.get(zone) {
+                assert_eq!(followed, roster);
+            }
+        }
+        self.check();
+    }
+
+    fn check(&self) {
+        let state = &self.state;
+        let listed: usize = state.rosters.values().map(|roster| roster.members().len()).sum();
+        assert_eq!(listed, state.peers());
+        assert_eq!(listed, state.zones.len());
+        assert_eq!(listed, state.names.len());
+        assert_eq!(listed, state.addresses.len());
+        let sizes: BTreeMap<ZoneId, usize> =
+            state.zones.sizes().map(|(zone, size)| (zone, size as usize)).collect();
+        let rosters = state.rosters.iter().map(|(zone, roster)| (*zone, roster.members().len())).collect();
+        assert_eq!(sizes, rosters);
+    }
+}
+
+#[test]
+fn a_wrong_credential_is_refused() {
+    let mut registry = Watched::new(ELASTIC);
+    let forged = Registration { credential: Credential::from_bytes([1; 32]), ..registration(1, 1) };
+    assert_eq!(registry.ask(forged), Err(Refusal::WrongCredential));
+    registry.check();
+}
+
+#[test]
+fn names_and_addresses_are_unique_among_live_peers() {
+    let mut registry = Watched::new(ELASTIC);
+    let first = registry.register(1, 1).unwrap();
+    let mut same_name = registration(2, 1);
+    same_name.member.name = "peer-1".parse().unwrap();
+    assert!(matches!(registry.ask(same_name.clone()), Err(Refusal::NameTaken(_))));
+    let mut same_address = registration(2, 1);
+    same_address.member.address = registration(1, 1).member.address;
+    assert!(matches!(registry.ask(same_address), Err(Refusal::AddressTaken(_))));
+    let events = registry.state.unregister(&first.lease, registry.now);
+    registry.follow(events);
+    registry.ask(same_name).unwrap();
+}
+
+#[test]
+fn a_newer_incarnation_replaces_and_an_older_one_is_refused() {
+    let mut registry = Watched::new(ELASTIC);
+    let old = registry.register(1, 5).unwrap();
+    assert_eq!(registry.register(1, 5), Ok(old.clone()));
+    let mut restarted = registration(1, 6);
+    restarted.member.address = ([10, 9, 9, 9], 7009).into();
+    let new = registry.ask(restarted).unwrap();
+    assert_ne!(new.lease, old.lease);
+    assert_eq!(new.roster.zone(), old.roster.zone());
+    assert!(matches!(registry.register(1, 5), Err(Refusal::Superseded(_))));
+    assert_eq!(registry.state.heartbeat(&old.lease, 0, registry.now), Err(Refusal::UnknownLease));
+    assert!(registry.state.unregister(&old.lease, registry.now).is_empty());
+    registry.state.stream_lost(&old.lease, registry.now);
+    registry.now += Duration::from_secs(2);
+    assert!(registry.state.sweep(registry.now).is_empty());
+    assert_eq!(registry.state.peers(), 1);
+    // Its former address is free again.
+    let mut other = registration(2, 1);
+    other.member.address = registration(1, 5).member.address;
+    registry.ask(other).unwrap();
+}
+
+#[test]
+fn pages_give_everyone_once_in_order() {
+    let mut registry = Watched::new(ELASTIC);
+    for number in 0..120 {
+        registry.register(number, 1).unwrap();
+    }
+    let (mut listed, mut after) = (Vec::new(), None);
+    loop {
+        let page = registry.state.list_peers(None, after.as_ref(), 7);
+        listed.extend(page.items.into_iter().map(|(zone, member)| (zone, member.name)));
+        if !page.has_more {
+            break;
+        }
+        after = listed.last().map(|(zone, name)| PeerPlace { zone: *zone, name: name.clone() });
+    }
+    assert_eq!(listed.len(), 120);
+    assert!(listed.is_sorted());
+    let zones = registry.state.list_zones(None, 1000);
+    assert_eq!(zones.items.iter().map(|zone| zone.peers).sum::<usize>(), 120);
+    let first = registry.state.list_zones(None, 2);
+    assert!(first.has_more);
+    assert_eq!(registry.state.list_zones(Some(first.items[1].zone), 1000).items, zones.items[2..]);
+}
+
+#[test]
+fn a_restart_keeps_zones_and_leases_and_raises_revisions() {
+    let mut registry = Watched::new(ELASTIC);
+    let before: Vec<Membership> = (0..60).map(|number| registry.register(number, 1).unwrap()).collect();
+    let saved = registry.state.save();
+    let now = registry.now + Duration::from_secs(3600);
+    let mut restored = State::restore(terms(ELASTIC), saved.epoch + 1, saved.clone(), now, &mut registry.rng);
+    assert_eq!(restored.save().peers, saved.peers);
+    for (number, membership) in (0..).zip(before) {
+        let id = registration(number, 1).member.id;
+        assert_eq!(restored.zone_of(&id), registry.state.zone_of(&id));
+        let (renewal, _) = restored.heartbeat(&membership.lease, 0, now).unwrap();
+        assert!(renewal.revision > registry.state.revision);
+    }
+}
+
+#[test]
+fn a_snapshot_of_another_layout_still_lets_everyone_in_that_fits() {
+    let mut registry = Watched::new(ELASTIC);
+    for number in 0..60 {
+        registry.register(number, 1).unwrap();
+    }
+    let saved = registry.state.save();
+    let layout = Layout::Fixed { zones: 4, zone_size: 12 };
+    registry.state = State::restore(terms(layout), 2, saved, registry.now, &mut registry.rng);
+    assert_eq!(registry.state.peers(), 48);
+    registry.check();
+}
+
+#[test]
+fn shared_files_reach_the_zone() {
+    let mut registry = Watched::new(ELASTIC);
+    let lease = registry.register(1, 1).unwrap().lease;
+    let (_, events) = registry.state.heartbeat(&lease, 7, registry.now).unwrap();
+    assert!(matches!(&events[..], [Event::Changed(delta)] if delta.joined[0].shared_files == 7));
+    let (_, events) = registry.state.heartbeat(&lease, 7, registry.now).unwrap();
+    assert!(events.is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// `Watched` applies every delta as a peer would: none may be missing, whatever happens.
+    #[test]
+    fn deltas_alone_tell_the_whole_story(
+        steps in proptest::collection::vec((0..8u8, 0..120u16), 1..300),
+        is_fixed: bool,
+    ) {
+        let layout = if is_fixed { Layout::Fixed { zones: 3, zone_size: 12 } } else { ELASTIC };
+        let mut registry = Watched::new(layout);
+        let mut leases = HashMap::new();
+        for (what, number) in steps {
+            match what {
+                0..4 => {
+                    if let Ok(membership) = registry.register(number, 1) {
+                        leases.insert(number, membership.lease);
+                    }
+                }
+                4 => {
+                    if let Some(lease) = leases.get(&number) {
+                        let events = registry.state.unregister(lease, registry.now);
+                        registry.follow(events);
+                    }
+                }
+                5 => {
+                    if let Some(lease) = leases.get(&number) {
+                        registry.state.stream_lost(lease, registry.now);
+                    }
+                }
+                6 => {
+                    if let Some(lease) = leases.get(&number)
+                        && let Ok((_, events)) = registry.state.heartbeat(lease, number.into(), registry.now)
+                    {
+                        registry.follow(events);
+                    }
+                }
+                _ => for _ in 0..number % 40 {
+                    registry.now += Duration::from_secs(1);
+                    let events = registry.state.sweep(registry.now);
+                    registry.follow(events);
+                },
+            }
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The control service's messages to and from the actions' types, both directions. Nothing reaches an action, and no
+//! answer reaches a face, with a field out of its bounds.
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::{
+    Invalid, bounded,
+    common::{duration, file_info, to_duration, to_file_entry},
+    pb, required,
+};
+use crate::protocol::{
+    action::{
+        AcceptPolicy, Connection, Counters, Coverage, FolderPage, Hit, Holder, InboxInfo, IndexState,
+        Listing, Offer, PeerInfo, SearchEvent, ShareInfo, Status, ZoneInfo,
+    },
+    id::{PeerId, ZoneId},
+    name::MAX_PATH_BYTES,
+};
+
+mod ask;
+mod error;
+mod transfer;
+
+pub use ask::{
+    MAX_PAGE_SIZE, MAX_QUERY_BYTES, MAX_REASON_BYTES, MAX_TOKEN_BYTES, MAX_TTL, MAX_WAIT, add_share_ask,
+    answer, browse_ask, get_ask, remove_share_ask, search_ask, send_ask, to_add_share_request,
+    to_answer_request, to_browse_request, to_get_request, to_search_request, to_send_request,
+};
+pub use error::{to_action_error, to_malformed, to_status};
+pub use transfer::{to_transfer, transfer};
+
+/// Longest span a duration of an answer may have: 1,000 years.
+const MAX_UPTIME: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
+
+/// One event of a search.
+pub fn search_event(response: pb::StartSearchResponse) -> Result<SearchEvent, Invalid> {
+    match required("message", response.message)? {
+        pb::start_search_response::Message::Hit(found) => Ok(SearchEvent::Hit(hit(found)?)),
+        pb::start_search_response::Message::Done(coverage) => Ok(SearchEvent::Done(Coverage {
+            answered: coverage.answered,
+            asked: coverage.asked,
+            unreachable: coverage.unreachable,
+            duplicates: coverage.duplicates,
+            messages: coverage.messages,
+            truncated: coverage.truncated,
+        })),
+    }
+}
+
+/// One event of a search, on its way out.
+pub fn to_search_response(event: &SearchEvent) -> pb::StartSearchResponse {
+    let message = match event {
+        SearchEvent::Hit(hit) => pb::start_search_response::Message::Hit(to_hit(hit)),
+        SearchEvent::Done(coverage) => pb::start_search_response::Message::Done(pb::Coverage {
+            answered: coverage.answered,
+            asked: coverage.asked,
+            unreachable: coverage.unreachable,
+            duplicates: coverage.duplicates,
+            messages: coverage.messages,
+            truncated: coverage.truncated,
+        }),
+    };
+    pb::StartSearchResponse { message: Some(message) }
+}
+
+fn hit(hit: pb::Hit) -> Result<Hit, Invalid> {
+    Ok(Hit {
+        number: numbered("hit.number", hit.number)?,
+        file: file_info(required("hit.file", hit.file)?)?,
+        have: hit.have,
+        holders: hit.holders.into_iter().map(holder).collect::<Result<_, _>>()?,
+    })
+}
+
+fn to_hit(hit: &Hit) -> pb::Hit {
+    let to_holder = |holder: &Holder| pb::Holder {
+        peer_id: holder.peer_id.as_bytes().to_vec().into(),
+        peer_name: holder.peer.to_string(),
+        zone_id: to_zone(holder.zone),
+        hops: holder.hops.into(),
+        path: holder.path.clone(),
+    };
+    pb::Hit {
+        number: hit.number,
+        file: Some(to_file_entry(&hit.file)),
+        have: hit.have,
+        holders: hit.holders.iter().map(to_holder).collect(),
+    }
+}
+
+fn holder(holder: pb::Holder) -> Result<Holder, Invalid> {
+    Ok(Holder {
+        peer: holder.peer_name.parse().map_err(Invalid::id("holder.peer_name"))?,
+        peer_id: PeerId::try_from(&holder.peer_id[..]).map_err(Invalid::id("holder.peer_id"))?,
+        zone: ZoneId::new(holder.zone_id),
+        hops: u8::try_from(holder.hops).map_err(|_| Invalid::new("holder.hops", "must be below 256"))?,
+        path: bounded("holder.path", holder.path, MAX_PATH_BYTES)?,
+    })
+}
+
+/// One page of a folder.
+pub fn folder_page(response: pb::BrowsePeerResponse) -> Result<FolderPage, Invalid> {
+    Ok(FolderPage {
+        folders: response.folders,
+        files: response.files.into_iter().map(file_info).collect::<Result<_, _>>()?,
+        next: Some(response.next_page_token).filter(|token| !token.is_empty()),
+    })
+}
+
+/// One page of a folder, on its way out.
+pub fn to_folder_page(page: FolderPage) -> pb::BrowsePeerResponse {
+    pb::BrowsePeerResponse {
+        folders: page.folders,
+        files: page.files.iter().map(to_file_entry).collect(),
+        next_page_token: page.next.unwrap_or_default(),
+    }
+}
+
+/// Peers of the network.
+pub fn peers(response: &pb::GetPeersResponse) -> Result<Listing<PeerInfo>, Invalid> {
+    Ok(Listing {
+        rows: response.peers.iter().map(peer_row).collect::<Result<_, _>>()?,
+        is_stale: response.is_stale,
+    })
+}
+
+/// Peers of the network, on their way out.
+pub fn to_peers(listing: &Listing<PeerInfo>) -> pb::GetPeersResponse {
+    pb::GetPeersResponse { peers: listing.rows.iter().map(to_peer_row).collect(), is_stale: listing.is_stale }
+}
+
+/// Unlike an address that came from the network, this one is only shown, never dialed: a peer that is not registered
+/// tells where it listens, which may be `0.0.0.0`.
+fn peer_row(peer: &pb::Peer) -> Result<PeerInfo, Invalid> {
+    Ok(PeerInfo {
+        name: peer.name.parse().map_err(Invalid::id("peer.name"))?,
+        id: PeerId::try_from(&peer.peer_id[..]).map_err(Invalid::id("peer.peer_id"))?,
+        zone: ZoneId::new(peer.zone_id),
+        address: peer
+            .address
+            .parse::<SocketAddr>()
+            .map_err(|_| Invalid::new("peer.address", "must be IP:PORT or [IPv6]:PORT"))?,
+        shared_files: peer.shared_files,
+    })
+}
+
+fn to_peer_row(peer: &PeerInfo) -> pb::Peer {
+    pb::Peer {
+        peer_id: peer.id.as_bytes().to_vec().into(),
+        name: peer.name.to_string(),
+        address: peer.address.to_string(),
+        zone_id: to_zone(peer.zone),
+        incarnation: 0,
+        shared_files: peer.shared_files,
+    }
+}
+
+/// Zones of the network.
+pub fn zones(response: pb::GetZonesResponse) -> Result<Listing<ZoneInfo>, Invalid> {
+    let row = |zone: pb::ZoneSummary| {
+        let id = ZoneId::new(zone.zone_id).ok_or_else(|| Invalid::new("zone_id", "must be from 1"))?;
+        Ok(ZoneInfo { zone: id, peers: zone.peers, gateways: zone.gateways })
+    };
+    Ok(Listing {
+        rows: response.zones.into_iter().map(row).collect::<Result<_, Invalid>>()?,
+        is_stale: response.is_stale,
+    })
+}
+
+/// Zones of the network, on their way out.
+pub fn to_zones(listing: Listing<ZoneInfo>) -> pb::GetZonesResponse {
+    let to_row = |zone: ZoneInfo| pb::ZoneSummary {
+        zone_id: zone.zone.get(),
+        peers: zone.peers,
+        gateways: zone.gateways,
+    };
+    pb::GetZonesResponse { zones: listing.rows.into_iter().map(to_row).collect(), is_stale: listing.is_stale }
+}
+
+/// A peer's own state.
+pub fn status(response: pb::GetStatusResponse) -> Result<Status, Invalid> {
+    let connection = [Connection::Connected, Connection::Reconnecting, Connection::Disconnected]
+        .into_iter()
+        .find(|connection| connection.name() == response.connection)
+        .ok_or_else(|| Invalid::new("connection", "must be `connected`, `reconnecting` or `disconnected`"))?;
+    let counters = required("counters", response.counters)?;
+    Ok(Status {
+        me: peer_row(&required("self", response.self_)?)?,
+        connection,
+        registry: response.registry,
+        zone_peers: response.zone_peers,
+        roster_revision: response.roster_revision,
+        neighbors: response.neighbors,
+        index: index_state(required("index", response.index)?),
+        counters: Counters {
+            searches: counters.searches,
+            queries_answered: counters.queries_answered,
+            duplicates_dropped: counters.duplicates_dropped,
+            queries_refused: counters.queries_refused,
+            bytes_up: counters.bytes_up,
+            bytes_down: counters.bytes_down,
+        },
+        uptime: duration("uptime", required("uptime", response.uptime)?, MAX_UPTIME)?,
+        version: response.version,
+    })
+}
+
+/// A peer's own state, on its way out.
+pub fn to_get_status_response(status: Status) -> pb::GetStatusResponse {
+    pb::GetStatusResponse {
+        self_: Some(to_peer_row(&status.me)),
+        connection: status.connection.name().into(),
+        registry: status.registry,
+        zone_peers: status.zone_peers,
+        roster_revision: status.roster_revision,
+        neighbors: status.neighbors,
+        index: Some(to_index_state(status.index)),
+        counters: Some(pb::Counters {
+            searches: status.counters.searches,
+            queries_answered: status.counters.queries_answered,
+            duplicates_dropped: status.counters.duplicates_dropped,
+            queries_refused: status.counters.queries_refused,
+            bytes_up: status.counters.bytes_up,
+            bytes_down: status.counters.bytes_down,
+        }),
+        uptime: Some(to_duration(status.uptime)),
+        version: status.version,
+    }
+}
+
+/// What an index holds.
+pub fn index_state(index: pb::IndexState) -> IndexState {
+    IndexState {
+        files: index.files,
+        bytes: index.bytes,
+        hashed_files: index.hashed_files,
+        is_scanning: index.is_scanning,
+    }
+}
+
+/// What an index holds, on its way out.
+pub fn to_index_state(index: IndexState) -> pb::IndexState {
+    pb::IndexState {
+        files: index.files,
+        bytes: index.bytes,
+        hashed_files: index.hashed_files,
+        is_scanning: index.is_scanning,
+    }
+}
+
+/// An offered folder.
+pub fn share(share: pb::Share) -> Result<ShareInfo, Invalid> {
+    if share.name.is_empty() {
+        return Err(Invalid::new("share.name", "is empty"));
+    }
+    Ok(ShareInfo {
+        name: share.name,
+        folder: share.folder.into(),
+        files: share.files,
+        bytes: share.bytes,
+        problem: Some(share.problem).filter(|problem| !problem.is_empty()),
+    })
+}
+
+/// An offered folder, on its way out. A path that is not UTF-8 is told with replacement characters: it is only shown.
+pub fn to_share(share: ShareInfo) -> pb::Share {
+    pb::Share {
+        name: share.name,
+        folder: share.folder.to_string_lossy().into_owned(),
+        files: share.files,
+        bytes: share.bytes,
+        problem: share.problem.unwrap_or_default(),
+    }
+}
+
+/// The inbox.
+pub fn inbox(response: pb::GetInboxResponse) -> Result<InboxInfo, Invalid> {
+    let policy = [AcceptPolicy::Ask, AcceptPolicy::Trusted, AcceptPolicy::All, AcceptPolicy::None]
+        .into_iter()
+        .find(|policy| policy.name() == response.policy)
+        .ok_or_else(|| Invalid::new("policy", "must be `ask`, `trusted`, `all` or `none`"))?;
+    let offer = |offer: pb::Offer| {
+        Ok(Offer {
+            id: numbered("offer.id", offer.id)?,
+            sender: offer.sender_name.parse().map_err(Invalid::id("offer.sender_name"))?,
+            sender_id: PeerId::try_from(&offer.sender_id[..]).map_err(Invalid::id("offer.sender_id"))?,
+            name: offer.name,
+            size_bytes: offer.size_bytes,
+        })
+    };
+    Ok(InboxInfo {
+        offers: response.offers.into_iter().map(offer).collect::<Result<_, Invalid>>()?,
+        folder: response.folder.into(),
+        policy,
+    })
+}
+
+/// The inbox, on its way out.
+pub fn to_inbox(inbox: InboxInfo) -> pb::GetInboxResponse {
+    let to_offer = |offer: Offer| pb::Offer {
+        id: offer.id,
+        sender_name: offer.sender.to_string(),
+        sender_id: offer.sender_id.as_bytes().to_vec().into(),
+        name: offer.name,
+        size_bytes: offer.size_bytes,
+    };
+    pb::GetInboxResponse {
+        offers: inbox.offers.into_iter().map(to_offer).collect(),
+        folder: inbox.folder.to_string_lossy().into_owned(),
+        policy: inbox.policy.name().into(),
+    }
+}
+
+/// A number of something that is counted from 1.
+pub fn numbered<N: Default + PartialEq>(field: &'static str, number: N) -> Result<N, Invalid> {
+    if number == N::default() {
+        return Err(Invalid::new(field, "must be from 1"));
+    }
+    Ok(number)
+}
+
+fn to_zone(zone: Option<ZoneId>) -> u32 {
+    zone.map_or(0, ZoneId::get)
+}
+
+#[cfg(test)]
+mod tests;

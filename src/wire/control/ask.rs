@@ -1,0 +1,220 @@
+//! What a face asks, to and from the wire. Every bound of a request is here.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{
+    super::{
+        Invalid, bounded,
+        common::{duration, to_duration},
+        pb, required,
+    },
+    numbered,
+};
+use crate::protocol::{
+    action::{Answer, GetAsk, PageAsk, PeerPath, Scope, SearchAsk, SendAsk, Target},
+    id::ContentHash,
+    name::{MAX_NAME_BYTES, MAX_PATH_BYTES},
+};
+
+/// Longest query text, that of `SearchRequest.text` between peers.
+pub const MAX_QUERY_BYTES: usize = 512;
+/// Longest wait of one search. Between peers a query lives at most 60 s.
+pub const MAX_WAIT: Duration = Duration::from_secs(60);
+/// The highest TTL, as between peers.
+pub const MAX_TTL: u32 = 32;
+/// Largest page of a folder, as between peers.
+pub const MAX_PAGE_SIZE: u32 = 1000;
+/// Longest page token.
+pub const MAX_TOKEN_BYTES: usize = MAX_PATH_BYTES;
+/// Longest reason told to a sender.
+pub const MAX_REASON_BYTES: usize = 256;
+/// Longest name of a peer or hexadecimal id.
+const MAX_PEER_BYTES: usize = 64;
+
+/// What a search asks.
+pub fn search_ask(request: pb::StartSearchRequest) -> Result<SearchAsk, Invalid> {
+    let scope = match pb::Scope::try_from(request.scope) {
+        Ok(pb::Scope::Unspecified | pb::Scope::Mine) => Scope::Mine,
+        Ok(pb::Scope::All) => Scope::All,
+        Err(_) => return Err(Invalid::new("scope", "must be SCOPE_MINE or SCOPE_ALL")),
+    };
+    let ttl = match request.ttl {
+        None => None,
+        Some(ttl) => Some(
+            u8::try_from(ttl)
+                .ok()
+                .filter(|_| (1..=MAX_TTL).contains(&ttl))
+                .ok_or_else(|| Invalid::new("ttl", format!("must be 1 to {MAX_TTL}, not {ttl}")))?,
+        ),
+    };
+    let wait = request.wait.map(|wait| duration("wait", wait, MAX_WAIT)).transpose()?;
+    let text = bounded("text", request.text, MAX_QUERY_BYTES)?;
+    if text.trim().is_empty() {
+        return Err(Invalid::new("text", "must hold a word to search for"));
+    }
+    Ok(SearchAsk {
+        text,
+        scope,
+        ttl,
+        wait: wait.filter(|wait| !wait.is_zero()),
+        want: Some(request.want).filter(|want| *want > 0),
+    })
+}
+
+/// What a search asks, on its way out.
+pub fn to_search_request(ask: &SearchAsk) -> pb::StartSearchRequest {
+    let scope = match ask.scope {
+        Scope::Mine => pb::Scope::Mine,
+        Scope::All => pb::Scope::All,
+    };
+    pb::StartSearchRequest {
+        text: ask.text.clone(),
+        scope: scope.into(),
+        ttl: ask.ttl.map(u32::from),
+        wait: ask.wait.map(to_duration),
+        want: ask.want.unwrap_or(0),
+    }
+}
+
+/// What a download asks.
+pub fn get_ask(request: pb::StartGetRequest) -> Result<GetAsk, Invalid> {
+    use pb::start_get_request::Target as Pb;
+    let target = match required("target", request.target)? {
+        Pb::ContentHash(hash) => {
+            Target::Hash(ContentHash::try_from(&hash[..]).map_err(Invalid::id("content_hash"))?)
+        }
+        Pb::Path(path) => {
+            let path = peer_path(Some(path))?;
+            if path.path.is_empty() {
+                return Err(Invalid::new("path.path", "must name a file"));
+            }
+            Target::Path(path)
+        }
+        Pb::Hit(number) => Target::Hit(numbered("hit", number)?),
+    };
+    let destination = match request.destination.as_str() {
+        "" => None,
+        _ => Some(absolute("destination", request.destination)?),
+    };
+    Ok(GetAsk { target, destination })
+}
+
+/// What a download asks, on its way out.
+pub fn to_get_request(ask: &GetAsk) -> Result<pb::StartGetRequest, Invalid> {
+    use pb::start_get_request::Target as Pb;
+    let target = match &ask.target {
+        Target::Hash(hash) => Pb::ContentHash(hash.as_bytes().to_vec().into()),
+        Target::Path(path) => Pb::Path(to_peer_path(path)),
+        Target::Hit(number) => Pb::Hit(*number),
+    };
+    let destination = ask.destination.as_deref().map(|path| utf8("destination", path)).transpose()?;
+    Ok(pb::StartGetRequest { target: Some(target), destination: destination.unwrap_or_default() })
+}
+
+/// What a push asks.
+pub fn send_ask(request: pb::StartSendRequest) -> Result<SendAsk, Invalid> {
+    Ok(SendAsk { path: absolute("path", request.path)?, peer: peer("peer", request.peer)? })
+}
+
+/// What a push asks, on its way out.
+pub fn to_send_request(ask: &SendAsk) -> Result<pb::StartSendRequest, Invalid> {
+    Ok(pb::StartSendRequest { path: utf8("path", &ask.path)?, peer: ask.peer.clone() })
+}
+
+/// Which folder of which peer.
+pub fn browse_ask(request: pb::BrowsePeerRequest) -> Result<(PeerPath, PageAsk), Invalid> {
+    if request.page_size > MAX_PAGE_SIZE {
+        return Err(Invalid::new("page_size", format!("must be at most {MAX_PAGE_SIZE}")));
+    }
+    let token = bounded("page_token", request.page_token, MAX_TOKEN_BYTES)?;
+    let page = PageAsk {
+        size: usize::try_from(request.page_size).expect("at most 1000"),
+        token: Some(token).filter(|token| !token.is_empty()),
+    };
+    Ok((peer_path(request.path)?, page))
+}
+
+/// Which folder of which peer, on its way out. A page size above the largest becomes the largest.
+pub fn to_browse_request(path: &PeerPath, page: &PageAsk) -> pb::BrowsePeerRequest {
+    pb::BrowsePeerRequest {
+        path: Some(to_peer_path(path)),
+        page_size: u32::try_from(page.size).unwrap_or(u32::MAX).min(MAX_PAGE_SIZE),
+        page_token: page.token.clone().unwrap_or_default(),
+    }
+}
+
+/// The folder to offer.
+pub fn add_share_ask(request: pb::AddShareRequest) -> Result<PathBuf, Invalid> {
+    absolute("folder", request.folder)
+}
+
+/// The folder to offer, on its way out.
+pub fn to_add_share_request(folder: &Path) -> Result<pb::AddShareRequest, Invalid> {
+    Ok(pb::AddShareRequest { folder: utf8("folder", folder)? })
+}
+
+/// The name of the share to take away.
+pub fn remove_share_ask(request: pb::RemoveShareRequest) -> Result<String, Invalid> {
+    if request.name.is_empty() {
+        return Err(Invalid::new("name", "is empty"));
+    }
+    bounded("name", request.name, MAX_NAME_BYTES)
+}
+
+/// Which offer, and the answer to it.
+pub fn answer(request: pb::AnswerOfferRequest) -> Result<(u64, Answer), Invalid> {
+    let reason = bounded("reason", request.reason, MAX_REASON_BYTES)?;
+    let answer = match pb::Answer::try_from(request.answer) {
+        Ok(pb::Answer::Accept) => Answer::Accept,
+        Ok(pb::Answer::Decline) => Answer::Decline(reason),
+        Ok(pb::Answer::Trust) => Answer::Trust,
+        Ok(pb::Answer::Unspecified) | Err(_) => {
+            return Err(Invalid::new("answer", "must be ANSWER_ACCEPT, ANSWER_DECLINE or ANSWER_TRUST"));
+        }
+    };
+    Ok((numbered("id", request.id)?, answer))
+}
+
+/// The answer to an offer, on its way out.
+pub fn to_answer_request(id: u64, answer: Answer) -> pb::AnswerOfferRequest {
+    let (answer, reason) = match answer {
+        Answer::Accept => (pb::Answer::Accept, String::new()),
+        Answer::Decline(reason) => (pb::Answer::Decline, reason),
+        Answer::Trust => (pb::Answer::Trust, String::new()),
+    };
+    pb::AnswerOfferRequest { id, answer: answer.into(), reason }
+}
+
+fn peer(field: &'static str, peer: String) -> Result<String, Invalid> {
+    if peer.is_empty() {
+        return Err(Invalid::new(field, "must be the name of a peer or the beginning of its id"));
+    }
+    bounded(field, peer, MAX_PEER_BYTES)
+}
+
+fn peer_path(path: Option<pb::PeerPath>) -> Result<PeerPath, Invalid> {
+    let path = required("path", path)?;
+    Ok(PeerPath {
+        peer: peer("path.peer", path.peer)?,
+        path: bounded("path.path", path.path, MAX_PATH_BYTES)?,
+    })
+}
+
+fn to_peer_path(path: &PeerPath) -> pb::PeerPath {
+    pb::PeerPath { peer: path.peer.clone(), path: path.path.clone() }
+}
+
+fn absolute(field: &'static str, path: String) -> Result<PathBuf, Invalid> {
+    let path = bounded(field, path, MAX_PATH_BYTES)?;
+    if !path.starts_with('/') || path.contains('\0') {
+        return Err(Invalid::new(field, "must be an absolute path"));
+    }
+    Ok(path.into())
+}
+
+fn utf8(field: &'static str, path: &Path) -> Result<String, Invalid> {
+    path.to_str().map(Into::into).ok_or_else(|| Invalid::new(field, "must be a path in UTF-8"))
+}

@@ -1,0 +1,227 @@
+//! Whole networks: a registry and peers as real daemons, searched and emptied and broken.
+
+#[path = "support/network.rs"]
+mod support;
+
+use floodplain::protocol::{
+    action::{Connection, SearchAsk, SearchEvent, Target, TransferState},
+    zone::Layout,
+};
+use futures::StreamExt;
+use support::{TestPeer, TestRegistry, network, put, soon};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_peer_finds_the_files_of_every_peer_of_its_zone() {
+    let (_registry, peers) = network(1, 7).await;
+    for seeker in &peers {
+        for holder in &peers {
+            let (hits, coverage) = seeker.search(&format!("{} report", holder.name)).await;
+            assert_eq!(hits.len(), 1, "{} seeks the file of {}", seeker.name, holder.name);
+            assert_eq!(hits[0].holders[0].peer.as_str(), holder.name);
+            assert_eq!(hits[0].have, seeker.name == holder.name);
+            assert_eq!((coverage.answered, coverage.asked, coverage.unreachable), (7, 7, 0));
+            assert_eq!(coverage.messages, 6, "claimed: one message for every other member");
+            assert!(coverage.is_complete());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_content_is_one_hit_with_all_its_holders() {
+    let (_registry, peers) = network(1, 6).await;
+    for peer in &peers {
+        soon("hashes", peer.peer.until_hashed()).await;
+    }
+    let (hits, _) = peers[0].search("shared note").await;
+    assert_eq!(hits.len(), 1);
+    assert_eq!(hits[0].holders.len(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_classic_flood_reaches_everyone_too_and_drops_duplicates() {
+    let (_registry, peers) = network(1, 8).await;
+    let (hits, coverage) = peers[3]
+        .search_with(SearchAsk { text: "report".into(), ttl: Some(16), ..SearchAsk::default() })
+        .await;
+    assert_eq!(hits.len(), 8);
+    assert_eq!((coverage.answered, coverage.asked), (8, 8));
+    assert!(coverage.duplicates > 0 && coverage.messages > 7, "{coverage:?}");
+    let (hits, coverage) =
+        peers[3].search_with(SearchAsk { text: "report".into(), ttl: Some(1), ..SearchAsk::default() }).await;
+    assert_eq!(
+        hits.len(),
+        usize::try_from(coverage.answered).expect("small"),
+        "neighbors and the origin only"
+    );
+    assert!(!coverage.is_complete(), "a tight TTL is told as incomplete: {coverage:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_zone_is_as_far_as_a_flood_goes() {
+    let (_registry, peers) = network(2, 4).await;
+    let zones = peers[0].handle.zones().await.expect("zones");
+    assert_eq!(zones.rows.iter().map(|zone| zone.peers).collect::<Vec<_>>(), [4, 4]);
+    let (hits, coverage) = peers[0].search("report").await;
+    assert_eq!((hits.len(), coverage.answered, coverage.asked), (4, 4, 4));
+    let all = SearchAsk {
+        scope: floodplain::protocol::action::Scope::All,
+        text: "report".into(),
+        ..SearchAsk::default()
+    };
+    let (_, coverage) = peers[0].search_with(all).await;
+    assert_eq!((coverage.answered, coverage.asked), (4, 8), "what is out of reach is told");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_peer_is_told_as_unreachable_and_costs_no_one_elses_hits() {
+    let (_registry, mut peers) = network(1, 7).await;
+    let killed = peers.remove(3);
+    killed.kill().await;
+    let (hits, coverage) = peers[0].search("report").await;
+    assert_eq!(hits.len(), 6);
+    assert_eq!(coverage.answered, 6);
+    for peer in &peers {
+        peer.until_zone_has(6).await;
+    }
+    let (_, coverage) = peers[0].search("report").await;
+    assert_eq!((coverage.answered, coverage.asked, coverage.unreachable), (6, 6, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clean_leave_is_seen_by_all_and_frees_the_place() {
+    let (registry, mut peers) = network(1, 6).await;
+    let leaving = peers.remove(0);
+    soon("the leave", leaving.peer.leave()).await;
+    for peer in &peers {
+        peer.until_zone_has(5).await;
+    }
+    let next = TestPeer::start(registry.address, "successor", &[]).await;
+    next.until_zone_has(6).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_its_registry_a_zone_searches_and_transfers_and_then_joins_again() {
+    let (registry, peers) = network(1, 6).await;
+    let (settings, folder) = registry.stop().await;
+    for peer in &peers {
+        soon("the loss to be seen", peer.peer.view().until(|now| now.connection != Connection::Connected))
+            .await;
+    }
+    let (hits, coverage) = peers[0].search("peer5 report").await;
+    assert_eq!((hits.len(), coverage.answered), (1, 6));
+    let to = tempfile::tempdir().expect("a folder");
+    let ended = peers[0].get(Target::Hit(1), to.path()).await;
+    assert_eq!(ended.state, TransferState::Done);
+    let listing = peers[0].handle.peers(None).await.expect("a list");
+    assert!(listing.is_stale);
+    assert_eq!(listing.rows.len(), 6);
+
+    let zone_before = peers[0].handle.status().await.expect("a status").me.zone;
+    let _registry = TestRegistry::start_with(settings).await;
+    for peer in &peers {
+        soon("rejoining", peer.peer.view().until(|now| now.connection == Connection::Connected)).await;
+        peer.until_zone_has(6).await;
+    }
+    assert_eq!(peers[0].handle.status().await.expect("a status").me.zone, zone_before);
+    let (hits, coverage) = peers[5].search("report").await;
+    assert_eq!((hits.len(), coverage.answered, coverage.asked), (6, 6, 6));
+    drop(folder);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_a_search_ends_it_everywhere() {
+    let (_registry, peers) = network(1, 6).await;
+    let ask = SearchAsk { text: "report".into(), ..SearchAsk::default() };
+    let mut events = peers[0].handle.search(ask).await.expect("a search");
+    assert!(matches!(soon("a hit", events.next()).await, Some(Ok(SearchEvent::Hit(_)))));
+    drop(events);
+    for peer in peers {
+        soon("the query to end", async {
+            while peer.peer.running_queries() > 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        peer.kill().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn want_stops_a_search_early() {
+    let (_registry, peers) = network(1, 6).await;
+    let ask = SearchAsk { text: "report".into(), want: Some(2), ..SearchAsk::default() };
+    let (hits, coverage) = peers[0].search_with(ask).await;
+    assert_eq!(hits.len(), 2);
+    assert!(coverage.truncated);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_in_a_folder_is_found_by_others_within_two_seconds() {
+    let (_registry, peers) = network(1, 6).await;
+    let path = peers[2].share().join("brand new thesis.pdf");
+    let began = std::time::Instant::now();
+    put(&path, b"fresh");
+    soon("the new file", async { while peers[0].search("thesis").await.0.is_empty() {} }).await;
+    let seen = began.elapsed();
+    std::fs::remove_file(&path).expect("removed");
+    let began = std::time::Instant::now();
+    soon("the loss", async { while !peers[0].search("thesis").await.0.is_empty() {} }).await;
+    let gone = began.elapsed();
+    // Twice the promise: this is a test of the way, not of the machine's speed.
+    assert!(seen.as_secs() < 4 && gone.as_secs() < 4, "{seen:?} {gone:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_of_every_size_arrive_whole() {
+    let registry = TestRegistry::start(Layout::Fixed { zones: 1, zone_size: 6 }).await;
+    let big: Vec<u8> = (0..300_u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let sizes: [(&str, usize); 4] = [("empty", 0), ("single", 1), ("odd", (1 << 20) + 1), ("big", big.len())];
+    let files: Vec<(&str, &[u8])> = sizes.iter().map(|(name, size)| (*name, &big[..*size])).collect();
+    let holder = TestPeer::start(registry.address, "holder", &files).await;
+    let fetcher = TestPeer::start(registry.address, "fetcher", &[]).await;
+    soon("hashes", holder.peer.until_hashed()).await;
+    fetcher.until_zone_has(2).await;
+    let to = tempfile::tempdir().expect("a folder");
+    for (name, size) in sizes {
+        let (hits, _) = fetcher.search(name).await;
+        let hash = hits[0].file.hash.expect("hashed");
+        let ended = fetcher.get(Target::Hash(hash), to.path()).await;
+        assert_eq!(ended.state, TransferState::Done, "{name}");
+        let got = std::fs::read(ended.path.expect("published")).expect("read");
+        assert!(got == big[..size], "{name}: {} bytes differ", got.len());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_downloaded_is_offered_to_others() {
+    let (_registry, peers) = network(1, 6).await;
+    for peer in &peers {
+        soon("hashes", peer.peer.until_hashed()).await;
+    }
+    let (hits, _) = peers[0].search("peer4 report").await;
+    let hash = hits[0].file.hash.expect("hashed");
+    let ask = floodplain::protocol::action::GetAsk { target: Target::Hash(hash), destination: None };
+    let mut events = peers[0].handle.get(ask).await.expect("a download");
+    while soon("an event", events.next()).await.is_some() {}
+    soon("two holders", async {
+        loop {
+            let (hits, _) = peers[1].search("peer4 report").await;
+            if hits[0].holders.len() == 2 {
+                break;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disconnected_peer_stays_up_and_joins_again() {
+    let (_registry, peers) = network(1, 6).await;
+    soon("leaving", peers[0].handle.set_connected(false)).await.expect("left");
+    peers[1].until_zone_has(5).await;
+    let status = peers[0].handle.status().await.expect("a status");
+    assert_eq!((status.connection, status.me.zone), (Connection::Disconnected, None));
+    assert!(peers[0].handle.search(SearchAsk { text: "x".into(), ..SearchAsk::default() }).await.is_err());
+    soon("joining", peers[0].handle.set_connected(true)).await.expect("joined");
+    peers[1].until_zone_has(6).await;
+}

@@ -1,0 +1,341 @@
+//! A peer in memory for the faces' tests: fixed answers, every call recorded, and some names that misbehave on purpose.
+//!
+//! Searches: `slow` gives one hit and never ends, `missing` finds nothing, `broken` fails after one hit.
+//! Downloads: hit 1 is done, hit 2 stays at half, hit 3 fails; everything else is not found.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
+
+use floodplain::{
+    peer::{
+        Actions,
+        handle::{Events, Outcome},
+    },
+    protocol::{
+        action::{
+            AcceptPolicy, ActionError, Answer, Connection, Counters, Coverage, Direction, ErrorKind,
+            FileInfo, FolderPage, GetAsk, Hit, Holder, InboxInfo, IndexState, Listing, Offer, PageAsk,
+            PeerInfo, PeerPath, SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Target, Transfer,
+            TransferState, ZoneInfo,
+        },
+        id::{ContentHash, PeerId, ZoneId},
+    },
+};
+use futures::{StreamExt, stream};
+use tokio::sync::Notify;
+
+/// The peer in memory.
+#[derive(Debug)]
+pub(crate) struct Double {
+    calls: Mutex<Vec<String>>,
+    offers: Mutex<Vec<Offer>>,
+    transfers: Mutex<Vec<Transfer>>,
+    connection: Mutex<Connection>,
+    cancelled: Arc<Notify>,
+}
+
+/// Tells when the stream that holds it is dropped.
+struct OnDrop(Arc<Notify>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+impl Double {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            calls: Mutex::default(),
+            offers: Mutex::default(),
+            transfers: Mutex::new(vec![
+                transfer(1, TransferState::Done),
+                transfer(2, TransferState::Running),
+            ]),
+            connection: Mutex::new(Connection::Connected),
+            cancelled: Arc::default(),
+        })
+    }
+
+    /// Everything asked so far, as `action(arguments)`, except what a console asks by itself: `status` and `inbox`.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        self.calls.lock().unwrap().clone()
+    }
+
+    /// Puts an offer into the inbox.
+    pub(crate) fn offer(&self, offer: Offer) {
+        self.offers.lock().unwrap().push(offer);
+    }
+
+    /// Nothing runs any more.
+    pub(crate) fn end_transfers(&self) {
+        self.transfers.lock().unwrap().truncate(1);
+    }
+
+    /// Completes once for every unending stream that was dropped.
+    pub(crate) async fn cancelled(&self) {
+        tokio::time::timeout(Duration::from_secs(10), self.cancelled.notified())
+            .await
+            .expect("cancelled in 10 s");
+    }
+
+    fn record(&self, call: String) {
+        self.calls.lock().unwrap().push(call);
+    }
+
+    fn unending<T: Send + 'static>(&self, events: Vec<T>) -> Events<T> {
+        let guard = OnDrop(Arc::clone(&self.cancelled));
+        let events = stream::iter(events.into_iter().map(Ok)).chain(stream::pending());
+        events.inspect(move |_| _ = &guard).boxed()
+    }
+}
+
+pub(crate) fn peer_id(byte: u8) -> PeerId {
+    PeerId::from_bytes([byte; 32])
+}
+
+pub(crate) fn file(path: &str, byte: u8) -> FileInfo {
+    FileInfo {
+        hash: Some(ContentHash::from_bytes([byte; 32])),
+        path: path.into(),
+        size_bytes: 1_536 * u64::from(byte),
+        modified: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250),
+    }
+}
+
+/// A file of that number whose name tries to clear the terminal when it is 2.
+pub(crate) fn hit(number: u32) -> Hit {
+    let path = if number == 2 { "docs/b\u{1b}[2J.pdf" } else { "docs/report.pdf" };
+    let holder = |name: &str, byte: u8| Holder {
+        peer: name.parse().unwrap(),
+        peer_id: peer_id(byte),
+        zone: ZoneId::new(1),
+        hops: byte,
+        path: path.into(),
+    };
+    let holders = if number == 1 { vec![holder("ana", 1), holder("ben", 2)] } else { vec![holder("ana", 1)] };
+    Hit { number, file: file(path, number.try_into().unwrap()), have: number == 2, holders }
+}
+
+pub(crate) fn coverage() -> Coverage {
+    Coverage { answered: 6, asked: 6, unreachable: 0, duplicates: 3, messages: 5, truncated: false }
+}
+
+pub(crate) fn transfer(id: u64, state: TransferState) -> Transfer {
+    let is_done = state == TransferState::Done;
+    Transfer {
+        id,
+        direction: Direction::Download,
+        name: "report.pdf".into(),
+        path: is_done.then(|| PathBuf::from("/srv/share/report.pdf")),
+        hash: Some(ContentHash::from_bytes([1; 32])),
+        size_bytes: 2048,
+        done_bytes: if is_done { 2048 } else { 1024 },
+        sources: vec!["ana".into(), "ben".into()],
+        state,
+    }
+}
+
+pub(crate) fn mismatch() -> ActionError {
+    ActionError::new(ErrorKind::Mismatch, "ben sent bytes that are not of this file")
+        .hint("try another holder")
+}
+
+pub(crate) fn no_peer(name: &str) -> ActionError {
+    ActionError::new(ErrorKind::NotFound, format!("no peer is named {name}")).hint("see `peers`")
+}
+
+pub(crate) fn offer(id: u64) -> Offer {
+    Offer {
+        id,
+        sender: "ben".parse().unwrap(),
+        sender_id: peer_id(2),
+        name: format!("photo{id}.jpg"),
+        size_bytes: 4096,
+    }
+}
+
+pub(crate) fn peer_info(name: &str, byte: u8) -> PeerInfo {
+    PeerInfo {
+        name: name.parse().unwrap(),
+        id: peer_id(byte),
+        zone: ZoneId::new(byte.into()),
+        address: format!("127.0.0.1:700{byte}").parse().unwrap(),
+        shared_files: 10 * u64::from(byte),
+    }
+}
+
+pub(crate) fn share() -> ShareInfo {
+    ShareInfo { name: "docs".into(), folder: "/srv/docs".into(), files: 2, bytes: 4608, problem: None }
+}
+
+pub(crate) fn index_state() -> IndexState {
+    IndexState { files: 2, bytes: 4608, hashed_files: 1, is_scanning: true }
+}
+
+pub(crate) fn status(connection: Connection) -> Status {
+    Status {
+        me: peer_info("me", 3),
+        connection,
+        registry: "127.0.0.1:7000".into(),
+        zone_peers: 6,
+        roster_revision: 41,
+        neighbors: vec!["ana".into(), "ben".into()],
+        index: index_state(),
+        counters: Counters {
+            searches: 7,
+            queries_answered: 8,
+            duplicates_dropped: 9,
+            queries_refused: 1,
+            bytes_up: 3 * 1024 * 1024,
+            bytes_down: 512,
+        },
+        uptime: Duration::new(3661, 5),
+        version: "0.1.0".into(),
+    }
+}
+
+#[tonic::async_trait]
+impl Actions for Double {
+    async fn search(&self, ask: SearchAsk) -> Outcome<Events<SearchEvent>> {
+        self.record(format!("search({ask:?})"));
+        let events = match ask.text.as_str() {
+            "slow" => return Ok(self.unending(vec![SearchEvent::Hit(hit(1))])),
+            "missing" => vec![Ok(SearchEvent::Done(coverage()))],
+            "broken" => vec![Ok(SearchEvent::Hit(hit(1))), Err(no_peer("ana"))],
+            "refused" => return Err(ActionError::new(ErrorKind::Usage, "the query has an open quote")),
+            _ => vec![
+                Ok(SearchEvent::Hit(hit(1))),
+                Ok(SearchEvent::Hit(hit(2))),
+                Ok(SearchEvent::Done(coverage())),
+            ],
+        };
+        Ok(stream::iter(events).boxed())
+    }
+
+    async fn get(&self, ask: GetAsk) -> Outcome<Events<Transfer>> {
+        self.record(format!("get({ask:?})"));
+        let (waiting, running) = (transfer(7, TransferState::Waiting), transfer(7, TransferState::Running));
+        let last = match ask.target {
+            Target::Hit(1) | Target::Hash(_) => transfer(7, TransferState::Done),
+            Target::Hit(2) => return Ok(self.unending(vec![waiting, running])),
+            Target::Hit(3) => transfer(7, TransferState::Failed(mismatch())),
+            Target::Hit(number) => {
+                return Err(ActionError::new(
+                    ErrorKind::NotFound,
+                    format!("the last search has no hit {number}"),
+                ));
+            }
+            Target::Path(path) => return Err(no_peer(&path.peer)),
+        };
+        Ok(stream::iter([waiting, running, last].map(Ok)).boxed())
+    }
+
+    async fn send(&self, ask: SendAsk) -> Outcome<Events<Transfer>> {
+        self.record(format!("send({ask:?})"));
+        if ask.peer != "ana" {
+            return Err(no_peer(&ask.peer));
+        }
+        let sent = |state| Transfer { direction: Direction::Send, ..transfer(8, state) };
+        Ok(stream::iter([sent(TransferState::Waiting), sent(TransferState::Done)].map(Ok)).boxed())
+    }
+
+    async fn browse(&self, path: PeerPath, page: PageAsk) -> Outcome<FolderPage> {
+        self.record(format!("browse({path:?}, {page:?})"));
+        match path.peer.as_str() {
+            "ana" if page.token.is_none() => Ok(FolderPage {
+                folders: vec!["sub".into(), "s\u{202e}x".into()],
+                files: vec![file("docs/report.pdf", 1)],
+                next: Some("report.pdf".into()),
+            }),
+            "ana" => {
+                let unhashed = FileInfo { hash: None, ..file("docs/z.txt", 2) };
+                Ok(FolderPage { folders: vec![], files: vec![unhashed], next: None })
+            }
+            "panic" => panic!("on purpose"),
+            other => Err(no_peer(other)),
+        }
+    }
+
+    async fn peers(&self, zone: Option<ZoneId>) -> Outcome<Listing<PeerInfo>> {
+        self.record(format!("peers({zone:?})"));
+        let rows = [peer_info("ana", 1), peer_info("ben", 2)];
+        let rows = rows.into_iter().filter(|peer| zone.is_none() || peer.zone == zone).collect();
+        Ok(Listing { rows, is_stale: zone.is_some() })
+    }
+
+    async fn zones(&self) -> Outcome<Listing<ZoneInfo>> {
+        self.record("zones()".into());
+        let zone = ZoneId::new(1).unwrap();
+        Ok(Listing { rows: vec![ZoneInfo { zone, peers: 6, gateways: vec!["ana".into()] }], is_stale: false })
+    }
+
+    async fn status(&self) -> Outcome<Status> {
+        Ok(status(*self.connection.lock().unwrap()))
+    }
+
+    async fn shares(&self) -> Outcome<Vec<ShareInfo>> {
+        self.record("shares()".into());
+        let gone = ShareInfo {
+            name: "old".into(),
+            folder: "/srv/old".into(),
+            files: 0,
+            bytes: 0,
+            problem: Some("is gone".into()),
+        };
+        Ok(vec![share(), gone])
+    }
+
+    async fn add_share(&self, folder: PathBuf) -> Outcome<ShareInfo> {
+        self.record(format!("add_share({})", folder.display()));
+        Ok(share())
+    }
+
+    async fn remove_share(&self, name: String) -> Outcome<()> {
+        self.record(format!("remove_share({name:?})"));
+        if name == "docs" { Ok(()) } else { Err(ActionError::new(ErrorKind::NotFound, "no such share")) }
+    }
+
+    async fn rescan(&self) -> Outcome<IndexState> {
+        self.record("rescan()".into());
+        Ok(index_state())
+    }
+
+    async fn transfers(&self) -> Outcome<Vec<Transfer>> {
+        self.record("transfers()".into());
+        Ok(self.transfers.lock().unwrap().clone())
+    }
+
+    async fn cancel_transfer(&self, id: u64) -> Outcome<()> {
+        self.record(format!("cancel_transfer({id})"));
+        if id < 3 { Ok(()) } else { Err(ActionError::new(ErrorKind::NotFound, format!("no transfer {id}"))) }
+    }
+
+    async fn inbox(&self) -> Outcome<InboxInfo> {
+        let offers = self.offers.lock().unwrap().clone();
+        Ok(InboxInfo { offers, folder: "/srv/inbox".into(), policy: AcceptPolicy::Ask })
+    }
+
+    async fn answer_offer(&self, id: u64, answer: Answer) -> Outcome<()> {
+        self.record(format!("answer_offer({id}, {answer:?})"));
+        let mut offers = self.offers.lock().unwrap();
+        let before = offers.len();
+        offers.retain(|offer| offer.id != id);
+        if offers.len() < before {
+            Ok(())
+        } else {
+            Err(ActionError::new(ErrorKind::NotFound, format!("no offer {id}")))
+        }
+    }
+
+    async fn set_connected(&self, connected: bool) -> Outcome<()> {
+        self.record(format!("set_connected({connected})"));
+        *self.connection.lock().unwrap() =
+            if connected { Connection::Connected } else { Connection::Disconnected };
+        Ok(())
+    }
+}

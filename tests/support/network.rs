@@ -1,0 +1,199 @@
+//! A whole network in this process: real daemons, real gRPC on ports that the system chooses, real files.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use floodplain::{
+    config::{PeerSettings, RegistrySettings},
+    peer::{self, Handle, Peer},
+    protocol::{
+        action::{AcceptPolicy, Coverage, GetAsk, Hit, SearchAsk, SearchEvent, SendAsk, Target, Transfer},
+        zone::Layout,
+    },
+    registry,
+    shutdown::Shutdown,
+};
+use futures::StreamExt;
+use tempfile::TempDir;
+
+/// Longest that anything awaited in a test may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Awaits within [`PATIENCE`], or fails the test with what was awaited.
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited too long for {what}"))
+}
+
+/// A registry with its folder.
+#[derive(Debug)]
+pub(crate) struct TestRegistry {
+    pub(crate) address: SocketAddr,
+    pub(crate) settings: RegistrySettings,
+    pub(crate) shutdown: Shutdown,
+    _folder: Option<TempDir>,
+}
+
+impl TestRegistry {
+    pub(crate) async fn start(layout: Layout) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = RegistrySettings {
+            listen: ([127, 0, 0, 1], 0).into(),
+            layout,
+            lease: Duration::from_secs(3),
+            heartbeat: Duration::from_millis(500),
+            data: folder.path().into(),
+            insecure_loopback: true,
+        };
+        let mut registry = Self::start_with(settings).await;
+        registry._folder = Some(folder);
+        registry
+    }
+
+    pub(crate) async fn start_with(mut settings: RegistrySettings) -> Self {
+        let shutdown = Shutdown::new();
+        let running = registry::start(settings.clone(), shutdown.clone()).await.expect("a registry");
+        let address = running.address();
+        settings.listen = address;
+        Self { address, settings, shutdown, _folder: None }
+    }
+
+    /// Ends it, and starts another on the same port with the same folder.
+    pub(crate) async fn restart(self) -> Self {
+        let (settings, folder) = self.stop().await;
+        let mut next = Self::start_with(settings).await;
+        next._folder = folder;
+        next
+    }
+
+    pub(crate) async fn stop(self) -> (RegistrySettings, Option<TempDir>) {
+        assert!(self.shutdown.drain(PATIENCE).await, "the registry ends");
+        (self.settings, self._folder)
+    }
+}
+
+/// A peer with its folders.
+#[derive(Debug)]
+pub(crate) struct TestPeer {
+    pub(crate) name: String,
+    pub(crate) peer: Peer,
+    pub(crate) handle: Handle,
+    pub(crate) settings: PeerSettings,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) folder: TempDir,
+}
+
+impl TestPeer {
+    /// Started and joined, with these files in its share.
+    pub(crate) async fn start(registry: SocketAddr, name: &str, files: &[(&str, &[u8])]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let share = folder.path().join("docs");
+        std::fs::create_dir(&share).expect("made");
+        for (path, bytes) in files {
+            put(&share.join(path), bytes);
+        }
+        let settings = PeerSettings {
+            registry: registry.to_string(),
+            name: name.parse().expect("a name"),
+            is_name_default: false,
+            listen: ([127, 0, 0, 1], 0).into(),
+            advertise: None,
+            http_listen: ([127, 0, 0, 1], 0).into(),
+            shares: vec![share],
+            inbox: folder.path().join("inbox"),
+            data: folder.path().join("data"),
+            ttl: 16,
+            search_timeout: Duration::from_secs(3),
+            query_cache: 10_000,
+            upload_slots: 8,
+            download_slots: 4,
+            accept: AcceptPolicy::All,
+            replica_space: 0,
+            insecure_loopback: true,
+        };
+        Self::start_with(settings, folder).await
+    }
+
+    pub(crate) async fn start_with(settings: PeerSettings, folder: TempDir) -> Self {
+        let shutdown = Shutdown::new();
+        let mut peer = peer::start(settings.clone(), shutdown.clone()).await.expect("a peer");
+        soon("the peer to join", peer.until_ready()).await.expect("joined");
+        soon("the index", peer.until_indexed()).await;
+        let handle = peer.handle();
+        Self { name: settings.name.to_string(), peer, handle, settings, shutdown, folder }
+    }
+
+    pub(crate) fn share(&self) -> std::path::PathBuf {
+        self.folder.path().join("docs")
+    }
+
+    /// Ends it as a power cut would: nothing is said to anyone.
+    pub(crate) async fn kill(self) -> (PeerSettings, TempDir) {
+        assert!(self.shutdown.drain(PATIENCE).await, "the peer ends");
+        (self.settings, self.folder)
+    }
+
+    pub(crate) async fn search(&self, text: &str) -> (Vec<Hit>, Coverage) {
+        self.search_with(SearchAsk { text: text.into(), ..SearchAsk::default() }).await
+    }
+
+    pub(crate) async fn search_with(&self, ask: SearchAsk) -> (Vec<Hit>, Coverage) {
+        let mut events = self.handle.search(ask).await.expect("a search");
+        let mut hits = std::collections::BTreeMap::new();
+        loop {
+            match soon("a search event", events.next()).await.expect("an end").expect("no error") {
+                SearchEvent::Hit(hit) => drop(hits.insert(hit.number, hit)),
+                SearchEvent::Done(coverage) => return (hits.into_values().collect(), coverage),
+            }
+        }
+    }
+
+    /// Downloads; the last state tells how it ended.
+    pub(crate) async fn get(&self, target: Target, to: &Path) -> Transfer {
+        let ask = GetAsk { target, destination: Some(to.into()) };
+        last(self.handle.get(ask).await.expect("a download")).await
+    }
+
+    pub(crate) async fn send(&self, file: &Path, to: &str) -> Transfer {
+        let ask = SendAsk { path: file.into(), peer: to.into() };
+        last(self.handle.send(ask).await.expect("a send")).await
+    }
+
+    /// Waits until its zone has this many members.
+    pub(crate) async fn until_zone_has(&self, members: u32) {
+        let is_so = |now: &floodplain::peer::Knowledge| {
+            now.roster.as_ref().map_or(0, |roster| roster.members().len()) == members as usize
+        };
+        soon("the zone's size", self.peer.view().until(is_so)).await;
+    }
+}
+
+async fn last(mut events: floodplain::peer::handle::Events<Transfer>) -> Transfer {
+    let mut last = None;
+    while let Some(event) = soon("a transfer event", events.next()).await {
+        last = Some(event.expect("no error"));
+    }
+    last.expect("at least one event")
+}
+
+/// A file with its folders.
+pub(crate) fn put(path: &Path, bytes: &[u8]) {
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+    std::fs::write(path, bytes).expect("written");
+}
+
+/// A registry and that many peers in that many zones, each with a file of its own name, ready and complete.
+pub(crate) async fn network(zones: u32, zone_size: u32) -> (TestRegistry, Vec<TestPeer>) {
+    let registry = TestRegistry::start(Layout::Fixed { zones, zone_size }).await;
+    let mut peers = Vec::new();
+    for number in 1..=zones * zone_size {
+        let name = format!("peer{number}");
+        let own = format!("{name} report.txt");
+        let text = format!("the report of {name}\n");
+        let files: [(&str, &[u8]); 2] =
+            [(&own, text.as_bytes()), ("shared note.txt", b"the same everywhere\n")];
+        peers.push(TestPeer::start(registry.address, &name, &files).await);
+    }
+    for peer in &peers {
+        peer.until_zone_has(zone_size).await;
+    }
+    (registry, peers)
+}
