@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::{Instant, MissedTickBehavior, interval_at, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -92,14 +92,13 @@ enum End {
 }
 
 impl Session {
-    /// Starts the session's task. The receiver hears of a refusal of the first join; the session has ended then.
-    pub fn start(self, shutdown: &Shutdown) -> (SessionControl, oneshot::Receiver<ActionError>) {
+    /// Starts the session's task. The receiver gets the refusal of the first join, if it comes; the session has ended then.
+    pub fn start(self, shutdown: &Shutdown) -> (SessionControl, watch::Receiver<Option<ActionError>>) {
         let (orders, inbox) = mpsc::channel(UP_QUEUE);
-        let (refused, refusal) = oneshot::channel();
+        let (refused, refusal) = watch::channel(None);
         shutdown.spawn("session", async move {
             if let Err(error) = self.run(inbox).await {
-                // Nobody may be waiting any more.
-                let _ = refused.send(error);
+                refused.send_replace(Some(error));
             }
         });
         (SessionControl { orders }, refusal)

@@ -114,7 +114,7 @@ impl TestPeer {
 
     pub(crate) async fn start_with(settings: PeerSettings, folder: TempDir) -> Self {
         let shutdown = Shutdown::new();
-        let mut peer = peer::start(settings.clone(), shutdown.clone()).await.expect("a peer");
+        let peer = peer::start(settings.clone(), shutdown.clone()).await.expect("a peer");
         soon("the peer to join", peer.until_ready()).await.expect("joined");
         soon("the index", peer.until_indexed()).await;
         let handle = peer.handle();
