@@ -4,6 +4,8 @@
 //! congestion control that the machine offers; a row is the median. Both sides of a row write to the same file system;
 //! ours verifies BLAKE3, brings the file to disk and renames it as well.
 
+#![allow(clippy::cast_precision_loss)] // figures to read, not to reckon with
+
 use std::{
     fs,
     io::{BufRead, BufReader, Write},

@@ -16,6 +16,7 @@ use floodplain::{
 use futures::StreamExt;
 use peer::{Answers, TestPeer, ended};
 use tonic::Code;
+use tonic_types::StatusExt;
 
 /// Bytes that differ from place to place.
 fn content(size: usize) -> Vec<u8> {
@@ -195,7 +196,7 @@ async fn mixed_bytes_that_do_not_match_are_fetched_again_from_single_holders() {
     let eve = TestPeer::start("eve", Answers::Generated).await;
     let bytes = content(2 << 20);
     let hash = ana.share("f", &bytes);
-    eve.share("damaged", &content((2 << 20) + 0).iter().map(|byte| byte ^ 1).collect::<Vec<u8>>());
+    eve.share("damaged", &content(2 << 20).iter().map(|byte| byte ^ 1).collect::<Vec<u8>>());
     eve.faults.lies.store(true, SeqCst);
     eve.faults.dies_after_chunks.store(2, SeqCst);
     let got = ben.get(FileName::Hash(hash), &[&eve, &ana]).await.expect("arrives");
@@ -215,7 +216,6 @@ async fn a_taken_slot_is_waited_for() {
     let held = client.download(ask()).await.expect("has the slot").into_inner();
     let refused = client.download(ask()).await.expect_err("no slot");
     assert_eq!(refused.code(), Code::ResourceExhausted);
-    use tonic_types::StatusExt;
     assert!(refused.get_error_details().retry_info().is_some(), "says when to come again");
     let from = [&ana];
     let getting = ben.get(FileName::Hash(hash), &from);

@@ -153,7 +153,7 @@ impl Run<'_> {
     /// Until the part holds the whole, verified. May be dropped; the part is to be discarded then.
     async fn gather(&mut self) -> Result<(), ActionError> {
         loop {
-            match self.plan.next() {
+            match self.plan.step() {
                 Step::Fetch(assignment) => self.fetch(assignment).await?,
                 Step::Verify => {
                     self.ticket.enter(TransferState::Verifying);

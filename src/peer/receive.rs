@@ -98,7 +98,7 @@ impl Receiver {
         let Some(Request::Offer(offered)) = first.and_then(|first| first.message) else {
             return Err(Invalid::new("offer", "has to come first").into());
         };
-        let offer = offer(offered)?;
+        let offer = offer(&offered)?;
         let begun = self.transfers.begin(
             Direction::Receive,
             &offer.name,

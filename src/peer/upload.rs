@@ -191,7 +191,7 @@ fn first_message(file: &FileInfo) -> pb::DownloadResponse {
 
 fn framed(chunk: Chunk) -> Bytes {
     let Chunk { offset, payload_bytes, mut buffer } = chunk;
-    let headroom = buffer.as_mut().first_chunk_mut().expect("every buffer of ours begins with headroom");
+    let headroom = buffer.bytes_mut().first_chunk_mut().expect("every buffer of ours begins with headroom");
     let start = frame::write_header(headroom, offset, payload_bytes);
     buffer.freeze(frame::HEADROOM + payload_bytes).slice(start..)
 }

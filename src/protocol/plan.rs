@@ -147,7 +147,7 @@ impl Plan {
 
     /// What to do now. After `Fetch`: [`Self::received`] as bytes come, then [`Self::completed`] or [`Self::failed`].
     /// After `Verify`: [`Self::verified`]. Asking twice changes nothing.
-    pub fn next(&mut self) -> Step {
+    pub fn step(&mut self) -> Step {
         if self.is_verified {
             return Step::End(Outcome::Done(self.brought.clone()));
         }

@@ -48,7 +48,7 @@ impl Pool {
 
 impl Buffer {
     /// All of it.
-    pub fn as_mut(&mut self) -> &mut [u8] {
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.data
     }
 
@@ -94,7 +94,7 @@ mod tests {
     fn a_buffer_comes_back_when_its_last_slice_is_dropped() {
         let pool = Pool::new(8, 1);
         let mut buffer = pool.take();
-        buffer.as_mut().copy_from_slice(b"abcdefgh");
+        buffer.bytes_mut().copy_from_slice(b"abcdefgh");
         let frozen = buffer.freeze(5);
         let slice = frozen.slice(1..);
         drop(frozen);

@@ -209,7 +209,7 @@ fn read_chunk(
         None
     } else {
         let mut buffer = pool.take();
-        let payload = &mut buffer.as_mut()[headroom..headroom + payload_bytes];
+        let payload = &mut buffer.bytes_mut()[headroom..headroom + payload_bytes];
         source.file.read_exact_at(payload, offset).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => SourceError::Changed,
             _ => SourceError::Io(error),

@@ -82,7 +82,7 @@ pub struct IncomingOffer {
 }
 
 /// Checks an offer. A name that is not portable is refused, not mended: the sender is to know what its file is called.
-pub fn offer(offer: pb::SendOffer) -> Result<IncomingOffer, Invalid> {
+pub fn offer(offer: &pb::SendOffer) -> Result<IncomingOffer, Invalid> {
     Ok(IncomingOffer {
         sender_id: PeerId::try_from(&offer.sender_id[..]).map_err(Invalid::id("offer.sender_id"))?,
         sender: offer.sender_name.parse().map_err(Invalid::id("offer.sender_name"))?,
@@ -153,11 +153,11 @@ mod tests {
         let Some(pb::send_request::Message::Offer(wire)) = to_offer(&good).message else {
             panic!("no offer")
         };
-        assert_eq!(offer(wire.clone()), Ok(good));
+        assert_eq!(offer(&wire), Ok(good));
         for name in ["../pwned", "", "a/b", "..", "nul"] {
-            let refused = offer(pb::SendOffer { name: name.into(), ..wire.clone() });
+            let refused = offer(&pb::SendOffer { name: name.into(), ..wire.clone() });
             assert_eq!(refused.expect_err("refused").field, "offer.name");
         }
-        assert!(offer(pb::SendOffer { sender_name: "\u{1b}[2J".into(), ..wire }).is_err());
+        assert!(offer(&pb::SendOffer { sender_name: "\u{1b}[2J".into(), ..wire }).is_err());
     }
 }

@@ -40,20 +40,20 @@ use tonic::{Request, Response, Status, Streaming, service::Routes};
 
 /// What a holder may do wrong, switched on by a test.
 #[derive(Debug, Default)]
-pub struct Faults {
+pub(crate) struct Faults {
     /// Serves the content of `damaged` under every hash, as if it were right.
-    pub lies: AtomicBool,
+    pub(crate) lies: AtomicBool,
     /// Breaks its connections after so many chunks; 0 never.
-    pub dies_after_chunks: AtomicUsize,
+    pub(crate) dies_after_chunks: AtomicUsize,
     /// Takes calls and never answers.
-    pub is_silent: AtomicBool,
+    pub(crate) is_silent: AtomicBool,
     /// Appends to the file after so many chunks; 0 never.
-    pub changes_after_chunks: AtomicUsize,
+    pub(crate) changes_after_chunks: AtomicUsize,
 }
 
 /// A folder as the index would have it.
 #[derive(Debug)]
-pub struct Folder {
+pub(crate) struct Folder {
     path: PathBuf,
     by_hash: Mutex<HashMap<ContentHash, PathBuf>>,
     faults: Arc<Faults>,
@@ -94,7 +94,7 @@ impl FileSource for Folder {
 
 /// The generated service over the library's parts.
 #[derive(Clone)]
-pub struct Service {
+pub(crate) struct Service {
     uploads: Uploads,
     receiver: Receiver,
     faults: Arc<Faults>,
@@ -158,22 +158,22 @@ impl pb::peer_service_server::PeerService for Service {
     }
 }
 
-pub struct TestPeer {
-    pub name: &'static str,
-    pub address: SocketAddr,
-    pub home: tempfile::TempDir,
-    pub faults: Arc<Faults>,
-    pub folder: Arc<Folder>,
-    pub inbox: Inbox,
-    pub transfers: Transfers,
-    pub downloader: Downloader,
-    pub sender: Sender,
-    pub shutdown: Shutdown,
+pub(crate) struct TestPeer {
+    pub(crate) name: &'static str,
+    pub(crate) address: SocketAddr,
+    pub(crate) home: tempfile::TempDir,
+    pub(crate) faults: Arc<Faults>,
+    pub(crate) folder: Arc<Folder>,
+    pub(crate) inbox: Inbox,
+    pub(crate) transfers: Transfers,
+    pub(crate) downloader: Downloader,
+    pub(crate) sender: Sender,
+    pub(crate) shutdown: Shutdown,
 }
 
 /// How `Download` is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answers {
+pub(crate) enum Answers {
     /// By the hand-framed body.
     Fast,
     /// By generated code.
@@ -181,11 +181,11 @@ pub enum Answers {
 }
 
 impl TestPeer {
-    pub async fn start(name: &'static str, answers: Answers) -> Self {
+    pub(crate) async fn start(name: &'static str, answers: Answers) -> Self {
         Self::start_with(name, answers, 8).await
     }
 
-    pub async fn start_with(name: &'static str, answers: Answers, slots: usize) -> Self {
+    pub(crate) async fn start_with(name: &'static str, answers: Answers, slots: usize) -> Self {
         let home = tempfile::tempdir().expect("a folder");
         let share = home.path().join("share");
         fs::create_dir(&share).expect("makes");
@@ -216,20 +216,20 @@ impl TestPeer {
     }
 
     /// Shares a file.
-    pub fn share(&self, name: &str, content: &[u8]) -> ContentHash {
+    pub(crate) fn share(&self, name: &str, content: &[u8]) -> ContentHash {
         self.folder.add(name, content)
     }
 
-    pub fn share_path(&self, name: &str) -> PathBuf {
+    pub(crate) fn share_path(&self, name: &str) -> PathBuf {
         self.home.path().join("share").join(name)
     }
 
-    pub fn source(&self) -> Source {
+    pub(crate) fn source(&self) -> Source {
         Source { peer_id: PeerId::from_bytes([9; 32]), name: self.name.into(), address: self.address }
     }
 
     /// Downloads into `got` and waits for the end.
-    pub async fn get(&self, what: FileName, from: &[&TestPeer]) -> Result<Transfer, ActionError> {
+    pub(crate) async fn get(&self, what: FileName, from: &[&TestPeer]) -> Result<Transfer, ActionError> {
         let sources = from.iter().map(|peer| peer.source()).collect();
         let destination = self.home.path().join("got");
         fs::create_dir_all(&destination).expect("makes");
@@ -237,13 +237,13 @@ impl TestPeer {
     }
 
     /// Starts a push to another peer.
-    pub fn push(&self, path: &Path, to: &TestPeer) -> Events<Transfer> {
-        let ask = PushAsk { path: path.into(), hash: None, receiver: to.name.into(), address: to.address };
+    pub(crate) fn push(&self, path: &Path, to: &TestPeer) -> Events<Transfer> {
+        let ask = PushAsk { path: path.into(), hash: None, sender: self.name.parse().expect("a name"), receiver: to.name.into(), address: to.address };
         self.sender.start(ask).expect("room")
     }
 
     /// What lies in a folder of its home, parts included.
-    pub fn names_in(&self, folder: &str) -> Vec<String> {
+    pub(crate) fn names_in(&self, folder: &str) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.home.path().join(folder)) else { return Vec::new() };
         let mut names: Vec<String> = entries
             .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
@@ -253,7 +253,7 @@ impl TestPeer {
     }
 
     /// The first offer that waits, as soon as there is one.
-    pub async fn first_offer(&self) -> u64 {
+    pub(crate) async fn first_offer(&self) -> u64 {
         let mut look = tokio::time::interval(Duration::from_millis(2));
         loop {
             look.tick().await;
@@ -271,7 +271,7 @@ impl Drop for TestPeer {
 }
 
 /// The last event.
-pub async fn ended(mut events: Events<Transfer>) -> Result<Transfer, ActionError> {
+pub(crate) async fn ended(mut events: Events<Transfer>) -> Result<Transfer, ActionError> {
     let end = async {
         let mut last = None;
         while let Some(event) = events.next().await {

@@ -159,7 +159,7 @@ impl Fetch {
     /// `None` at a good end.
     async fn event(&mut self) -> Result<Option<Event>, Stop> {
         loop {
-            if let Some(event) = self.reader.next()? {
+            if let Some(event) = self.reader.event()? {
                 return Ok(Some(event));
             }
             let asked_at = Instant::now();

@@ -7,7 +7,7 @@ fn passing() -> Failure {
 }
 
 fn fetch(plan: &mut Plan) -> Assignment {
-    match plan.next() {
+    match plan.step() {
         Step::Fetch(assignment) => assignment,
         other => panic!("{other:?} is not a fetch"),
     }
@@ -22,21 +22,21 @@ fn the_next_holder_goes_on_where_the_last_one_broke() {
     assert_eq!(fetch(&mut plan), Assignment { holder: 1, offset: 700, after: Duration::ZERO });
     plan.received(300);
     plan.completed();
-    assert_eq!(plan.next(), Step::Verify);
+    assert_eq!(plan.step(), Step::Verify);
     plan.verified(true);
-    assert_eq!(plan.next(), Step::End(Outcome::Done(vec![0, 1])));
+    assert_eq!(plan.step(), Step::End(Outcome::Done(vec![0, 1])));
 }
 
 #[test]
 fn a_failed_holder_is_asked_again_behind_the_others_and_only_so_often() {
     let mut plan = Plan::new(2);
     let mut asked = Vec::new();
-    while let Step::Fetch(assignment) = plan.next() {
+    while let Step::Fetch(assignment) = plan.step() {
         asked.push(assignment.holder);
         plan.failed(passing());
     }
     assert_eq!(asked, [0, 1, 0, 1, 0, 1]);
-    let Step::End(Outcome::AllFailed(failed)) = plan.next() else { panic!("not ended") };
+    let Step::End(Outcome::AllFailed(failed)) = plan.step() else { panic!("not ended") };
     assert_eq!(failed, [(0, passing()), (1, passing())]);
 }
 
@@ -51,7 +51,7 @@ fn a_single_wrong_holder_is_named_and_the_next_one_begins_at_the_first_byte() {
     assert_eq!(fetch(&mut plan).offset, 0);
     plan.failed(Failure::new(FailureKind::Final, "gone"));
     let gone = Failure::new(FailureKind::Final, "gone");
-    assert_eq!(plan.next(), Step::End(Outcome::Mismatch { wrong: vec![0], failed: vec![(1, gone)] }));
+    assert_eq!(plan.step(), Step::End(Outcome::Mismatch { wrong: vec![0], failed: vec![(1, gone)] }));
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn mixed_bytes_that_do_not_match_are_fetched_again_from_single_holders() {
     plan.received(20);
     plan.completed();
     plan.verified(true);
-    assert_eq!(plan.next(), Step::End(Outcome::Done(vec![1])));
+    assert_eq!(plan.step(), Step::End(Outcome::Done(vec![1])));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn an_empty_file_that_should_not_be_empty_is_wrong() {
     fetch(&mut plan);
     plan.completed();
     plan.verified(false);
-    assert_eq!(plan.next(), Step::End(Outcome::Mismatch { wrong: vec![0], failed: vec![] }));
+    assert_eq!(plan.step(), Step::End(Outcome::Mismatch { wrong: vec![0], failed: vec![] }));
 }
 
 #[test]
@@ -133,7 +133,7 @@ proptest! {
         let ended = loop {
             steps += 1;
             prop_assert!(steps < 2000, "does not end");
-            match plan.next() {
+            match plan.step() {
                 Step::End(outcome) => break outcome,
                 Step::Verify => {
                     let matches = events.next().is_some_and(|(event, _)| event % 4 == 0);
@@ -166,6 +166,6 @@ proptest! {
         if let Outcome::Mismatch { wrong, .. } = &ended {
             prop_assert!(!wrong.is_empty() && wrong.iter().all(|holder| aside.contains(holder)));
         }
-        prop_assert_eq!(plan.next(), Step::End(ended), "an end is for good");
+        prop_assert_eq!(plan.step(), Step::End(ended), "an end is for good");
     }
 }

@@ -30,11 +30,11 @@ const MAX_VARINT_BYTES: u32 = 10;
 
 fn put_varint(out: &mut [u8], mut at: usize, mut value: u64) -> usize {
     while value >= 0x80 {
-        out[at] = (value & 0x7f) as u8 | 0x80;
+        out[at] = value.to_le_bytes()[0] | 0x80;
         value >>= 7;
         at += 1;
     }
-    out[at] = value as u8;
+    out[at] = value.to_le_bytes()[0];
     at + 1
 }
 
@@ -159,7 +159,7 @@ impl Reader {
     }
 
     /// The next event; `None` when more input is needed. An error is for good.
-    pub fn next(&mut self) -> Result<Option<Event>, Malformed> {
+    pub fn event(&mut self) -> Result<Option<Event>, Malformed> {
         loop {
             if let State::Broken(malformed) = self.state {
                 return Err(malformed);

@@ -6,7 +6,7 @@ fn read_all(cuts: impl IntoIterator<Item = Bytes>) -> Result<Vec<Event>, Malform
     let (mut reader, mut events): (Reader, Vec<Event>) = (Reader::default(), Vec::new());
     for cut in cuts {
         reader.push(cut);
-        while let Some(event) = reader.next()? {
+        while let Some(event) = reader.event()? {
             // Parts of one run of bytes are joined, so that splits can be compared.
             match (events.last_mut(), event) {
                 (Some(Event::Data { offset, bytes }), Event::Data { offset: next, bytes: more })
@@ -48,7 +48,7 @@ fn the_headroom_is_as_large_as_the_largest_header() {
 
 #[test]
 fn a_generated_decoder_reads_what_is_framed_by_hand() {
-    for (offset, payload) in [(0, &b"x"[..]), (1 << 40, &[9; 70_000][..]), (u64::MAX - 1, b"y")] {
+    for (offset, payload) in [(0, &b"x"[..]), (1 << 40, &vec![9; 70_000][..]), (u64::MAX - 1, b"y")] {
         let framed = by_hand(offset, payload);
         let message: pb::DownloadResponse = unframe(framed.into()).expect("one message");
         assert_eq!((message.offset, &message.data[..]), (offset, payload));
@@ -59,7 +59,7 @@ fn a_generated_decoder_reads_what_is_framed_by_hand() {
 fn fields_to_come_are_passed_over() {
     let mut body = vec![0x20, 0x96, 0x01, 0x2a, 2, 1, 2, 0x31, 1, 2, 3, 4, 5, 6, 7, 8, 0x3d, 1, 2, 3, 4];
     body.extend(pb::DownloadResponse { offset: 5, data: "ab".into(), ..Default::default() }.encode_to_vec());
-    let mut stream = vec![0, 0, 0, 0, body.len() as u8];
+    let mut stream = vec![0, 0, 0, 0, u8::try_from(body.len()).expect("short")];
     stream.extend(body);
     let expected = vec![Event::Data { offset: 5, bytes: "ab".into() }];
     assert_eq!(read_all(split(&stream, &[])), Ok(expected.clone()));
@@ -104,8 +104,8 @@ proptest! {
     ) {
         let mut stream = frame(&pb::DownloadResponse { file: Some(entry(path)), ..Default::default() }).to_vec();
         let mut at = offset;
-        for (number, size) in sizes.into_iter().enumerate() {
-            stream.extend(by_hand(at, &vec![number as u8; size]));
+        for (number, size) in (0..).zip(sizes) {
+            stream.extend(by_hand(at, &vec![number; size]));
             at += size as u64;
         }
         let whole = read_all([Bytes::from(stream.clone())]);
@@ -118,7 +118,7 @@ proptest! {
         noise in prop::collection::vec(prop_oneof![Just(0u8), 0u8..48, any::<u8>()], 0..80),
         cuts in prop::collection::vec(any::<usize>(), 0..20),
     ) {
-        let mut stream = vec![0, 0, 0, 0, noise.len().min(60) as u8];
+        let mut stream = vec![0, 0, 0, 0, u8::try_from(noise.len().min(60)).expect("short")];
         stream.extend(noise);
         prop_assert_eq!(read_all(split(&stream, &cuts)), read_all([Bytes::from(stream)]));
     }
