@@ -191,6 +191,18 @@ impl Searcher {
     }
 }
 
+impl Searcher {
+    /// Searches the index; a large one on the blocking pool, so that a broad query does not hold up the others.
+    async fn look_up(&self, query: &Query, most: usize) -> Vec<FileInfo> {
+        if self.index.state().files <= INLINE_FILES {
+            return self.index.search(query, most);
+        }
+        let (index, query) = (self.index.clone(), query.clone());
+        let searched = self.shutdown.spawn_blocking(move || index.search(&query, most));
+        searched.await.unwrap_or_default()
+    }
+}
+
 /// What a branch tells.
 #[derive(Debug)]
 enum Event {
@@ -272,7 +284,8 @@ impl Flow {
         let want = self.running.want.map_or(usize::MAX, |want| usize::try_from(want).unwrap_or(usize::MAX));
         let most = MAX_HITS_PER_PEER.min(want);
         // One more than is passed on tells whether any were left out.
-        let mut files = if is_asked { self.look_up(most + 1).await } else { Vec::new() };
+        let mut files =
+            if is_asked { self.searcher.look_up(&self.running.query, most + 1).await } else { Vec::new() };
         let is_truncated = files.len() > most;
         files.truncate(most);
         let (peer, name, zone) = (me.id, me.name.clone(), self.knowledge.zone());
@@ -287,17 +300,6 @@ impl Flow {
             self.perform(commands);
         }
         Ok(())
-    }
-
-    /// Searches the index; a large one on the blocking pool, so that a broad query does not hold up the others.
-    async fn look_up(&self, most: usize) -> Vec<FileInfo> {
-        let index = self.searcher.index.clone();
-        if index.state().files <= INLINE_FILES {
-            return index.search(&self.running.query, most);
-        }
-        let query = self.running.query.clone();
-        let searched = self.searcher.shutdown.spawn_blocking(move || index.search(&query, most));
-        searched.await.unwrap_or_default()
     }
 
     async fn take(&mut self, ask: AskId, event: Event) -> Result<Vec<Command>, Gone> {
