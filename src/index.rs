@@ -37,7 +37,7 @@ use self::{
 };
 use crate::{
     protocol::{
-        action::{FileInfo, FolderPage, IndexState, PageAsk, ShareInfo},
+        action::{ActionError, ErrorKind, FileInfo, FolderPage, IndexState, PageAsk, ShareInfo},
         id::ContentHash,
         query::Query,
     },
@@ -93,6 +93,18 @@ pub enum IndexError {
         /// Its answer.
         source: io::Error,
     },
+}
+
+impl From<IndexError> for ActionError {
+    fn from(error: IndexError) -> Self {
+        let kind = match &error {
+            IndexError::NotFound { .. } | IndexError::NoShare { .. } => ErrorKind::NotFound,
+            IndexError::BadPage => ErrorKind::Usage,
+            IndexError::ShareRefused { .. } => ErrorKind::Refused,
+            IndexError::Changed { .. } | IndexError::Io { .. } => ErrorKind::Failed,
+        };
+        Self::new(kind, error.to_string())
+    }
 }
 
 /// A shared file, opened for reading.
@@ -239,8 +251,8 @@ impl Index {
     }
 
     /// Offers another folder, from now on and after a restart; its files are found as the walk goes on. Blocks on the disk.
-    pub fn add_share(&self, folder: &Path) -> Result<ShareInfo, IndexError> {
-        let share = self.inner.shares_mut().add(folder)?;
+    pub fn add_share(&self, folder: impl AsRef<Path>) -> Result<ShareInfo, IndexError> {
+        let share = self.inner.shares_mut().add(folder.as_ref())?;
         self.inner.set_scanning(true);
         self.inner.wishes.make(|wish| {
             wish.has_new_shares = true;

@@ -30,7 +30,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tonic::service::Routes;
 
 pub use handle::{Actions, Handle};
@@ -78,7 +78,7 @@ pub struct Peer {
     local: Arc<Local>,
     searcher: Arc<Searcher>,
     address: SocketAddr,
-    refusal: Option<oneshot::Receiver<ActionError>>,
+    refusal: watch::Receiver<Option<ActionError>>,
     shutdown: Shutdown,
 }
 
@@ -180,7 +180,7 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
             tracing::error!(%error, "the control socket failed");
         }
     });
-    Ok(Peer { local, searcher, address, refusal: Some(refusal), shutdown })
+    Ok(Peer { local, searcher, address, refusal, shutdown })
 }
 
 impl Peer {
@@ -203,18 +203,15 @@ impl Peer {
     ///
     /// # Errors
     /// When the registry refuses it: `Refused`, with what to do. It does not try again then.
-    pub async fn until_ready(&mut self) -> Result<(), ActionError> {
+    pub async fn until_ready(&self) -> Result<(), ActionError> {
         let joined = self.local.view.until(|now| now.connection == Connection::Connected);
-        let Some(refusal) = &mut self.refusal else {
-            joined.await;
-            return Ok(());
-        };
+        let mut refusal = self.refusal.clone();
         tokio::select! {
             _ = joined => Ok(()),
-            refused = refusal => {
-                self.refusal = None;
-                // The session ended without a refusal: the peer is stopping.
-                Err(refused.unwrap_or_else(|_| ActionError::new(ErrorKind::Cancelled, "the peer is stopping")))
+            refused = refusal.wait_for(Option::is_some) => {
+                let refused = refused.ok().and_then(|error| error.clone());
+                // A session that ended without a refusal was stopped.
+                Err(refused.unwrap_or_else(|| ActionError::new(ErrorKind::Cancelled, "the peer is stopping")))
             }
         }
     }

@@ -57,7 +57,7 @@ impl Entry {
     /// The share's name, and the path inside it on disk.
     pub(super) fn place(&self) -> (&str, String) {
         let (share, inside) = self.key.split_once('\0').unwrap_or((&self.key, ""));
-        (share, self.on_disk.as_ref().map_or_else(|| inside.replace('\0', "/"), |path| path.to_string()))
+        (share, self.on_disk.as_ref().map_or_else(|| inside.replace('\0', "/"), ToString::to_string))
     }
 
     pub(super) fn info(&self) -> FileInfo {
@@ -123,11 +123,11 @@ pub(super) struct Files {
     removed: usize,
     moved: LruCache<Stamp, ContentHash>,
     by_share: HashMap<String, Totals>,
-    max_files: usize,
+    bound: usize,
 }
 
 impl Files {
-    pub(super) fn new(max_files: usize) -> Self {
+    pub(super) fn new(bound: usize) -> Self {
         Self {
             entries: Vec::new(),
             tokens: Tokens::default(),
@@ -140,7 +140,7 @@ impl Files {
             // Without a capacity of its own: that would be allocated at once.
             moved: LruCache::unbounded(),
             by_share: HashMap::new(),
-            max_files,
+            bound,
         }
     }
 
@@ -211,7 +211,7 @@ impl Files {
                 self.forget_content(id);
                 id
             }
-            None if self.by_key.len() >= self.max_files => return false,
+            None if self.by_key.len() >= self.bound => return false,
             None => self.insert_key(&found.key),
         };
         let key = self
@@ -313,7 +313,8 @@ impl Files {
                 chosen = Some((*size, *id));
                 break;
             }
-            rest = Some(rest.map_or(due - age, |rest| rest.min(due - age)));
+            let left = due.saturating_sub(age);
+            rest = Some(rest.map_or(left, |rest| rest.min(left)));
         }
         let Some((size, id)) = chosen else { return rest.map_or(Next::Nothing, Next::Rest) };
         self.waiting.remove(&(size, id));

@@ -72,24 +72,24 @@ pub(super) fn search(files: &Files, query: &Query, limit: usize) -> Vec<FileInfo
     best.iter().filter_map(|(_, _, id)| files.entry(*id)).map(Entry::info).collect()
 }
 
-fn classify(query: &Query, query_words: &[&str], folded: &str) -> Class {
+fn classify(query: &Query, wanted: &[&str], folded: &str) -> Class {
     let is_prefix = query.phrases().last().is_some_and(Phrase::is_prefix);
-    let (folder, name) = folded.rsplit_once('/').unwrap_or(("", folded));
+    let (above, name) = folded.rsplit_once('/').unwrap_or(("", folded));
     let name_words: Vec<&str> = words(name).collect();
-    let stem_words = || words(name.rsplit_once('.').map_or(name, |(stem, _)| stem));
-    if name_words == query_words || stem_words().eq(query_words.iter().copied()) {
+    let in_stem = || words(name.rsplit_once('.').map_or(name, |(stem, _)| stem));
+    if name_words == wanted || in_stem().eq(wanted.iter().copied()) {
         return Class::Name;
     }
-    let begins = name_words.len() >= query_words.len()
-        && query_words.iter().zip(&name_words).enumerate().all(|(place, (wanted, there))| {
-            wanted == there || is_prefix && place + 1 == query_words.len() && there.starts_with(wanted)
+    let is_beginning = name_words.len() >= wanted.len()
+        && wanted.iter().zip(&name_words).enumerate().all(|(place, (word, there))| {
+            word == there || is_prefix && place + 1 == wanted.len() && there.starts_with(*word)
         });
     let holds_all = |segment: &[&str]| query.phrases().iter().all(|phrase| phrase.is_in(segment));
-    if begins && !query_words.is_empty() {
+    if is_beginning && !wanted.is_empty() {
         Class::NameBegins
     } else if holds_all(&name_words) {
         Class::InName
-    } else if folder.split('/').any(|segment| holds_all(&words(segment).collect::<Vec<_>>())) {
+    } else if above.split('/').any(|segment| holds_all(&words(segment).collect::<Vec<_>>())) {
         Class::InSegment
     } else {
         Class::Scattered

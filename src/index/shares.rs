@@ -71,7 +71,7 @@ impl Shares {
                 match fs::create_dir_all(folder) {
                     Ok(()) => info!(folder = %folder.display(), "made the shared folder"),
                     Err(error) => {
-                        warn!(folder = %folder.display(), %error, "the shared folder cannot be made")
+                        warn!(folder = %folder.display(), %error, "the shared folder cannot be made");
                     }
                 }
             }
@@ -185,10 +185,8 @@ impl Shares {
             .file_name()
             .map_or_else(|| "share".into(), |name| to_portable_name(&name.to_string_lossy()));
         let is_free = |name: &String| !self.list.iter().any(|share| share.name == *name);
-        std::iter::once(name.clone())
-            .chain((2..).map(|number| format!("{name}-{number}")))
-            .find(is_free)
-            .expect("one of more names than shares is free")
+        let others = (2..=MAX_SHARES + 1).map(|number| format!("{name}-{number}"));
+        std::iter::once(name.clone()).chain(others).find(is_free).expect("there are more names than shares")
     }
 
     /// Replaces the file as a whole, so that a crash leaves the former list or this one.

@@ -5,9 +5,7 @@
 
 mod fetch;
 
-use std::path::PathBuf;
-
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use super::{
     channels::Channels,
@@ -16,10 +14,10 @@ use super::{
 };
 use crate::{
     protocol::{
-        action::{ActionError, Direction, ErrorKind, TransferState},
+        action::{ActionError, Direction, ErrorKind, Transfer, TransferState},
         id::{ContentHash, PeerId},
         name::{Printable, to_portable_name},
-        plan::{Assignment, Failure, FileName, Outcome, Plan, Step},
+        plan::{Assignment, Failure, FailureKind, FileName, Outcome, Plan, Step},
     },
     shutdown::Shutdown,
     store::{StoreError, part::PartFile},
@@ -68,7 +66,7 @@ impl Downloader {
     ///
     /// # Errors
     /// `Refused` when too many transfers run, `NotFound` without a source.
-    pub fn start(&self, ask: DownloadAsk) -> Result<Events<crate::protocol::action::Transfer>, ActionError> {
+    pub fn start(&self, ask: DownloadAsk) -> Result<Events<Transfer>, ActionError> {
         if ask.sources.is_empty() {
             return Err(ActionError::new(ErrorKind::NotFound, "nobody is known to have the file"));
         }
@@ -203,7 +201,11 @@ impl Run<'_> {
         };
         match ended {
             Ok(()) => self.plan.completed(),
-            Err(Stop::Holder(failure, kind)) => {
+            Err(Stop::Holder(mut failure, kind)) => {
+                // What lies at a path may change; it is then fetched anew. What has a hash is gone when it changes.
+                if failure.kind == FailureKind::Changed && self.expected.is_none() {
+                    failure.kind = FailureKind::Disagrees;
+                }
                 tracing::debug!(holder = %name, reason = %failure.reason, "a holder failed");
                 self.kinds[assignment.holder] = kind;
                 self.plan.failed(failure);

@@ -84,6 +84,11 @@ impl Sender {
         Self { me, channels, transfers, pool: Pool::new(DEFAULT_CHUNK_BYTES, SPARE_BUFFERS), shutdown }
     }
 
+    /// On whose behalf.
+    pub fn id(&self) -> PeerId {
+        self.me
+    }
+
     /// Starts a push. The events end with a final state; dropping them cancels it.
     ///
     /// # Errors
@@ -108,7 +113,7 @@ impl Sender {
     }
 
     async fn push(&self, ask: &PushAsk, name: String, ticket: &Ticket) -> Result<(), ActionError> {
-        let (source, hash) = self.open(ask).await?;
+        let (source, hash) = self.open(ask, ticket).await?;
         let size_bytes = source.info().size_bytes;
         ticket.update(|transfer| {
             transfer.size_bytes = size_bytes;
@@ -198,8 +203,9 @@ impl Sender {
     }
 
     /// Opens the file and hashes it where the index has not.
-    async fn open(&self, ask: &PushAsk) -> Result<(SourceFile, ContentHash), ActionError> {
+    async fn open(&self, ask: &PushAsk, ticket: &Ticket) -> Result<(SourceFile, ContentHash), ActionError> {
         let (path, known, stop) = (ask.path.clone(), ask.hash, self.shutdown.clone());
+        let cancel = ticket.cancel_token();
         let opening = self.shutdown.spawn_blocking(move || {
             // Without NONBLOCK opening a FIFO would wait for its writer.
             let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
@@ -208,7 +214,7 @@ impl Sender {
             let source = describe(file, &path, known)?;
             let hash = match known {
                 Some(hash) => hash,
-                None => hash_file(source.file(), |_| !stop.is_stopping())?.0,
+                None => hash_file(source.file(), |_| !stop.is_stopping() && !cancel.is_cancelled())?.0,
             };
             Ok((source, hash))
         });

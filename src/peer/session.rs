@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::{Instant, MissedTickBehavior, interval_at, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -19,13 +19,15 @@ use crate::{
     net::{Purpose, Transport},
     protocol::{
         action::{ActionError, Connection, ErrorKind},
-        id::PeerName,
+        id::{LeaseId, PeerName},
+        membership::{Membership, Registration, Renewal},
+        roster::Member,
     },
     shutdown::Shutdown,
     wire::{
         self,
         pb::{self, registry_service_client::RegistryServiceClient, session_request},
-        session::{Down, Welcome},
+        session::Down,
     },
 };
 
@@ -92,14 +94,13 @@ enum End {
 }
 
 impl Session {
-    /// Starts the session's task. The receiver hears of a refusal of the first join; the session has ended then.
-    pub fn start(self, shutdown: &Shutdown) -> (SessionControl, oneshot::Receiver<ActionError>) {
+    /// Starts the session's task. The receiver gets the refusal of the first join, if it comes; the session has ended then.
+    pub fn start(self, shutdown: &Shutdown) -> (SessionControl, watch::Receiver<Option<ActionError>>) {
         let (orders, inbox) = mpsc::channel(UP_QUEUE);
-        let (refused, refusal) = oneshot::channel();
+        let (refused, refusal) = watch::channel(None);
         shutdown.spawn("session", async move {
             if let Err(error) = self.run(inbox).await {
-                // Nobody may be waiting any more.
-                let _ = refused.send(error);
+                refused.send_replace(Some(error));
             }
         });
         (SessionControl { orders }, refusal)
@@ -221,7 +222,7 @@ impl Session {
 
     async fn join(
         &self,
-    ) -> Result<(Streaming<pb::SessionResponse>, mpsc::Sender<pb::SessionRequest>, Welcome), End> {
+    ) -> Result<(Streaming<pb::SessionResponse>, mpsc::Sender<pb::SessionRequest>, Membership), End> {
         let channel = self
             .transport
             .dial_host(&self.registry, Purpose::Registry)
@@ -229,8 +230,12 @@ impl Session {
             .map_err(|error| End::Lost(error.into()))?;
         let mut client = RegistryServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
         let (up, ups) = mpsc::channel(UP_QUEUE);
-        let register =
-            wire::session::to_register(&self.me(), self.transport.identity().credential(), &host_id());
+        let registration = Registration {
+            member: self.me(),
+            credential: *self.transport.identity().credential(),
+            host_id: host_id(),
+        };
+        let register = wire::registry::to_registration(&registration);
         up.try_send(request(session_request::Message::Register(register)))
             .expect("the queue is new and empty");
 
@@ -255,7 +260,7 @@ impl Session {
         }
     }
 
-    fn me(&self) -> crate::protocol::roster::Member {
+    fn me(&self) -> Member {
         let mut me = self.view.now().me.clone();
         me.shared_files = self.index.state().files;
         me
@@ -272,7 +277,7 @@ impl Session {
             .map_err(|invalid| anyhow!("the registry's message is malformed: {invalid}"))?
         {
             Down::Welcome(_) => {}
-            Down::Ack { revision, zone } => {
+            Down::Ack(Renewal { revision, zone, .. }) => {
                 let now = self.view.now();
                 is_behind = now
                     .roster
@@ -300,7 +305,7 @@ impl Session {
 
     async fn leave(
         &self,
-        lease: crate::protocol::id::LeaseId,
+        lease: LeaseId,
         up: &mpsc::Sender<pb::SessionRequest>,
         down: &mut Streaming<pb::SessionResponse>,
     ) {

@@ -162,6 +162,11 @@ impl Ticket {
         self.cancel.cancelled().await;
     }
 
+    /// For work on another thread, which has to look at it.
+    pub(super) fn cancel_token(&self) -> CancellationToken {
+        self.cancel.clone()
+    }
+
     /// Changes what others see, but the state only through [`Self::enter`] and [`Self::finish`].
     pub fn update(&self, change: impl FnOnce(&mut Transfer)) {
         self.news.send_modify(change);

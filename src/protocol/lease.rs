@@ -11,14 +11,14 @@ use super::id::{LeaseId, PeerId};
 #[cfg(test)]
 mod tests;
 
-/// How often sweeps are due.
-pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// How often sweeps are due. One costs a look at the head of a queue.
+pub const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 
 /// A longer gap between two sweeps means that the registry was paused and could hear nobody.
 pub const PAUSE_SUSPECTED: Duration = Duration::from_secs(4);
 
-/// A peer whose stream ended is gone this much later, unless it comes back.
-pub const STREAM_LOST_GRACE: Duration = Duration::from_secs(1);
+/// A peer whose stream ended is gone this much later, unless it comes back: within a second, the next sweep included.
+pub const STREAM_LOST_GRACE: Duration = Duration::from_millis(750);
 
 /// More than this share of all peers silent at once looks like a fault near the registry, not like so many crashes.
 const MASS_EXPIRY_PERCENT: usize = 15;

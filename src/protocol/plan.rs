@@ -41,6 +41,8 @@ pub enum FailureKind {
     Busy,
     /// It does not have the file, or not any more.
     Final,
+    /// The file there is another one now, so that it cannot bring the rest of this one.
+    Changed,
     /// It tells something else of the file than another holder did: one of them is wrong.
     Disagrees,
 }
@@ -186,7 +188,7 @@ impl Plan {
         let is_forgiven = !self.is_alone && self.reached - self.began_at >= FORGIVING_BYTES;
         let holder = &mut self.holders[index];
         let may_return = match failure.kind {
-            FailureKind::Final => false,
+            FailureKind::Final | FailureKind::Changed => false,
             FailureKind::Busy => {
                 holder.busy_tries += 1;
                 holder.busy_tries < MAX_BUSY_TRIES
@@ -237,8 +239,9 @@ impl Plan {
         if !self.is_alone {
             self.is_alone = true;
             for (index, holder) in self.holders.iter_mut().enumerate() {
-                let is_final = holder.last.as_ref().is_some_and(|last| last.kind == FailureKind::Final);
-                if !holder.is_wrong && !is_final {
+                let is_final =
+                    |last: &Failure| matches!(last.kind, FailureKind::Final | FailureKind::Changed);
+                if !holder.is_wrong && !holder.last.as_ref().is_some_and(is_final) {
                     holder.tries = 0;
                     if !self.queue.contains(&index) {
                         self.queue.push_back(index);

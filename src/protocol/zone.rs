@@ -172,7 +172,7 @@ impl Zone {
 #[derive(Debug)]
 pub struct Zones {
     layout: Layout,
-    zones: BTreeMap<ZoneId, Zone>,
+    by_id: BTreeMap<ZoneId, Zone>,
     by_size: BTreeSet<(u32, ZoneId)>,
     places: HashMap<PeerId, Place>,
     former: LruCache<PeerId, ZoneId>,
@@ -186,7 +186,7 @@ impl Zones {
     pub fn new(layout: Layout) -> Self {
         let mut zones = Self {
             layout,
-            zones: BTreeMap::new(),
+            by_id: BTreeMap::new(),
             by_size: BTreeSet::new(),
             places: HashMap::new(),
             former: LruCache::unbounded(),
@@ -239,7 +239,7 @@ impl Zones {
         now: Instant,
         rng: &mut impl Rng,
     ) -> Result<ZoneId, Full> {
-        if matches!(self.layout, Layout::Elastic { .. }) && !self.zones.contains_key(&zone) {
+        if matches!(self.layout, Layout::Elastic { .. }) && !self.by_id.contains_key(&zone) {
             self.create(zone);
         }
         if self.places.contains_key(&peer) || !self.has_room(zone) {
@@ -276,14 +276,14 @@ impl Zones {
 
     /// Everyone, in order of zone and age.
     pub fn members(&self) -> impl Iterator<Item = (ZoneId, PeerId, Locality)> + '_ {
-        self.zones
+        self.by_id
             .iter()
             .flat_map(|(id, zone)| zone.members.values().map(|slot| (*id, slot.peer, slot.locality)))
     }
 
     /// Every zone and its size, in order of their ids.
     pub fn sizes(&self) -> impl Iterator<Item = (ZoneId, u32)> + '_ {
-        self.zones.iter().map(|(id, zone)| (*id, zone.size()))
+        self.by_id.iter().map(|(id, zone)| (*id, zone.size()))
     }
 
     /// Peers in all zones.
@@ -297,7 +297,7 @@ impl Zones {
     }
 
     fn has_room(&self, zone: ZoneId) -> bool {
-        self.zones.get(&zone).is_some_and(|zone| zone.size() < self.layout.max_size())
+        self.by_id.get(&zone).is_some_and(|zone| zone.size() < self.layout.max_size())
     }
 
     fn home(&self, peer: &PeerId) -> Option<ZoneId> {
@@ -315,7 +315,7 @@ impl Zones {
         let mut fewest = (usize::MAX, usize::MAX);
         let mut best = Vec::with_capacity(SMALLEST_ZONES);
         for (_, zone) in with_room.take(SMALLEST_ZONES) {
-            let members = self.zones[zone].members.values();
+            let members = self.by_id[zone].members.values();
             let (hosts, nets) = members.fold((0, 0), |(hosts, nets), slot| {
                 let (same_host, same_net) =
                     (slot.locality.host == locality.host, slot.locality.net == locality.net);
@@ -340,7 +340,7 @@ impl Zones {
         }
         let mut youngest: Vec<(u64, PeerId)> = Vec::new();
         for (size, zone) in self.by_size.range(bottom(target + 1)..) {
-            let members = self.zones[zone].members.iter().rev().take((size - target) as usize);
+            let members = self.by_id[zone].members.iter().rev().take((size - target) as usize);
             youngest.extend(members.map(|(joined, slot)| (*joined, slot.peer)));
         }
         youngest.sort_unstable_by(|a, b| b.cmp(a));
@@ -354,7 +354,7 @@ impl Zones {
     fn merge(&mut self, now: Instant) -> Vec<Move> {
         let Layout::Elastic { min, max, .. } = self.layout else { return Vec::new() };
         let is_overdue = |zone: &ZoneId| {
-            self.zones[zone]
+            self.by_id[zone]
                 .below_min_since
                 .is_some_and(|since| now.saturating_duration_since(since) > MERGE_GRACE)
         };
@@ -373,7 +373,7 @@ impl Zones {
         if whole.is_none() && room < size {
             return Vec::new();
         }
-        let members: Vec<PeerId> = self.zones[&closing].members.values().map(|slot| slot.peer).collect();
+        let members: Vec<PeerId> = self.by_id[&closing].members.values().map(|slot| slot.peer).collect();
         let moved = members.into_iter().filter_map(|peer| {
             let mut open = self.by_size.range(..bottom(max));
             let to = whole.or_else(|| open.find(|(_, zone)| *zone != closing).map(|(_, zone)| *zone))?;
@@ -404,7 +404,7 @@ impl Zones {
         let slot = self.change(place.zone, now, |members| members.remove(&place.joined))?;
         let is_elastic = matches!(self.layout, Layout::Elastic { .. });
         if is_elastic && self.by_size.remove(&(0, place.zone)) {
-            self.zones.remove(&place.zone);
+            self.by_id.remove(&place.zone);
         }
         Some(slot)
     }
@@ -416,7 +416,7 @@ impl Zones {
         now: Instant,
         change: impl FnOnce(&mut BTreeMap<u64, Slot>) -> Option<T>,
     ) -> Option<T> {
-        let zone = self.zones.get_mut(&id)?;
+        let zone = self.by_id.get_mut(&id)?;
         let before = zone.size();
         let outcome = change(&mut zone.members);
         let after = zone.size();
@@ -434,13 +434,13 @@ impl Zones {
     }
 
     fn create(&mut self, zone: ZoneId) {
-        self.zones.insert(zone, Zone::default());
+        self.by_id.insert(zone, Zone::default());
         self.by_size.insert((0, zone));
     }
 
     /// Opens the zone of the lowest free number, so that numbers stay small and readable.
     fn create_next(&mut self) -> ZoneId {
-        let taken = self.zones.keys().zip(1..).take_while(|(zone, number)| zone.get() == *number).count();
+        let taken = self.by_id.keys().zip(1..).take_while(|(zone, number)| zone.get() == *number).count();
         let number = u32::try_from(taken).expect("there are fewer zones than a u32 counts") + 1;
         let zone = ZoneId::new(number).expect("one more than a count is not zero");
         self.create(zone);

@@ -30,7 +30,7 @@ pub use saved::{Saved, SavedPeer};
 pub const MAX_PEERS: usize = 100_000;
 
 /// Zones opened or merged in one sweep; more wait for the next one, so that a sweep stays short after a disaster.
-const REBALANCES_PER_SWEEP: usize = 64;
+const REBALANCES_PER_SWEEP: usize = 16;
 
 /// What a registry grants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -271,7 +271,7 @@ impl State {
         })
     }
 
-    /// The peer's stream ended without leave: it is gone a second later, unless it comes back.
+    /// The peer's stream ended without leave: it is gone within a second, unless it comes back.
     pub fn stream_lost(&mut self, lease: &LeaseId, now: Instant) {
         self.leases.stream_lost(lease, now);
     }

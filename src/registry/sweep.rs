@@ -1,4 +1,4 @@
-//! The clock of the registry: one pass a second over leases and zones, and a snapshot every few seconds when something
+//! The clock of the registry: four passes a second over leases and zones, and a snapshot every few seconds when something
 //! changed.
 
 use std::{sync::Arc, time::Duration};

@@ -55,8 +55,8 @@ pub fn membership(response: pb::RegisterResponse) -> Result<Membership, Invalid>
         lease: lease(&response.lease_id)?,
         lease_ttl: span("lease_ttl", response.lease_ttl)?,
         heartbeat_interval: span("heartbeat_interval", response.heartbeat_interval)?,
-        roster: roster(required("roster", response.roster)?)?,
-        neighbors: neighbors(response.neighbors.unwrap_or_default())?,
+        roster: roster(&required("roster", response.roster)?)?,
+        neighbors: neighbors(&response.neighbors.unwrap_or_default())?,
     })
 }
 
@@ -90,9 +90,9 @@ pub fn to_renewal(renewal: &Renewal) -> pb::HeartbeatResponse {
 }
 
 /// A whole roster.
-pub fn roster(snapshot: pb::RosterSnapshot) -> Result<Roster, Invalid> {
+pub fn roster(snapshot: &pb::RosterSnapshot) -> Result<Roster, Invalid> {
     let zone = zone(snapshot.zone_id)?;
-    let members = members("members", snapshot.members)?;
+    let members = members("members", &snapshot.members)?;
     Ok(Roster::new(zone, snapshot.revision, members))
 }
 
@@ -106,7 +106,7 @@ pub fn to_roster(roster: &Roster) -> pb::RosterSnapshot {
 }
 
 /// One change of a roster.
-pub fn delta(delta: pb::RosterDelta) -> Result<Delta, Invalid> {
+pub fn delta(delta: &pb::RosterDelta) -> Result<Delta, Invalid> {
     if delta.to_revision <= delta.from_revision {
         return Err(Invalid::new("to_revision", "must be greater than from_revision"));
     }
@@ -119,7 +119,7 @@ pub fn delta(delta: pb::RosterDelta) -> Result<Delta, Invalid> {
         from_revision: delta.from_revision,
         to_revision: delta.to_revision,
         left: left.collect::<Result<_, _>>()?,
-        joined: members("joined", delta.joined)?,
+        joined: members("joined", &delta.joined)?,
     })
 }
 
@@ -135,7 +135,7 @@ pub fn to_delta(delta: &Delta) -> pb::RosterDelta {
 }
 
 /// Neighbors for classic flood.
-pub fn neighbors(neighbors: pb::Neighbors) -> Result<Vec<PeerId>, Invalid> {
+pub fn neighbors(neighbors: &pb::Neighbors) -> Result<Vec<PeerId>, Invalid> {
     if neighbors.peer_ids.len() > MAX_NEIGHBORS {
         return Err(Invalid::new("peer_ids", format!("must be at most {MAX_NEIGHBORS}")));
     }
@@ -188,7 +188,7 @@ fn zone(number: u32) -> Result<ZoneId, Invalid> {
     ZoneId::new(number).ok_or_else(|| Invalid::new("zone_id", "must be at least 1"))
 }
 
-fn members(field: &'static str, peers: Vec<pb::Peer>) -> Result<Vec<Member>, Invalid> {
+fn members(field: &'static str, peers: &[pb::Peer]) -> Result<Vec<Member>, Invalid> {
     if peers.len() > MAX_MEMBERS {
         return Err(Invalid::new(field, format!("must be at most {MAX_MEMBERS}")));
     }
@@ -227,7 +227,7 @@ mod tests {
             joined: vec![member(3)],
             left: vec![member(1).id],
         };
-        assert_eq!(delta(to_delta(&change)), Ok(change));
+        assert_eq!(delta(&to_delta(&change)), Ok(change));
         let renewed = Renewal { zone, revision: 9, lease_ttl: Duration::from_secs(30) };
         assert_eq!(renewal(to_renewal(&renewed)), Ok(renewed));
         let asked = Registration {

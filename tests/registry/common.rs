@@ -137,11 +137,11 @@ impl Session {
         let message = next.and_then(|next| next.message);
         match &message {
             Some(Message::Delta(delta)) => {
-                let delta = wire::registry::delta(delta.clone()).unwrap();
+                let delta = wire::registry::delta(delta).unwrap();
                 self.roster.apply(&delta).expect("no delta is missing");
             }
             Some(Message::Snapshot(snapshot)) => {
-                self.roster = wire::registry::roster(snapshot.clone()).unwrap();
+                self.roster = wire::registry::roster(snapshot).unwrap();
             }
             _ => {}
         }

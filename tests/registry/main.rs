@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod common;
+mod cost;
 
 use std::{
     collections::HashSet,
@@ -19,6 +20,9 @@ use floodplain::{
 use tokio::{sync::Semaphore, task::JoinSet};
 use tonic::Code;
 use tonic_types::StatusExt as _;
+
+/// Makes one field of a good request a bad one.
+type Spoil = fn(&mut pb::RegisterRequest);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_join_storm_is_answered_and_listed_whole() {
@@ -74,7 +78,7 @@ async fn fault_4_a_full_network_has_room_again_and_never_leaks() {
 }
 
 #[tokio::test]
-async fn fault_5_a_dropped_stream_is_gone_within_a_second_or_two() {
+async fn fault_5_a_dropped_stream_is_gone_within_a_second() {
     let data = tempfile::tempdir().unwrap();
     let registry = Registry::start(ELASTIC, data.path()).await;
     let mut client = registry.client().await;
@@ -85,9 +89,10 @@ async fn fault_5_a_dropped_stream_is_gone_within_a_second_or_two() {
     let dropped = Instant::now();
     drop((dying, dying_client));
     watcher.until(|roster| roster.members().len() == 1).await;
-    // A second of grace, and at most one more until the sweep.
+    // The bound of 1 s has some room here, for a busy machine.
     let took = dropped.elapsed();
-    assert!(took >= Duration::from_millis(900) && took < Duration::from_millis(3_000), "{took:?}");
+    assert!(took >= Duration::from_millis(700) && took < Duration::from_millis(1_800), "{took:?}");
+    println!("gone after {took:?}");
     assert_eq!(list(&mut client).await.len(), 1);
     registry.stop().await;
 }
@@ -197,7 +202,6 @@ async fn fault_12_every_malformed_field_is_refused_by_its_name() {
     let data = tempfile::tempdir().unwrap();
     let registry = Registry::start(ELASTIC, data.path()).await;
     let mut client = registry.client().await;
-    type Spoil = fn(&mut pb::RegisterRequest);
     let spoiled: [(&str, Spoil); 14] = [
         ("peer", |request| request.peer = None),
         ("peer.peer_id", |request| request.peer.as_mut().unwrap().peer_id = vec![1; 31].into()),
@@ -372,7 +376,7 @@ async fn everyones_neighbors_follow_the_roster() {
     session.beat().await;
     loop {
         match session.next().await.unwrap() {
-            Some(Message::Neighbors(message)) => told = registry::neighbors(message).unwrap(),
+            Some(Message::Neighbors(message)) => told = registry::neighbors(&message).unwrap(),
             Some(Message::Ack(_)) => break,
             _ => {}
         }

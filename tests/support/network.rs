@@ -16,24 +16,24 @@ use futures::StreamExt;
 use tempfile::TempDir;
 
 /// Longest that anything awaited in a test may take.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Awaits within [`PATIENCE`], or fails the test with what was awaited.
-pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited too long for {what}"))
 }
 
 /// A registry with its folder.
 #[derive(Debug)]
-pub struct TestRegistry {
-    pub address: SocketAddr,
-    pub settings: RegistrySettings,
-    pub shutdown: Shutdown,
+pub(crate) struct TestRegistry {
+    pub(crate) address: SocketAddr,
+    pub(crate) settings: RegistrySettings,
+    pub(crate) shutdown: Shutdown,
     _folder: Option<TempDir>,
 }
 
 impl TestRegistry {
-    pub async fn start(layout: Layout) -> Self {
+    pub(crate) async fn start(layout: Layout) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let settings = RegistrySettings {
             listen: ([127, 0, 0, 1], 0).into(),
@@ -48,7 +48,7 @@ impl TestRegistry {
         registry
     }
 
-    pub async fn start_with(mut settings: RegistrySettings) -> Self {
+    pub(crate) async fn start_with(mut settings: RegistrySettings) -> Self {
         let shutdown = Shutdown::new();
         let running = registry::start(settings.clone(), shutdown.clone()).await.expect("a registry");
         let address = running.address();
@@ -57,14 +57,14 @@ impl TestRegistry {
     }
 
     /// Ends it, and starts another on the same port with the same folder.
-    pub async fn restart(self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
         let (settings, folder) = self.stop().await;
         let mut next = Self::start_with(settings).await;
         next._folder = folder;
         next
     }
 
-    pub async fn stop(self) -> (RegistrySettings, Option<TempDir>) {
+    pub(crate) async fn stop(self) -> (RegistrySettings, Option<TempDir>) {
         assert!(self.shutdown.drain(PATIENCE).await, "the registry ends");
         (self.settings, self._folder)
     }
@@ -72,18 +72,18 @@ impl TestRegistry {
 
 /// A peer with its folders.
 #[derive(Debug)]
-pub struct TestPeer {
-    pub name: String,
-    pub peer: Peer,
-    pub handle: Handle,
-    pub settings: PeerSettings,
-    pub shutdown: Shutdown,
-    pub folder: TempDir,
+pub(crate) struct TestPeer {
+    pub(crate) name: String,
+    pub(crate) peer: Peer,
+    pub(crate) handle: Handle,
+    pub(crate) settings: PeerSettings,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) folder: TempDir,
 }
 
 impl TestPeer {
     /// Started and joined, with these files in its share.
-    pub async fn start(registry: SocketAddr, name: &str, files: &[(&str, &[u8])]) -> Self {
+    pub(crate) async fn start(registry: SocketAddr, name: &str, files: &[(&str, &[u8])]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let share = folder.path().join("docs");
         std::fs::create_dir(&share).expect("made");
@@ -112,30 +112,30 @@ impl TestPeer {
         Self::start_with(settings, folder).await
     }
 
-    pub async fn start_with(settings: PeerSettings, folder: TempDir) -> Self {
+    pub(crate) async fn start_with(settings: PeerSettings, folder: TempDir) -> Self {
         let shutdown = Shutdown::new();
-        let mut peer = peer::start(settings.clone(), shutdown.clone()).await.expect("a peer");
+        let peer = peer::start(settings.clone(), shutdown.clone()).await.expect("a peer");
         soon("the peer to join", peer.until_ready()).await.expect("joined");
         soon("the index", peer.until_indexed()).await;
         let handle = peer.handle();
         Self { name: settings.name.to_string(), peer, handle, settings, shutdown, folder }
     }
 
-    pub fn share(&self) -> std::path::PathBuf {
+    pub(crate) fn share(&self) -> std::path::PathBuf {
         self.folder.path().join("docs")
     }
 
     /// Ends it as a power cut would: nothing is said to anyone.
-    pub async fn kill(self) -> (PeerSettings, TempDir) {
+    pub(crate) async fn kill(self) -> (PeerSettings, TempDir) {
         assert!(self.shutdown.drain(PATIENCE).await, "the peer ends");
         (self.settings, self.folder)
     }
 
-    pub async fn search(&self, text: &str) -> (Vec<Hit>, Coverage) {
+    pub(crate) async fn search(&self, text: &str) -> (Vec<Hit>, Coverage) {
         self.search_with(SearchAsk { text: text.into(), ..SearchAsk::default() }).await
     }
 
-    pub async fn search_with(&self, ask: SearchAsk) -> (Vec<Hit>, Coverage) {
+    pub(crate) async fn search_with(&self, ask: SearchAsk) -> (Vec<Hit>, Coverage) {
         let mut events = self.handle.search(ask).await.expect("a search");
         let mut hits = std::collections::BTreeMap::new();
         loop {
@@ -147,18 +147,18 @@ impl TestPeer {
     }
 
     /// Downloads; the last state tells how it ended.
-    pub async fn get(&self, target: Target, to: &Path) -> Transfer {
+    pub(crate) async fn get(&self, target: Target, to: &Path) -> Transfer {
         let ask = GetAsk { target, destination: Some(to.into()) };
         last(self.handle.get(ask).await.expect("a download")).await
     }
 
-    pub async fn send(&self, file: &Path, to: &str) -> Transfer {
+    pub(crate) async fn send(&self, file: &Path, to: &str) -> Transfer {
         let ask = SendAsk { path: file.into(), peer: to.into() };
         last(self.handle.send(ask).await.expect("a send")).await
     }
 
     /// Waits until its zone has this many members.
-    pub async fn until_zone_has(&self, members: u32) {
+    pub(crate) async fn until_zone_has(&self, members: u32) {
         let is_so = |now: &floodplain::peer::Knowledge| {
             now.roster.as_ref().map_or(0, |roster| roster.members().len()) == members as usize
         };
@@ -175,13 +175,13 @@ async fn last(mut events: floodplain::peer::handle::Events<Transfer>) -> Transfe
 }
 
 /// A file with its folders.
-pub fn put(path: &Path, bytes: &[u8]) {
+pub(crate) fn put(path: &Path, bytes: &[u8]) {
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
     std::fs::write(path, bytes).expect("written");
 }
 
 /// A registry and that many peers in that many zones, each with a file of its own name, ready and complete.
-pub async fn network(zones: u32, zone_size: u32) -> (TestRegistry, Vec<TestPeer>) {
+pub(crate) async fn network(zones: u32, zone_size: u32) -> (TestRegistry, Vec<TestPeer>) {
     let registry = TestRegistry::start(Layout::Fixed { zones, zone_size }).await;
     let mut peers = Vec::new();
     for number in 1..=zones * zone_size {

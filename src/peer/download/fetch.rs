@@ -74,8 +74,9 @@ impl From<Status> for Stop {
             Code::PermissionDenied | Code::Unauthenticated => (FailureKind::Final, ErrorKind::Refused),
             Code::InvalidArgument | Code::Unimplemented => (FailureKind::Final, ErrorKind::Failed),
             Code::ResourceExhausted => (FailureKind::Busy, ErrorKind::Refused),
-            // It is another file now; from the first byte it may be had.
-            Code::Aborted | Code::OutOfRange => (FailureKind::Disagrees, ErrorKind::Failed),
+            Code::Aborted => (FailureKind::Changed, ErrorKind::Failed),
+            // Its file is shorter than what another holder sent of it.
+            Code::OutOfRange => (FailureKind::Disagrees, ErrorKind::Failed),
             Code::DeadlineExceeded => (FailureKind::Passing, ErrorKind::TimedOut),
             Code::Unavailable => (FailureKind::Passing, ErrorKind::Unreachable),
             _ => (FailureKind::Passing, ErrorKind::Failed),

@@ -35,23 +35,22 @@ pub(super) fn parse(text: &str) -> Result<Query, QueryError> {
     let mut query = Query { text: text.into(), ..Query::default() };
     let mut last_word = None;
     for term in terms {
-        match filter_of(&term)? {
-            Some((filter, value)) => add_filter(&mut query, filter, value, term.is_negated)?,
-            None => {
-                let words: Vec<String> = words(&fold(term.text)).map(str::to_owned).collect();
-                if words.is_empty() {
-                    continue;
-                }
-                let phrase = Phrase { words, is_prefix: false };
-                if term.is_negated {
-                    query.not_phrases.push(phrase);
-                } else {
-                    if !term.is_quoted {
-                        last_word = Some(query.phrases.len());
-                    }
-                    query.phrases.push(phrase);
-                }
+        if let Some((filter, value)) = filter_of(&term)? {
+            add_filter(&mut query, filter, value, term.is_negated)?;
+            continue;
+        }
+        let words: Vec<String> = words(&fold(term.text)).map(str::to_owned).collect();
+        if words.is_empty() {
+            continue;
+        }
+        let phrase = Phrase { words, is_prefix: false };
+        if term.is_negated {
+            query.not_phrases.push(phrase);
+        } else {
+            if !term.is_quoted {
+                last_word = Some(query.phrases.len());
             }
+            query.phrases.push(phrase);
         }
     }
     if let Some(last) = last_word {
@@ -108,7 +107,7 @@ fn filter_of<'a>(term: &Term<'a>) -> Result<Option<(&'static str, &'a str)>, Que
     if let Some(filter) = FILTERS.into_iter().find(|filter| *filter == folded) {
         return Ok(Some((filter, value)));
     }
-    // Two letters apart from nothing, `e:` would be a typing error for `ext:`.
+    // Three letters at least: drive letters and the like are no misspelt filters.
     let nearest =
         FILTERS.into_iter().find(|filter| folded.len() > 2 && strsim::osa_distance(filter, &folded) == 1);
     match nearest {

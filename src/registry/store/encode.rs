@@ -68,7 +68,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Saved, Damage> {
         return Err(Damage::Checksum);
     }
     let record = SnapshotRecord::decode(body).map_err(|_| Damage::Field)?;
-    let peers = record.peers.into_iter().map(|peer| from_record(peer).ok_or(Damage::Field));
+    let peers = record.peers.iter().map(|peer| from_record(peer).ok_or(Damage::Field));
     Ok(Saved { epoch: record.epoch, peers: peers.collect::<Result<_, _>>()? })
 }
 
@@ -87,7 +87,7 @@ fn to_record(peer: &SavedPeer) -> PeerRecord {
     }
 }
 
-fn from_record(record: PeerRecord) -> Option<SavedPeer> {
+fn from_record(record: &PeerRecord) -> Option<SavedPeer> {
     Some(SavedPeer {
         member: Member {
             id: PeerId::try_from(&record.peer_id[..]).ok()?,

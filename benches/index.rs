@@ -1,0 +1,168 @@
+//! What the index costs: names a second, bytes hashed a second, memory and query times at 100,000 files.
+//!
+//! `cargo bench --bench index [-- FILES]`; the files are made under `TMPDIR`, so set that to `/dev/shm` to leave the disk out.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant, SystemTime},
+};
+
+use floodplain::{
+    index::{Index, IndexSettings},
+    protocol::query::Query,
+    shutdown::Shutdown,
+};
+
+const WORDS: [&str; 32] = [
+    "annual", "report", "budget", "invoice", "photo", "holiday", "lecture", "notes", "draft", "final",
+    "garden", "river", "flood", "plain", "meeting", "minutes", "summer", "winter", "music", "video",
+    "thesis", "chapter", "design", "network", "letter", "contract", "recipe", "travel", "family", "archive",
+    "backup", "sketch",
+];
+const EXTENSIONS: [&str; 8] = ["pdf", "txt", "jpg", "mp3", "mkv", "zip", "rs", "docx"];
+
+fn main() -> anyhow::Result<()> {
+    let files = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(100_000);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        empty().await?;
+        many(files).await?;
+        large().await
+    })
+}
+
+async fn empty() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let shutdown = Shutdown::new();
+    let begun = Instant::now();
+    let index = open(dir.path(), &shutdown)?;
+    let opened = begun.elapsed();
+    index.until_ready().await;
+    println!("empty share: open {opened:?}, ready {:?}, RSS {} KiB", begun.elapsed(), rss_kib());
+    let cpu = cpu_time();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    println!("idle CPU: {:?} in 5 s", cpu_time().saturating_sub(cpu));
+    shutdown.drain(Duration::from_secs(5)).await;
+    Ok(())
+}
+
+async fn many(count: usize) -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    for number in 0..count {
+        let word = |shift: usize| WORDS[(number.wrapping_mul(2_654_435_761) >> shift) % WORDS.len()];
+        let folder = dir.path().join("share").join(word(3)).join(format!("{}{}", word(8), number / 1000));
+        fs::create_dir_all(&folder)?;
+        let extension = EXTENSIONS[number % EXTENSIONS.len()];
+        fs::write(
+            folder.join(format!("{} {} {number:06}.{extension}", word(13), word(18))),
+            number.to_string(),
+        )?;
+    }
+    let shutdown = Shutdown::new();
+    let before = rss_kib();
+    let begun = Instant::now();
+    let index = open(dir.path(), &shutdown)?;
+    index.until_ready().await;
+    let scanned = begun.elapsed();
+    println!(
+        "{count} files: names in {scanned:?}, {:.0} names/s, RSS {} KiB (+{})",
+        rate(count, scanned),
+        rss_kib(),
+        rss_kib() - before
+    );
+    index.until_hashed().await;
+    println!(
+        "hashed in {:?}, {:.0} files/s, RSS {} KiB",
+        begun.elapsed(),
+        rate(count, begun.elapsed()),
+        rss_kib()
+    );
+
+    for text in [
+        "annual report",
+        "annual rep ext:pdf",
+        "\"flood plain\"",
+        "012345",
+        "0123",
+        "nowhere",
+        "budget -draft",
+        "ext:pdf",
+        "type:video size:>4",
+        "a",
+        "size:>4",
+    ] {
+        let query = Query::parse(text)?;
+        let mut times: Vec<Duration> = Vec::new();
+        let mut found = 0;
+        for _ in 0..200 {
+            let begun = Instant::now();
+            found = index.search(&query, 100).len();
+            times.push(begun.elapsed());
+        }
+        times.sort_unstable();
+        println!("{text:24} {found:4} told   p50 {:>10.1?}   p99 {:>10.1?}", times[100], times[198]);
+    }
+
+    let mut changes = index.changes();
+    let begun = Instant::now();
+    fs::write(dir.path().join("share/one more zebra.txt"), "zebra")?;
+    while index.find_path("share/one more zebra.txt").is_none() {
+        changes.changed().await?;
+    }
+    println!("one new file among them: found after {:?}", begun.elapsed());
+    let (begun, cpu) = (Instant::now(), cpu_time());
+    index.rescan().await;
+    println!("full walk without changes: {:?}, {:?} CPU", begun.elapsed(), cpu_time().saturating_sub(cpu));
+    shutdown.drain(Duration::from_secs(10)).await;
+    drop(index);
+
+    let shutdown = Shutdown::new();
+    let begun = Instant::now();
+    let index = open(dir.path(), &shutdown)?;
+    index.until_hashed().await;
+    println!("restart: names and hashes in {:?}, {} files read", begun.elapsed(), index.files_read());
+    shutdown.drain(Duration::from_secs(10)).await;
+    Ok(())
+}
+
+async fn large() -> anyhow::Result<()> {
+    const BYTES: usize = 1 << 30;
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("share/large.bin");
+    fs::create_dir_all(dir.path().join("share"))?;
+    fs::write(&path, vec![7; BYTES])?;
+    // The index waits for fresh files to rest; this one has.
+    fs::File::options().write(true).open(&path)?.set_modified(SystemTime::now() - Duration::from_secs(60))?;
+    let shutdown = Shutdown::new();
+    let begun = Instant::now();
+    let index = open(dir.path(), &shutdown)?;
+    index.until_hashed().await;
+    println!("1 GiB hashed in {:?}, {:.0} MB/s", begun.elapsed(), rate(BYTES, begun.elapsed()) / 1e6);
+    shutdown.drain(Duration::from_secs(5)).await;
+    Ok(())
+}
+
+fn open(dir: &Path, shutdown: &Shutdown) -> anyhow::Result<Index> {
+    Index::open(IndexSettings { shares: vec![dir.join("share")], data: dir.join("data") }, shutdown)
+}
+
+#[allow(clippy::cast_precision_loss)] // counts far below 2^53
+fn rate(count: usize, time: Duration) -> f64 {
+    count as f64 / time.as_secs_f64()
+}
+
+/// Resident memory; 0 where the system does not tell it so.
+fn rss_kib() -> i64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+/// CPU time of this process, user and system, in the clock ticks of `/proc` (10 ms).
+fn cpu_time() -> Duration {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    Duration::from_millis(10 * ticks)
+}

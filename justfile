@@ -1,0 +1,45 @@
+# The everyday commands. `just` lists them.
+
+_:
+    @just --list --unsorted
+
+# What a change must pass before it is committed; seconds when little changed.
+check:
+    cargo fmt --all --check
+    cargo clippy --locked --all-targets -- -D warnings
+
+# All tests, or those whose name contains NAME.
+test *NAME:
+    cargo test --locked {{NAME}}
+
+# A whole network in this terminal, with sample files and a console in it.
+demo *ARGS:
+    cargo run --release --locked -- demo {{ARGS}}
+
+# All benchmarks, or those whose name contains NAME.
+bench *NAME:
+    cargo bench --locked -- {{NAME}}
+
+# The documentation of the library, opened in a browser.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --open
+
+# Licences, advisories, banned crates and sources; needs cargo-deny.
+deny:
+    cargo deny --locked check
+
+# Everything that a submission must pass, on this machine.
+ci:
+    .ci/run
+
+# The image, as floodplain:local.
+image:
+    docker build --tag floodplain:local .
+
+# A registry and eight peers in containers; `just compose down --volumes` ends them.
+compose *ARGS="up --build --wait":
+    docker compose {{ARGS}}
+
+# Builds the image and checks a network of nine containers; works without an image registry.
+image-check *ARGS:
+    deploy/image-check {{ARGS}}

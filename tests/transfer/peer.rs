@@ -1,0 +1,288 @@
+//! A peer of transfers alone: a real folder behind the library's upload, download, send and receive, on port 0.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use floodplain::{
+    net::{Identity, Security, Transport},
+    peer::{
+        channels::Channels,
+        download::{DownloadAsk, Downloader, Source},
+        handle::Events,
+        receive::{Receiver, Responses},
+        send::{PushAsk, Sender},
+        transfers::Transfers,
+        upload::{FastDownload, Uploads},
+    },
+    protocol::{
+        action::{AcceptPolicy, ActionError, FileInfo, Transfer, TransferState},
+        id::{ContentHash, PeerId},
+        plan::FileName,
+    },
+    shutdown::Shutdown,
+    store::{
+        inbox::Inbox,
+        read::{FileSource, SourceError, SourceFile},
+    },
+    wire::pb::{self, peer_service_server::PeerServiceServer},
+};
+use futures::{StreamExt, stream::BoxStream};
+use tonic::{Request, Response, Status, Streaming, service::Routes};
+
+/// What a holder may do wrong, switched on by a test.
+#[derive(Debug, Default)]
+pub struct Faults {
+    /// Serves the content of `damaged` under every hash, as if it were right.
+    pub lies: AtomicBool,
+    /// Breaks its connections after so many chunks; 0 never.
+    pub dies_after_chunks: AtomicUsize,
+    /// Takes calls and never answers.
+    pub is_silent: AtomicBool,
+    /// Appends to the file after so many chunks; 0 never.
+    pub changes_after_chunks: AtomicUsize,
+}
+
+/// A folder as the index would have it.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    by_hash: Mutex<HashMap<ContentHash, PathBuf>>,
+    faults: Arc<Faults>,
+}
+
+impl Folder {
+    fn add(&self, name: &str, content: &[u8]) -> ContentHash {
+        let path = self.path.join(name);
+        fs::write(&path, content).expect("writes");
+        let hash = ContentHash::from_bytes(*blake3::hash(content).as_bytes());
+        self.by_hash.lock().expect("not poisoned").insert(hash, path);
+        hash
+    }
+}
+
+impl FileSource for Folder {
+    fn open(&self, what: &FileName) -> Result<SourceFile, SourceError> {
+        let by_hash = self.by_hash.lock().expect("not poisoned");
+        let (path, hash) = match what {
+            FileName::Hash(hash) if self.faults.lies.load(SeqCst) => (self.path.join("damaged"), Some(*hash)),
+            FileName::Hash(hash) => (by_hash.get(hash).cloned().ok_or(SourceError::NotFound)?, Some(*hash)),
+            FileName::Path(path) => {
+                let path = self.path.join(path.strip_prefix("share/").ok_or(SourceError::NotFound)?);
+                (path, None)
+            }
+        };
+        let file = File::open(&path).map_err(|_| SourceError::NotFound)?;
+        let metadata = file.metadata()?;
+        let info = FileInfo {
+            hash,
+            path: format!("share/{}", path.file_name().expect("named").to_string_lossy()),
+            size_bytes: metadata.len(),
+            modified: metadata.modified()?,
+        };
+        SourceFile::new(file, info)
+    }
+}
+
+/// The generated service over the library's parts.
+#[derive(Clone)]
+pub struct Service {
+    uploads: Uploads,
+    receiver: Receiver,
+    faults: Arc<Faults>,
+    folder: Arc<Folder>,
+}
+
+type Stream<T> = BoxStream<'static, Result<T, Status>>;
+
+#[tonic::async_trait]
+impl pb::peer_service_server::PeerService for Service {
+    type SearchStream = Stream<pb::SearchResponse>;
+    type DownloadStream = Stream<pb::DownloadResponse>;
+    type SendStream = Responses;
+
+    async fn search(&self, _: Request<pb::SearchRequest>) -> Result<Response<Self::SearchStream>, Status> {
+        Err(Status::unimplemented("transfers only"))
+    }
+
+    async fn browse(&self, _: Request<pb::BrowseRequest>) -> Result<Response<pb::BrowseResponse>, Status> {
+        Ok(Response::new(pb::BrowseResponse { folders: vec!["passed through".into()], ..Default::default() }))
+    }
+
+    async fn download(
+        &self,
+        request: Request<pb::DownloadRequest>,
+    ) -> Result<Response<Self::DownloadStream>, Status> {
+        if self.faults.is_silent.load(SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        let stream = self.uploads.stream(request.into_inner(), "a test".into()).await?;
+        let dies_after = self.faults.dies_after_chunks.load(SeqCst);
+        if dies_after > 0 {
+            let cut = futures::stream::iter([Err(Status::unavailable("killed"))]);
+            return Ok(Response::new(stream.take(1 + dies_after).chain(cut).boxed()));
+        }
+        let changes_after = self.faults.changes_after_chunks.load(SeqCst);
+        let (folder, mut chunks) = (self.folder.clone(), 0);
+        Ok(Response::new(
+            stream
+                .inspect(move |_| {
+                    chunks += 1;
+                    if chunks == changes_after {
+                        for path in folder.by_hash.lock().expect("not poisoned").values() {
+                            let file = File::options().write(true).open(path).expect("opens");
+                            file.set_len(file.metadata().expect("metadata").len() + 1).expect("grows");
+                        }
+                    }
+                })
+                .boxed(),
+        ))
+    }
+
+    async fn send(
+        &self,
+        request: Request<Streaming<pb::SendRequest>>,
+    ) -> Result<Response<Responses>, Status> {
+        if self.faults.is_silent.load(SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        self.receiver.serve(request.into_inner()).map(Response::new)
+    }
+}
+
+pub struct TestPeer {
+    pub name: &'static str,
+    pub address: SocketAddr,
+    pub home: tempfile::TempDir,
+    pub faults: Arc<Faults>,
+    pub folder: Arc<Folder>,
+    pub inbox: Inbox,
+    pub transfers: Transfers,
+    pub downloader: Downloader,
+    pub sender: Sender,
+    pub shutdown: Shutdown,
+}
+
+/// How `Download` is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answers {
+    /// By the hand-framed body.
+    Fast,
+    /// By generated code.
+    Generated,
+}
+
+impl TestPeer {
+    pub async fn start(name: &'static str, answers: Answers) -> Self {
+        Self::start_with(name, answers, 8).await
+    }
+
+    pub async fn start_with(name: &'static str, answers: Answers, slots: usize) -> Self {
+        let home = tempfile::tempdir().expect("a folder");
+        let share = home.path().join("share");
+        fs::create_dir(&share).expect("makes");
+        let shutdown = Shutdown::new();
+        let transport = Transport::new(Identity::ephemeral(), Security::PlaintextLoopback);
+        let id = transport.identity().id();
+        let transfers = Transfers::new(4);
+        let faults = Arc::<Faults>::default();
+        let folder = Arc::new(Folder { path: share, by_hash: Mutex::default(), faults: faults.clone() });
+        let inbox = Inbox::open(home.path().join("inbox"), home.path(), AcceptPolicy::Ask).expect("opens");
+        let uploads = Uploads::new(folder.clone(), slots, transfers.clone(), shutdown.clone());
+        let receiver = Receiver::new(inbox.clone(), transfers.clone(), shutdown.clone());
+        let service =
+            Service { uploads: uploads.clone(), receiver, faults: faults.clone(), folder: folder.clone() };
+        let generated = PeerServiceServer::new(service);
+        let routes = match answers {
+            Answers::Fast => Routes::new(FastDownload::new(uploads, generated)),
+            Answers::Generated => Routes::new(generated),
+        };
+        let listener = transport.listen("127.0.0.1:0".parse().expect("valid")).await.expect("listens");
+        let address = listener.address();
+        shutdown.spawn_draining("serve", transport.serve(listener, routes, &shutdown));
+        let channels = Channels::new(transport);
+        let downloader = Downloader::new(channels.clone(), transfers.clone(), shutdown.clone());
+        let me = (id, name.parse().expect("valid"));
+        let sender = Sender::new(me, channels, transfers.clone(), shutdown.clone());
+        Self { name, address, home, faults, folder, inbox, transfers, downloader, sender, shutdown }
+    }
+
+    /// Shares a file.
+    pub fn share(&self, name: &str, content: &[u8]) -> ContentHash {
+        self.folder.add(name, content)
+    }
+
+    pub fn share_path(&self, name: &str) -> PathBuf {
+        self.home.path().join("share").join(name)
+    }
+
+    pub fn source(&self) -> Source {
+        Source { peer_id: PeerId::from_bytes([9; 32]), name: self.name.into(), address: self.address }
+    }
+
+    /// Downloads into `got` and waits for the end.
+    pub async fn get(&self, what: FileName, from: &[&TestPeer]) -> Result<Transfer, ActionError> {
+        let sources = from.iter().map(|peer| peer.source()).collect();
+        let destination = self.home.path().join("got");
+        fs::create_dir_all(&destination).expect("makes");
+        ended(self.downloader.start(DownloadAsk { what, sources, destination, name: None })?).await
+    }
+
+    /// Starts a push to another peer.
+    pub fn push(&self, path: &Path, to: &TestPeer) -> Events<Transfer> {
+        let ask = PushAsk { path: path.into(), hash: None, receiver: to.name.into(), address: to.address };
+        self.sender.start(ask).expect("room")
+    }
+
+    /// What lies in a folder of its home, parts included.
+    pub fn names_in(&self, folder: &str) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.home.path().join(folder)) else { return Vec::new() };
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// The first offer that waits, as soon as there is one.
+    pub async fn first_offer(&self) -> u64 {
+        let mut look = tokio::time::interval(Duration::from_millis(2));
+        loop {
+            look.tick().await;
+            if let Some(offer) = self.inbox.info().offers.first() {
+                return offer.id;
+            }
+        }
+    }
+}
+
+impl Drop for TestPeer {
+    fn drop(&mut self) {
+        self.shutdown.stop();
+    }
+}
+
+/// The last event.
+pub async fn ended(mut events: Events<Transfer>) -> Result<Transfer, ActionError> {
+    let end = async {
+        let mut last = None;
+        while let Some(event) = events.next().await {
+            last = Some(event?);
+        }
+        Ok(last.expect("at least one event"))
+    };
+    let transfer: Transfer =
+        tokio::time::timeout(Duration::from_secs(60), end).await.expect("ends in time")?;
+    match transfer.state {
+        TransferState::Failed(error) => Err(error),
+        _ => Ok(transfer),
+    }
+}
