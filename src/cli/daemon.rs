@@ -22,7 +22,8 @@ use super::{
 use crate::{
     config::{PeerSettings, RegistrySettings},
     console::{self, ConsoleOptions, ExitReason},
-    peer::{self, Handle, control, remote},
+    peer::{self, Handle, Peer, control, remote},
+    protocol::action::{ActionError, ErrorKind},
     registry,
     shutdown::Shutdown,
     telemetry::Sink,
@@ -30,8 +31,8 @@ use crate::{
 
 /// For running work to end after the stop: `docker stop` kills after 10 s.
 const DRAIN_GRACE: Duration = Duration::from_secs(8);
-/// For the registry to hear that a peer leaves.
-const LEAVE_DEADLINE: Duration = Duration::from_secs(2);
+/// For a console's own tasks to end.
+const CONSOLE_GRACE: Duration = Duration::from_secs(2);
 /// How long a console waits for its peer to have joined; it opens without after that, and says so.
 const READY_DEADLINE: Duration = Duration::from_secs(2);
 /// Threads of a daemon: each costs memory, and two keep a transfer from delaying a search.
@@ -59,7 +60,8 @@ impl Signals {
     /// Any of them.
     pub(super) async fn any(&mut self) {
         tokio::select! {
-            () = self.but_interrupt() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
             _ = self.interrupt.recv() => {}
         }
     }
@@ -87,7 +89,7 @@ pub(super) fn registry(global: &Global, args: &RegistryArgs, out: &mut Output) -
             () = signals.any() => Ok(()),
             ended = running.ended() => ended,
         };
-        let drained = drain(&shutdown, &mut signals).await;
+        let drained = drain(shutdown.drain(DRAIN_GRACE), &mut signals).await;
         served.map_err(|error| failed(&error)).and(Ok(drained))
     });
     runtime.shutdown_background();
@@ -105,27 +107,29 @@ pub(super) fn peer(global: &Global, args: &PeerArgs, out: &mut Output) -> Ended 
     let runtime = daemon_runtime()?;
     let ended = runtime.block_on(async {
         let (shutdown, mut signals) = (Shutdown::new(), Signals::install()?);
-        let peer = tokio::select! {
+        let mut peer = tokio::select! {
             started = peer::start(settings, shutdown.clone()) => started.map_err(|error| failed(&error))?,
-            () = signals.any() => return Ok(drain(&shutdown, &mut signals).await),
+            () = signals.any() => return Ok(drain(shutdown.drain(DRAIN_GRACE), &mut signals).await),
         };
         let ended = if has_console {
             out.note(format_args!("listening on {}; logs go to {}", peer.address(), log.display()));
-            if tokio::time::timeout(READY_DEADLINE, peer.until_ready()).await.is_err() {
-                out.note("not joined yet; the peer keeps trying");
+            match tokio::time::timeout(READY_DEADLINE, peer.until_ready()).await {
+                Ok(Err(refused)) => Err(refused.into()),
+                Ok(Ok(())) => run_console(peer.handle(), options, &shutdown, &mut signals).await,
+                Err(_) => {
+                    out.note("not joined yet; the peer keeps trying");
+                    run_console(peer.handle(), options, &shutdown, &mut signals).await
+                }
             }
-            run_console(peer.handle(), options, &shutdown, &mut signals).await
         } else {
             listening(out, peer.address());
             tokio::select! {
                 () = signals.any() => Ok(Exit::Done),
+                refused = refused_by_registry(&mut peer) => Err(refused.into()),
                 () = shutdown.stopping() => Err(Failure::failed("the peer stopped by itself; the log says why")),
             }
         };
-        if tokio::time::timeout(LEAVE_DEADLINE, peer.leave()).await.is_err() {
-            tracing::warn!("the registry did not hear that this peer leaves");
-        }
-        match drain(&shutdown, &mut signals).await {
+        match drain(peer.leave(), &mut signals).await {
             Exit::Done => ended,
             late => ended.and(Ok(late)),
         }
@@ -148,7 +152,7 @@ pub(super) fn console(global: &Global) -> Ended {
         start_logs(global, &raw, "warn", Sink::File(&log))?;
         let options = ConsoleOptions { history: Some(data.join("history")), is_plain: global.plain };
         let ended = run_console(peer, options, &shutdown, &mut signals).await;
-        shutdown.drain(LEAVE_DEADLINE).await;
+        shutdown.drain(CONSOLE_GRACE).await;
         ended
     });
     runtime.shutdown_background();
@@ -180,15 +184,24 @@ pub(super) async fn run_console(
     }
 }
 
-/// Stops every task and waits for them, within bounds of time and patience.
-async fn drain(shutdown: &Shutdown, signals: &mut Signals) -> Exit {
+/// Completes when the registry says no for good.
+async fn refused_by_registry(peer: &mut Peer) -> ActionError {
+    match peer.until_ready().await {
+        Err(refused) if refused.kind != ErrorKind::Cancelled => refused,
+        // Joined; from here on the peer reconnects by itself. Or it is stopping, which others tell.
+        _ => std::future::pending().await,
+    }
+}
+
+/// Waits for what runs to end, within bounds of time and patience.
+async fn drain(draining: impl Future<Output = bool>, signals: &mut Signals) -> Exit {
     tokio::select! {
-        is_drained = shutdown.drain(DRAIN_GRACE) => {
-            if is_drained {
+        is_drained = tokio::time::timeout(DRAIN_GRACE, draining) => {
+            if is_drained == Ok(true) {
                 tracing::info!("stopped");
                 return Exit::Done;
             }
-            tracing::warn!("stopped with work still running after {} s", DRAIN_GRACE.as_secs());
+            tracing::warn!("stopped with work still running");
             Exit::TimedOut
         }
         () = signals.any() => Exit::Interrupted,

@@ -16,7 +16,7 @@ use tokio::runtime::Builder;
 use super::{
     args::{DemoArgs, Global},
     daemon::{Signals, failed, run_console},
-    exit::{Ended, Exit, Failure},
+    exit::{Ended, Failure},
     output::Output,
     read_settings, runtime, start_logs,
 };
@@ -68,7 +68,10 @@ pub(super) fn demo(global: &Global, args: &DemoArgs, out: &mut Output) -> Ended 
             .prefix("floodplain-demo-")
             .tempdir()
             .map_err(|error| Failure::failed(format!("could not make a temporary folder: {error}")))?;
-        let starting = tokio::time::timeout(START_DEADLINE, Network::start(args, &folder, &shutdown));
+        // One each, so that a peer is killed and waited for alone.
+        let shutdowns: Vec<_> = (0..args.peers).map(|_| Shutdown::new()).collect();
+        let starting =
+            tokio::time::timeout(START_DEADLINE, Network::start(args, &folder, &shutdown, &shutdowns));
         let ended = tokio::select! {
             started = starting => match started {
                 Ok(Ok(network)) => run(global, args, out, network, began, &shutdown, &mut signals).await,
@@ -77,6 +80,7 @@ pub(super) fn demo(global: &Global, args: &DemoArgs, out: &mut Output) -> Ended 
             },
             () = signals.any() => Err(interrupted()),
         };
+        join_all(shutdowns.iter().map(|shutdown| shutdown.drain(STOP_GRACE))).await;
         shutdown.drain(STOP_GRACE).await;
         ended
     });
@@ -147,7 +151,12 @@ struct Node {
 
 impl Network {
     /// Makes the files, then starts everything; completes when every peer has joined.
-    async fn start(args: &DemoArgs, folder: &TempDir, shutdown: &Shutdown) -> anyhow::Result<Self> {
+    async fn start(
+        args: &DemoArgs,
+        folder: &TempDir,
+        shutdown: &Shutdown,
+        shutdowns: &[Shutdown],
+    ) -> anyhow::Result<Self> {
         let zone_size = args.peers / args.zones;
         let settings = RegistrySettings {
             listen: ([127, 0, 0, 1], 0).into(),
@@ -157,23 +166,20 @@ impl Network {
             data: folder.path().join("registry"),
             insecure_loopback: true,
         };
-        let registry = registry::start(settings, shutdown.child()).await?;
+        let registry = registry::start(settings, shutdown.clone()).await?;
         let address = registry.address().to_string();
-        let starting =
-            (0..args.peers as usize).map(|number| Node::start(number, &address, folder.path(), shutdown));
+        let starting = shutdowns
+            .iter()
+            .enumerate()
+            .map(|(number, shutdown)| Node::start(number, &address, folder.path(), shutdown.clone()));
         let nodes = try_join_all(starting).await?;
-        join_all(nodes.iter().map(|node| node.peer.until_ready())).await;
         Ok(Self { nodes, zone_size, _registry: registry })
     }
 }
 
 impl Node {
-    async fn start(
-        number: usize,
-        registry: &str,
-        folder: &Path,
-        shutdown: &Shutdown,
-    ) -> anyhow::Result<Self> {
+    /// Completes when it has joined.
+    async fn start(number: usize, registry: &str, folder: &Path, shutdown: Shutdown) -> anyhow::Result<Self> {
         let name = NAMES.get(number).map_or_else(|| format!("peer{}", number + 1), |&name| name.to_owned());
         let folder = folder.join(&name);
         let (share, inbox) = (folder.join("share"), folder.join("inbox"));
@@ -200,8 +206,8 @@ impl Node {
             replica_space: 0,
             insecure_loopback: true,
         };
-        let shutdown = shutdown.child();
-        let peer = peer::start(settings, shutdown.clone()).await?;
+        let mut peer = peer::start(settings, shutdown.clone()).await?;
+        peer.until_ready().await?;
         Ok(Self { name, peer, shutdown, share, inbox, files })
     }
 

@@ -70,9 +70,4 @@ impl Links {
         let channel = self.channel(member)?;
         Ok(PeerServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES))
     }
-
-    /// Closes the channel to a peer that is gone.
-    pub fn close(&self, id: &PeerId) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).pop(id);
-    }
 }

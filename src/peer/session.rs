@@ -19,13 +19,15 @@ use crate::{
     net::{Purpose, Transport},
     protocol::{
         action::{ActionError, Connection, ErrorKind},
-        id::PeerName,
+        id::{LeaseId, PeerName},
+        membership::{Membership, Registration, Renewal},
+        roster::Member,
     },
     shutdown::Shutdown,
     wire::{
         self,
         pb::{self, registry_service_client::RegistryServiceClient, session_request},
-        session::{Down, Welcome},
+        session::Down,
     },
 };
 
@@ -220,7 +222,7 @@ impl Session {
 
     async fn join(
         &self,
-    ) -> Result<(Streaming<pb::SessionResponse>, mpsc::Sender<pb::SessionRequest>, Welcome), End> {
+    ) -> Result<(Streaming<pb::SessionResponse>, mpsc::Sender<pb::SessionRequest>, Membership), End> {
         let channel = self
             .transport
             .dial_host(&self.registry, Purpose::Registry)
@@ -228,8 +230,12 @@ impl Session {
             .map_err(|error| End::Lost(error.into()))?;
         let mut client = RegistryServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
         let (up, ups) = mpsc::channel(UP_QUEUE);
-        let register =
-            wire::session::to_register(&self.me(), self.transport.identity().credential(), &host_id());
+        let registration = Registration {
+            member: self.me(),
+            credential: *self.transport.identity().credential(),
+            host_id: host_id(),
+        };
+        let register = wire::registry::to_registration(&registration);
         up.try_send(request(session_request::Message::Register(register)))
             .expect("the queue is new and empty");
 
@@ -254,7 +260,7 @@ impl Session {
         }
     }
 
-    fn me(&self) -> crate::protocol::roster::Member {
+    fn me(&self) -> Member {
         let mut me = self.view.now().me.clone();
         me.shared_files = self.index.state().files;
         me
@@ -271,7 +277,7 @@ impl Session {
             .map_err(|invalid| anyhow!("the registry's message is malformed: {invalid}"))?
         {
             Down::Welcome(_) => {}
-            Down::Ack { revision, zone } => {
+            Down::Ack(Renewal { revision, zone, .. }) => {
                 let now = self.view.now();
                 is_behind = now
                     .roster
@@ -299,7 +305,7 @@ impl Session {
 
     async fn leave(
         &self,
-        lease: crate::protocol::id::LeaseId,
+        lease: LeaseId,
         up: &mpsc::Sender<pb::SessionRequest>,
         down: &mut Streaming<pb::SessionResponse>,
     ) {
