@@ -238,13 +238,7 @@ impl TestPeer {
 
     /// Starts a push to another peer.
     pub(crate) fn push(&self, path: &Path, to: &TestPeer) -> Events<Transfer> {
-        let ask = PushAsk {
-            path: path.into(),
-            hash: None,
-            sender: self.name.parse().expect("a name"),
-            receiver: to.name.into(),
-            address: to.address,
-        };
+        let ask = PushAsk { path: path.into(), hash: None, receiver: to.name.into(), address: to.address };
         self.sender.start(ask).expect("room")
     }
 
