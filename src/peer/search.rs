@@ -54,7 +54,7 @@ const INLINE_FILES: u64 = 5_000;
 
 /// Why a query does not run here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotServed {
+pub(crate) enum NotServed {
     /// The rules say no.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -68,24 +68,24 @@ pub enum NotServed {
 
 /// A query as it runs here.
 #[derive(Debug, Clone)]
-pub struct Running {
+pub(crate) struct Running {
     /// Its identity.
-    pub id: QueryId,
+    pub(crate) id: QueryId,
     /// What it asks.
-    pub query: Query,
+    pub(crate) query: Query,
     /// The same as text.
-    pub text: String,
+    pub(crate) text: String,
     /// Who asked first.
-    pub origin: PeerId,
+    pub(crate) origin: PeerId,
     /// Stop after this many hits.
-    pub want: Option<u32>,
+    pub(crate) want: Option<u32>,
     /// As the rules see it.
-    pub rules: flood::Query,
+    pub(crate) rules: flood::Query,
 }
 
 impl Running {
     /// A query that arrived now.
-    pub fn incoming(search: IncomingSearch, now: Instant) -> Self {
+    pub(crate) fn incoming(search: IncomingSearch, now: Instant) -> Self {
         let rules = flood::Query {
             id: search.id,
             ttl: search.ttl,
@@ -108,7 +108,7 @@ impl Running {
 
 /// Runs queries.
 #[derive(Debug)]
-pub struct Searcher {
+pub(crate) struct Searcher {
     view: View,
     index: Index,
     links: Arc<Links>,
@@ -121,7 +121,7 @@ pub struct Searcher {
 
 impl Searcher {
     /// With an empty query cache.
-    pub fn new(
+    pub(crate) fn new(
         view: View,
         index: Index,
         links: Arc<Links>,
@@ -134,13 +134,13 @@ impl Searcher {
     }
 
     /// Queries that run now.
-    pub fn running(&self) -> usize {
+    pub(crate) fn running(&self) -> usize {
         self.admission.running()
     }
 
     /// Takes a query, or says why not. What is found comes as it is found; the last item is the report. Dropping the
     /// stream ends everything behind it.
-    pub fn serve(self: &Arc<Self>, running: Running) -> Result<BoxStream<'static, Found>, NotServed> {
+    pub(crate) fn serve(self: &Arc<Self>, running: Running) -> Result<BoxStream<'static, Found>, NotServed> {
         let now = Instant::now();
         let knowledge = self.view.now();
         let roster = knowledge.roster.clone().ok_or(NotServed::NoZone)?;
