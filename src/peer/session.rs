@@ -183,6 +183,9 @@ impl Session {
             Err(end) => return end,
         };
         *is_joined = true;
+        tracing::info!(
+            zone = %welcome.roster.zone(), peers = welcome.roster.members().len(), "joined the network"
+        );
         let lease = welcome.lease;
         self.view.update(|now| {
             now.connection = Connection::Connected;
