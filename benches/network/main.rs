@@ -75,7 +75,7 @@ fn main() -> Result<()> {
                 Figure::FirstHit { samples } => first_hit::run(samples).await,
                 Figure::Load { peers, seconds } => load::run(peers, seconds).await,
                 Figure::Registry { peers } => registry::run(peers).await,
-                Figure::Start { rounds } => start::run(rounds).await,
+                Figure::Start { rounds } => tokio::task::block_in_place(|| start::run(rounds)),
             }
         }))??;
         println!();

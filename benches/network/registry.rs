@@ -109,7 +109,7 @@ async fn sessions() -> Result<()> {
     meter.print("Session opened, own connection", SESSIONS.into());
     let (after, _) = memory_kib(registry.pid());
     // What the joins of others told is not to be counted with the heartbeats.
-    stream::iter(&mut sessions).for_each_concurrent(None, |session| session.settle()).await;
+    stream::iter(&mut sessions).for_each_concurrent(None, Session::settle).await;
     let meter = Meter::begin(registry.pid());
     for _ in 0..SESSION_BEATS {
         stream::iter(&mut sessions).map(Ok).try_for_each_concurrent(AT_ONCE, Session::beat).await?;
