@@ -103,21 +103,17 @@ impl Keeper {
                 self.watch.follow(&folders(&shares));
             }
             scan::look_at(&inner, &shares, wish.touched, &shutdown);
+            if !wish.walk.is_empty() {
+                // Shares that were taken away before they were walked.
+                inner.set_scanning(false);
+            }
+            inner.want_hashes();
             return;
         }
         inner.set_scanning(true);
         let begun = Instant::now();
-        // Watched before walked, so that nothing falls between.
-        self.watch.follow(&folders(&shares));
         walked.dedup_by(|left, right| left.name == right.name);
-        for share in walked {
-            scan::walk_share(&inner, share, &shutdown, &mut || {
-                let touched = inner.wishes.take_touched();
-                if !touched.is_empty() {
-                    scan::look_at(&inner, &shares, touched, &shutdown);
-                }
-            });
-        }
+        self.walk(&shares, &walked);
         scan::look_at(&inner, &shares, wish.touched, &shutdown);
         if shutdown.is_stopping() {
             return;
@@ -127,9 +123,28 @@ impl Keeper {
             inner.known.prune(inner.files().totals().files, is_there);
             (self.last_walk, self.walk_took) = (Instant::now(), begun.elapsed());
             inner.walked.store(wish.walk_all, Ordering::Release);
+            inner.has_changed();
+        }
+        inner.want_hashes();
+        // Names are wanted sooner than watches, of which each folder costs one. What changed in between is seen by a
+        // second walk, which comes after the watch, so that nothing falls between.
+        if self.watch.follow(&folders(&shares)) {
+            self.walk(&shares, &walked);
         }
         inner.set_scanning(false);
         inner.want_hashes();
+    }
+
+    fn walk(&self, shares: &[Share], walked: &[&Share]) {
+        let (inner, shutdown) = (&self.inner, &self.shutdown);
+        for share in walked {
+            scan::walk_share(inner, share, shutdown, &mut || {
+                let touched = inner.wishes.take_touched();
+                if !touched.is_empty() {
+                    scan::look_at(inner, shares, touched, shutdown);
+                }
+            });
+        }
     }
 
     fn next_look(&self) -> Duration {

@@ -210,7 +210,10 @@ fn enter(inner: &Inner, share: &Share, mut batch: Vec<Found>, walk: u32, skipped
         }
     }
     inner.has_changed();
-    inner.want_hashes();
+    // A walk tells the readers at its end: they would take the time that the names need.
+    if !inner.is_scanning.load(Ordering::Acquire) {
+        inner.want_hashes();
+    }
 }
 
 /// Removes what no walk since `walk` saw, in steps that let searches in between. `u32::MAX` removes everything.
