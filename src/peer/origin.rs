@@ -23,7 +23,7 @@ use crate::{
         action::{ActionError, Coverage, ErrorKind, Hit, Holder, SearchAsk, SearchEvent},
         flood::{self, MAX_TTL_PLUS_HOPS, choose_mode},
         hits::HitList,
-        id::{ContentHash, QueryId},
+        id::{ContentHash, PeerId, QueryId},
         query::Query,
         relay::Report,
         roster::Roster,
@@ -118,6 +118,7 @@ impl Origin {
         let gathering = Gathering {
             hits: Arc::new(Mutex::new(HitList::new(ask.want))),
             index: self.index.clone(),
+            me,
             asked: members.saturating_add(asked_beyond),
             is_done: false,
         };
@@ -161,6 +162,7 @@ fn not_started(error: NotServed) -> ActionError {
 struct Gathering {
     hits: Arc<Mutex<HitList>>,
     index: Index,
+    me: PeerId,
     asked: u32,
     is_done: bool,
 }
@@ -171,7 +173,8 @@ impl Gathering {
         let mut hits = self.hits.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changed = Vec::new();
         for file in found.files {
-            let have = file.hash.is_some_and(|hash| self.index.find_hash(&hash).is_some());
+            let have =
+                found.peer == self.me || file.hash.is_some_and(|hash| self.index.find_hash(&hash).is_some());
             let holder = Holder {
                 peer: found.name.clone(),
                 peer_id: found.peer,

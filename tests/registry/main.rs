@@ -332,7 +332,7 @@ async fn a_slow_reader_gets_a_snapshot_instead_of_a_gap() {
     }
     // `next` fails on a gap.
     let mut snapshots = 0;
-    while !slow.roster.members().iter().any(|member| member.shared_files == last.into()) {
+    while !slow.roster.members().iter().any(|member| member.shared_files == u64::from(last)) {
         snapshots += u32::from(matches!(slow.next().await.unwrap(), Some(Message::Snapshot(_))));
     }
     assert!(snapshots > 0, "the outbox was not bounded");
