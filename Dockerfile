@@ -17,7 +17,7 @@ COPY . .
 # The folders of the runtime image are made here, because there is no shell to make them there.
 RUN cargo build --locked --release --bin floodplain \
  && install -D -m 0755 target/release/floodplain /out/bin/floodplain \
- && install -d -m 0700 /out/data /out/data/inbox /out/data/downloads \
+ && install -d -m 0700 /out/data /out/data/state /out/data/inbox /out/data/downloads \
  && install -d -m 0755 /out/share
 
 # glibc, libgcc and CA certificates; no shell, no package manager.
@@ -28,18 +28,17 @@ LABEL org.opencontainers.image.title="floodplain" \
 COPY --from=build /out/bin/floodplain /usr/local/bin/floodplain
 COPY --from=build --chown=65532:65532 /out/data /data
 COPY --from=build --chown=65532:65532 /out/share /share
-# Downloads go to the first share. It is not /share, because a folder of the host that is mounted there is seldom
-# writable for this user.
-ENV FLOODPLAIN_DATA=/data \
+# The downloads share is made beside the inbox. Neither lies in the data folder, of which nothing is ever offered.
+ENV FLOODPLAIN_DATA=/data/state \
     FLOODPLAIN_REGISTRY_LISTEN=0.0.0.0:7000 \
     FLOODPLAIN_LISTEN=0.0.0.0:7001 \
-    FLOODPLAIN_SHARES=/data/downloads:/share \
+    FLOODPLAIN_SHARES=/share \
     FLOODPLAIN_INBOX=/data/inbox
 USER 65532:65532
 WORKDIR /data
 VOLUME ["/data"]
 # Registry, peer.
 EXPOSE 7000 7001
-HEALTHCHECK --interval=5s --timeout=3s --start-period=15s --retries=3 \
+HEALTHCHECK --interval=5s --timeout=5s --start-period=15s --retries=3 \
   CMD ["/usr/local/bin/floodplain", "health"]
 ENTRYPOINT ["/usr/local/bin/floodplain"]

@@ -51,7 +51,7 @@ async fn many(count: usize) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     for number in 0..count {
         let word = |shift: usize| WORDS[(number.wrapping_mul(2_654_435_761) >> shift) % WORDS.len()];
-        let folder = dir.path().join("share").join(word(3)).join(format!("{}{}", word(8), number / 1000));
+        let folder = dir.path().join("share").join(word(3)).join((number / 1000).to_string());
         fs::create_dir_all(&folder)?;
         let extension = EXTENSIONS[number % EXTENSIONS.len()];
         fs::write(

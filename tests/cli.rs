@@ -1,5 +1,7 @@
 //! The program as it is run: arguments in, lines and exit codes out, against a peer in memory behind a real socket.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 #[path = "support/actions.rs"]
 mod actions;
 
@@ -43,7 +45,8 @@ struct Served {
 }
 
 impl Served {
-    async fn start() -> Self {
+    /// Spawns on the runtime it is called in.
+    fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (double, shutdown) = (Double::new(), Shutdown::new());
         let socket = ControlSocket::bind(&control::socket_path(folder.path())).unwrap();
@@ -172,7 +175,7 @@ fn without_a_running_peer_every_verb_says_how_to_start_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn json_lines_are_exactly_these() {
-    let served = Served::start().await;
+    let served = Served::start();
     let (one, two) = (digits(1), digits(2));
     let holder = |name: &str, id: &str, hops: u8| {
         format!(r#"{{"peer":"{name}","peer_id":"{id}","zone":1,"hops":{hops}}}"#)
@@ -271,7 +274,7 @@ async fn json_lines_are_exactly_these() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_every_verb_is_told_by_its_exit_code() {
-    let served = Served::start().await;
+    let served = Served::start();
     std::fs::write(served.folder.path().join("a.txt"), "a").unwrap();
     for (line, code, said) in [
         ("search report", 0, "2 hits; 6 of 6 answered\n"),
@@ -314,7 +317,7 @@ async fn the_end_of_every_verb_is_told_by_its_exit_code() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_typed_is_what_is_asked() {
-    let served = Served::start().await;
+    let served = Served::start();
     served.double.offer(offer(5));
     for (line, call) in [
         (
@@ -333,7 +336,7 @@ async fn what_is_typed_is_what_is_asked() {
             "get 1 -o here.pdf",
             format!(r#"get(GetAsk {{ target: Hit(1), destination: Some("{}/here.pdf") }})"#, served.folder.path().display()),
         ),
-        ("share add docs", format!(r#"add_share("{}/docs")"#, served.folder.path().display())),
+        ("share add docs", format!("add_share({}/docs)", served.folder.path().display())),
         ("inbox decline 5 --reason no", r#"answer_offer(5, Decline("no"))"#.into()),
     ] {
         served.run(line).await;
@@ -343,7 +346,7 @@ async fn what_is_typed_is_what_is_asked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn plain_output_is_tab_separated_under_headings() {
-    let served = Served::start().await;
+    let served = Served::start();
     let (_, out, _) = served.run("peers").await;
     let expected = format!(
         "ZONE\tNAME\tADDRESS\tFILES\tPEER ID\n1\tana\t127.0.0.1:7001\t10\t{}\n2\tben\t127.0.0.1:7002\t20\t{}\n",
@@ -358,7 +361,7 @@ async fn plain_output_is_tab_separated_under_headings() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn quiet_leaves_the_data_and_the_errors() {
-    let served = Served::start().await;
+    let served = Served::start();
     let (_, out, err) = served.run("-q get 1").await;
     assert_eq!((out.as_str(), err.as_str()), ("/srv/share/report.pdf\n", ""));
     assert!(served.run("-q search broken").await.2.starts_with("error: "));
@@ -366,7 +369,7 @@ async fn quiet_leaves_the_data_and_the_errors() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_goes_away_ends_the_program_quietly() {
-    let served = Served::start().await;
+    let served = Served::start();
     for line in
         [&["search", "report"][..], &["--json", "peers"], &["man"], &["completions", "bash"], &["--help"]]
     {
@@ -382,7 +385,7 @@ async fn a_reader_that_goes_away_ends_the_program_quietly() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupt_cancels_what_was_asked_and_exits_130() {
-    let served = Served::start().await;
+    let served = Served::start();
     let mut command = program(served.folder.path());
     let mut child = command
         .args(["--json", "search", "slow"])

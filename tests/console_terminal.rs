@@ -144,6 +144,16 @@ fn a_person_is_asked_before_transfers_end() {
 }
 
 #[test]
+fn lines_typed_ahead_are_all_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut console = started(folder.path());
+    console.send("abc\n5 report\n0\n").unwrap();
+    console.flush().unwrap();
+    console.exp_string("there is no command `abc`").unwrap();
+    console.exp_string("ended: Quit").unwrap();
+}
+
+#[test]
 fn control_bytes_and_broken_text_do_not_end_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut console = started(folder.path());

@@ -206,7 +206,7 @@ impl Node {
             replica_space: 0,
             insecure_loopback: true,
         };
-        let mut peer = peer::start(settings, shutdown.clone()).await?;
+        let peer = peer::start(settings, shutdown.clone()).await?;
         peer.until_ready().await?;
         Ok(Self { name, peer, shutdown, share, inbox, files })
     }

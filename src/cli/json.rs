@@ -1,6 +1,8 @@
 //! The lines of `--json`: one object each, `type` first, keys in this order. Scripts rely on them: keys are added, never
 //! renamed or dropped.
 
+#![expect(clippy::struct_field_names, reason = "keys are named for those who read them")]
+
 use std::{path::Path, time::SystemTime};
 
 use serde::Serialize;

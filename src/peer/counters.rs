@@ -9,7 +9,7 @@ use crate::protocol::action::Counters;
 
 /// Running counts; cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Counts(Arc<Inner>);
+pub(crate) struct Counts(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -22,12 +22,12 @@ struct Inner {
 macro_rules! counters {
     ($($(#[$doc:meta])* $method:ident => $field:ident),* $(,)?) => {
         impl Counts {
-            $($(#[$doc])* pub fn $method(&self, more: u64) {
+            $($(#[$doc])* pub(crate) fn $method(&self, more: u64) {
                 self.0.$field.fetch_add(more, Relaxed);
             })*
 
             /// All of them now; bytes are counted by the transfers.
-            pub fn now(&self) -> Counters {
+            pub(crate) fn now(&self) -> Counters {
                 Counters { $($field: self.0.$field.load(Relaxed),)* ..Counters::default() }
             }
         }

@@ -30,7 +30,7 @@ const MIN_ID_DIGITS: usize = 8;
 
 /// Looks peers and zones up.
 #[derive(Debug)]
-pub struct Directory {
+pub(crate) struct Directory {
     registry: String,
     transport: Transport,
     view: View,
@@ -39,12 +39,12 @@ pub struct Directory {
 
 impl Directory {
     /// Connects at the first look-up.
-    pub fn new(registry: String, transport: Transport, view: View) -> Self {
+    pub(crate) fn new(registry: String, transport: Transport, view: View) -> Self {
         Self { registry, transport, view, channel: tokio::sync::OnceCell::new() }
     }
 
     /// The peers of the network, or of one zone, in order of zone and name.
-    pub async fn peers(&self, zone: Option<ZoneId>) -> Listing<PeerInfo> {
+    pub(crate) async fn peers(&self, zone: Option<ZoneId>) -> Listing<PeerInfo> {
         match timeout(TIMEOUT, self.ask_peers(zone)).await {
             Ok(Ok(rows)) => Listing { rows, is_stale: false },
             Ok(Err(error)) => self.last_roster(zone, &error),
@@ -53,7 +53,7 @@ impl Directory {
     }
 
     /// The zones of the network, in order of their numbers.
-    pub async fn zones(&self) -> Listing<ZoneInfo> {
+    pub(crate) async fn zones(&self) -> Listing<ZoneInfo> {
         if let Ok(Ok(rows)) = timeout(TIMEOUT, self.ask_zones()).await {
             return Listing { rows, is_stale: false };
         }
@@ -72,7 +72,7 @@ impl Directory {
     ///
     /// # Errors
     /// `NotFound` when there is none, `Usage` when an id's beginning fits several.
-    pub async fn find(&self, text: &str) -> Outcome<Member> {
+    pub(crate) async fn find(&self, text: &str) -> Outcome<Member> {
         let knowledge = self.view.now();
         if let Some(found) = knowledge.roster.as_ref().and_then(|roster| roster.named(text)) {
             return Ok(found.clone());

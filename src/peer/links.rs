@@ -23,7 +23,7 @@ const MAX_ANSWER_BYTES: usize = 2 << 20;
 
 /// Channels by peer.
 #[derive(Debug)]
-pub struct Links {
+pub(crate) struct Links {
     transport: Transport,
     purpose: Purpose,
     // Held for a look-up, never across an await.
@@ -39,7 +39,7 @@ struct Link {
 
 impl Links {
     /// With none open.
-    pub fn new(transport: Transport, purpose: Purpose) -> Self {
+    pub(crate) fn new(transport: Transport, purpose: Purpose) -> Self {
         Self { transport, purpose, open: Mutex::new(LruCache::new(MAX_LINKS)) }
     }
 
@@ -48,7 +48,7 @@ impl Links {
     ///
     /// # Errors
     /// When the security in force does not allow its address.
-    pub fn channel(&self, member: &Member) -> Result<Channel, Forbidden> {
+    pub(crate) fn channel(&self, member: &Member) -> Result<Channel, Forbidden> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(link) = open.get(&member.id)
             && (link.address, link.incarnation) == (member.address, member.incarnation)
@@ -66,7 +66,7 @@ impl Links {
     ///
     /// # Errors
     /// When the security in force does not allow its address.
-    pub fn client(&self, member: &Member) -> Result<PeerServiceClient<Channel>, Forbidden> {
+    pub(crate) fn client(&self, member: &Member) -> Result<PeerServiceClient<Channel>, Forbidden> {
         let channel = self.channel(member)?;
         Ok(PeerServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES))
     }

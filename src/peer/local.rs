@@ -82,7 +82,7 @@ impl Actions for Local {
     async fn browse(&self, path: PeerPath, page: PageAsk) -> Outcome<FolderPage> {
         let member = self.directory.find(&path.peer).await?;
         if member.id == self.view.now().me.id {
-            return self.index.browse(&path.path, &page).map_err(|error| index_error(&error));
+            return Ok(self.index.browse(&path.path, &page)?);
         }
         self.browse_other(&member, &path.path, &page).await
     }
@@ -215,18 +215,5 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, IndexError> + Send + 'static,
 ) -> Outcome<T> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|_| ActionError::new(ErrorKind::Failed, "the index failed"))?
-        .map_err(|error| index_error(&error))
-}
-
-fn index_error(error: &IndexError) -> ActionError {
-    let (kind, hint) = match error {
-        IndexError::NotFound { .. } => (ErrorKind::NotFound, "an empty path lists the shares"),
-        IndexError::NoShare { .. } => (ErrorKind::NotFound, "see `floodplain share ls`"),
-        IndexError::BadPage => (ErrorKind::Usage, ""),
-        IndexError::ShareRefused { .. } => (ErrorKind::Refused, ""),
-        IndexError::Changed { .. } => (ErrorKind::Failed, "try again in a moment"),
-        IndexError::Io { .. } => (ErrorKind::Failed, "look at the folder's permissions"),
-    };
-    ActionError::new(kind, error.to_string()).hint(hint)
+    Ok(done.map_err(|_| ActionError::new(ErrorKind::Failed, "the index failed"))??)
 }

@@ -91,7 +91,7 @@ impl Mover {
                     ActionError::new(ErrorKind::NotFound, format!("the last search has no hit {number}"))
                         .hint("search first; hits are numbered from 1")
                 })?;
-                let sources = self.sources(&hit.holders).await;
+                let sources = self.sources(&hit.holders);
                 match (hit.file.hash, hit.holders.first()) {
                     (Some(hash), _) => (FileName::Hash(hash), Some(hit.file), sources),
                     (None, Some(holder)) => (FileName::Path(holder.path.clone()), Some(hit.file), sources),
@@ -102,12 +102,11 @@ impl Mover {
         if sources.is_empty() {
             return Err(nobody_has_it());
         }
-        let destination = match ask.destination {
-            Some(destination) => destination,
-            None => {
-                self.refuse_what_is_here(&what)?;
-                self.downloads.clone()
-            }
+        let destination = if let Some(destination) = ask.destination {
+            destination
+        } else {
+            self.refuse_what_is_here(&what)?;
+            self.downloads.clone()
         };
         let name = name.map(|file: FileInfo| file.name().to_owned());
         let events = self.downloader.start(DownloadAsk { what, sources, destination, name })?;
@@ -149,13 +148,13 @@ impl Mover {
 
     async fn by_hash(&self, hash: ContentHash) -> Outcome<(FileName, Option<FileInfo>, Vec<Source>)> {
         let hit = self.origin.find_content(hash, FIND_TIMEOUT).await?.ok_or_else(nobody_has_it)?;
-        let sources = self.sources(&hit.holders).await;
+        let sources = self.sources(&hit.holders);
         Ok((FileName::Hash(hash), Some(hit.file), sources))
     }
 
     /// Where the holders are dialed: by the roster, never by what a hit says. Other peers first; a copy of this peer's own
     /// is the last resort, for someone who wants it in another place.
-    async fn sources(&self, holders: &[Holder]) -> Vec<Source> {
+    fn sources(&self, holders: &[Holder]) -> Vec<Source> {
         let knowledge = self.view.now();
         let mut ids: Vec<PeerId> = holders.iter().map(|holder| holder.peer_id).collect();
         ids.sort_by_key(|id| *id == knowledge.me.id);

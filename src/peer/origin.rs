@@ -23,7 +23,7 @@ use crate::{
         action::{ActionError, Coverage, ErrorKind, Hit, Holder, SearchAsk, SearchEvent},
         flood::{self, MAX_TTL_PLUS_HOPS, choose_mode},
         hits::HitList,
-        id::{ContentHash, QueryId},
+        id::{ContentHash, PeerId, QueryId},
         query::Query,
         relay::Report,
         roster::Roster,
@@ -36,7 +36,7 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// Starts searches, and remembers the hits of the last one so that `get 3` has a meaning.
 #[derive(Debug)]
-pub struct Origin {
+pub(crate) struct Origin {
     view: View,
     index: Index,
     searcher: Arc<Searcher>,
@@ -51,7 +51,7 @@ type LastHits = Arc<Mutex<Arc<Mutex<HitList>>>>;
 
 impl Origin {
     /// With the TTL of classic floods and the wait when a search names none.
-    pub fn new(
+    pub(crate) fn new(
         view: View,
         index: Index,
         searcher: Arc<Searcher>,
@@ -63,7 +63,7 @@ impl Origin {
     }
 
     /// The hit of that number in the last search.
-    pub fn last_hit(&self, number: u32) -> Option<Hit> {
+    pub(crate) fn last_hit(&self, number: u32) -> Option<Hit> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let hits = last.lock().unwrap_or_else(PoisonError::into_inner);
         hits.get(number).cloned()
@@ -74,7 +74,7 @@ impl Origin {
     ///
     /// # Errors
     /// `Usage` for a query that makes no sense, `Unreachable` while this peer is in no zone, `Refused` when too much runs.
-    pub fn start(&self, ask: SearchAsk, asked_beyond: u32) -> Outcome<Events<SearchEvent>> {
+    pub(crate) fn start(&self, ask: SearchAsk, asked_beyond: u32) -> Outcome<Events<SearchEvent>> {
         let (found, gathering) = self.launch(ask, asked_beyond)?;
         self.counts.add_searches(1);
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = gathering.hits.clone();
@@ -85,7 +85,7 @@ impl Origin {
     ///
     /// # Errors
     /// As [`Origin::start`].
-    pub async fn find_content(&self, hash: ContentHash, wait: Duration) -> Outcome<Option<Hit>> {
+    pub(crate) async fn find_content(&self, hash: ContentHash, wait: Duration) -> Outcome<Option<Hit>> {
         let ask = SearchAsk { text: format!("hash:{hash}"), wait: Some(wait), ..SearchAsk::default() };
         let (mut found, gathering) = self.launch(ask, 0)?;
         while let Some(Found::Hits(hits)) = found.next().await {
@@ -118,6 +118,7 @@ impl Origin {
         let gathering = Gathering {
             hits: Arc::new(Mutex::new(HitList::new(ask.want))),
             index: self.index.clone(),
+            me,
             asked: members.saturating_add(asked_beyond),
             is_done: false,
         };
@@ -161,6 +162,7 @@ fn not_started(error: NotServed) -> ActionError {
 struct Gathering {
     hits: Arc<Mutex<HitList>>,
     index: Index,
+    me: PeerId,
     asked: u32,
     is_done: bool,
 }
@@ -171,7 +173,8 @@ impl Gathering {
         let mut hits = self.hits.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changed = Vec::new();
         for file in found.files {
-            let have = file.hash.is_some_and(|hash| self.index.find_hash(&hash).is_some());
+            let have =
+                found.peer == self.me || file.hash.is_some_and(|hash| self.index.find_hash(&hash).is_some());
             let holder = Holder {
                 peer: found.name.clone(),
                 peer_id: found.peer,

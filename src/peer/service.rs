@@ -25,7 +25,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Answers other peers.
 #[derive(Debug)]
-pub struct Service {
+pub(crate) struct Service {
     index: Index,
     searcher: Arc<Searcher>,
     uploads: Uploads,
@@ -34,7 +34,7 @@ pub struct Service {
 
 impl Service {
     /// Over the parts of one peer.
-    pub fn new(index: Index, searcher: Arc<Searcher>, uploads: Uploads, receiver: Receiver) -> Self {
+    pub(crate) fn new(index: Index, searcher: Arc<Searcher>, uploads: Uploads, receiver: Receiver) -> Self {
         Self { index, searcher, uploads, receiver }
     }
 }

@@ -51,13 +51,13 @@ enum Order {
 
 /// Steers the session; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct SessionControl {
+pub(crate) struct SessionControl {
     orders: mpsc::Sender<Order>,
 }
 
 impl SessionControl {
     /// Leaves the network; answers when the registry has taken the peer off, or cannot be told.
-    pub async fn leave(&self) {
+    pub(crate) async fn leave(&self) {
         let (done, is_done) = oneshot::channel();
         if self.orders.send(Order::Leave(done)).await.is_ok() {
             let _ = timeout(ANSWER_TIMEOUT, is_done).await;
@@ -65,7 +65,7 @@ impl SessionControl {
     }
 
     /// Joins again after a leave.
-    pub async fn join(&self) {
+    pub(crate) async fn join(&self) {
         // A session that has ended belongs to a peer that is stopping.
         let _ = self.orders.send(Order::Join).await;
     }
@@ -73,17 +73,17 @@ impl SessionControl {
 
 /// Everything a session needs.
 #[derive(Debug)]
-pub struct Session {
+pub(crate) struct Session {
     /// The registry, `HOST:PORT`.
-    pub registry: String,
+    pub(crate) registry: String,
     /// How to get there, and who we are.
-    pub transport: Transport,
+    pub(crate) transport: Transport,
     /// What it writes.
-    pub view: View,
+    pub(crate) view: View,
     /// For the number of shared files.
-    pub index: Index,
+    pub(crate) index: Index,
     /// Another name may be taken when this one is in use.
-    pub is_name_default: bool,
+    pub(crate) is_name_default: bool,
 }
 
 /// Why one life of the session ended.
@@ -95,7 +95,7 @@ enum End {
 
 impl Session {
     /// Starts the session's task. The receiver gets the refusal of the first join, if it comes; the session has ended then.
-    pub fn start(self, shutdown: &Shutdown) -> (SessionControl, watch::Receiver<Option<ActionError>>) {
+    pub(crate) fn start(self, shutdown: &Shutdown) -> (SessionControl, watch::Receiver<Option<ActionError>>) {
         let (orders, inbox) = mpsc::channel(UP_QUEUE);
         let (refused, refusal) = watch::channel(None);
         shutdown.spawn("session", async move {
@@ -309,8 +309,8 @@ impl Session {
         up: &mpsc::Sender<pb::SessionRequest>,
         down: &mut Streaming<pb::SessionResponse>,
     ) {
-        let leave = pb::UnregisterRequest { lease_id: wire::bytes(lease.as_bytes()) };
-        if up.send(request(session_request::Message::Leave(leave))).await.is_ok() {
+        let last = pb::UnregisterRequest { lease_id: wire::bytes(lease.as_bytes()) };
+        if up.send(request(session_request::Message::Leave(last))).await.is_ok() {
             // The registry ends the stream when the slot is free.
             let ended = async { while let Ok(Some(_)) = down.message().await {} };
             let _ = timeout(ANSWER_TIMEOUT, ended).await;
@@ -387,5 +387,6 @@ fn host_id() -> String {
     let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
     let hash = blake3::derive_key("floodplain.v1 host id", format!("{machine}\0{node}").as_bytes());
-    hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    let (head, _) = hash.split_first_chunk::<8>().expect("32 bytes hold 8");
+    format!("{:016x}", u64::from_be_bytes(*head))
 }

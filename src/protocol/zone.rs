@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -12,8 +11,11 @@ use rand::{Rng, RngExt};
 
 use super::id::{PeerId, ZoneId};
 
+mod locality;
 #[cfg(test)]
 mod tests;
+
+pub use locality::Locality;
 
 /// A join chooses among this many of the smallest zones: enough to keep apart the peers of one machine, few enough to
 /// keep sizes even. The best of 1, 2, 4 and 8 in a simulation of churn.
@@ -75,41 +77,6 @@ impl Layout {
             Self::Fixed { zones, zone_size } => Some(zones as usize * zone_size as usize),
         }
     }
-}
-
-/// What fails together with a peer, so that a zone does not depend on one machine or one switch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Locality {
-    host: u64,
-    net: u64,
-}
-
-impl Locality {
-    /// From what identifies the machine and where the peer is dialed. Without a host id the address stands for the
-    /// machine. The network is the IPv4 /24 or the IPv6 /64.
-    pub fn new(host_id: &str, ip: IpAddr) -> Self {
-        let (address, net) = match ip {
-            IpAddr::V4(ip) => (ip.octets().to_vec(), ip.octets()[..3].to_vec()),
-            IpAddr::V6(ip) => (ip.octets().to_vec(), ip.octets()[..8].to_vec()),
-        };
-        let host = if host_id.is_empty() { short_hash(&address) } else { short_hash(host_id.as_bytes()) };
-        Self { host, net: short_hash(&net) }
-    }
-
-    /// The machine and the network as numbers, for a snapshot.
-    pub fn parts(self) -> (u64, u64) {
-        (self.host, self.net)
-    }
-
-    /// Back from [`Self::parts`].
-    pub fn from_parts((host, net): (u64, u64)) -> Self {
-        Self { host, net }
-    }
-}
-
-/// Collisions only cost a needless detour, so 8 bytes do.
-fn short_hash(bytes: &[u8]) -> u64 {
-    PeerId::from_bytes(*blake3::hash(bytes).as_bytes()).short()
 }
 
 /// Every zone of a fixed layout is full. Nothing changed; there is room again when a peer leaves.
@@ -318,7 +285,7 @@ impl Zones {
             let members = self.by_id[zone].members.values();
             let (hosts, nets) = members.fold((0, 0), |(hosts, nets), slot| {
                 let (same_host, same_net) =
-                    (slot.locality.host == locality.host, slot.locality.net == locality.net);
+                    (slot.locality.is_same_host(locality), slot.locality.is_same_net(locality));
                 (hosts + usize::from(same_host), nets + usize::from(same_net))
             });
             if (hosts, nets) < fewest {

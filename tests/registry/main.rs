@@ -314,21 +314,28 @@ async fn lost_deltas_are_noticed_by_the_ack_and_repaired_by_a_snapshot() {
 async fn a_slow_reader_gets_a_snapshot_instead_of_a_gap() {
     let data = tempfile::tempdir().unwrap();
     let registry = Registry::start(ELASTIC, data.path()).await;
-    let mut slow_client = registry.client().await;
+    let endpoint = tonic::transport::Channel::from_shared(format!("http://{}", registry.address)).unwrap();
+    // About ten deltas are on their way before the registry has to wait.
+    let endpoint = endpoint.initial_stream_window_size(1024);
+    let mut slow_client = common::Client::new(endpoint.connect().await.unwrap());
     let mut client = registry.client().await;
     let mut slow = Session::open(&mut slow_client, &Peer::new(0)).await.unwrap();
     let mut noisy = Vec::new();
     for number in 1..6 {
         noisy.push(client.register(Peer::new(number).request).await.unwrap().into_inner().lease_id);
     }
-    for shared_files in 1..4_000 {
-        let lease_id = noisy[shared_files % 5].clone();
-        let heartbeat = pb::HeartbeatRequest { lease_id, shared_files: shared_files as u64 };
+    let last = 400u16;
+    for shared_files in 1..=last {
+        let lease_id = noisy.iter().cycle().nth(usize::from(shared_files)).unwrap().clone();
+        let heartbeat = pb::HeartbeatRequest { lease_id, shared_files: shared_files.into() };
         client.heartbeat(heartbeat).await.unwrap();
     }
     // `next` fails on a gap.
-    let last = 3_999;
-    slow.until(|roster| roster.members().iter().any(|member| member.shared_files == last)).await;
+    let mut snapshots = 0;
+    while !slow.roster.members().iter().any(|member| member.shared_files == u64::from(last)) {
+        snapshots += u32::from(matches!(slow.next().await.unwrap(), Some(Message::Snapshot(_))));
+    }
+    assert!(snapshots > 0, "the outbox was not bounded");
     assert_eq!(slow.roster.members().len(), 6);
     registry.stop().await;
 }
@@ -383,5 +390,28 @@ async fn everyones_neighbors_follow_the_roster() {
     }
     assert_eq!(told, neighbors(session.roster.members(), &me.id()));
     assert_eq!(session.roster.members().len(), 12);
+    registry.stop().await;
+}
+
+#[tokio::test]
+async fn peers_that_a_new_zone_opens_with_are_told_where_they_are() {
+    let data = tempfile::tempdir().unwrap();
+    let registry = Registry::start(ELASTIC, data.path()).await;
+    let mut client = registry.client().await;
+    let mut sessions = Vec::new();
+    // 16 in the first zone and 6 above it: enough for a second one.
+    for number in 0..22 {
+        let peer = Peer::new(number);
+        sessions.push((peer.id(), Session::open(&mut client, &peer).await.unwrap()));
+    }
+    let zones = client.list_zones(pb::ListZonesRequest::default()).await.unwrap().into_inner().zones;
+    assert_eq!(zones.iter().map(|zone| zone.peers).collect::<Vec<_>>(), [16, 6]);
+    for peer in list(&mut client).await {
+        let zone = zones.iter().find(|zone| zone.zone_id == peer.zone_id).unwrap();
+        let (_, session) = sessions.iter_mut().find(|(id, _)| id.as_bytes()[..] == peer.peer_id[..]).unwrap();
+        session.until(|roster| roster.revision() == zone.revision).await;
+        assert_eq!(session.roster.zone().get(), zone.zone_id);
+        assert_eq!(session.roster.members().len(), zone.peers as usize);
+    }
     registry.stop().await;
 }

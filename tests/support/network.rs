@@ -29,7 +29,7 @@ pub(crate) struct TestRegistry {
     pub(crate) address: SocketAddr,
     pub(crate) settings: RegistrySettings,
     pub(crate) shutdown: Shutdown,
-    _folder: Option<TempDir>,
+    folder: Option<TempDir>,
 }
 
 impl TestRegistry {
@@ -44,7 +44,7 @@ impl TestRegistry {
             insecure_loopback: true,
         };
         let mut registry = Self::start_with(settings).await;
-        registry._folder = Some(folder);
+        registry.folder = Some(folder);
         registry
     }
 
@@ -53,20 +53,13 @@ impl TestRegistry {
         let running = registry::start(settings.clone(), shutdown.clone()).await.expect("a registry");
         let address = running.address();
         settings.listen = address;
-        Self { address, settings, shutdown, _folder: None }
+        Self { address, settings, shutdown, folder: None }
     }
 
-    /// Ends it, and starts another on the same port with the same folder.
-    pub(crate) async fn restart(self) -> Self {
-        let (settings, folder) = self.stop().await;
-        let mut next = Self::start_with(settings).await;
-        next._folder = folder;
-        next
-    }
-
+    /// Ends it; its settings name the port that it had, its folder lives as long as the second value.
     pub(crate) async fn stop(self) -> (RegistrySettings, Option<TempDir>) {
         assert!(self.shutdown.drain(PATIENCE).await, "the registry ends");
-        (self.settings, self._folder)
+        (self.settings, self.folder)
     }
 }
 

@@ -210,8 +210,7 @@ impl TestPeer {
         shutdown.spawn_draining("serve", transport.serve(listener, routes, &shutdown));
         let channels = Channels::new(transport);
         let downloader = Downloader::new(channels.clone(), transfers.clone(), shutdown.clone());
-        let me = (id, name.parse().expect("valid"));
-        let sender = Sender::new(me, channels, transfers.clone(), shutdown.clone());
+        let sender = Sender::new(id, channels, transfers.clone(), shutdown.clone());
         Self { name, address, home, faults, folder, inbox, transfers, downloader, sender, shutdown }
     }
 
@@ -238,7 +237,13 @@ impl TestPeer {
 
     /// Starts a push to another peer.
     pub(crate) fn push(&self, path: &Path, to: &TestPeer) -> Events<Transfer> {
-        let ask = PushAsk { path: path.into(), hash: None, receiver: to.name.into(), address: to.address };
+        let ask = PushAsk {
+            path: path.into(),
+            hash: None,
+            sender: self.name.parse().expect("a peer name"),
+            receiver: to.name.into(),
+            address: to.address,
+        };
         self.sender.start(ask).expect("room")
     }
 
@@ -277,10 +282,9 @@ pub(crate) async fn ended(mut events: Events<Transfer>) -> Result<Transfer, Acti
         while let Some(event) = events.next().await {
             last = Some(event?);
         }
-        Ok(last.expect("at least one event"))
+        Ok::<_, ActionError>(last.expect("at least one event"))
     };
-    let transfer: Transfer =
-        tokio::time::timeout(Duration::from_secs(60), end).await.expect("ends in time")?;
+    let transfer = tokio::time::timeout(Duration::from_secs(60), end).await.expect("ends in time")?;
     match transfer.state {
         TransferState::Failed(error) => Err(error),
         _ => Ok(transfer),

@@ -26,10 +26,13 @@ pub(super) fn make(share: &Path, name: &str, number: usize) -> io::Result<u64> {
         (notes_of(name), text(&mut rng, &format!("Notes of {name}"), 2_000)),
         (format!("reports/{topic} report 2024.md"), text(&mut rng, &format!("The {topic} in 2024"), 20_000)),
         (format!("reports/{topic} gauge {number}.csv"), table(&mut rng)),
-        (format!("media/{topic} at dawn {number}.wav"), sound(220.0 + 20.0 * f64::from(number as u32 % 32))),
+        (
+            format!("media/{topic} at dawn {number}.wav"),
+            sound(220 + 20 * u32::try_from(number % 32).unwrap_or_default()),
+        ),
         (format!("media/{topic} map {number}.bmp"), picture(&mut rng)),
         // A name that has to be escaped in a page, a URL and a shell.
-        (format!("100% café & <menu> #{number}.txt").replace(['<', '>'], "'"), text(&mut rng, "Menu", 400)),
+        (format!("100% café & 'menu' #{number}.txt"), text(&mut rng, "Menu", 400)),
     ];
     for (path, content) in &files {
         fs::write(share.join(path), content)?;
@@ -70,10 +73,10 @@ fn table(rng: &mut SmallRng) -> Vec<u8> {
 }
 
 /// Two seconds of a tone: PCM, mono, 16 bit, 44.1 kHz.
-fn sound(hertz: f64) -> Vec<u8> {
+fn sound(hertz: u32) -> Vec<u8> {
     const RATE: u32 = 44_100;
     let samples = (0..2 * RATE).map(|at| {
-        let phase = f64::from(at) / f64::from(RATE) * hertz * std::f64::consts::TAU;
+        let phase = f64::from(at) / f64::from(RATE) * f64::from(hertz) * std::f64::consts::TAU;
         #[expect(clippy::cast_possible_truncation, reason = "a sine of amplitude 8,000 fits 16 bit")]
         let sample = (phase.sin() * 8_000.0) as i16;
         sample

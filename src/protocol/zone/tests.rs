@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::{collections::HashSet, net::IpAddr};
 
 use proptest::prelude::*;
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
@@ -220,7 +220,7 @@ proptest! {
 #[test]
 fn no_join_lands_isolated_while_a_network_grows() {
     let mut sim = Sim::new(ELASTIC, 1);
-    for joined in 1..=2_000 {
+    for joined in 1..=800 {
         let zone = sim.join_fresh().unwrap();
         let size = sim.zones.by_id[&zone].size();
         assert!(size >= MIN.min(joined), "join {joined} landed among {size}");
@@ -258,8 +258,8 @@ fn moves_under_churn(count: u32, events: u32, seed: u64) -> f64 {
 
 #[test]
 fn steady_churn_moves_hardly_anyone() {
-    for (count, seed) in [(100, 1), (200, 2), (600, 3)] {
-        let rate = moves_under_churn(count, 2_000, seed);
+    for (count, seed) in [(100, 1), (200, 2), (400, 3)] {
+        let rate = moves_under_churn(count, 1_200, seed);
         assert!(rate <= 0.02, "{count} peers, seed {seed}: {rate}");
     }
     // With two or three zones, and minutes between joins, a zone of the minimum may wait for its next join in vain.
@@ -270,7 +270,7 @@ fn steady_churn_moves_hardly_anyone() {
 
 #[test]
 fn a_returning_outage_goes_home_to_the_last_peer() {
-    for (count, seed) in [(30, 1), (300, 2), (2_000, 3)] {
+    for (count, seed) in [(30, 1), (300, 2), (600, 3)] {
         let mut sim = Sim::new(ELASTIC, seed);
         for _ in 0..count {
             sim.join_fresh().unwrap();

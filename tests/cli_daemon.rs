@@ -1,0 +1,112 @@
+//! The daemons as they are run: real processes, a real network, told to stop by a signal.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+fn program(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_floodplain"));
+    command.env_clear().env("HOME", folder).current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+/// A daemon that has said where it listens; killed when the test is over.
+struct Daemon {
+    child: Child,
+    address: String,
+}
+
+impl Daemon {
+    fn start(folder: &Path, arguments: &[&str]) -> Self {
+        let mut command = program(folder);
+        let mut child = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address =
+            line.trim_end().strip_prefix("listening on ").expect("says where it listens").to_owned();
+        Self { child, address }
+    }
+
+    fn stop(mut self) -> Option<i32> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn run(folder: &Path, line: &str) -> (i32, String) {
+    let output = program(folder).args(line.split_whitespace()).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+}
+
+/// Runs until it says so; what it says is written to be seen when it never does.
+fn until(folder: &Path, line: &str, says: &str) {
+    let began = Instant::now();
+    while !run(folder, line).1.contains(says) {
+        assert!(began.elapsed() < Duration::from_secs(20), "{line}: {:?}", run(folder, line));
+    }
+}
+
+#[test]
+fn a_network_of_processes_finds_and_moves_a_file_and_stops_on_sigterm() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| {
+        let folder = folder.path().join(name);
+        std::fs::create_dir_all(folder.join("share")).unwrap();
+        folder
+    };
+    let (hub, ana, ben) = (at("hub"), at("ana"), at("ben"));
+    let registry = Daemon::start(&hub, &["registry", "--listen", "127.0.0.1:0", "--data", "data"]);
+    std::fs::write(ben.join("share/report.txt"), "words to find").unwrap();
+    let settings = format!(
+        "FLOODPLAIN_REGISTRY={}\nFLOODPLAIN_LISTEN=127.0.0.1:0\nFLOODPLAIN_DATA=data\nFLOODPLAIN_INSECURE_LOOPBACK=true\n",
+        registry.address
+    );
+    for folder in [&ana, &ben] {
+        std::fs::write(folder.join(".env"), &settings).unwrap();
+    }
+    let peers =
+        [("ana", &ana), ("ben", &ben)].map(|(name, folder)| Daemon::start(folder, &["peer", "--name", name]));
+
+    until(&ana, "--json peers", "\"name\":\"ben\"");
+    until(&ana, "--json search report", "\"type\":\"hit\"");
+    assert_eq!(run(&ana, "get 1 -o -"), (0, "words to find".into()));
+    assert_eq!(run(&ana, "search nosuchthing").0, 3);
+    assert_eq!(run(&ana, "health --ready").0, 0);
+    assert_eq!(run(&hub, &format!("health --ready --addr {}", registry.address)).0, 0);
+    assert_eq!(run(&ben, &format!("health --addr {}", peers[0].address)).0, 0);
+
+    for daemon in peers.into_iter().chain([registry]) {
+        assert_eq!(daemon.stop(), Some(0));
+    }
+    assert_eq!(run(&ana, "status").0, 4);
+}
+
+#[test]
+fn the_demo_holds_what_it_checks() {
+    let folder = tempfile::tempdir().unwrap();
+    let temporary = folder.path().join("tmp");
+    std::fs::create_dir(&temporary).unwrap();
+    let output = program(folder.path())
+        .env("TMPDIR", &temporary)
+        .args(["demo", "--check", "--json"])
+        .output()
+        .unwrap();
+    let out = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{out}");
+    assert_eq!(out.lines().filter(|line| line.contains(r#""passed":true"#)).count(), 11, "{out}");
+    assert_eq!(std::fs::read_dir(temporary).unwrap().count(), 0, "nothing is left behind");
+}
