@@ -302,7 +302,7 @@ async fn fault_10_a_silent_host_freezes_nobody() {
 fn fault_11_nothing_typed_ends_a_console_but_quitting() {
     use floodplain::console::parse;
     for junk in ["", " ", "abc", "99", "-1", "1 2 3", "\u{1b}[A", "0x", "quit now", &"x".repeat(1 << 20)] {
-        assert!(!matches!(parse::parse(junk), Ok(parse::Command::Quit)), "{:.20}", junk);
+        assert!(!matches!(parse::parse(junk), Ok(parse::Command::Quit)), "{junk:.20}");
     }
 }
 
