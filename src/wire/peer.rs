@@ -10,7 +10,7 @@ use crate::protocol::{
     id::{PeerId, PeerName, QueryId, ZoneId},
     name::MAX_PATH_BYTES,
     query::Query,
-    relay::Report,
+    relay::{MAX_REPORTED, Report},
 };
 
 /// Largest request that is read at all; ours are below 1 KiB.
@@ -23,8 +23,6 @@ const MAX_DEADLINE: Duration = Duration::from_secs(60);
 pub const MAX_FILES: usize = 256;
 /// Most entries in one page of a folder, and how many there are when none is asked for.
 const PAGE_SIZES: (usize, usize) = (1000, 100);
-/// Peers that one branch may report on: those of the largest zone.
-const MAX_REPORTED: usize = 10_000;
 const MAX_TOKEN_BYTES: usize = 2 * MAX_PATH_BYTES;
 
 /// A query that arrived, every field within its bounds.
@@ -186,7 +184,10 @@ fn hits(hits: pb::Hits) -> Result<PeerHits, Invalid> {
         peer: peer_id("hits.peer_id", &hits.peer_id)?,
         name: hits.peer_name.parse().map_err(Invalid::id("hits.peer_name"))?,
         zone: ZoneId::new(hits.zone_id),
-        hops: u8::try_from(hits.hops).map_err(|_| Invalid::new("hits.hops", "must be below 256"))?,
+        hops: u8::try_from(hits.hops)
+            .ok()
+            .filter(|hops| *hops <= MAX_TTL_PLUS_HOPS)
+            .ok_or_else(|| Invalid::new("hits.hops", format!("must be at most {MAX_TTL_PLUS_HOPS}")))?,
         files: hits.files.into_iter().map(common::file_info).collect::<Result<_, _>>()?,
     })
 }
