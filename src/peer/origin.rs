@@ -179,7 +179,8 @@ impl Gathering {
             None => (found.name, found.zone),
         };
         for file in found.files {
-            let have = file.hash.is_some_and(|hash| self.index.find_hash(&hash).is_some());
+            let have = found.peer == self.knowledge.me.id
+                || file.hash.is_some_and(|hash| self.index.find_hash(&hash).is_some());
             let holder = Holder {
                 peer: peer.clone(),
                 peer_id: found.peer,
