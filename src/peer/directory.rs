@@ -26,7 +26,7 @@ const MAX_ROWS: usize = 10_000;
 /// Rows of one page.
 const PAGE_ROWS: u32 = 1000;
 /// Fewest digits of an id that name a peer.
-const MIN_ID_DIGITS: usize = 8;
+pub(super) const MIN_ID_DIGITS: usize = 8;
 
 /// Looks peers and zones up.
 #[derive(Debug)]

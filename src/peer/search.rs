@@ -20,6 +20,7 @@ use tonic::Request;
 
 use super::{
     counters::Counts,
+    directory::MIN_ID_DIGITS,
     links::Links,
     view::{Knowledge, View},
 };
@@ -298,8 +299,11 @@ impl Flow {
 
     async fn search_here(&mut self) -> Result<(), Gone> {
         let me = &self.knowledge.me;
-        let is_asked =
-            self.running.query.peer().is_none_or(|name| name.eq_ignore_ascii_case(me.name.as_str()));
+        let is_asked = self.running.query.peer().is_none_or(|peer| {
+            let is_id =
+                peer.len() >= MIN_ID_DIGITS && me.id.to_string().starts_with(&peer.to_ascii_lowercase());
+            is_id || peer.eq_ignore_ascii_case(me.name.as_str())
+        });
         let want = self.running.want.map_or(usize::MAX, |want| usize::try_from(want).unwrap_or(usize::MAX));
         let most = MAX_HITS_PER_PEER.min(want);
         // One more than is passed on tells whether any were left out.

@@ -9,14 +9,10 @@ use crate::protocol::{
     flood::MAX_TTL_PLUS_HOPS,
     id::{PeerId, PeerName, QueryId, ZoneId},
     name::MAX_PATH_BYTES,
-    query::Query,
+    query::{MAX_QUERY_BYTES, Query},
     relay::{MAX_REPORTED, Report},
 };
 
-/// Largest request that is read at all; ours are below 1 KiB.
-pub const MAX_REQUEST_BYTES: usize = 16 << 10;
-/// Longest query text.
-const MAX_TEXT_BYTES: usize = 512;
 /// Longest wait that a query may ask for.
 const MAX_DEADLINE: Duration = Duration::from_secs(60);
 /// Files in one message of hits, and entries in one page of a folder.
@@ -92,7 +88,7 @@ pub fn search(request: pb::SearchRequest) -> Result<IncomingSearch, Invalid> {
     if deadline.is_zero() {
         return Err(Invalid::new("deadline", "has passed"));
     }
-    let text = bounded("text", request.text, MAX_TEXT_BYTES)?;
+    let text = bounded("text", request.text, MAX_QUERY_BYTES)?;
     let claim = match request.claim {
         None => None,
         Some(claim) => Some(Claim { before: peer_id("claim.before_id", &claim.before_id)? }),
