@@ -12,8 +12,10 @@ use zone::{Setup, Zone};
 const SEEDS: std::ops::Range<u64> = 1..6;
 
 fn main() {
-    println!("| peers | dead | flood | messages / live others | hops p99 | recall | answered of listed |");
-    println!("|---:|---:|---|---:|---:|---:|---:|");
+    println!(
+        "| peers | dead | flood | messages / (n - 1) | messages / live others | hops p99 | recall | answered of listed |"
+    );
+    println!("|---:|---:|---|---:|---:|---:|---:|---:|");
     for peers in [6, 24, 100] {
         for dead in [0.0, 0.1, 0.3] {
             for (mode, name) in [(Mode::Claimed, "claimed"), (Mode::Classic, "classic")] {
@@ -25,7 +27,7 @@ fn main() {
 }
 
 fn row(peers: usize, dead: f64, mode: Mode, name: &str) {
-    let (mut cost, mut recall, mut coverage, mut queries) = (0.0, 0.0, 0.0, 0.0);
+    let (mut messages, mut cost, mut recall, mut coverage, mut queries) = (0.0, 0.0, 0.0, 0.0, 0.0);
     let mut hops = Vec::new();
     for seed in SEEDS {
         let mut setup = Setup { dead, ..Setup::new(seed, peers, mode) };
@@ -33,6 +35,7 @@ fn row(peers: usize, dead: f64, mode: Mode, name: &str) {
         let zone = Zone::run(&setup);
         for outcome in &zone.outcomes {
             queries += 1.0;
+            messages += outcome.messages as f64 / (peers - 1) as f64;
             cost += outcome.cost(&zone);
             recall += outcome.recall(&zone);
             let answered = outcome.report.as_ref().map_or(0, |report| report.answered.len());
@@ -43,8 +46,9 @@ fn row(peers: usize, dead: f64, mode: Mode, name: &str) {
     hops.sort_unstable();
     let p99 = hops.get(hops.len() * 99 / 100).or(hops.last()).copied().unwrap_or(0);
     println!(
-        "| {peers} | {:.0} % | {name} | {:.3} | {p99} | {:.2} % | {:.2} % |",
+        "| {peers} | {:.0} % | {name} | {:.3} | {:.3} | {p99} | {:.2} % | {:.2} % |",
         dead * 100.0,
+        messages / queries,
         cost / queries,
         100.0 * recall / queries,
         100.0 * coverage / queries,

@@ -1,0 +1,286 @@
+//! How long a search takes over warm links, against a plain tonic call of the same shape: the same request and the same two
+//! answers over the same channel settings, from a server that does nothing but answer. All of it in one process, taken in
+//! turns, so that whatever else the machine does falls on all alike.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use floodplain::{
+    config::{PeerSettings, RegistrySettings},
+    net::{Identity, Purpose, Security, Transport, standard::with_standard},
+    peer::{self, Peer},
+    protocol::{
+        action::{AcceptPolicy, SearchAsk, SearchEvent},
+        claim::Claim,
+        id::QueryId,
+        zone::Layout,
+    },
+    registry,
+    shutdown::Shutdown,
+    wire::{
+        self,
+        pb::{
+            self,
+            peer_service_client::PeerServiceClient,
+            peer_service_server::{PeerService, PeerServiceServer},
+        },
+        peer::OutgoingSearch,
+    },
+};
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use tonic::{Request, Response, Status, Streaming, service::Routes, transport::Channel};
+
+use crate::measure::{Times, micros};
+
+/// Rounds before anything is counted: links open, caches fill.
+const WARM_UP: u32 = 200;
+
+/// Times to the first hit and to the end.
+#[derive(Default)]
+struct Row {
+    first: Times,
+    end: Times,
+}
+
+impl Row {
+    fn push(&mut self, (first, end): (Duration, Duration)) {
+        self.first.push(first);
+        self.end.push(end);
+    }
+
+    fn print(&mut self, what: &str, echo: [f64; 4]) -> [f64; 4] {
+        let now = [(0.5, 0.99)].map(|(p50, p99)| {
+            [
+                self.first.quantile(p50),
+                self.first.quantile(p99),
+                self.end.quantile(p50),
+                self.end.quantile(p99),
+            ]
+        })[0]
+            .map(micros);
+        let against = if echo[0] > 0.0 {
+            format!("{:6.2} {:6.2}", now[0] / echo[0], now[1] / echo[1])
+        } else {
+            String::new()
+        };
+        let [a, b, c, d] = now;
+        println!("{what:38} {:7} {a:7.0} {b:7.0} {c:7.0} {d:7.0}   {against}", self.first.count());
+        now
+    }
+}
+
+pub(crate) async fn run(samples: u32) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let shutdown = Shutdown::new();
+    let pair = zone(&folder.path().join("pair"), 2, &shutdown).await?;
+    let square = zone(&folder.path().join("square"), 4, &shutdown).await?;
+    let mut asked = direct(&pair).await?;
+    let (request, answers) = one_answer(&pair, &mut asked).await?;
+    let mut echo = echo(answers, &shutdown).await?;
+
+    let (mut plain, mut straight, mut near) = (Row::default(), Row::default(), Row::default());
+    let (mut one, mut two) = (Row::default(), Row::default());
+    for round in 0..samples + WARM_UP {
+        let of_echo = call(&mut echo, request.clone()).await?;
+        let of_peer = call(&mut asked, fresh(&request)).await?;
+        let (of_pair, _) = search(&pair[0], "peer1").await?;
+        let (of_square, hops) = search(&square[0], &format!("peer{}", 1 + round % 3)).await?;
+        if round >= WARM_UP {
+            plain.push(of_echo);
+            straight.push(of_peer);
+            near.push(of_pair);
+            if hops == 1 { &mut one } else { &mut two }.push(of_square);
+        }
+    }
+    println!(
+        "{:38} {:>7} first hit, us   to the end, us   first hit / echo",
+        "one process, warm links", "count"
+    );
+    println!(
+        "{:38} {:>7} {:>7} {:>7} {:>7} {:>7}   {:>6} {:>6}",
+        "", "", "p50", "p99", "p50", "p99", "p50", "p99"
+    );
+    let base = plain.print("plain tonic echo", [0.0; 4]);
+    straight.print("a peer's Search, called directly", base);
+    near.print("search, zone of 2, one hop", base);
+    one.print("search, zone of 4, holder at one hop", base);
+    two.print("search, zone of 4, holder at two hops", base);
+    shutdown.drain(Duration::from_secs(5)).await;
+    Ok(())
+}
+
+/// A registry and its peers, each with 100 files of its own name.
+async fn zone(folder: &Path, size: u32, shutdown: &Shutdown) -> Result<Vec<Peer>> {
+    let settings = RegistrySettings {
+        listen: ([127, 0, 0, 1], 0).into(),
+        layout: Layout::Fixed { zones: 1, zone_size: size },
+        lease: Duration::from_secs(30),
+        heartbeat: Duration::from_secs(10),
+        data: folder.join("registry"),
+        insecure_loopback: true,
+    };
+    let registry = registry::start(settings, shutdown.clone()).await?;
+    let mut peers = Vec::new();
+    for number in 0..size {
+        let (home, name) = (folder.join(number.to_string()), format!("peer{number}"));
+        let share = home.join("docs");
+        std::fs::create_dir_all(&share)?;
+        std::fs::write(share.join(format!("report of {name}.txt")), &name)?;
+        for file in 1..100 {
+            std::fs::write(share.join(format!("lecture {file:03}.txt")), format!("{name} {file}"))?;
+        }
+        let settings = PeerSettings {
+            registry: registry.address().to_string(),
+            name: name.parse().ok().context("a name")?,
+            is_name_default: false,
+            listen: ([127, 0, 0, 1], 0).into(),
+            advertise: None,
+            http_listen: ([127, 0, 0, 1], 0).into(),
+            shares: vec![share],
+            inbox: home.join("inbox"),
+            data: home.join("data"),
+            ttl: 16,
+            search_timeout: Duration::from_secs(3),
+            query_cache: 10_000,
+            upload_slots: 8,
+            download_slots: 4,
+            accept: AcceptPolicy::None,
+            replica_space: 0,
+            insecure_loopback: true,
+        };
+        let peer = peer::start(settings, shutdown.clone()).await?;
+        peer.until_ready().await?;
+        peer.until_hashed().await;
+        peers.push(peer);
+    }
+    for peer in &peers {
+        let is_whole = |members: usize| members == size as usize;
+        peer.view().until(|now| now.roster.as_ref().is_some_and(|all| is_whole(all.members().len()))).await;
+    }
+    Ok(peers)
+}
+
+/// One search for the file of that peer: time to the first hit and to the end, and the hops to its holder.
+async fn search(origin: &Peer, holder: &str) -> Result<((Duration, Duration), u8)> {
+    let ask = SearchAsk { text: format!("report {holder}"), ..SearchAsk::default() };
+    let handle = origin.handle();
+    let begun = Instant::now();
+    let mut events = handle.search(ask).await?;
+    let mut first = None;
+    while let Some(event) = events.next().await {
+        match event? {
+            SearchEvent::Hit(hit) => {
+                let hops = hit.holders.first().map_or(0, |holder| holder.hops);
+                first.get_or_insert((begun.elapsed(), hops));
+            }
+            SearchEvent::Done(coverage) => {
+                anyhow::ensure!(coverage.answered == coverage.asked, "not everyone answered: {coverage:?}");
+            }
+        }
+    }
+    let (first, hops) = first.context("no hit")?;
+    Ok(((first, begun.elapsed()), hops))
+}
+
+/// One plain call: time to its first answer and to its end.
+async fn call(
+    client: &mut PeerServiceClient<Channel>,
+    request: pb::SearchRequest,
+) -> Result<(Duration, Duration)> {
+    let begun = Instant::now();
+    let mut answers = client.search(request).await?.into_inner();
+    let mut first = None;
+    while let Some(answer) = answers.next().await {
+        answer?;
+        first.get_or_insert(begun.elapsed());
+    }
+    Ok((first.context("no answer")?, begun.elapsed()))
+}
+
+fn fresh(request: &pb::SearchRequest) -> pb::SearchRequest {
+    let id = QueryId::random(&mut rand::rng());
+    pb::SearchRequest { query_id: id.as_bytes().to_vec().into(), ..request.clone() }
+}
+
+/// A link to the second peer of a pair, as its neighbor has it.
+async fn direct(pair: &[Peer]) -> Result<PeerServiceClient<Channel>> {
+    Ok(PeerServiceClient::new(transport().dial(pair[1].address(), Purpose::Link).await?))
+}
+
+fn transport() -> Transport {
+    Transport::new(Identity::ephemeral(), Security::PlaintextLoopback)
+}
+
+/// What the first peer of a pair asks the second, and what it gets.
+async fn one_answer(
+    pair: &[Peer],
+    asked: &mut PeerServiceClient<Channel>,
+) -> Result<(pb::SearchRequest, Vec<pb::SearchResponse>)> {
+    let now = pair[0].view().now();
+    let request = wire::peer::to_search(&OutgoingSearch {
+        id: QueryId::random(&mut rand::rng()),
+        text: "report peer1",
+        ttl: 15,
+        hops: 1,
+        deadline: Duration::from_secs(3),
+        roster_revision: now.roster.as_ref().map_or(0, |roster| roster.revision()),
+        claim: Some(Claim { before: now.me.id }),
+        want: None,
+        origin: now.me.id,
+        from: now.me.id,
+    });
+    let answers: Vec<_> = asked.search(request.clone()).await?.into_inner().collect().await;
+    let answers = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
+    anyhow::ensure!(answers.len() == 2, "one message of hits and the end, not {}", answers.len());
+    Ok((request, answers))
+}
+
+/// Answers every search alike.
+struct Echo(Vec<pb::SearchResponse>);
+
+type Replies<T> = BoxStream<'static, Result<T, Status>>;
+
+#[tonic::async_trait]
+impl PeerService for Echo {
+    type SearchStream = Replies<pb::SearchResponse>;
+    type DownloadStream = Replies<pb::DownloadResponse>;
+    type SendStream = Replies<pb::SendResponse>;
+
+    async fn search(&self, _: Request<pb::SearchRequest>) -> Result<Response<Self::SearchStream>, Status> {
+        Ok(Response::new(stream::iter(self.0.clone()).map(Ok).boxed()))
+    }
+
+    async fn browse(&self, _: Request<pb::BrowseRequest>) -> Result<Response<pb::BrowseResponse>, Status> {
+        Err(Status::unimplemented("an echo"))
+    }
+
+    async fn download(
+        &self,
+        _: Request<pb::DownloadRequest>,
+    ) -> Result<Response<Self::DownloadStream>, Status> {
+        Err(Status::unimplemented("an echo"))
+    }
+
+    async fn send(
+        &self,
+        _: Request<Streaming<pb::SendRequest>>,
+    ) -> Result<Response<Self::SendStream>, Status> {
+        Err(Status::unimplemented("an echo"))
+    }
+}
+
+async fn echo(answers: Vec<pb::SearchResponse>, shutdown: &Shutdown) -> Result<PeerServiceClient<Channel>> {
+    let transport = transport();
+    let listener = transport.listen(([127, 0, 0, 1], 0).into()).await?;
+    let address = listener.address();
+    let routes = Routes::new(PeerServiceServer::new(Echo(answers)));
+    let routes = with_standard::<PeerServiceServer<Echo>>(routes, shutdown).await?;
+    shutdown.spawn("echo", transport.serve(listener, routes, shutdown));
+    Ok(PeerServiceClient::new(transport.dial(address, Purpose::Link).await?))
+}

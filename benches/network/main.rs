@@ -1,0 +1,84 @@
+//! What a network costs: the first hit of a search, a zone of 24 processes under rising load, the registry, a daemon's start
+//! and its rest. Each figure is taken from the daemons themselves, over real gRPC on loopback.
+//!
+//! `cargo bench --bench network [-- first-hit|load|registry|start]`; without a name, all of them. CPU and memory are read
+//! from `/proc`, so that this runs on Linux alone.
+
+#![allow(clippy::cast_precision_loss)] // figures to read, not to reckon with
+
+mod daemon;
+mod first_hit;
+mod load;
+mod measure;
+mod registry;
+mod start;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+struct Args {
+    #[command(subcommand)]
+    figure: Option<Figure>,
+    /// Given by cargo.
+    #[arg(long, hide = true, global = true)]
+    bench: bool,
+}
+
+#[derive(Subcommand)]
+enum Figure {
+    /// Time to the first hit and to the end of a search, against a plain echo.
+    FirstHit {
+        /// Searches of each kind.
+        #[arg(long, default_value_t = 4000)]
+        samples: u32,
+    },
+    /// A zone of real processes under rising load.
+    Load {
+        /// Peers.
+        #[arg(long, default_value_t = 24)]
+        peers: usize,
+        /// Seconds at each rate.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
+    /// CPU and memory of a registry process.
+    Registry {
+        /// Peers that register by unary calls.
+        #[arg(long, default_value_t = 10_000)]
+        peers: u16,
+    },
+    /// From exec to having joined, then twenty seconds of rest.
+    Start {
+        /// Starts of each kind.
+        #[arg(long, default_value_t = 21)]
+        rounds: usize,
+    },
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let all = [
+        Figure::FirstHit { samples: 4000 },
+        Figure::Load { peers: 24, seconds: 5 },
+        Figure::Registry { peers: 10_000 },
+        Figure::Start { rounds: 21 },
+    ];
+    let figures = args.figure.map_or_else(|| Vec::from(all), |figure| vec![figure]);
+    // As many workers as a daemon has.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    for figure in figures {
+        println!("load average at the start: {}", measure::load_average());
+        // On a worker, as everything in a daemon runs.
+        runtime.block_on(runtime.spawn(async move {
+            match figure {
+                Figure::FirstHit { samples } => first_hit::run(samples).await,
+                Figure::Load { peers, seconds } => load::run(peers, seconds).await,
+                Figure::Registry { peers } => registry::run(peers).await,
+                Figure::Start { rounds } => tokio::task::block_in_place(|| start::run(rounds)),
+            }
+        }))??;
+        println!();
+    }
+    Ok(())
+}
