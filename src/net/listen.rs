@@ -21,6 +21,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    time::Sleep,
 };
 use tonic::{
     service::Routes,
@@ -34,6 +35,11 @@ use crate::shutdown::Shutdown;
 const MAX_CONNECTIONS: usize = 4096;
 /// Calls at once on one connection; more wait at the caller.
 const MAX_STREAMS: u32 = 1024;
+/// From the accept to the whole HTTP/2 preface: whoever connects and says nothing must not keep a place from others. From
+/// there on pings tell who is gone.
+const PREFACE_DEADLINE: Duration = Duration::from_secs(5);
+/// Bytes of the preface (RFC 9113, section 3.4).
+const PREFACE_BYTES: usize = 24;
 /// How long the accept loop rests when the system has no descriptor left.
 const EXHAUSTION_PAUSE: Duration = Duration::from_millis(100);
 /// How long calls that still run may go on after the stop.
@@ -127,7 +133,9 @@ async fn accept(socket: &TcpListener, room: Arc<Semaphore>) -> Connection {
             Ok((stream, _)) => {
                 // Without it every small answer waits for the delayed acknowledgement of the one before.
                 if stream.set_nodelay(true).is_ok() {
-                    return Connection { stream, _permit: permit };
+                    let deadline = Box::pin(tokio::time::sleep(PREFACE_DEADLINE));
+                    let preface = Some(Preface { left_bytes: PREFACE_BYTES, deadline });
+                    return Connection { stream, preface, _permit: permit };
                 }
             }
             Err(error) => {
@@ -149,7 +157,14 @@ fn is_exhaustion(error: &io::Error) -> bool {
 /// An accepted connection; gives its place free when dropped.
 struct Connection {
     stream: TcpStream,
+    /// What is still owed; `None` once it came.
+    preface: Option<Preface>,
     _permit: OwnedSemaphorePermit,
+}
+
+struct Preface {
+    left_bytes: usize,
+    deadline: Pin<Box<Sleep>>,
 }
 
 impl Connected for Connection {
@@ -166,7 +181,17 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if let Some(preface) = &mut self.preface {
+            preface.left_bytes = preface.left_bytes.saturating_sub(buf.filled().len() - before);
+            if preface.left_bytes == 0 {
+                self.preface = None;
+            } else if preface.deadline.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
+        read
     }
 }
 
