@@ -21,6 +21,7 @@ use floodplain::{
 };
 use futures::{StreamExt, stream, stream::BoxStream};
 use support::{TestPeer, TestRegistry, soon};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Code, Request, Response, Status, Streaming, transport::Channel};
 
@@ -197,6 +198,17 @@ async fn a_query_ends_soon_after_its_deadline_though_nobody_reads_its_report() {
     })
     .await;
     drop(unread);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_says_nothing_is_closed() {
+    let registry = TestRegistry::start(Layout::Fixed { zones: 1, zone_size: 3 }).await;
+    for said in [&b""[..], b"PRI * HTTP/2.0"] {
+        let mut mute = tokio::net::TcpStream::connect(registry.address).await.unwrap();
+        mute.write_all(said).await.unwrap();
+        let mut heard = Vec::new();
+        let _ = soon("the connection to be closed", mute.read_to_end(&mut heard)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

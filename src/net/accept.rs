@@ -1,4 +1,5 @@
-//! The accept loop: never more connections at once than a bound, and never a spin when the system has no descriptor left.
+//! The accept loop: never more connections at once than a bound, none that never begins, and no spin when the system has no
+//! descriptor left.
 //!
 //! It is ours because tonic's own spins when descriptors run out and forgets `TCP_NODELAY` on a listener that it did not
 //! bind. A place is taken before a connection is accepted, so that those above the bound wait in the kernel's queue.
@@ -17,9 +18,15 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    time::Sleep,
 };
 use tonic::transport::server::Connected;
 
+/// From the accept to the whole HTTP/2 preface: whoever connects and says nothing must not keep a place from others. From
+/// there on pings tell who is gone.
+const PREFACE_DEADLINE: Duration = Duration::from_secs(5);
+/// Bytes of the preface (RFC 9113, section 3.4).
+const PREFACE_BYTES: usize = 24;
 /// How long the loop rests after a failure: descriptors do not come back sooner for asking at once.
 const EXHAUSTION_PAUSE: Duration = Duration::from_millis(100);
 
@@ -69,7 +76,7 @@ pub fn accepted<L: Accept>(
         let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
         loop {
             match Accept::accept(&listener).await {
-                Ok(stream) => return Some((Ok(Accepted { stream, _place: place }), (listener, places))),
+                Ok(stream) => return Some((Ok(Accepted::new(stream, place)), (listener, places))),
                 // A connection that is gone before it was taken says nothing about the next one.
                 Err(error) if !is_exhaustion(&error) => {}
                 Err(error) => {
@@ -91,7 +98,23 @@ fn is_exhaustion(error: &io::Error) -> bool {
 #[derive(Debug)]
 pub struct Accepted<S> {
     stream: S,
+    /// What is still owed; `None` once it came.
+    preface: Option<Preface>,
     _place: OwnedSemaphorePermit,
+}
+
+#[derive(Debug)]
+struct Preface {
+    left_bytes: usize,
+    deadline: Pin<Box<Sleep>>,
+}
+
+impl<S> Accepted<S> {
+    fn new(stream: S, place: OwnedSemaphorePermit) -> Self {
+        let deadline = Box::pin(tokio::time::sleep(PREFACE_DEADLINE));
+        let preface = Some(Preface { left_bytes: PREFACE_BYTES, deadline });
+        Self { stream, preface, _place: place }
+    }
 }
 
 impl<S: Connected> Connected for Accepted<S> {
@@ -108,7 +131,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Accepted<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if let Some(preface) = &mut self.preface {
+            preface.left_bytes = preface.left_bytes.saturating_sub(buf.filled().len() - before);
+            if preface.left_bytes == 0 {
+                self.preface = None;
+            } else if preface.deadline.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
+        read
     }
 }
 
