@@ -170,7 +170,7 @@ impl Mover {
             None => Ok(()),
             Some(file) => {
                 Err(ActionError::new(ErrorKind::Refused, format!("this peer has it already: {}", file.path))
-                    .hint("name a destination with -o to get another copy"))
+                    .hint("name a destination to get another copy"))
             }
         }
     }

@@ -110,13 +110,13 @@ impl Session {
     }
 
     async fn run(mut self, mut orders: mpsc::Receiver<Order>) -> Result<(), ActionError> {
-        let (mut pauses, mut refusals, mut was_joined) = (retry_pauses(), 0, false);
+        let (mut pauses, mut refusals, mut was_joined, mut was_warned) = (retry_pauses(), 0, false, false);
         loop {
             let mut is_joined = false;
             let begun = Instant::now();
             let end = self.live(&mut orders, &mut is_joined).await;
             if is_joined {
-                (refusals, was_joined) = (0, true);
+                (refusals, was_joined, was_warned) = (0, true, false);
                 // One that loses every session at once must not join ten times a second.
                 if begun.elapsed() > RETRY_PAUSES.1 {
                     pauses = retry_pauses();
@@ -130,7 +130,14 @@ impl Session {
                     return Ok(());
                 }
                 End::Lost(error) => {
-                    tracing::warn!(registry = %self.registry, error = format!("{error:#}"), "lost the registry; trying again");
+                    let error = format!("{error:#}");
+                    // Once for each time that it is lost, however often it is tried until it is back.
+                    if was_warned {
+                        tracing::debug!(registry = %self.registry, error, "the registry is still away");
+                    } else {
+                        tracing::warn!(registry = %self.registry, error, "no registry; trying again until it answers");
+                        was_warned = true;
+                    }
                 }
                 End::Refused(status) => {
                     refusals += 1;
@@ -192,6 +199,8 @@ impl Session {
         };
         *is_joined = true;
         let lease = welcome.lease;
+        let (zone, peers) = (welcome.roster.zone(), welcome.roster.members().len());
+        tracing::info!(registry = %self.registry, %zone, peers, "joined");
         self.view.update(|now| {
             now.connection = Connection::Connected;
             now.roster = Some(welcome.roster.into());
@@ -201,8 +210,15 @@ impl Session {
         let mut beats = interval_at(first, welcome.heartbeat_interval);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
+        let mut first_walk = std::pin::pin!(self.index.until_ready());
+        let mut is_walked = false;
         loop {
             tokio::select! {
+                // Others see how many files there are now, and not after the first interval.
+                () = &mut first_walk, if !is_walked => {
+                    is_walked = true;
+                    beats.reset_immediately();
+                }
                 message = down.message() => {
                     heard = Instant::now();
                     match message {

@@ -180,4 +180,26 @@ mod tests {
         assert_eq!(Printable("a\u{1b}[2Jb").to_string(), "a\\u{1b}[2Jb");
         assert_eq!(Printable("report.pdf").to_string(), "report.pdf");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn a_portable_name_is_one_segment_and_stays_itself(name in ".{0,300}") {
+            if let Ok(portable) = portable_name(&name) {
+                proptest::prop_assert!(!portable.is_empty() && portable.len() <= MAX_NAME_BYTES);
+                proptest::prop_assert!(!portable.contains(['/', '\\', '\0']) && portable != "." && portable != "..");
+                proptest::prop_assert_eq!(portable_name(&portable), Ok(portable));
+            }
+        }
+
+        #[test]
+        fn any_text_gives_a_portable_name(name in ".{0,300}") {
+            let made = to_portable_name(&name);
+            proptest::prop_assert_eq!(portable_name(&made), Ok(made));
+        }
+
+        #[test]
+        fn no_text_steers_a_terminal(text in ".{0,300}") {
+            proptest::prop_assert!(!Printable(&text).to_string().chars().any(is_deceiving));
+        }
+    }
 }
