@@ -1,5 +1,4 @@
-//! The accept loop: never more connections at once than a bound, none that never begins, and no spin when the system has no
-//! descriptor left.
+//! The accept loop: never more connections at once than a bound, and never a spin when the system has no descriptor left.
 //!
 //! It is ours because tonic's own spins when descriptors run out and forgets `TCP_NODELAY` on a listener that it did not
 //! bind. A place is taken before a connection is accepted, so that those above the bound wait in the kernel's queue.
@@ -76,7 +75,11 @@ pub fn accepted<L: Accept>(
         let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
         loop {
             match Accept::accept(&listener).await {
-                Ok(stream) => return Some((Ok(Accepted::new(stream, place)), (listener, places))),
+                Ok(stream) => {
+                    let deadline = Box::pin(tokio::time::sleep(PREFACE_DEADLINE));
+                    let preface = Some(Preface { left_bytes: PREFACE_BYTES, deadline });
+                    return Some((Ok(Accepted { stream, preface, _place: place }), (listener, places)));
+                }
                 // A connection that is gone before it was taken says nothing about the next one.
                 Err(error) if !is_exhaustion(&error) => {}
                 Err(error) => {
@@ -107,14 +110,6 @@ pub struct Accepted<S> {
 struct Preface {
     left_bytes: usize,
     deadline: Pin<Box<Sleep>>,
-}
-
-impl<S> Accepted<S> {
-    fn new(stream: S, place: OwnedSemaphorePermit) -> Self {
-        let deadline = Box::pin(tokio::time::sleep(PREFACE_DEADLINE));
-        let preface = Some(Preface { left_bytes: PREFACE_BYTES, deadline });
-        Self { stream, preface, _place: place }
-    }
 }
 
 impl<S: Connected> Connected for Accepted<S> {
