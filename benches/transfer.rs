@@ -291,7 +291,7 @@ fn nginx(home: &Path, file: &Path) -> Result<(Killed, u16)> {
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let (root, home_text) = (file.parent().context("a folder")?.display(), home.display());
     let config = format!(
-        "daemon off; worker_processes 1; pid {home_text}/nginx.pid; error_log {home_text}/error.log;\n\
+        "daemon off; master_process off; pid {home_text}/nginx.pid; error_log {home_text}/error.log;\n\
          user root; events {{}}\nhttp {{ access_log off; sendfile on; tcp_nopush on; client_body_temp_path {home_text}/t;\n\
          server {{ listen 127.0.0.1:{port}; location / {{ root {root}; }} }} }}\n"
     );

@@ -119,7 +119,7 @@ fn one_shot(global: &Global, verb: &Verb, out: &mut Output) -> Ended {
             Verb::Transfers { action } => transfer::transfers(peer, out, action.as_ref()).await,
             Verb::Browse { path } => network::browse(peer, out, path).await,
             Verb::Peers { zone } => network::peers(peer, out, *zone).await,
-            Verb::Zones => network::zones(peer, out).await,
+            Verb::Zones { watch } => network::zones(peer, out, *watch).await,
             Verb::Status => network::status(peer, out).await,
             Verb::Share { action } => share::share(peer, out, action.as_ref()).await,
             Verb::Inbox { action } => share::inbox(peer, out, action.as_ref(), global.yes).await,

@@ -3,6 +3,7 @@
 //! Everything goes through one [`Transport`], made at start from the identity and the security that the settings ask
 //! for. Callers say where and what for; whether the bytes are encrypted is decided here alone.
 
+pub mod accept;
 pub mod advertise;
 pub mod channel;
 pub mod identity;

@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     config::{LogFormat, LogSettings},
-    protocol::name::Printable,
+    protocol::name::{Printable, printable_json},
 };
 
 /// Crates that tell of every frame; heard from `warn` on unless a directive names them.
@@ -67,7 +67,6 @@ fn subscriber(
 struct LineWriter {
     /// The lock keeps lines whole; it is held for one write.
     target: Arc<Mutex<dyn Write + Send>>,
-    /// JSON escapes by itself.
     is_text: bool,
 }
 
@@ -79,7 +78,7 @@ impl Write for LineWriter {
             let text = format!("{}\n", Printable(text.strip_suffix('\n').unwrap_or(&text)));
             target.write_all(text.as_bytes())?;
         } else {
-            target.write_all(line)?;
+            target.write_all(printable_json(&String::from_utf8_lossy(line)).as_bytes())?;
         }
         Ok(line.len())
     }

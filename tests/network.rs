@@ -215,6 +215,15 @@ async fn what_was_downloaded_is_offered_to_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sent_file_arrives_in_the_inbox() {
+    let (_registry, peers) = network(1, 6).await;
+    let mine = peers[0].share().join("peer1 report.txt");
+    assert_eq!(peers[0].send(&mine, "peer4").await.state, TransferState::Done);
+    let arrived = peers[3].folder.path().join("inbox/peer1 report.txt");
+    assert_eq!(std::fs::read(arrived).expect("there"), std::fs::read(mine).expect("mine"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disconnected_peer_stays_up_and_joins_again() {
     let (_registry, peers) = network(1, 6).await;
     soon("leaving", peers[0].handle.set_connected(false)).await.expect("left");
@@ -224,4 +233,49 @@ async fn a_disconnected_peer_stays_up_and_joins_again() {
     assert!(peers[0].handle.search(SearchAsk { text: "x".into(), ..SearchAsk::default() }).await.is_err());
     soon("joining", peers[0].handle.set_connected(true)).await.expect("joined");
     peers[1].until_zone_has(6).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_daemons_tell_their_services_and_their_health() {
+    use floodplain::net::{Identity, Purpose, Security, Transport};
+    use tonic_health::pb::{
+        HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+    };
+    use tonic_reflection::pb::{v1, v1alpha};
+
+    let (registry, peers) = network(1, 6).await;
+    let transport = Transport::new(Identity::ephemeral(), Security::PlaintextLoopback);
+    for (address, service) in [
+        (registry.address, "floodplain.v1.RegistryService"),
+        (peers[0].peer.address(), "floodplain.v1.PeerService"),
+    ] {
+        let channel = transport.dial(address, Purpose::Link).await.expect("a daemon");
+        let ask = v1::ServerReflectionRequest {
+            message_request: Some(v1::server_reflection_request::MessageRequest::ListServices(String::new())),
+            ..Default::default()
+        };
+        let mut client = v1::server_reflection_client::ServerReflectionClient::new(channel.clone());
+        let mut answers =
+            client.server_reflection_info(futures::stream::iter([ask])).await.expect("v1").into_inner();
+        let answer =
+            answers.message().await.expect("an answer").expect("one").message_response.expect("a message");
+        let v1::server_reflection_response::MessageResponse::ListServicesResponse(list) = answer else {
+            panic!("a list was expected: {answer:?}");
+        };
+        assert!(list.service.iter().any(|listed| listed.name == service), "{list:?}");
+
+        let ask = v1alpha::ServerReflectionRequest {
+            message_request: Some(v1alpha::server_reflection_request::MessageRequest::FileContainingSymbol(
+                service.into(),
+            )),
+            ..Default::default()
+        };
+        let mut client = v1alpha::server_reflection_client::ServerReflectionClient::new(channel.clone());
+        let answers = client.server_reflection_info(futures::stream::iter([ask])).await.expect("v1alpha");
+        assert!(answers.into_inner().message().await.expect("an answer").is_some());
+
+        let ask = HealthCheckRequest { service: service.into() };
+        let health = HealthClient::new(channel).check(ask).await.expect("health").into_inner();
+        assert_eq!(health.status(), ServingStatus::Serving);
+    }
 }

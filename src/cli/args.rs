@@ -117,7 +117,11 @@ pub enum Verb {
         zone: Option<ZoneId>,
     },
     /// List the zones of the network
-    Zones,
+    Zones {
+        /// Print them again whenever they change, until interrupted
+        #[arg(long)]
+        watch: bool,
+    },
     /// Offered folders: list, add, remove, walk again
     Share {
         /// What to do; nothing lists

@@ -1,18 +1,22 @@
 //! `browse`, `peers`, `zones`, `status`: looking, and changing nothing.
 
+use std::time::Duration;
+
 use super::{
-    exit::{Ended, Exit},
+    exit::{Ended, Exit, Failure},
     json,
     output::{Output, size},
 };
 use crate::{
     peer::Handle,
     protocol::{
-        action::{PageAsk, PeerPath},
+        action::{Listing, PageAsk, PeerPath, ZoneInfo},
         id::ZoneId,
     },
 };
 
+/// How often a watched list is asked for: half of the 2 s within which a change is to be seen.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Entries asked for at once; the most that a peer gives.
 const PAGE_SIZE: usize = 1000;
 /// Pages after which a listing is cut: a peer that never ends would be followed for ever.
@@ -82,9 +86,23 @@ pub async fn peers(peer: &Handle, out: &mut Output, zone: Option<ZoneId>) -> End
     Ok(Exit::Done)
 }
 
-/// Lists the zones of the network.
-pub async fn zones(peer: &Handle, out: &mut Output) -> Ended {
-    let listing = peer.zones().await?;
+/// Lists the zones of the network; when watching, again at every change, until interrupted.
+pub async fn zones(peer: &Handle, out: &mut Output, is_watching: bool) -> Ended {
+    let mut last = None;
+    loop {
+        let listing = peer.zones().await?;
+        if last.as_ref() != Some(&listing) {
+            print_zones(out, &listing)?;
+            last = Some(listing);
+        }
+        if !is_watching {
+            return Ok(Exit::Done);
+        }
+        tokio::time::sleep(WATCH_INTERVAL).await;
+    }
+}
+
+fn print_zones(out: &mut Output, listing: &Listing<ZoneInfo>) -> Result<(), Failure> {
     if out.style.json {
         listing.rows.iter().try_for_each(|row| out.json(&json::Zone::from(row)))?;
     } else {
@@ -95,7 +113,7 @@ pub async fn zones(peer: &Handle, out: &mut Output) -> Ended {
         out.table(["zone", "peers", "gateways"], rows)?;
     }
     warn_if_stale(out, listing.is_stale);
-    Ok(Exit::Done)
+    Ok(())
 }
 
 fn warn_if_stale(out: &mut Output, is_stale: bool) {

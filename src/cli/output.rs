@@ -15,7 +15,7 @@ use super::{
 };
 use crate::protocol::{
     action::{ActionError, ErrorKind},
-    name::Printable,
+    name::{Printable, printable_json},
 };
 
 /// How things are shown.
@@ -96,7 +96,7 @@ impl Output {
     pub fn json(&mut self, object: &impl Serialize) -> Result<(), Failure> {
         let line = serde_json::to_string(object)
             .map_err(|error| Failure::failed(format!("could not write JSON: {error}")))?;
-        self.line(line)
+        self.line(printable_json(&line))
     }
 
     /// Rows under headings: aligned for people, else tab-separated. Cells are escaped here.

@@ -66,8 +66,13 @@ impl Progress {
             return None;
         }
         self.last = Some((state, now));
+        let name = Printable(&transfer.name);
+        if transfer.state == TransferState::Waiting {
+            // Its size may not be known yet.
+            return Some(format!("{name}: {state}"));
+        }
         let (done, whole) = (size(transfer.done_bytes), size(transfer.size_bytes));
-        Some(format!("{}: {state}, {done} of {whole}", Printable(&transfer.name)))
+        Some(format!("{name}: {state}, {done} of {whole}"))
     }
 }
 
@@ -99,7 +104,7 @@ mod tests {
         };
         let mut progress = Progress::new(Style::default());
         let start = Instant::now();
-        assert_eq!(progress.line(&transfer, start).unwrap(), "a\\u{1b}.bin: waiting, 0 B of 2.0 KiB");
+        assert_eq!(progress.line(&transfer, start).unwrap(), "a\\u{1b}.bin: waiting");
         transfer.state = TransferState::Running;
         assert!(progress.line(&transfer, start).is_some());
         assert!(progress.line(&transfer, start + LINE_EVERY / 2).is_none());

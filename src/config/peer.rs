@@ -3,10 +3,10 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{Raw, SettingsError, raw::invalid, table, value};
-use crate::protocol::{action::AcceptPolicy, id::PeerName};
+use crate::protocol::{action::AcceptPolicy, flood::MAX_TTL_PLUS_HOPS, id::PeerName};
 
 /// Highest TTL: `wire` takes no query whose TTL and hops are more together.
-const MAX_TTL: u8 = 32;
+const MAX_TTL: u8 = MAX_TTL_PLUS_HOPS;
 /// Longest wait of a search: `wire` takes no longer deadline.
 const MAX_SEARCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// Shortest wait of a search: below it a peer on the same wire may not answer in time.

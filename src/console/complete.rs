@@ -57,8 +57,9 @@ impl Names {
 
     pub(super) fn add_place(&self, place: String) {
         self.with(|seen| {
-            // A place with blanks would have to be quoted to be one argument.
-            let is_word = !place.contains(char::is_whitespace);
+            // A place with blanks would have to be quoted to be one argument; one that has to be escaped would reach the
+            // terminal as it is, since what is offered is what is typed.
+            let is_word = !place.contains(char::is_whitespace) && Printable(&place).to_string() == place;
             if is_word && seen.places.len() < MAX_NAMES && !seen.places.contains(&place) {
                 seen.places.push(place);
             }
@@ -165,6 +166,7 @@ mod tests {
         names.add_hit(1, "report.pdf");
         names.add_hit(12, "b\u{1b}[2J");
         names.add_place("ana:docs/report.pdf".into());
+        names.add_place("ana:docs/\u{1b}[2J".into());
         let history = DefaultHistory::new();
         let completion = Completion::new(names);
         let Ok((start, pairs)) = completion.complete(line, line.len(), &Context::new(&history)) else {

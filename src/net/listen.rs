@@ -1,41 +1,18 @@
-//! The accept loop and the HTTP/2 server behind it.
-//!
-//! The loop is ours because tonic's own spins when file descriptors run out and forgets `TCP_NODELAY` on a listener that
-//! it did not bind (44 ms a call). A permit is taken before a connection is accepted, so that those above the cap wait
-//! in the kernel's queue.
+//! The HTTP/2 server behind a port.
 
-use std::{
-    convert::Infallible,
-    future::Future,
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{future::Future, net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
-use futures::Stream;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
-use tonic::{
-    service::Routes,
-    transport::server::{Connected, Server, TcpConnectInfo},
-};
+use tokio::net::TcpListener;
+use tonic::{service::Routes, transport::server::Server};
 
-use super::Transport;
+use super::{Transport, accept::accepted};
 use crate::shutdown::Shutdown;
 
 /// Connections of one listener at once. Each costs about 15 KB; more than a zone and its fetchers ever need.
 const MAX_CONNECTIONS: usize = 4096;
 /// Calls at once on one connection; more wait at the caller.
 const MAX_STREAMS: u32 = 1024;
-/// How long the accept loop rests when the system has no descriptor left.
-const EXHAUSTION_PAUSE: Duration = Duration::from_millis(100);
 /// How long calls that still run may go on after the stop.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
 /// Bytes of request headers; ours are below 1 KiB.
@@ -83,9 +60,10 @@ impl Transport {
         shutdown: &Shutdown,
     ) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
         let address = listener.address;
-        let serving = server()
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(incoming(listener.socket), shutdown.stopping_owned());
+        let serving = server().add_routes(routes).serve_with_incoming_shutdown(
+            accepted(listener.socket, MAX_CONNECTIONS),
+            shutdown.stopping_owned(),
+        );
         let stopping = shutdown.stopping_owned();
         async move {
             let overdue = async {
@@ -109,89 +87,4 @@ fn server() -> Server {
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .http2_max_header_list_size(MAX_HEADER_BYTES)
-}
-
-/// Connections as they are accepted; never ends and never fails.
-fn incoming(socket: TcpListener) -> impl Stream<Item = Result<Connection, Infallible>> {
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    futures::stream::unfold((socket, room), |(socket, room)| async {
-        let connection = accept(&socket, room.clone()).await;
-        Some((Ok(connection), (socket, room)))
-    })
-}
-
-async fn accept(socket: &TcpListener, room: Arc<Semaphore>) -> Connection {
-    let permit = room.acquire_owned().await.expect("the semaphore is never closed");
-    loop {
-        match socket.accept().await {
-            Ok((stream, _)) => {
-                // Without it every small answer waits for the delayed acknowledgement of the one before.
-                if stream.set_nodelay(true).is_ok() {
-                    return Connection { stream, _permit: permit };
-                }
-            }
-            Err(error) => {
-                if is_exhaustion(&error) {
-                    tracing::warn!(%error, "cannot accept connections now");
-                    tokio::time::sleep(EXHAUSTION_PAUSE).await;
-                }
-            }
-        }
-    }
-}
-
-fn is_exhaustion(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    exhausted.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
-}
-
-/// An accepted connection; gives its place free when dropped.
-struct Connection {
-    stream: TcpStream,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
-
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
 }

@@ -10,6 +10,7 @@ use tonic_health::ServingStatus;
 
 use super::handle::{Events, Handle, Outcome};
 use crate::{
+    net::accept::accepted,
     protocol::{
         action::{ActionError, ErrorKind, PeerPath},
         id::ZoneId,
@@ -24,7 +25,6 @@ use crate::{
     },
 };
 
-mod accept;
 mod socket;
 
 pub use socket::{BindError, ControlSocket, MAX_SOCKET_PATH_BYTES};
@@ -35,6 +35,8 @@ pub const SOCKET_NAME: &str = "control.sock";
 pub const MAX_REQUEST_BYTES: usize = 16 * 1024;
 /// Largest answer: 1,000 files with paths of 4,096 bytes, twice over. A longer one fails.
 pub const MAX_RESPONSE_BYTES: usize = 8 * 1024 * 1024;
+/// Connections at once; further ones wait in the listener's backlog.
+const MAX_CONNECTIONS: usize = 64;
 /// Actions at once over the socket; one more is refused.
 pub const MAX_ACTIONS: usize = 128;
 /// For what the peer answers by itself or with one call to another.
@@ -67,7 +69,7 @@ pub async fn serve(
     let service = ControlServiceServer::new(service)
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .max_encoding_message_size(MAX_RESPONSE_BYTES);
-    let incoming = Box::pin(accept::accept(&socket.listener));
+    let incoming = Box::pin(accepted(&socket.listener, MAX_CONNECTIONS));
     let server = Server::builder()
         .max_concurrent_streams(u32::try_from(MAX_ACTIONS).expect("a small constant"))
         .http2_keepalive_interval(Some(Duration::from_secs(10)))

@@ -1,6 +1,6 @@
 //! Who is in the network: asked of the registry, and told from the last roster while the registry is away.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use tokio::time::timeout;
 use tonic::transport::Channel;
@@ -26,7 +26,7 @@ const MAX_ROWS: usize = 10_000;
 /// Rows of one page.
 const PAGE_ROWS: u32 = 1000;
 /// Fewest digits of an id that name a peer.
-const MIN_ID_DIGITS: usize = 8;
+pub(super) const MIN_ID_DIGITS: usize = 8;
 
 /// Looks peers and zones up.
 #[derive(Debug)]
@@ -34,38 +34,36 @@ pub(crate) struct Directory {
     registry: String,
     transport: Transport,
     view: View,
-    channel: tokio::sync::OnceCell<Channel>,
+    /// Dropped when a call over it fails: the registry's name may lead to another address by then.
+    channel: tokio::sync::Mutex<Option<Channel>>,
 }
 
 impl Directory {
     /// Connects at the first look-up.
     pub(crate) fn new(registry: String, transport: Transport, view: View) -> Self {
-        Self { registry, transport, view, channel: tokio::sync::OnceCell::new() }
+        Self { registry, transport, view, channel: tokio::sync::Mutex::default() }
     }
 
     /// The peers of the network, or of one zone, in order of zone and name.
     pub(crate) async fn peers(&self, zone: Option<ZoneId>) -> Listing<PeerInfo> {
-        match timeout(TIMEOUT, self.ask_peers(zone)).await {
-            Ok(Ok(rows)) => Listing { rows, is_stale: false },
-            Ok(Err(error)) => self.last_roster(zone, &error),
-            Err(_) => self.last_roster(zone, &anyhow::anyhow!("no answer within {TIMEOUT:?}")),
+        match self.within_time(self.ask_peers(zone)).await {
+            Ok(rows) => Listing { rows, is_stale: false },
+            Err(error) => self.last_roster(zone, &error),
         }
     }
 
     /// The zones of the network, in order of their numbers.
     pub(crate) async fn zones(&self) -> Listing<ZoneInfo> {
-        if let Ok(Ok(rows)) = timeout(TIMEOUT, self.ask_zones()).await {
+        if let Ok(rows) = self.within_time(self.ask_zones()).await {
             return Listing { rows, is_stale: false };
         }
-        let mut zones = BTreeMap::<ZoneId, u32>::new();
-        for peer in self.peers(None).await.rows {
-            if let Some(zone) = peer.zone {
-                *zones.entry(zone).or_default() += 1;
-            }
-        }
-        let rows =
-            zones.into_iter().map(|(zone, peers)| ZoneInfo { zone, peers, gateways: Vec::new() }).collect();
-        Listing { rows, is_stale: true }
+        let own = self.view.now().roster.clone();
+        let rows = own.iter().map(|roster| ZoneInfo {
+            zone: roster.zone(),
+            peers: u32::try_from(roster.members().len()).unwrap_or(u32::MAX),
+            gateways: Vec::new(),
+        });
+        Listing { rows: rows.collect(), is_stale: true }
     }
 
     /// The peer of that name, or whose id begins so. The own zone first, which is known without asking.
@@ -121,8 +119,23 @@ impl Directory {
     }
 
     async fn client(&self) -> anyhow::Result<RegistryServiceClient<Channel>> {
-        let dial = || self.transport.dial_host(&self.registry, Purpose::Registry);
-        Ok(RegistryServiceClient::new(self.channel.get_or_try_init(dial).await?.clone()))
+        let mut open = self.channel.lock().await;
+        let channel = match &*open {
+            Some(channel) => channel.clone(),
+            None => open.insert(self.transport.dial_host(&self.registry, Purpose::Registry).await?).clone(),
+        };
+        Ok(RegistryServiceClient::new(channel))
+    }
+
+    /// One list, or why there is none; the next one dials anew then.
+    async fn within_time<T>(&self, list: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+        let listed = timeout(TIMEOUT, list)
+            .await
+            .unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {TIMEOUT:?}")));
+        if listed.is_err() {
+            self.channel.lock().await.take();
+        }
+        listed
     }
 
     async fn ask_peers(&self, zone: Option<ZoneId>) -> anyhow::Result<Vec<PeerInfo>> {

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use tonic::{Code, Request};
 
 use super::{
+    control,
     counters::Counts,
     directory::Directory,
     handle::{Actions, Events, Outcome},
@@ -181,7 +182,8 @@ impl Local {
         let mut client = self
             .links
             .client(member)
-            .map_err(|error| ActionError::new(ErrorKind::Refused, error.to_string()))?;
+            .map_err(|error| ActionError::new(ErrorKind::Refused, error.to_string()))?
+            .max_decoding_message_size(control::MAX_RESPONSE_BYTES);
         let mut request = Request::new(wire::peer::to_browse(path, page));
         request.set_timeout(BROWSE_TIMEOUT);
         match timeout(BROWSE_TIMEOUT, client.browse(request)).await {

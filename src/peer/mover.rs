@@ -1,6 +1,7 @@
 //! What people do with files: get, send, the inbox. Finds out who has what, and leaves the moving to those who can.
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -157,8 +158,9 @@ impl Mover {
     fn sources(&self, holders: &[Holder]) -> Vec<Source> {
         let knowledge = self.view.now();
         let mut ids: Vec<PeerId> = holders.iter().map(|holder| holder.peer_id).collect();
+        let mut seen = HashSet::new();
+        ids.retain(|id| seen.insert(*id));
         ids.sort_by_key(|id| *id == knowledge.me.id);
-        ids.dedup();
         ids.iter().filter_map(|id| knowledge.member(id)).map(source).collect()
     }
 
@@ -168,7 +170,7 @@ impl Mover {
             None => Ok(()),
             Some(file) => {
                 Err(ActionError::new(ErrorKind::Refused, format!("this peer has it already: {}", file.path))
-                    .hint("name a destination with -o to get another copy"))
+                    .hint("name a destination to get another copy"))
             }
         }
     }

@@ -2,6 +2,7 @@
 //! content for whoever asked.
 
 use std::{
+    collections::{BTreeSet, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -15,7 +16,7 @@ use super::{
     counters::Counts,
     handle::{Events, Outcome},
     search::{NotServed, Running, Searcher},
-    view::View,
+    view::{Knowledge, View},
 };
 use crate::{
     index::Index,
@@ -118,6 +119,7 @@ impl Origin {
         let gathering = Gathering {
             hits: Arc::new(Mutex::new(HitList::new(ask.want))),
             index: self.index.clone(),
+            knowledge,
             asked: members.saturating_add(asked_beyond),
             is_done: false,
         };
@@ -161,6 +163,7 @@ fn not_started(error: NotServed) -> ActionError {
 struct Gathering {
     hits: Arc<Mutex<HitList>>,
     index: Index,
+    knowledge: Arc<Knowledge>,
     asked: u32,
     is_done: bool,
 }
@@ -170,12 +173,18 @@ impl Gathering {
     fn take(&self, found: PeerHits) -> Vec<Hit> {
         let mut hits = self.hits.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changed = Vec::new();
+        // Who a peer is the registry tells; a hit could show it under another's name.
+        let (peer, zone) = match self.knowledge.member(&found.peer) {
+            Some(member) => (member.name.clone(), self.knowledge.zone()),
+            None => (found.name, found.zone),
+        };
         for file in found.files {
-            let have = file.hash.is_some_and(|hash| self.index.find_hash(&hash).is_some());
+            let have = found.peer == self.knowledge.me.id
+                || file.hash.is_some_and(|hash| self.index.find_hash(&hash).is_some());
             let holder = Holder {
-                peer: found.name.clone(),
+                peer: peer.clone(),
                 peer_id: found.peer,
-                zone: found.zone,
+                zone,
                 hops: found.hops,
                 path: file.path.clone(),
             };
@@ -188,11 +197,17 @@ impl Gathering {
         self.is_done = true;
         let count = |set: usize| u32::try_from(set).unwrap_or(u32::MAX);
         let was_truncated = self.hits.lock().unwrap_or_else(PoisonError::into_inner).is_truncated();
-        let answered = count(report.answered.len());
+        // A branch may report whom it likes: only members count. Who joined meanwhile is found by the next search.
+        let roster = self.knowledge.roster.as_deref().map_or(&[][..], Roster::members);
+        let me = self.knowledge.me.id.short();
+        let members: HashSet<u64> = roster.iter().map(|member| member.id.short()).chain([me]).collect();
+        let members_of =
+            |set: &BTreeSet<u64>| count(set.iter().filter(|short| members.contains(short)).count());
+        let answered = members_of(&report.answered);
         SearchEvent::Done(Coverage {
             answered,
             asked: self.asked.max(answered),
-            unreachable: count(report.unreachable.len()),
+            unreachable: members_of(&report.unreachable),
             duplicates: report.duplicates,
             messages: report.messages,
             truncated: report.truncated || was_truncated,

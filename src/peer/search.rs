@@ -7,7 +7,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures::{
@@ -20,6 +20,7 @@ use tonic::Request;
 
 use super::{
     counters::Counts,
+    directory::MIN_ID_DIGITS,
     links::Links,
     view::{Knowledge, View},
 };
@@ -30,6 +31,7 @@ use crate::{
         action::FileInfo,
         claim::Claim,
         flood::{self, QueryCache, Refusal, Verdict},
+        hits::MAX_PLACES,
         id::{ContentHash, PeerId, QueryId},
         query::Query,
         relay::{AskId, Command, Relay, Report},
@@ -47,6 +49,15 @@ const RUNNING_PER_SENDER: usize = 256;
 const RUNNING: usize = 1024;
 /// Hits of one peer to one query; the report says when there were more.
 const MAX_HITS_PER_PEER: usize = 1000;
+
+/// Bytes of files in one message: what waits in the queue stays small even where paths are long.
+const MAX_HITS_BYTES: usize = 64 << 10;
+/// What a file takes in a message beside its path.
+const FILE_BYTES: usize = 64;
+/// Hits of one query that are passed on, as many as its origin keeps: a peer that sends them without end is cut off there.
+const MAX_PASSED: usize = MAX_PLACES;
+/// How long whoever listens may take for the report once nothing else is left to do.
+const REPORT_GRACE: Duration = Duration::from_secs(1);
 
 /// Names that are searched without leaving the thread: the broadest query over so many takes about 1 ms, and the way to
 /// another thread and back 20 us.
@@ -138,6 +149,11 @@ impl Searcher {
         self.admission.running()
     }
 
+    /// That is this peer.
+    pub(crate) fn is_me(&self, id: &PeerId) -> bool {
+        self.view.now().me.id == *id
+    }
+
     /// Takes a query, or says why not. What is found comes as it is found; the last item is the report. Dropping the
     /// stream ends everything behind it.
     pub(crate) fn serve(self: &Arc<Self>, running: Running) -> Result<BoxStream<'static, Found>, NotServed> {
@@ -183,6 +199,7 @@ impl Searcher {
             relay,
             branches: SelectAll::new(),
             handles: HashMap::new(),
+            passed: 0,
             out,
             _permit: permit,
         };
@@ -226,6 +243,7 @@ struct Flow {
     relay: Relay,
     branches: SelectAll<BoxStream<'static, (AskId, Event)>>,
     handles: HashMap<AskId, AbortHandle>,
+    passed: usize,
     out: mpsc::Sender<Found>,
     _permit: Permit<Option<PeerId>>,
 }
@@ -260,7 +278,9 @@ impl Flow {
             let report = self.relay.report();
             // Dropping the branches first closes what is still open behind us.
             self.branches.clear();
-            let _ = self.out.send(Found::Done(report)).await;
+            // A listener that reads nothing would hold this query's place for ever.
+            let latest = self.running.rules.deadline.max(Instant::now()) + REPORT_GRACE;
+            let _ = tokio::time::timeout_at(latest.into(), self.out.send(Found::Done(report))).await;
         }
     }
 
@@ -284,8 +304,11 @@ impl Flow {
 
     async fn search_here(&mut self) -> Result<(), Gone> {
         let me = &self.knowledge.me;
-        let is_asked =
-            self.running.query.peer().is_none_or(|name| name.eq_ignore_ascii_case(me.name.as_str()));
+        let is_asked = self.running.query.peer().is_none_or(|peer| {
+            let is_id =
+                peer.len() >= MIN_ID_DIGITS && me.id.to_string().starts_with(&peer.to_ascii_lowercase());
+            is_id || peer.eq_ignore_ascii_case(me.name.as_str())
+        });
         let want = self.running.want.map_or(usize::MAX, |want| usize::try_from(want).unwrap_or(usize::MAX));
         let most = MAX_HITS_PER_PEER.min(want);
         // One more than is passed on tells whether any were left out.
@@ -295,8 +318,8 @@ impl Flow {
         files.truncate(most);
         let (peer, name, zone) = (me.id, me.name.clone(), self.knowledge.zone());
         let hops = self.running.rules.hops;
-        for files in files.chunks(MAX_FILES) {
-            let hits = PeerHits { peer, name: name.clone(), zone, hops, files: files.to_vec() };
+        for files in messages(files) {
+            let hits = PeerHits { peer, name: name.clone(), zone, hops, files };
             self.pass(hits).await?;
         }
         self.relay.on_searched(is_truncated);
@@ -308,6 +331,10 @@ impl Flow {
     }
 
     async fn take(&mut self, ask: AskId, event: Event) -> Result<Vec<Command>, Gone> {
+        // What comes behind a branch's own end, or after it was cancelled, counts for nothing.
+        if !self.handles.contains_key(&ask) {
+            return Ok(Vec::new());
+        }
         match event {
             Event::Heard => self.relay.on_heard(ask),
             Event::Hits(hits) => {
@@ -317,7 +344,9 @@ impl Flow {
                 }
             }
             Event::Done(report) => {
-                self.handles.remove(&ask);
+                if let Some(handle) = self.handles.remove(&ask) {
+                    handle.abort();
+                }
                 return Ok(self.relay.on_done(ask, &report));
             }
             Event::Broken => {
@@ -336,6 +365,7 @@ impl Flow {
         if hits.files.is_empty() {
             return Ok(());
         }
+        self.passed += hits.files.len();
         let sending = self.out.send(Found::Hits(hits));
         match tokio::time::timeout_at(self.running.rules.deadline.into(), sending).await {
             Ok(Ok(())) => Ok(()),
@@ -344,7 +374,7 @@ impl Flow {
     }
 
     fn is_enough(&self) -> bool {
-        self.wanted.as_ref().is_some_and(|wanted| wanted.left == 0)
+        self.passed >= MAX_PASSED || self.wanted.as_ref().is_some_and(|wanted| wanted.left == 0)
     }
 
     fn perform(&mut self, commands: Vec<Command>) {
@@ -399,6 +429,24 @@ impl Flow {
             })
             .boxed()
     }
+}
+
+/// Cut so that no message is larger than [`MAX_HITS_BYTES`], however long the paths.
+fn messages(files: Vec<FileInfo>) -> Vec<Vec<FileInfo>> {
+    let mut messages = Vec::<Vec<FileInfo>>::new();
+    let mut left_bytes = 0;
+    for file in files {
+        let bytes = file.path.len() + FILE_BYTES;
+        match messages.last_mut() {
+            Some(message) if bytes <= left_bytes && message.len() < MAX_FILES => message.push(file),
+            _ => {
+                messages.push(vec![file]);
+                left_bytes = MAX_HITS_BYTES;
+            }
+        }
+        left_bytes = left_bytes.saturating_sub(bytes);
+    }
+    messages
 }
 
 /// Sends the query; `None` when the peer cannot be reached or refuses.

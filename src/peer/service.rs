@@ -50,6 +50,10 @@ impl PeerService for Service {
         request: Request<pb::SearchRequest>,
     ) -> Result<Response<Self::SearchStream>, Status> {
         let search = wire::peer::search(request.into_inner())?;
+        if self.searcher.is_me(&search.from) {
+            // It would take the room that is kept for this peer's own searches.
+            return Err(wire::Invalid::new("from_id", "is the receiver's own").into());
+        }
         let found =
             self.searcher.serve(Running::incoming(search, std::time::Instant::now())).map_err(not_served)?;
         Ok(Response::new(found.map(|found| Ok(wire::peer::to_found(found))).boxed()))

@@ -33,8 +33,10 @@ use crate::{
 
 /// Messages on their way to the registry: a heartbeat, a snapshot request and a leave are the most there can be.
 const UP_QUEUE: usize = 4;
-/// How long the registry may take to answer a registration or a leave.
+/// How long the registry may take to answer a registration.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the registry may take to answer a leave: a stop leaves first and drains then, all within 8 s.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Pauses between attempts to join: doubled with jitter from the first to the second, for ever.
 const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// A roster of 10,000 members of 200 B each.
@@ -60,7 +62,8 @@ impl SessionControl {
     pub(crate) async fn leave(&self) {
         let (done, is_done) = oneshot::channel();
         if self.orders.send(Order::Leave(done)).await.is_ok() {
-            let _ = timeout(ANSWER_TIMEOUT, is_done).await;
+            // The session's own time runs out first.
+            let _ = timeout(LEAVE_TIMEOUT * 2, is_done).await;
         }
     }
 
@@ -107,12 +110,17 @@ impl Session {
     }
 
     async fn run(mut self, mut orders: mpsc::Receiver<Order>) -> Result<(), ActionError> {
-        let (mut pauses, mut refusals, mut was_joined) = (retry_pauses(), 0, false);
+        let (mut pauses, mut refusals, mut was_joined, mut was_warned) = (retry_pauses(), 0, false, false);
         loop {
             let mut is_joined = false;
+            let begun = Instant::now();
             let end = self.live(&mut orders, &mut is_joined).await;
             if is_joined {
-                (pauses, refusals, was_joined) = (retry_pauses(), 0, true);
+                (refusals, was_joined, was_warned) = (0, true, false);
+                // One that loses every session at once must not join ten times a second.
+                if begun.elapsed() > RETRY_PAUSES.1 {
+                    pauses = retry_pauses();
+                }
             }
             match end {
                 End::Left(told) => {
@@ -122,7 +130,14 @@ impl Session {
                     return Ok(());
                 }
                 End::Lost(error) => {
-                    tracing::warn!(registry = %self.registry, error = format!("{error:#}"), "lost the registry; trying again");
+                    let error = format!("{error:#}");
+                    // Once for each time that it is lost, however often it is tried until it is back.
+                    if was_warned {
+                        tracing::debug!(registry = %self.registry, error, "the registry is still away");
+                    } else {
+                        tracing::warn!(registry = %self.registry, error, "no registry; trying again until it answers");
+                        was_warned = true;
+                    }
                 }
                 End::Refused(status) => {
                     refusals += 1;
@@ -187,6 +202,8 @@ impl Session {
             zone = %welcome.roster.zone(), peers = welcome.roster.members().len(), "joined the network"
         );
         let lease = welcome.lease;
+        let (zone, peers) = (welcome.roster.zone(), welcome.roster.members().len());
+        tracing::info!(registry = %self.registry, %zone, peers, "joined");
         self.view.update(|now| {
             now.connection = Connection::Connected;
             now.roster = Some(welcome.roster.into());
@@ -196,8 +213,15 @@ impl Session {
         let mut beats = interval_at(first, welcome.heartbeat_interval);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
+        let mut first_walk = std::pin::pin!(self.index.until_ready());
+        let mut is_walked = false;
         loop {
             tokio::select! {
+                // Others see how many files there are now, and not after the first interval.
+                () = &mut first_walk, if !is_walked => {
+                    is_walked = true;
+                    beats.reset_immediately();
+                }
                 message = down.message() => {
                     heard = Instant::now();
                     match message {
@@ -313,11 +337,14 @@ impl Session {
         down: &mut Streaming<pb::SessionResponse>,
     ) {
         let last = pb::UnregisterRequest { lease_id: wire::bytes(lease.as_bytes()) };
-        if up.send(request(session_request::Message::Leave(last))).await.is_ok() {
-            // The registry ends the stream when the slot is free.
-            let ended = async { while let Ok(Some(_)) = down.message().await {} };
-            let _ = timeout(ANSWER_TIMEOUT, ended).await;
-        }
+        let left = async {
+            if up.send(request(session_request::Message::Leave(last))).await.is_ok() {
+                // The registry ends the stream when the slot is free.
+                while let Ok(Some(_)) = down.message().await {}
+            }
+        };
+        // A registry that takes nothing would hold the queue for ever.
+        let _ = timeout(LEAVE_TIMEOUT, left).await;
     }
 }
 

@@ -60,6 +60,8 @@ pub struct Ticket {
     table: Transfers,
     news: watch::Sender<Transfer>,
     cancel: CancellationToken,
+    /// Fires with the final state, so that nobody has to be woken by every chunk to hear of it.
+    ended: CancellationToken,
 }
 
 impl Transfers {
@@ -104,7 +106,7 @@ impl Transfers {
         });
         let cancel = CancellationToken::new();
         state.running.insert(id, Running { news: news.clone(), cancel: cancel.clone() });
-        Ok(Ticket { id, table: self.clone(), news, cancel })
+        Ok(Ticket { id, table: self.clone(), news, cancel, ended: CancellationToken::new() })
     }
 
     /// Running ones and the last ended, in order of their ids.
@@ -205,7 +207,7 @@ impl Ticket {
     /// What happens to it, the state of now first; ends after the final state. Dropping the events cancels it.
     pub fn events(&self) -> Events<Transfer> {
         let guard = self.cancel.clone().drop_guard();
-        progress(self.news.subscribe(), guard).map(Ok).boxed()
+        progress(self.news.subscribe(), self.ended.clone(), guard).map(Ok).boxed()
     }
 }
 
@@ -214,6 +216,7 @@ impl Drop for Ticket {
         if !self.news.borrow().state.is_final() {
             self.enter(TransferState::Cancelled);
         }
+        self.ended.cancel();
         let transfer = self.transfer();
         let mut state = self.table.lock();
         state.running.remove(&self.id);
@@ -226,26 +229,29 @@ impl Drop for Ticket {
     }
 }
 
-fn progress(news: watch::Receiver<Transfer>, guard: DropGuard) -> impl Stream<Item = Transfer> + Send {
+fn progress(
+    news: watch::Receiver<Transfer>,
+    ended: CancellationToken,
+    guard: DropGuard,
+) -> impl Stream<Item = Transfer> + Send {
     enum Next {
         First,
         Changed,
         Nothing,
     }
-    futures::stream::unfold((news, guard, Next::First), |(mut news, guard, next)| async move {
+    futures::stream::unfold((news, ended, guard, Next::First), |(mut news, ended, guard, next)| async move {
         match next {
             Next::First => {}
             Next::Nothing => return None,
             Next::Changed => {
                 news.changed().await.ok()?;
                 // A burst of progress becomes one event; the end is told at once.
-                let is_final = |transfer: &Transfer| transfer.state.is_final();
-                let _ = tokio::time::timeout(TELL_EVERY, news.wait_for(is_final)).await;
+                let _ = tokio::time::timeout(TELL_EVERY, ended.cancelled()).await;
             }
         }
         let transfer = news.borrow_and_update().clone();
         let next = if transfer.state.is_final() { Next::Nothing } else { Next::Changed };
-        Some((transfer, (news, guard, next)))
+        Some((transfer, (news, ended, guard, next)))
     })
 }
 

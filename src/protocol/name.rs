@@ -1,7 +1,7 @@
 //! Names that came from others: one portable policy for what may become a file here, and one type that makes any text
 //! safe for a terminal.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use unicode_normalization::UnicodeNormalization;
 
@@ -91,6 +91,25 @@ fn is_deceiving(c: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
+/// JSON that is safe for a terminal too: what serializers leave as it is though it could steer a terminal or deceive the
+/// reader becomes `\u....`, which every reader of JSON takes for the same text.
+pub fn printable_json(json: &str) -> Cow<'_, str> {
+    if !json.chars().any(is_deceiving) {
+        return json.into();
+    }
+    let mut safe = String::with_capacity(json.len() + 16);
+    let mut units = [0; 2];
+    for c in json.chars() {
+        // Such characters stand within strings only, line ends and tabs apart.
+        if is_deceiving(c) && !matches!(c, '\n' | '\r' | '\t') {
+            safe.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            safe.push(c);
+        }
+    }
+    safe.into()
+}
+
 /// Shows any text on a terminal: whatever could steer the terminal or deceive the reader is shown as `\u{..}`.
 #[derive(Debug, Clone, Copy)]
 pub struct Printable<'a>(pub &'a str);
@@ -147,8 +166,40 @@ mod tests {
     }
 
     #[test]
+    fn json_steers_no_terminal_and_says_the_same() {
+        let name = "a\u{9b}2J \u{202e}txt \u{e0041} \u{1b}é";
+        let json = serde_json::to_string(name).expect("JSON");
+        let safe = printable_json(&json);
+        assert!(!safe.chars().any(is_deceiving), "{safe:?}");
+        assert_eq!(serde_json::from_str::<String>(&safe).expect("still JSON"), name);
+        assert_eq!(printable_json("{\"a\":1}\n"), "{\"a\":1}\n");
+    }
+
+    #[test]
     fn a_terminal_is_never_steered() {
         assert_eq!(Printable("a\u{1b}[2Jb").to_string(), "a\\u{1b}[2Jb");
         assert_eq!(Printable("report.pdf").to_string(), "report.pdf");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_portable_name_is_one_segment_and_stays_itself(name in ".{0,300}") {
+            if let Ok(portable) = portable_name(&name) {
+                proptest::prop_assert!(!portable.is_empty() && portable.len() <= MAX_NAME_BYTES);
+                proptest::prop_assert!(!portable.contains(['/', '\\', '\0']) && portable != "." && portable != "..");
+                proptest::prop_assert_eq!(portable_name(&portable), Ok(portable));
+            }
+        }
+
+        #[test]
+        fn any_text_gives_a_portable_name(name in ".{0,300}") {
+            let made = to_portable_name(&name);
+            proptest::prop_assert_eq!(portable_name(&made), Ok(made));
+        }
+
+        #[test]
+        fn no_text_steers_a_terminal(text in ".{0,300}") {
+            proptest::prop_assert!(!Printable(&text).to_string().chars().any(is_deceiving));
+        }
     }
 }

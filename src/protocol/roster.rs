@@ -15,7 +15,7 @@ pub struct Member {
     pub address: SocketAddr,
     /// Rises with every start of the peer.
     pub incarnation: u64,
-    /// Files in its index when it last registered.
+    /// Files in its index when it last said so. No part of what a revision tells apart: it changes without one.
     pub shared_files: u64,
 }
 
@@ -80,9 +80,17 @@ impl Roster {
         self.position(id).ok().map(|at| &self.members[at])
     }
 
-    /// The member of that name.
+    /// The member of that name, whatever its case.
     pub fn named(&self, name: &str) -> Option<&Member> {
-        self.members.iter().find(|member| member.name.as_str() == name)
+        self.members.iter().find(|member| member.name.as_str().eq_ignore_ascii_case(name))
+    }
+
+    /// Notes how many files a member shares now; the revision stays, or every new file in the zone would make a claimed
+    /// flood that is on its way fall back to a classic one. False when nothing changed.
+    pub fn set_shared_files(&mut self, id: &PeerId, shared_files: u64) -> bool {
+        let Ok(at) = self.position(id) else { return false };
+        let before = std::mem::replace(&mut self.members[at].shared_files, shared_files);
+        before != shared_files
     }
 
     /// Where the id is in the ring, or where it would be.

@@ -115,10 +115,7 @@ impl Hub {
     }
 
     pub(super) fn heartbeat(&self, lease: &LeaseId, shared_files: u64) -> Result<Renewal, Refusal> {
-        let mut inner = self.lock();
-        let (renewal, events) = inner.state.heartbeat(lease, shared_files, Instant::now())?;
-        inner.dispatch(events);
-        Ok(renewal)
+        self.lock().state.heartbeat(lease, shared_files, Instant::now())
     }
 
     pub(super) fn unregister(&self, lease: &LeaseId) {
@@ -166,8 +163,7 @@ impl Hub {
     /// Renews over a session; the answer goes through the outbox, behind the deltas that it counts.
     pub(super) fn beat(&self, session: &Opened, shared_files: u64) -> Result<(), Refusal> {
         let mut inner = self.lock();
-        let (_, events) = inner.state.heartbeat(&session.lease, shared_files, Instant::now())?;
-        inner.dispatch(events);
+        inner.state.heartbeat(&session.lease, shared_files, Instant::now())?;
         if let Some(outbox) = inner.outbox(session) {
             outbox.is_ack_due = true;
             outbox.wake.notify_one();

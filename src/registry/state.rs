@@ -124,7 +124,8 @@ pub struct State {
     zones: Zones,
     leases: Leases,
     rosters: BTreeMap<ZoneId, Roster>,
-    names: HashMap<PeerName, PeerId>,
+    /// In lower case: `Ana` and `ana` would be taken for one.
+    names: HashMap<String, PeerId>,
     addresses: HashMap<SocketAddr, PeerId>,
     /// The newest revision of any zone: (epoch << 32) + changes.
     revision: u64,
@@ -168,7 +169,8 @@ impl State {
         }
         self.leases.check(&peer, member.incarnation)?;
         let is_other = |owner: Option<&PeerId>| owner.is_some_and(|owner| *owner != peer);
-        if is_other(self.names.get(&member.name)) {
+        let name = name_key(&member.name);
+        if is_other(self.names.get(&name)) {
             return Err(Refusal::NameTaken(member.name));
         }
         if is_other(self.addresses.get(&member.address)) {
@@ -180,8 +182,9 @@ impl State {
         let before = self.member(&peer).map(|(zone, member)| (zone, member.clone()));
         let zone = match before {
             Some((zone, before)) => {
-                if before != member {
-                    self.names.remove(&before.name);
+                self.note_shared_files(&peer, member.shared_files);
+                if before != (Member { shared_files: before.shared_files, ..member.clone() }) {
+                    self.names.remove(&name_key(&before.name));
                     self.addresses.remove(&before.address);
                     changes.joined(zone, member.clone());
                 }
@@ -189,7 +192,7 @@ impl State {
             }
             None => self.place(&member, &host_id, now, rng, &mut changes, &mut events)?,
         };
-        self.names.insert(member.name, peer);
+        self.names.insert(name, peer);
         self.addresses.insert(member.address, peer);
         let before = self.leases.lease_of(&peer);
         let granted = self.leases.grant(peer, member.incarnation, LeaseId::random(rng), now)?;
@@ -232,7 +235,7 @@ impl State {
         Ok(zone)
     }
 
-    /// Renews a lease and takes the number of shared files in.
+    /// Renews a lease and notes the number of shared files, which is listed but makes no revision.
     ///
     /// # Errors
     /// [`Refusal::UnknownLease`]; nothing changed.
@@ -241,18 +244,17 @@ impl State {
         lease: &LeaseId,
         shared_files: u64,
         now: Instant,
-    ) -> Result<(Renewal, Vec<Event>), Refusal> {
+    ) -> Result<Renewal, Refusal> {
         let peer = self.leases.renew(lease, now).ok_or(Refusal::UnknownLease)?;
-        let mut events = Vec::new();
-        if let Some((zone, member)) = self.member(&peer)
-            && member.shared_files != shared_files
-        {
-            let mut changes = Changes::default();
-            changes.joined(zone, Member { shared_files, ..member.clone() });
-            self.publish(changes, &mut events);
+        self.note_shared_files(&peer, shared_files);
+        self.renewal(&peer).ok_or(Refusal::UnknownLease)
+    }
+
+    fn note_shared_files(&mut self, peer: &PeerId, shared_files: u64) {
+        let roster = self.zones.zone_of(peer).and_then(|zone| self.rosters.get_mut(&zone));
+        if roster.is_some_and(|roster| roster.set_shared_files(peer, shared_files)) {
+            self.generation += 1;
         }
-        let renewal = self.renewal(&peer).ok_or(Refusal::UnknownLease)?;
-        Ok((renewal, events))
     }
 
     /// What a renewal by this peer would answer now.
@@ -332,7 +334,7 @@ impl State {
         let mut changes = Changes::default();
         for peer in peers {
             if let Some((_, member)) = self.member(peer) {
-                let (name, address) = (member.name.clone(), member.address);
+                let (name, address) = (name_key(&member.name), member.address);
                 self.names.remove(&name);
                 self.addresses.remove(&address);
             }
@@ -374,4 +376,9 @@ impl State {
             }
         }
     }
+}
+
+/// What names are compared by.
+fn name_key(name: &PeerName) -> String {
+    name.as_str().to_ascii_lowercase()
 }

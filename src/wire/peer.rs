@@ -9,22 +9,16 @@ use crate::protocol::{
     flood::MAX_TTL_PLUS_HOPS,
     id::{PeerId, PeerName, QueryId, ZoneId},
     name::MAX_PATH_BYTES,
-    query::Query,
-    relay::Report,
+    query::{MAX_QUERY_BYTES, Query},
+    relay::{MAX_REPORTED, Report},
 };
 
-/// Largest request that is read at all; ours are below 1 KiB.
-pub const MAX_REQUEST_BYTES: usize = 16 << 10;
-/// Longest query text.
-const MAX_TEXT_BYTES: usize = 512;
 /// Longest wait that a query may ask for.
 const MAX_DEADLINE: Duration = Duration::from_secs(60);
 /// Files in one message of hits, and entries in one page of a folder.
 pub const MAX_FILES: usize = 256;
 /// Most entries in one page of a folder, and how many there are when none is asked for.
 const PAGE_SIZES: (usize, usize) = (1000, 100);
-/// Peers that one branch may report on: those of the largest zone.
-const MAX_REPORTED: usize = 10_000;
 const MAX_TOKEN_BYTES: usize = 2 * MAX_PATH_BYTES;
 
 /// A query that arrived, every field within its bounds.
@@ -94,7 +88,7 @@ pub fn search(request: pb::SearchRequest) -> Result<IncomingSearch, Invalid> {
     if deadline.is_zero() {
         return Err(Invalid::new("deadline", "has passed"));
     }
-    let text = bounded("text", request.text, MAX_TEXT_BYTES)?;
+    let text = bounded("text", request.text, MAX_QUERY_BYTES)?;
     let claim = match request.claim {
         None => None,
         Some(claim) => Some(Claim { before: peer_id("claim.before_id", &claim.before_id)? }),
@@ -186,7 +180,10 @@ fn hits(hits: pb::Hits) -> Result<PeerHits, Invalid> {
         peer: peer_id("hits.peer_id", &hits.peer_id)?,
         name: hits.peer_name.parse().map_err(Invalid::id("hits.peer_name"))?,
         zone: ZoneId::new(hits.zone_id),
-        hops: u8::try_from(hits.hops).map_err(|_| Invalid::new("hits.hops", "must be below 256"))?,
+        hops: u8::try_from(hits.hops)
+            .ok()
+            .filter(|hops| *hops <= MAX_TTL_PLUS_HOPS)
+            .ok_or_else(|| Invalid::new("hits.hops", format!("must be at most {MAX_TTL_PLUS_HOPS}")))?,
         files: hits.files.into_iter().map(common::file_info).collect::<Result<_, _>>()?,
     })
 }

@@ -320,19 +320,16 @@ async fn a_slow_reader_gets_a_snapshot_instead_of_a_gap() {
     let mut slow_client = common::Client::new(endpoint.connect().await.unwrap());
     let mut client = registry.client().await;
     let mut slow = Session::open(&mut slow_client, &Peer::new(0)).await.unwrap();
-    let mut noisy = Vec::new();
-    for number in 1..6 {
-        noisy.push(client.register(Peer::new(number).request).await.unwrap().into_inner().lease_id);
-    }
+    let mut noisy: Vec<Peer> = (1..6).map(Peer::new).collect();
     let last = 400u16;
-    for shared_files in 1..=last {
-        let lease_id = noisy.iter().cycle().nth(usize::from(shared_files)).unwrap().clone();
-        let heartbeat = pb::HeartbeatRequest { lease_id, shared_files: shared_files.into() };
-        client.heartbeat(heartbeat).await.unwrap();
+    for start in 1..=last {
+        let peer = &mut noisy[usize::from(start) % 5];
+        peer.peer().incarnation = 100 + u64::from(start);
+        client.register(peer.request.clone()).await.unwrap();
     }
     // `next` fails on a gap.
     let mut snapshots = 0;
-    while !slow.roster.members().iter().any(|member| member.shared_files == last.into()) {
+    while !slow.roster.members().iter().any(|member| member.incarnation == 100 + u64::from(last)) {
         snapshots += u32::from(matches!(slow.next().await.unwrap(), Some(Message::Snapshot(_))));
     }
     assert!(snapshots > 0, "the outbox was not bounded");

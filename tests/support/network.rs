@@ -56,14 +56,7 @@ impl TestRegistry {
         Self { address, settings, shutdown, folder: None }
     }
 
-    /// Ends it, and starts another on the same port with the same folder.
-    pub(crate) async fn restart(self) -> Self {
-        let (settings, folder) = self.stop().await;
-        let mut next = Self::start_with(settings).await;
-        next.folder = folder;
-        next
-    }
-
+    /// Ends it; its settings name the port that it had, its folder lives as long as the second value.
     pub(crate) async fn stop(self) -> (RegistrySettings, Option<TempDir>) {
         assert!(self.shutdown.drain(PATIENCE).await, "the registry ends");
         (self.settings, self.folder)

@@ -54,7 +54,7 @@ impl State {
         let mut state = Self::new(terms, epoch);
         let mut members = Vec::new();
         for SavedPeer { member, zone, lease, locality } in saved.peers {
-            let is_taken = state.names.contains_key(&member.name)
+            let is_taken = state.names.contains_key(&super::name_key(&member.name))
                 || state.addresses.contains_key(&member.address)
                 || state.leases.owner(&lease).is_some()
                 || state.zones.zone_of(&member.id).is_some();
@@ -65,7 +65,7 @@ impl State {
                 .leases
                 .grant(member.id, member.incarnation, lease, now)
                 .expect("a peer without a grant has no newer incarnation");
-            state.names.insert(member.name.clone(), member.id);
+            state.names.insert(super::name_key(&member.name), member.id);
             state.addresses.insert(member.address, member.id);
             members.push(member);
         }

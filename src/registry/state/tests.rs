@@ -171,7 +171,7 @@ fn a_restart_keeps_zones_and_leases_and_raises_revisions() {
     for (number, membership) in (0..).zip(before) {
         let id = registration(number, 1).member.id;
         assert_eq!(restored.zone_of(&id), registry.state.zone_of(&id));
-        let (renewal, _) = restored.heartbeat(&membership.lease, 0, now).unwrap();
+        let renewal = restored.heartbeat(&membership.lease, 0, now).unwrap();
         assert!(renewal.revision > registry.state.revision);
     }
 }
@@ -190,13 +190,36 @@ fn a_snapshot_of_another_layout_still_lets_everyone_in_that_fits() {
 }
 
 #[test]
-fn shared_files_reach_the_zone() {
+fn a_changed_number_of_files_is_listed_and_makes_no_revision() {
     let mut registry = Watched::new(ELASTIC);
-    let lease = registry.register(1, 1).unwrap().lease;
-    let (_, events) = registry.state.heartbeat(&lease, 7, registry.now).unwrap();
-    assert!(matches!(&events[..], [Event::Changed(delta)] if delta.joined[0].shared_files == 7));
-    let (_, events) = registry.state.heartbeat(&lease, 7, registry.now).unwrap();
-    assert!(events.is_empty());
+    let joined = registry.register(1, 1).unwrap();
+    let generation = registry.state.generation();
+    let renewal = registry.state.heartbeat(&joined.lease, 7, registry.now).unwrap();
+    assert_eq!(renewal.revision, joined.roster.revision());
+    assert_eq!(registry.state.list_peers(None, None, 10).items[0].1.shared_files, 7);
+    assert!(registry.state.generation() > generation, "it is saved");
+    // Neither does one that comes with a new session of the same start.
+    let mut again = registration(1, 1);
+    again.member.shared_files = 8;
+    let (again, events) = registry.state.register(again, registry.now, &mut registry.rng).unwrap();
+    assert_eq!((events, again.roster.revision()), (Vec::new(), joined.roster.revision()));
+    assert_eq!(again.roster.members()[0].shared_files, 8);
+}
+
+#[test]
+fn names_that_differ_in_case_alone_are_one_name() {
+    let mut registry = Watched::new(ELASTIC);
+    let first = registry.register(1, 1).unwrap();
+    let mut look_alike = registration(2, 1);
+    look_alike.member.name = "PEER-1".parse().unwrap();
+    assert!(matches!(registry.ask(look_alike.clone()), Err(Refusal::NameTaken(_))));
+    let mut renamed = registration(1, 2);
+    renamed.member.name = "Peer-1".parse().unwrap();
+    let renamed = registry.ask(renamed).expect("its own name in another case");
+    assert!(registry.state.unregister(&first.lease, registry.now).is_empty());
+    let events = registry.state.unregister(&renamed.lease, registry.now);
+    registry.follow(events);
+    registry.ask(look_alike).expect("the name is free again");
 }
 
 proptest! {
@@ -230,10 +253,8 @@ proptest! {
                     }
                 }
                 6 => {
-                    if let Some(lease) = leases.get(&number)
-                        && let Ok((_, events)) = registry.state.heartbeat(lease, number.into(), registry.now)
-                    {
-                        registry.follow(events);
+                    if let Some(lease) = leases.get(&number) {
+                        let _ = registry.state.heartbeat(lease, 0, registry.now);
                     }
                 }
                 _ => for _ in 0..number % 40 {

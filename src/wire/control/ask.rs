@@ -15,16 +15,16 @@ use super::{
 };
 use crate::protocol::{
     action::{Answer, GetAsk, PageAsk, PeerPath, Scope, SearchAsk, SendAsk, Target},
+    flood::MAX_TTL_PLUS_HOPS,
     id::ContentHash,
     name::{MAX_NAME_BYTES, MAX_PATH_BYTES},
+    query::MAX_QUERY_BYTES,
 };
 
-/// Longest query text, that of `SearchRequest.text` between peers.
-pub const MAX_QUERY_BYTES: usize = 512;
 /// Longest wait of one search. Between peers a query lives at most 60 s.
 pub const MAX_WAIT: Duration = Duration::from_secs(60);
 /// The highest TTL, as between peers.
-pub const MAX_TTL: u32 = 32;
+pub const MAX_TTL: u32 = MAX_TTL_PLUS_HOPS as u32;
 /// Largest page of a folder, as between peers.
 pub const MAX_PAGE_SIZE: u32 = 1000;
 /// Longest page token.

@@ -13,7 +13,7 @@ fn search(edit: impl FnOnce(&mut pb::StartSearchRequest)) -> Result<SearchAsk, &
 fn a_search_out_of_bounds_is_refused_by_the_name_of_the_field() {
     assert_eq!(search(|_| ()), Ok(SearchAsk { text: "report".into(), ..Default::default() }));
     assert_eq!(search(|r| r.text = " ".into()), Err("text"));
-    assert_eq!(search(|r| r.text = "x".repeat(MAX_QUERY_BYTES + 1)), Err("text"));
+    assert_eq!(search(|r| r.text = "x".repeat(crate::protocol::query::MAX_QUERY_BYTES + 1)), Err("text"));
     assert_eq!(search(|r| r.scope = 9), Err("scope"));
     for ttl in [0, 33, 256, u32::MAX] {
         assert_eq!(search(|r| r.ttl = Some(ttl)), Err("ttl"), "{ttl}");

@@ -1,1 +1,0 @@
-//! Brings a peer up from its settings, and down again in order.

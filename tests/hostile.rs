@@ -1,0 +1,222 @@
+//! One peer of the zone lies, and one does not read: what the others show, count and hold is not theirs to choose.
+
+#![allow(clippy::unwrap_used)]
+
+#[allow(dead_code)]
+#[path = "support/network.rs"]
+mod support;
+
+use std::time::Duration;
+
+use floodplain::{
+    protocol::{
+        action::SearchAsk,
+        id::{Credential, PeerId, ZoneId},
+        zone::Layout,
+    },
+    wire::pb::{
+        self, peer_service_client::PeerServiceClient, peer_service_server::PeerServiceServer,
+        registry_service_client::RegistryServiceClient, search_response::Message,
+    },
+};
+use futures::{StreamExt, stream, stream::BoxStream};
+use support::{TestPeer, TestRegistry, soon};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::{Code, Request, Response, Status, Streaming, transport::Channel};
+
+type Replies<T> = BoxStream<'static, Result<T, Status>>;
+
+/// Answers a search as its text asks: `as <id>` tells of a file of that peer under another name and reports a crowd,
+/// `endless` never ends, `messages <n>` sends so many.
+#[derive(Debug)]
+struct Liar;
+
+fn files(number: u32, count: u32) -> Vec<pb::FileEntry> {
+    let file = |at| pb::FileEntry {
+        path: format!("docs/{number:06}-{at:03}-{}.txt", "x".repeat(150)),
+        modify_time: Some(prost_types::Timestamp::default()),
+        ..pb::FileEntry::default()
+    };
+    (0..count).map(file).collect()
+}
+
+fn hits(peer_id: &[u8], files: Vec<pb::FileEntry>) -> pb::SearchResponse {
+    let hits = pb::Hits {
+        peer_id: peer_id.to_vec().into(),
+        peer_name: "mallory".into(),
+        zone_id: 9,
+        hops: 1,
+        files,
+    };
+    pb::SearchResponse { message: Some(Message::Hits(hits)) }
+}
+
+fn done(answered: Vec<u64>) -> pb::SearchResponse {
+    let done = pb::SearchDone { answered, ..pb::SearchDone::default() };
+    pb::SearchResponse { message: Some(Message::Done(done)) }
+}
+
+#[tonic::async_trait]
+impl pb::peer_service_server::PeerService for Liar {
+    type SearchStream = Replies<pb::SearchResponse>;
+
+    async fn search(
+        &self,
+        request: Request<pb::SearchRequest>,
+    ) -> Result<Response<Self::SearchStream>, Status> {
+        let text = request.into_inner().text;
+        let (what, rest) = text.split_once(' ').unwrap_or((&text, ""));
+        Ok(Response::new(match what {
+            "as" => {
+                let id: Vec<u8> = rest.parse::<PeerId>().unwrap().as_bytes().to_vec();
+                stream::iter([hits(&id, files(0, 1)), done((0..5000).collect())]).map(Ok).boxed()
+            }
+            "endless" => stream::iter(0..).map(|number| Ok(hits(&[7; 32], files(number, 256)))).boxed(),
+            _ => {
+                let count = rest.parse().unwrap();
+                let all = (0..count).map(|number| hits(&[7; 32], files(number, 256)));
+                stream::iter(all.chain([done(Vec::new())]).map(Ok).collect::<Vec<_>>()).boxed()
+            }
+        }))
+    }
+
+    async fn browse(&self, _: Request<pb::BrowseRequest>) -> Result<Response<pb::BrowseResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    type DownloadStream = Replies<pb::DownloadResponse>;
+
+    async fn download(
+        &self,
+        _: Request<pb::DownloadRequest>,
+    ) -> Result<Response<Self::DownloadStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    type SendStream = ReceiverStream<Result<pb::SendResponse, Status>>;
+
+    async fn send(
+        &self,
+        _: Request<Streaming<pb::SendRequest>>,
+    ) -> Result<Response<Self::SendStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+}
+
+/// Serves the liar and keeps it in the registry's lists for as long as the test runs.
+async fn join_liar(registry: &TestRegistry) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tonic::transport::Server::builder().add_service(PeerServiceServer::new(Liar));
+    tokio::spawn(serving.serve_with_incoming(TcpListenerStream::new(listener)));
+    let credential = Credential::random(&mut rand::rng());
+    let peer = pb::Peer {
+        peer_id: credential.peer_id().as_bytes().to_vec().into(),
+        name: "liar".into(),
+        address: address.to_string(),
+        incarnation: 1,
+        ..pb::Peer::default()
+    };
+    let request = pb::RegisterRequest {
+        peer: Some(peer),
+        credential: credential.as_bytes().to_vec().into(),
+        host_id: String::new(),
+    };
+    let mut client = RegistryServiceClient::connect(format!("http://{}", registry.address)).await.unwrap();
+    let lease_id = client.register(request).await.unwrap().into_inner().lease_id;
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let beat = pb::HeartbeatRequest { lease_id: lease_id.clone(), shared_files: 0 };
+            let _ = client.heartbeat(beat).await;
+        }
+    });
+}
+
+async fn network_with_a_liar() -> (TestRegistry, Vec<TestPeer>) {
+    let registry = TestRegistry::start(Layout::Fixed { zones: 1, zone_size: 3 }).await;
+    let ana = TestPeer::start(registry.address, "ana", &[]).await;
+    let ben = TestPeer::start(registry.address, "ben", &[]).await;
+    join_liar(&registry).await;
+    ana.until_zone_has(3).await;
+    ben.until_zone_has(3).await;
+    (registry, vec![ana, ben])
+}
+
+/// A client of a peer that takes one KiB of each answer until it is read.
+async fn slow_client(peer: &TestPeer) -> PeerServiceClient<Channel> {
+    let endpoint = Channel::from_shared(format!("http://{}", peer.peer.address())).unwrap();
+    PeerServiceClient::new(endpoint.initial_stream_window_size(1024).connect().await.unwrap())
+}
+
+fn query(text: String, from: &[u8], number: u8) -> pb::SearchRequest {
+    pb::SearchRequest {
+        query_id: vec![number; 16].into(),
+        text,
+        ttl: 1,
+        deadline: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+        origin_id: from.to_vec().into(),
+        from_id: from.to_vec().into(),
+        ..pb::SearchRequest::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_roster_tells_who_has_a_file_and_who_counts_whatever_a_branch_says() {
+    let (_registry, peers) = network_with_a_liar().await;
+    let ben = peers[1].peer.view().now().me.id;
+    let (hits, coverage) = peers[0].search(&format!("as {ben}")).await;
+    let holder = &hits[0].holders[0];
+    assert_eq!((holder.peer.as_str(), holder.zone.map(ZoneId::get)), ("ben", Some(1)));
+    assert!(coverage.answered <= 3 && coverage.asked == 3, "{coverage:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hits_without_end_are_cut_off_long_before_the_deadline() {
+    let (_registry, peers) = network_with_a_liar().await;
+    let wait = Some(Duration::from_secs(60));
+    let ask = SearchAsk { text: "endless".into(), wait, ..SearchAsk::default() };
+    let (hits, coverage) = peers[0].search_with(ask).await;
+    assert!(coverage.truncated && hits.len() <= 10_000, "{coverage:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_ends_soon_after_its_deadline_though_nobody_reads_its_report() {
+    let (_registry, peers) = network_with_a_liar().await;
+    let mut client = slow_client(&peers[0]).await;
+    let mut unread = Vec::new();
+    // One of these fills the queue to the last place, so that the report finds none.
+    for count in 10..30u8 {
+        let request = query(format!("messages {count}"), &[9; 32], count);
+        unread.push(client.search(request).await.unwrap());
+    }
+    soon("every query to end", async {
+        while peers[0].peer.running_queries() > 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    drop(unread);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_says_nothing_is_closed() {
+    let registry = TestRegistry::start(Layout::Fixed { zones: 1, zone_size: 3 }).await;
+    for said in [&b""[..], b"PRI * HTTP/2.0"] {
+        let mut mute = tokio::net::TcpStream::connect(registry.address).await.unwrap();
+        mute.write_all(said).await.unwrap();
+        let mut heard = Vec::new();
+        let _ = soon("the connection to be closed", mute.read_to_end(&mut heard)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_takes_the_room_of_the_peers_own_searches_by_using_its_id() {
+    let (_registry, peers) = network_with_a_liar().await;
+    let me = peers[0].peer.view().now().me.id;
+    let mut client = slow_client(&peers[0]).await;
+    let refused = client.search(query("report".into(), me.as_bytes(), 1)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().starts_with("from_id"), "{}", refused.message());
+}
