@@ -198,12 +198,9 @@ impl Session {
             Err(end) => return end,
         };
         *is_joined = true;
-        tracing::info!(
-            zone = %welcome.roster.zone(), peers = welcome.roster.members().len(), "joined the network"
-        );
         let lease = welcome.lease;
         let (zone, peers) = (welcome.roster.zone(), welcome.roster.members().len());
-        tracing::info!(registry = %self.registry, %zone, peers, "joined");
+        tracing::info!(registry = %self.registry, %zone, peers, "joined the network");
         self.view.update(|now| {
             now.connection = Connection::Connected;
             now.roster = Some(welcome.roster.into());
