@@ -130,7 +130,7 @@ impl Query {
         &self.extensions
     }
 
-    /// The peer that is meant, as typed: a name in any case, or the beginning of an id. [`matches`] does not look at it.
+    /// The peer that is meant, as typed: a name in any case, or the beginning of an id. [`matches()`] does not look at it.
     pub fn peer(&self) -> Option<&str> {
         self.peer.as_deref()
     }

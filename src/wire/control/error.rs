@@ -16,7 +16,7 @@ const HINT: &str = "hint";
 const MAX_ERROR_BYTES: usize = 1024;
 
 /// An action's error as a status: a standard code, and an `ErrorInfo` with the kind and the hint. A longer text than
-/// [`MAX_ERROR_BYTES`] is cut.
+/// `MAX_ERROR_BYTES` is cut.
 pub fn to_status(error: &ActionError) -> Status {
     let metadata = match error.hint.as_str() {
         "" => HashMap::new(),
