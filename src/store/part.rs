@@ -131,8 +131,9 @@ impl PartFile {
             Some(Ok(())) => Ok(()),
             Some(Err(error)) => {
                 // What the file holds now is not what was hashed: nothing can be done with it but to discard it.
+                self.shared.fail(error);
                 self.close();
-                Err(error)
+                Err(self.failure().await)
             }
             None => self.order(Order::Write(bytes)).await,
         }
