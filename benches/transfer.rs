@@ -68,7 +68,8 @@ enum Role {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    // As many threads as a daemon has.
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     match args.role {
         Some(Role::Serve { file, hash }) => runtime()?.block_on(serve(file, hash)),
         Some(Role::Get { address, hash, folder }) => runtime()?.block_on(get(address, hash, folder)),

@@ -18,7 +18,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::handle::Events;
-use crate::protocol::action::{ActionError, Direction, ErrorKind, Transfer, TransferState};
+use crate::{
+    protocol::action::{ActionError, Direction, ErrorKind, Transfer, TransferState},
+    store::pool::keep_freed_memory,
+};
 
 /// Transfers that run or wait at once.
 pub const MAX_RUNNING: usize = 1024;
@@ -67,6 +70,7 @@ pub struct Ticket {
 impl Transfers {
     /// With room for so many downloads at once; more wait.
     pub fn new(download_slots: usize) -> Self {
+        keep_freed_memory();
         Self(Arc::new(Inner {
             state: Mutex::default(),
             download_slots: Arc::new(Semaphore::new(download_slots.max(1))),

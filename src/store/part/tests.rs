@@ -93,3 +93,55 @@ async fn a_folder_that_cannot_be_written_is_named() {
     let error = refused.expect_err("not a folder").to_string();
     assert!(error.contains("file"), "{error}");
 }
+
+/// Takes turns between the two ways to write, whatever the disk of the machine does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_keep_their_order_whoever_writes_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut part = PartFile::create(folder.path().join("a"), 0, &Shutdown::new()).await.expect("creates");
+    assert!(part.may_write_here);
+    let mut expected = Vec::new();
+    for round in 0..600_u32 {
+        if round == 100 {
+            expected.clear();
+            part.restart().await.expect("restarts");
+        }
+        let bytes = round.to_le_bytes().repeat(1 + round as usize % 2000);
+        expected.extend_from_slice(&bytes);
+        part.may_write_here = round % 3 != 0;
+        part.write(bytes.into()).await.expect("writes");
+    }
+    let sum = part.sum().await.expect("sums");
+    assert_eq!(sum.size_bytes, expected.len() as u64);
+    assert_eq!(sum.hash.as_bytes(), blake3::hash(&expected).as_bytes());
+    part.may_write_here = true;
+    part.write("end".into()).await.expect("writes");
+    expected.extend_from_slice(b"end");
+    let path = part.publish().await.expect("publishes");
+    assert!(fs::read(path).expect("reads") == expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_written_after_the_stop_and_nothing_is_left() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let shutdown = Shutdown::new();
+    let mut part = PartFile::create(folder.path().join("a"), 0, &shutdown).await.expect("creates");
+    part.write("abc".into()).await.expect("writes");
+    shutdown.stop();
+    let stopped = loop {
+        if let Err(error) = part.write("def".into()).await {
+            break error;
+        }
+    };
+    assert!(matches!(stopped, StoreError::Stopped), "{stopped}");
+    assert!(names(folder.path()).is_empty());
+}
+
+#[tokio::test]
+async fn the_only_worker_of_a_runtime_is_not_lent_to_the_disk() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut part = PartFile::create(folder.path().join("a"), 0, &Shutdown::new()).await.expect("creates");
+    assert!(part.write_here(b"abc").is_none());
+    part.write("abc".into()).await.expect("writes");
+    assert_eq!(part.sum().await.expect("sums").size_bytes, 3);
+}
