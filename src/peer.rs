@@ -2,6 +2,7 @@
 //!
 //! [`start`] brings the parts up in the order in which they need each other; every task ends with the `Shutdown` given.
 
+pub mod caller;
 pub mod channels;
 pub mod control;
 mod counters;
@@ -137,7 +138,8 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         transfers.clone(),
         shutdown.clone(),
     );
-    let receiver = Receiver::new(inbox, transfers.clone(), shutdown.clone());
+    let known = Arc::new(view.clone());
+    let receiver = Receiver::new(inbox, known, transfers.clone(), shutdown.clone());
     let service =
         PeerServiceServer::new(Service::new(index.clone(), searcher.clone(), uploads.clone(), receiver))
             .max_decoding_message_size(MAX_REQUEST_BYTES);
