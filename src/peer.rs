@@ -26,8 +26,8 @@ mod view;
 use std::{
     net::SocketAddr,
     num::NonZeroUsize,
-    sync::Arc,
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 

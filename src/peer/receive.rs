@@ -63,12 +63,7 @@ pub struct Receiver {
 
 impl Receiver {
     /// In front of this inbox; `known` tells whether a sender is who it says it is.
-    pub fn new(
-        inbox: Inbox,
-        known: Arc<dyn KnownPeers>,
-        transfers: Transfers,
-        shutdown: Shutdown,
-    ) -> Self {
+    pub fn new(inbox: Inbox, known: Arc<dyn KnownPeers>, transfers: Transfers, shutdown: Shutdown) -> Self {
         let slots = Admission::new(MAX_SENDER_RECEIVES, MAX_RECEIVES);
         Self { inbox, transfers, slots, known, shutdown }
     }

@@ -64,9 +64,7 @@ struct Inner {
 
 impl fmt::Debug for Uploads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Uploads")
-            .field("taken_slots", &self.0.slots.running())
-            .finish_non_exhaustive()
+        f.debug_struct("Uploads").field("taken_slots", &self.0.slots.running()).finish_non_exhaustive()
     }
 }
 
@@ -154,8 +152,12 @@ impl Uploads {
             .map_err(|_| Status::internal("opening the file failed"))?;
         let (source, range, slot) = opened.map_err(|error| source_status(&error))?;
         let size_bytes = range.end - range.offset;
-        let begun =
-            self.0.transfers.begin(Direction::Upload, source.info().name(), size_bytes, vec![fetcher.to_string()]);
+        let begun = self.0.transfers.begin(
+            Direction::Upload,
+            source.info().name(),
+            size_bytes,
+            vec![fetcher.to_string()],
+        );
         let ticket = begun.map_err(|error| Status::resource_exhausted(error.message))?;
         ticket.update(|transfer| transfer.hash = source.info().hash);
         Ok(Upload { source, range, chunk_bytes: ask.chunk_bytes, slot, ticket })

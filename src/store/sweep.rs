@@ -3,12 +3,7 @@
 //! Invariant: only a hidden regular file with the name of a part is removed, only when it was last written before this
 //! process could have begun one, and no link is followed.
 
-use std::{
-    fs, io,
-    os::unix::ffi::OsStrExt,
-    path::Path,
-    time::SystemTime,
-};
+use std::{fs, io, os::unix::ffi::OsStrExt, path::Path, time::SystemTime};
 
 use super::PART_SUFFIX;
 
@@ -70,7 +65,8 @@ mod tests {
         assert_eq!(sweep_parts(&folder, SystemTime::now()).expect("no folder"), Swept::default());
         fs::create_dir_all(folder.join(".dir.fp-part")).expect("makes");
         fs::write(home.path().join("precious"), b"precious").expect("writes");
-        std::os::unix::fs::symlink(home.path().join("precious"), folder.join(".link.fp-part")).expect("links");
+        std::os::unix::fs::symlink(home.path().join("precious"), folder.join(".link.fp-part"))
+            .expect("links");
         for name in [".a.0123.fp-part", ".b.4567.fp-part", "c.fp-part", ".d", ".dir.fp-part/.e.fp-part"] {
             fs::write(folder.join(name), b"12345").expect("writes");
         }
@@ -78,7 +74,8 @@ mod tests {
         let live = fs::File::create(folder.join(".live.fp-part")).expect("creates");
         live.set_modified(started + Duration::from_secs(1)).expect("sets");
         assert_eq!(sweep_parts(&folder, started).expect("reads"), Swept { files: 2, bytes: 10 });
-        let mut left: Vec<_> = fs::read_dir(&folder).expect("reads").map(|entry| entry.expect("one").file_name()).collect();
+        let mut left: Vec<_> =
+            fs::read_dir(&folder).expect("reads").map(|entry| entry.expect("one").file_name()).collect();
         left.sort();
         assert_eq!(left, [".d", ".dir.fp-part", ".link.fp-part", ".live.fp-part", "c.fp-part"]);
         assert!(home.path().join("precious").exists() && folder.join(".dir.fp-part/.e.fp-part").exists());

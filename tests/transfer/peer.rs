@@ -223,8 +223,12 @@ impl TestPeer {
         let uploads = Uploads::new(folder.clone(), slots, transfers.clone(), shutdown.clone());
         let known = Arc::<Known>::default();
         let receiver = Receiver::new(inbox.clone(), known.clone(), transfers.clone(), shutdown.clone());
-        let service =
-            Service { uploads: uploads.clone(), receiver: receiver.clone(), faults: faults.clone(), folder: folder.clone() };
+        let service = Service {
+            uploads: uploads.clone(),
+            receiver: receiver.clone(),
+            faults: faults.clone(),
+            folder: folder.clone(),
+        };
         let generated = PeerServiceServer::new(service);
         let routes = match answers {
             Answers::Fast => Routes::new(FastDownload::new(uploads, generated)),
@@ -236,7 +240,20 @@ impl TestPeer {
         let channels = Channels::new(transport);
         let downloader = Downloader::new(channels.clone(), transfers.clone(), shutdown.clone());
         let sender = Sender::new(id, channels, transfers.clone(), shutdown.clone());
-        Self { name, address, home, faults, folder, inbox, known, receiver, transfers, downloader, sender, shutdown }
+        Self {
+            name,
+            address,
+            home,
+            faults,
+            folder,
+            inbox,
+            known,
+            receiver,
+            transfers,
+            downloader,
+            sender,
+            shutdown,
+        }
     }
 
     /// Takes files of that peer without asking.
