@@ -41,8 +41,8 @@ use pb::{send_request::Message as Request, send_response::Message as Response};
 
 /// Pushes to this peer that wait or run at once; each takes a thread and 2 MiB while bytes flow.
 const MAX_RECEIVES: usize = 64;
-/// Of them, those of one sender.
-const MAX_SENDER_RECEIVES: usize = 8;
+/// Of them, those of one sender: two `send` commands at once have 8 each under way.
+const MAX_SENDER_RECEIVES: usize = 16;
 /// From the call to the offer.
 const OFFER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two chunks; less when they were slow or small before.
@@ -83,12 +83,13 @@ impl Receiver {
         let (answers, responses) = mpsc::channel(2);
         let this = self.clone();
         drop(self.shutdown.spawn("receive", async move {
-            let _slot = slot;
             let left = answers.clone();
             let received = tokio::select! {
                 received = this.receive(requests, caller, &answers) => received,
                 () = left.closed() => return,
             };
+            // The place is free before the sender hears so: it may have the next file ready.
+            drop(slot);
             // Nobody hears it when the sender has left meanwhile; the file is here all the same.
             let _ = answers.send(received.map(|done| message(Response::Done(done)))).await;
         }));

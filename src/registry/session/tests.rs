@@ -34,7 +34,7 @@ fn a_session_that_is_never_read_keeps_no_outbox_after_its_lease() {
     assert_eq!(hub.lock().outboxes.keys().collect::<Vec<_>>(), [&other.peer]);
     assert_eq!(hub.next(&unread), Err(End::Lease(Reason::Left)), "it is told why when it reads at last");
     hub.close(&unread);
-    assert!(hub.read(|state| state.peers()) == 1);
+    assert_eq!(hub.read(State::peers), 1);
 }
 
 #[test]
