@@ -248,7 +248,9 @@ mod tests {
         }
         let mut above = connect("127.0.0.2:0").await;
         let _other = connect("127.0.0.3:0").await;
-        assert!(connections.next().await.is_some(), "another host is let in");
+        let next = connections.next().await.expect("never ends").expect("never fails");
+        let from = next.stream.peer_addr().expect("connected").ip();
+        assert_eq!(from, IpAddr::from([127, 0, 0, 3]), "the next one let in is another host's");
         assert_eq!(above.read(&mut [0]).await.expect("closed"), 0);
         held.pop();
         let _again = connect("127.0.0.2:0").await;
