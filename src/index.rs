@@ -198,6 +198,13 @@ impl Index {
         files.by_hash(hash).find_map(|id| files.entry(id)).map(files::Entry::info)
     }
 
+    /// The files with that content, at most `limit`.
+    pub fn find_all(&self, hash: &ContentHash, limit: usize) -> Vec<FileInfo> {
+        let files = self.inner.files();
+        let found = files.by_hash(hash).filter_map(|id| files.entry(id)).map(files::Entry::info);
+        found.take(limit).collect()
+    }
+
     /// The file at that network path.
     pub fn find_path(&self, path: &str) -> Option<FileInfo> {
         self.inner.files().by_path(path).map(files::Entry::info)

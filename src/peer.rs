@@ -2,6 +2,7 @@
 //!
 //! [`start`] brings the parts up in the order in which they need each other; every task ends with the `Shutdown` given.
 
+pub mod caller;
 pub mod channels;
 pub mod control;
 mod counters;
@@ -25,8 +26,9 @@ mod view;
 use std::{
     net::SocketAddr,
     num::NonZeroUsize,
+    path::PathBuf,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context, Result};
@@ -63,7 +65,7 @@ use crate::{
         flood::QueryCache,
     },
     shutdown::Shutdown,
-    store::inbox::Inbox,
+    store::{inbox::Inbox, sweep::sweep_parts},
     wire::{pb::peer_service_server::PeerServiceServer, transfer::MAX_CHUNK_BYTES},
 };
 
@@ -88,6 +90,7 @@ pub struct Peer {
 /// # Errors
 /// When a port, a folder or the control socket cannot be had; the tasks begun so far end with `shutdown`.
 pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
+    let started = SystemTime::now();
     let identity = Identity::load_or_create(&settings.data)?;
     let transport = Transport::new(identity, Security::from_insecure_loopback(settings.insecure_loopback));
     let socket = ControlSocket::bind(&control::socket_path(&settings.data))?;
@@ -95,6 +98,7 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     let address = advertised(settings.advertise, listener.address(), &settings.registry).await?;
 
     let downloads = mover::downloads_beside(&settings.inbox);
+    sweep(vec![settings.inbox.clone(), downloads.clone()], started, &shutdown).await;
     let mut shares = settings.shares.clone();
     shares.push(downloads.clone());
     let index = IndexSettings { shares, data: settings.data.clone() };
@@ -137,7 +141,8 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         transfers.clone(),
         shutdown.clone(),
     );
-    let receiver = Receiver::new(inbox, transfers.clone(), shutdown.clone());
+    let known = Arc::new(view.clone());
+    let receiver = Receiver::new(inbox, known, transfers.clone(), shutdown.clone());
     let service =
         PeerServiceServer::new(Service::new(index.clone(), searcher.clone(), uploads.clone(), receiver))
             .max_decoding_message_size(MAX_REQUEST_BYTES);
@@ -181,6 +186,28 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         }
     });
     Ok(Peer { local, searcher, address, refusal, shutdown })
+}
+
+/// Frees what transfers of a killed process left in the folders that this peer writes to by itself.
+async fn sweep(folders: Vec<PathBuf>, started: SystemTime, shutdown: &Shutdown) {
+    let sweeping = shutdown.spawn_blocking(move || {
+        for folder in folders {
+            match sweep_parts(&folder, started) {
+                Ok(swept) if swept.files == 0 => {}
+                Ok(swept) => tracing::info!(
+                    folder = %folder.display(),
+                    files = swept.files,
+                    freed_bytes = swept.bytes,
+                    "removed part files of an earlier run"
+                ),
+                Err(error) => {
+                    tracing::warn!(folder = %folder.display(), %error, "could not look for dead part files");
+                }
+            }
+        }
+    });
+    // A panic in it leaves only the parts behind.
+    let _ = sweeping.await;
 }
 
 impl Peer {

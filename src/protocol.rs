@@ -12,6 +12,7 @@ pub mod lease;
 pub mod membership;
 pub mod name;
 pub mod neighbor;
+pub mod pace;
 pub mod plan;
 pub mod query;
 pub mod relay;

@@ -1,12 +1,13 @@
 //! Files on this machine as transfers see them: what is read out, what is being written, what others pushed here.
 //!
 //! Architecture invariant: a file under its final name is whole, verified and on disk, and never took the place of
-//! another; everything else bears the name of a part file and is removed when its transfer ends.
+//! another; everything else bears the name of a part file and is removed when its transfer ends, or at the next start.
 
 pub mod inbox;
 pub mod part;
 pub mod pool;
 pub mod read;
+pub mod sweep;
 pub mod verify;
 
 use std::{

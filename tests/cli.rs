@@ -257,7 +257,7 @@ async fn json_lines_are_exactly_these() {
     assert_eq!(
         lines[0],
         format!(
-            r#"{{"type":"offer","id":5,"sender":"ben","sender_id":"{two}","name":"photo5.jpg","size_bytes":4096}}"#
+            r#"{{"type":"offer","id":5,"sender":"ben","sender_id":"{two}","is_confirmed":true,"name":"photo5.jpg","size_bytes":4096}}"#
         )
     );
     assert_eq!(

@@ -220,3 +220,17 @@ async fn nobody_takes_the_room_of_the_peers_own_searches_by_using_its_id() {
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert!(refused.message().starts_with("from_id"), "{}", refused.message());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_of_a_killed_peer_are_gone_after_its_next_start() {
+    let registry = TestRegistry::start(Layout::Fixed { zones: 1, zone_size: 3 }).await;
+    let (settings, folder) = TestPeer::start(registry.address, "ana", &[]).await.kill().await;
+    let downloads = folder.path().join("downloads");
+    let dead = [&settings.inbox, &downloads].map(|folder| folder.join(".film.mkv.0123456789abcdef.fp-part"));
+    let kept = downloads.join(".other");
+    for path in dead.iter().chain([&kept]) {
+        support::put(path, b"half of it");
+    }
+    let _ana = TestPeer::start_with(settings, folder).await;
+    assert!(kept.exists() && !dead.iter().any(|path| path.exists()));
+}

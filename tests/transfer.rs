@@ -1,5 +1,7 @@
 //! Moving files between peers, with real gRPC and real files.
 
+#[path = "transfer/greedy.rs"]
+mod greedy;
 #[path = "transfer/peer.rs"]
 mod peer;
 
@@ -270,7 +272,7 @@ async fn a_silent_holder_freezes_nobody_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sent_file_arrives_under_a_free_name() {
     let (ana, ben) = pair(Answers::Fast).await;
-    ben.inbox.trust(ana.sender.id()).expect("keeps");
+    ben.trusts(&ana);
     let bytes = content(3 << 20);
     fs::write(ana.home.path().join("report.pdf"), &bytes).expect("writes");
     for _ in 0..2 {
@@ -313,7 +315,7 @@ async fn two_racing_sends_of_one_name_both_land() {
     let eve = TestPeer::start("eve", Answers::Fast).await;
     let mut pushes = Vec::new();
     for (peer, byte) in [(&ana, 1), (&eve, 2)] {
-        ben.inbox.trust(peer.sender.id()).expect("keeps");
+        ben.trusts(peer);
         fs::write(peer.home.path().join("f"), vec![byte; 2 << 20]).expect("writes");
         pushes.push(ended(peer.push(&peer.home.path().join("f"), &ben)));
     }
@@ -335,7 +337,9 @@ async fn offers_that_lie_or_escape_leave_nothing() {
     use pb::send_request::Message;
     let ben = TestPeer::start("ben", Answers::Fast).await;
     let ana = ContentHash::from_bytes([5; 32]);
-    ben.inbox.trust(floodplain::protocol::id::PeerId::from_bytes([5; 32])).expect("keeps");
+    let id = floodplain::protocol::id::PeerId::from_bytes([5; 32]);
+    ben.known.add(id, "ana", ben.address);
+    ben.inbox.trust(id).expect("keeps");
     let mut client = generated_client(&ben).await;
     let good = pb::SendOffer {
         sender_id: ana.as_bytes().to_vec().into(),
@@ -352,6 +356,7 @@ async fn offers_that_lie_or_escape_leave_nothing() {
         (vec![data(b"abc")], Code::InvalidArgument),
         (vec![Message::Offer(huge)], Code::ResourceExhausted),
         (vec![Message::Offer(good.clone()), data(b"abd")], Code::DataLoss),
+        (vec![Message::Offer(good.clone()), data(b"ab"), data(b"")], Code::InvalidArgument),
         (vec![Message::Offer(good.clone()), data(b"ab")], Code::DataLoss),
         (vec![Message::Offer(good.clone()), data(b"abc"), data(b"d")], Code::DataLoss),
         (vec![Message::Offer(good.clone()), Message::Offer(good.clone())], Code::InvalidArgument),
@@ -371,7 +376,7 @@ async fn a_silent_receiver_freezes_nobody_else() {
     let (ana, ben) = pair(Answers::Fast).await;
     let eve = TestPeer::start("eve", Answers::Fast).await;
     ben.faults.is_silent.store(true, SeqCst);
-    eve.inbox.trust(ana.sender.id()).expect("keeps");
+    eve.trusts(&ana);
     let path = ana.home.path().join("f");
     fs::write(&path, content(1 << 20)).expect("writes");
     let silent = ended(ana.push(&path, &ben));

@@ -266,6 +266,7 @@ pub struct Offer<'a> {
     id: u64,
     sender: &'a str,
     sender_id: String,
+    is_confirmed: bool,
     name: &'a str,
     size_bytes: u64,
 }
@@ -276,6 +277,7 @@ impl<'a> From<&'a action::Offer> for Offer<'a> {
             id: offer.id,
             sender: offer.sender.as_str(),
             sender_id: offer.sender_id.to_string(),
+            is_confirmed: offer.is_confirmed,
             name: &offer.name,
             size_bytes: offer.size_bytes,
         }

@@ -240,7 +240,7 @@ pub fn shares(shares: &[ShareInfo]) -> Vec<String> {
 pub fn inbox(inbox: &InboxInfo) -> Vec<String> {
     let rows = inbox.offers.iter().map(|offer| {
         let name = Printable(&offer.name).to_string();
-        [offer.id.to_string(), offer.sender.to_string(), size(offer.size_bytes), name]
+        [offer.id.to_string(), offer.shown_sender(), size(offer.size_bytes), name]
     });
     let mut lines = table(["number", "from", "size", "file"], rows, "no offers wait");
     let folder = inbox.folder.to_string_lossy();
@@ -250,7 +250,7 @@ pub fn inbox(inbox: &InboxInfo) -> Vec<String> {
 
 /// An offer that has just come.
 pub fn offer(offer: &Offer) -> String {
-    let (id, sender) = (offer.id, &offer.sender);
+    let (id, sender) = (offer.id, offer.shown_sender());
     let (name, size) = (Printable(&offer.name), size(offer.size_bytes));
     format!("{sender} offers {name} ({size}): `accept {id}`, `decline {id}` or `trust {id}`")
 }

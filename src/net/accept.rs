@@ -1,11 +1,13 @@
-//! The accept loop: never more connections at once than a bound, and never a spin when the system has no descriptor left.
+//! The accept loop: never more connections at once than a bound, nor from one host, and never a spin when the system has no descriptor left.
 //!
 //! It is ours because tonic's own spins when descriptors run out and forgets `TCP_NODELAY` on a listener that it did not
-//! bind. A place is taken before a connection is accepted, so that those above the bound wait in the kernel's queue.
+//! bind. A place is taken before a connection is accepted, so that those above the bound wait in the kernel's queue; one
+//! above the bound of its host is closed at once, or it would keep the others waiting.
 
 use std::{
     convert::Infallible,
     io,
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -21,9 +23,14 @@ use tokio::{
 };
 use tonic::transport::server::Connected;
 
+use super::limit::{Admission, Permit};
+
 /// From the accept to the whole HTTP/2 preface: whoever connects and says nothing must not keep a place from others. From
 /// there on pings tell who is gone.
 const PREFACE_DEADLINE: Duration = Duration::from_secs(5);
+/// Connections of one other host at once: two peers have a few between them, and some hosts run many peers. This machine
+/// itself has no bound but that of all: a whole network may run on it.
+const MAX_PER_HOST: usize = 256;
 /// Bytes of the preface (RFC 9113, section 3.4).
 const PREFACE_BYTES: usize = 24;
 /// How long the loop rests after a failure: descriptors do not come back sooner for asking at once.
@@ -36,6 +43,9 @@ pub trait Accept: Send {
 
     /// The next one.
     fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// The other host that it comes from; `None` is this machine.
+    fn host(&self, stream: &Self::Stream) -> Option<IpAddr>;
 }
 
 impl Accept for TcpListener {
@@ -47,6 +57,12 @@ impl Accept for TcpListener {
         stream.set_nodelay(true)?;
         Ok(stream)
     }
+
+    fn host(&self, stream: &TcpStream) -> Option<IpAddr> {
+        // Without an address it is gone already.
+        let ip = stream.peer_addr().ok()?.ip().to_canonical();
+        (!ip.is_loopback()).then_some(ip)
+    }
 }
 
 impl Accept for UnixListener {
@@ -54,6 +70,10 @@ impl Accept for UnixListener {
 
     async fn accept(&self) -> io::Result<UnixStream> {
         Ok(Self::accept(self).await?.0)
+    }
+
+    fn host(&self, _: &UnixStream) -> Option<IpAddr> {
+        None
     }
 }
 
@@ -63,22 +83,32 @@ impl<L: Accept + Sync> Accept for &L {
     async fn accept(&self) -> io::Result<L::Stream> {
         L::accept(self).await
     }
+
+    fn host(&self, stream: &L::Stream) -> Option<IpAddr> {
+        L::host(self, stream)
+    }
 }
 
-/// Connections as they come, at most `most` at once; never ends and never fails.
+/// Connections as they come, at most `most` at once and [`MAX_PER_HOST`] of each other host; never ends and never fails.
 pub fn accepted<L: Accept>(
     listener: L,
     most: usize,
 ) -> impl Stream<Item = Result<Accepted<L::Stream>, Infallible>> {
     let places = Arc::new(Semaphore::new(most));
-    stream::unfold((listener, places), |(listener, places)| async move {
+    let hosts = Admission::new(MAX_PER_HOST, most);
+    stream::unfold((listener, places, hosts), |(listener, places, hosts)| async move {
         let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
         loop {
             match Accept::accept(&listener).await {
                 Ok(stream) => {
+                    let Ok(host) = listener.host(&stream).map(|host| hosts.admit(host)).transpose() else {
+                        tracing::debug!(host = ?listener.host(&stream), "closed a connection above the bound of its host");
+                        continue;
+                    };
                     let deadline = Box::pin(tokio::time::sleep(PREFACE_DEADLINE));
                     let preface = Some(Preface { left_bytes: PREFACE_BYTES, deadline });
-                    return Some((Ok(Accepted { stream, preface, _place: place }), (listener, places)));
+                    let accepted = Accepted { stream, preface, _place: place, _host: host };
+                    return Some((Ok(accepted), (listener, places, hosts)));
                 }
                 // A connection that is gone before it was taken says nothing about the next one.
                 Err(error) if !is_exhaustion(&error) => {}
@@ -104,6 +134,7 @@ pub struct Accepted<S> {
     /// What is still owed; `None` once it came.
     preface: Option<Preface>,
     _place: OwnedSemaphorePermit,
+    _host: Option<Permit<IpAddr>>,
 }
 
 #[derive(Debug)]
@@ -182,5 +213,47 @@ mod tests {
         assert!(futures::poll!(connections.next()).is_pending());
         drop(first);
         assert!(connections.next().await.is_some());
+    }
+
+    /// Connections of this machine as if those from 127.0.0.2 came from another host.
+    struct Elsewhere(TcpListener);
+
+    impl Accept for Elsewhere {
+        type Stream = TcpStream;
+
+        async fn accept(&self) -> io::Result<TcpStream> {
+            Accept::accept(&self.0).await
+        }
+
+        fn host(&self, stream: &TcpStream) -> Option<IpAddr> {
+            let is_other = stream.peer_addr().expect("connected").ip() == IpAddr::from([127, 0, 0, 2]);
+            is_other.then_some(IpAddr::from([10, 0, 0, 2]))
+        }
+    }
+
+    #[tokio::test]
+    async fn one_host_cannot_take_the_places_of_all() {
+        use tokio::{io::AsyncReadExt, net::TcpSocket};
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let connect = async |from: &str| {
+            let socket = TcpSocket::new_v4().expect("a socket");
+            socket.bind(from.parse().expect("an address")).expect("a port");
+            socket.connect(address).await.expect("connects")
+        };
+        let mut connections = Box::pin(accepted(Elsewhere(listener), 2 * MAX_PER_HOST));
+        let mut held = Vec::new();
+        for _ in 0..MAX_PER_HOST {
+            held.push((connect("127.0.0.2:0").await, connections.next().await));
+        }
+        let mut above = connect("127.0.0.2:0").await;
+        let _other = connect("127.0.0.3:0").await;
+        let next = connections.next().await.expect("never ends").expect("never fails");
+        let from = next.stream.peer_addr().expect("connected").ip();
+        assert_eq!(from, IpAddr::from([127, 0, 0, 3]), "the next one let in is another host's");
+        assert_eq!(above.read(&mut [0]).await.expect("closed"), 0);
+        held.pop();
+        let _again = connect("127.0.0.2:0").await;
+        assert!(connections.next().await.is_some(), "its place is free again");
     }
 }

@@ -21,8 +21,14 @@ pub enum Full {
 #[derive(Debug)]
 pub struct Admission<K: Eq + Hash> {
     // Held for a look-up and a count, never across an await.
-    running: Arc<Mutex<HashMap<K, usize>>>,
+    running: Arc<Mutex<Running<K>>>,
     per_key: usize,
+    total: usize,
+}
+
+#[derive(Debug)]
+struct Running<K> {
+    by_key: HashMap<K, usize>,
     total: usize,
 }
 
@@ -35,25 +41,26 @@ impl<K: Eq + Hash> Clone for Admission<K> {
 impl<K: Eq + Hash + Clone> Admission<K> {
     /// At most `per_key` at once for each key and `total` together.
     pub fn new(per_key: usize, total: usize) -> Self {
-        Self { running: Arc::default(), per_key, total }
+        Self { running: Arc::new(Mutex::new(Running { by_key: HashMap::new(), total: 0 })), per_key, total }
     }
 
     /// What runs now, over all keys.
     pub fn running(&self) -> usize {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).total
     }
 
     /// Lets one in, until the permit is dropped.
     pub fn admit(&self, key: K) -> Result<Permit<K>, Full> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if running.values().sum::<usize>() >= self.total {
+        if running.total >= self.total {
             return Err(Full::Total);
         }
-        let count = running.entry(key.clone()).or_default();
+        let count = running.by_key.entry(key.clone()).or_default();
         if *count >= self.per_key {
             return Err(Full::Key);
         }
         *count += 1;
+        running.total += 1;
         Ok(Permit { admission: self.clone(), key })
     }
 }
@@ -68,10 +75,11 @@ pub struct Permit<K: Eq + Hash> {
 impl<K: Eq + Hash> Drop for Permit<K> {
     fn drop(&mut self) {
         let mut running = self.admission.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = running.get_mut(&self.key) {
+        running.total -= 1;
+        if let Some(count) = running.by_key.get_mut(&self.key) {
             *count -= 1;
             if *count == 0 {
-                running.remove(&self.key);
+                running.by_key.remove(&self.key);
             }
         }
     }
@@ -89,7 +97,9 @@ mod tests {
         assert_eq!(admission.admit("a").expect_err("full"), Full::Key);
         let _third = admission.admit("b").expect("room");
         assert_eq!(admission.admit("c").expect_err("full"), Full::Total);
+        assert_eq!(admission.running(), 3);
         drop(first);
+        assert_eq!(admission.running(), 2);
         assert!(admission.admit("c").is_ok());
     }
 }

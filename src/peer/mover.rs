@@ -39,17 +39,35 @@ use crate::{
 /// How long the holders of a content are looked for.
 const FIND_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Copies of one content that are tried when some are just gone.
+const MAX_COPIES: usize = 64;
+
 /// Files of the index, as uploads read them.
 #[derive(Debug)]
 pub(super) struct Shared(pub(super) Index);
 
 impl FileSource for Shared {
     fn open(&self, what: &FileName) -> Result<SourceFile, SourceError> {
-        let found = match what {
-            FileName::Hash(hash) => self.0.find_hash(hash).ok_or(SourceError::NotFound)?.path,
-            FileName::Path(path) => path.clone(),
+        let hash = match what {
+            FileName::Path(path) => return self.open_path(path),
+            FileName::Hash(hash) => hash,
         };
-        let open = self.0.open_file(&found).map_err(|error| match error {
+        let mut failure = SourceError::NotFound;
+        for copy in self.0.find_all(hash, MAX_COPIES) {
+            match self.open_path(&copy.path) {
+                // It may have been written anew between the two looks.
+                Ok(source) if source.info().hash == Some(*hash) => return Ok(source),
+                Ok(_) => failure = SourceError::Changed,
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+}
+
+impl Shared {
+    fn open_path(&self, path: &str) -> Result<SourceFile, SourceError> {
+        let open = self.0.open_file(path).map_err(|error| match error {
             IndexError::NotFound { .. } => SourceError::NotFound,
             IndexError::Changed { .. } => SourceError::Changed,
             IndexError::Io { source, .. } => SourceError::Io(source),
@@ -203,4 +221,35 @@ fn nobody_has_it() -> ActionError {
 /// The folder of the downloads share: beside the inbox, so that it is neither in the data folder nor in another share.
 pub(super) fn downloads_beside(inbox: &Path) -> PathBuf {
     inbox.parent().unwrap_or(Path::new(".")).join("downloads")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::IndexSettings;
+
+    #[tokio::test]
+    async fn a_content_opens_as_long_as_one_copy_is_there() {
+        let home = tempfile::tempdir().expect("a folder");
+        let share = home.path().join("docs");
+        std::fs::create_dir(&share).expect("makes");
+        for name in ["a", "b", "c"] {
+            std::fs::write(share.join(name), b"equal").expect("writes");
+        }
+        let shutdown = Shutdown::new();
+        let settings = IndexSettings { shares: vec![share], data: home.path().join("data") };
+        let index = Index::open(settings, &shutdown).expect("opens");
+        index.until_hashed().await;
+        let hash = ContentHash::from_bytes(*blake3::hash(b"equal").as_bytes());
+        let copies = index.find_all(&hash, MAX_COPIES);
+        assert_eq!((copies.len(), index.find_all(&hash, 2).len()), (3, 2));
+        let shared = Shared(index);
+        for copy in copies {
+            let open = shared.open(&FileName::Hash(hash)).expect("a copy is there");
+            assert_eq!(open.info().hash, Some(hash));
+            std::fs::remove_file(home.path().join(&copy.path)).expect("removes");
+        }
+        assert!(shared.open(&FileName::Hash(hash)).is_err());
+        shutdown.drain(std::time::Duration::from_secs(5)).await;
+    }
 }

@@ -1,28 +1,34 @@
 //! Takes files that others push: the Send service, in front of the inbox.
 //!
-//! Invariant: no byte is taken before the offer is, none is kept unless all match the offer, and a sender that says
-//! nothing holds its place for half a minute at most.
+//! Invariant: no byte is taken before the offer is, none is kept unless all match the offer, a sender has a bounded part
+//! of the places, and one that says nothing, or too little, loses its place within half a minute. An id that a sender
+//! gives itself counts only when its call comes from where the registry says that peer is.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt};
 use tokio::{
-    sync::{Semaphore, mpsc},
-    time::timeout,
+    sync::mpsc,
+    time::{Instant, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::{
+    caller::{Caller, CallerKey, KnownPeers},
     download::store_error,
     transfers::{Ticket, Transfers},
 };
 use crate::{
-    protocol::action::{Direction, TransferState},
+    net::limit::Admission,
+    protocol::{
+        action::{Direction, TransferState},
+        pace::LeastPace,
+    },
     shutdown::Shutdown,
     store::{
         StoreError,
-        inbox::{ANSWER_TIMEOUT, Inbox, Refusal},
+        inbox::{ANSWER_TIMEOUT, Inbox, Refusal, Sender},
         part::PartFile,
         verify,
     },
@@ -35,9 +41,11 @@ use pb::{send_request::Message as Request, send_response::Message as Response};
 
 /// Pushes to this peer that wait or run at once; each takes a thread and 2 MiB while bytes flow.
 const MAX_RECEIVES: usize = 64;
+/// Of them, those of one sender: two `send` commands at once have 8 each under way.
+const MAX_SENDER_RECEIVES: usize = 16;
 /// From the call to the offer.
 const OFFER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two chunks.
+/// Between two chunks; less when they were slow or small before.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Answers of one push.
@@ -48,36 +56,40 @@ pub type Responses = ReceiverStream<Result<pb::SendResponse, Status>>;
 pub struct Receiver {
     inbox: Inbox,
     transfers: Transfers,
-    slots: Arc<Semaphore>,
+    slots: Admission<CallerKey>,
+    known: Arc<dyn KnownPeers>,
     shutdown: Shutdown,
 }
 
 impl Receiver {
-    /// In front of this inbox.
-    pub fn new(inbox: Inbox, transfers: Transfers, shutdown: Shutdown) -> Self {
-        Self { inbox, transfers, slots: Arc::new(Semaphore::new(MAX_RECEIVES)), shutdown }
+    /// In front of this inbox; `known` tells whether a sender is who it says it is.
+    pub fn new(inbox: Inbox, known: Arc<dyn KnownPeers>, transfers: Transfers, shutdown: Shutdown) -> Self {
+        let slots = Admission::new(MAX_SENDER_RECEIVES, MAX_RECEIVES);
+        Self { inbox, transfers, slots, known, shutdown }
     }
 
-    /// Serves one call. The push ends when its answers are dropped.
+    /// Serves one call from `caller`. The push ends when its answers are dropped.
     ///
     /// # Errors
-    /// `RESOURCE_EXHAUSTED` when too many pushes wait or run.
-    pub fn serve<S>(&self, requests: S) -> Result<Responses, Status>
+    /// `RESOURCE_EXHAUSTED` when too many pushes wait or run, of this caller or in all.
+    pub fn serve<S>(&self, requests: S, caller: Caller) -> Result<Responses, Status>
     where
         S: Stream<Item = Result<pb::SendRequest, Status>> + Send + 'static,
     {
-        let slot = self.slots.clone().try_acquire_owned();
-        let slot =
-            slot.map_err(|_| Status::resource_exhausted("too many files are being sent to this peer"))?;
+        let slot = self.slots.admit(caller.key());
+        let slot = slot.map_err(|full| {
+            Status::resource_exhausted(format!("files are being sent to this peer already: {full}"))
+        })?;
         let (answers, responses) = mpsc::channel(2);
         let this = self.clone();
         drop(self.shutdown.spawn("receive", async move {
-            let _slot = slot;
             let left = answers.clone();
             let received = tokio::select! {
-                received = this.receive(requests, &answers) => received,
+                received = this.receive(requests, caller, &answers) => received,
                 () = left.closed() => return,
             };
+            // The place is free before the sender hears so: it may have the next file ready.
+            drop(slot);
             // Nobody hears it when the sender has left meanwhile; the file is here all the same.
             let _ = answers.send(received.map(|done| message(Response::Done(done)))).await;
         }));
@@ -87,6 +99,7 @@ impl Receiver {
     async fn receive<S>(
         &self,
         requests: S,
+        caller: Caller,
         answers: &mpsc::Sender<Result<pb::SendResponse, Status>>,
     ) -> Result<pb::SendDone, Status>
     where
@@ -108,8 +121,11 @@ impl Receiver {
         let ticket = begun.map_err(|error| Status::resource_exhausted(error.message))?;
         ticket.update(|transfer| transfer.hash = Some(offer.hash));
         let taken = tokio::select! {
-            taken = self.take(&offer, &ticket, answers, requests) => taken,
-            () = ticket.cancelled() => Err(Status::permission_denied("the receiver cancelled it")),
+            taken = self.take(&offer, caller, &ticket, answers, requests) => taken,
+            () = ticket.cancelled() => {
+                ticket.finish(TransferState::Cancelled);
+                return Err(Status::permission_denied("the receiver cancelled it"));
+            }
         };
         match taken {
             Ok(done) => {
@@ -128,11 +144,16 @@ impl Receiver {
     async fn take(
         &self,
         offer: &IncomingOffer,
+        caller: Caller,
         ticket: &Ticket,
         answers: &mpsc::Sender<Result<pb::SendResponse, Status>>,
         mut requests: impl Stream<Item = Result<pb::SendRequest, Status>> + Unpin,
     ) -> Result<pb::SendDone, Status> {
-        let sender = (offer.sender_id, offer.sender.clone());
+        let sender = Sender {
+            id: offer.sender_id,
+            name: offer.sender.clone(),
+            is_confirmed: self.is_confirmed(offer, caller),
+        };
         let admitted = self.inbox.admit(sender, &offer.name, offer.size_bytes, ANSWER_TIMEOUT).await;
         admitted.map_err(|refusal| refusal_status(&refusal))?;
         let destination = self.inbox.folder().join(&offer.name);
@@ -141,9 +162,11 @@ impl Receiver {
         ticket.enter(TransferState::Running);
         let accepted = answers.send(Ok(message(Response::Accepted(pb::SendAccepted {})))).await;
         accepted.map_err(|_| Status::cancelled("the sender left"))?;
-        let mut left = offer.size_bytes;
+        let (mut left, mut pace) = (offer.size_bytes, LeastPace::new(STALL_TIMEOUT));
         loop {
-            let next = timeout(STALL_TIMEOUT, requests.next()).await;
+            let began = Instant::now();
+            let next = timeout(pace.patience(), requests.next()).await;
+            let wait = began.elapsed();
             let Some(next) = next.map_err(|_| Status::deadline_exceeded("the sender stalled"))? else {
                 break;
             };
@@ -151,6 +174,10 @@ impl Receiver {
                 return Err(Invalid::new("data", "has to follow the offer").into());
             };
             let count = data.len() as u64;
+            if data.is_empty() {
+                return Err(Invalid::new("data", "must not be empty").into());
+            }
+            pace.waited(wait, count);
             if data.len() > MAX_CHUNK_BYTES {
                 return Err(Invalid::new("data", "must be at most 524288 bytes").into());
             }
@@ -172,6 +199,13 @@ impl Receiver {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         ticket.update(|transfer| transfer.path = Some(path));
         Ok(pb::SendDone { name, size_bytes: sum.size_bytes })
+    }
+
+    /// Ids are public, so that one alone proves nothing; the address of the connection cannot be chosen freely.
+    fn is_confirmed(&self, offer: &IncomingOffer, caller: Caller) -> bool {
+        self.known.known(&offer.sender_id).is_some_and(|member| {
+            member.name == offer.sender && caller.ip() == Some(member.address.ip().to_canonical())
+        })
     }
 }
 

@@ -7,9 +7,10 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::{
+    caller::Caller,
     receive::{Receiver, Responses},
     search::{NotServed, Running, Searcher},
-    upload::{Uploads, fetcher},
+    upload::Uploads,
 };
 use crate::{
     index::{Index, IndexError},
@@ -74,7 +75,7 @@ impl PeerService for Service {
         &self,
         request: Request<pb::DownloadRequest>,
     ) -> Result<Response<Self::DownloadStream>, Status> {
-        let fetcher = fetcher(request.extensions());
+        let fetcher = Caller::of(request.extensions());
         Ok(Response::new(self.uploads.stream(request.into_inner(), fetcher).await?))
     }
 
@@ -84,7 +85,8 @@ impl PeerService for Service {
         &self,
         request: Request<Streaming<pb::SendRequest>>,
     ) -> Result<Response<Self::SendStream>, Status> {
-        Ok(Response::new(self.receiver.serve(request.into_inner())?))
+        let sender = Caller::of(request.extensions());
+        Ok(Response::new(self.receiver.serve(request.into_inner(), sender)?))
     }
 }
 

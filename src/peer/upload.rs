@@ -1,7 +1,8 @@
 //! Gives files of the index to others: the Download service.
 //!
 //! Two faces over one reading: [`FastDownload`] answers with a body framed by hand, one buffer per DATA frame and no copy;
-//! [`Uploads::stream`] gives the generated messages. Invariant: at most so many uploads read at once as there are slots.
+//! [`Uploads::stream`] gives the generated messages. Invariant: at most so many uploads read at once as there are slots,
+//! no fetcher has more than half of them, and none keeps one that takes bytes too slowly.
 
 use std::{
     convert::Infallible,
@@ -16,14 +17,15 @@ use futures::{Stream, StreamExt, stream::BoxStream};
 use http::HeaderMap;
 use http_body::Frame;
 use http_body_util::{BodyExt, Limited, StreamBody};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::{
-    Code, Status, body::Body, codegen::BoxFuture, server::NamedService, transport::server::TcpConnectInfo,
-};
+use tonic::{Code, Status, body::Body, codegen::BoxFuture, server::NamedService};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::transfers::{Ticket, Transfers};
+use super::{
+    caller::{Caller, CallerKey},
+    transfers::{Ticket, Transfers},
+};
 use crate::{
+    net::limit::{Admission, Full, Permit},
     protocol::action::{Direction, FileInfo},
     shutdown::Shutdown,
     store::{
@@ -53,7 +55,7 @@ pub struct Uploads(Arc<Inner>);
 
 struct Inner {
     source: Arc<dyn FileSource>,
-    slots: Arc<Semaphore>,
+    slots: Admission<CallerKey>,
     pool: Pool,
     large_pool: Pool,
     transfers: Transfers,
@@ -62,9 +64,7 @@ struct Inner {
 
 impl fmt::Debug for Uploads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Uploads")
-            .field("free_slots", &self.0.slots.available_permits())
-            .finish_non_exhaustive()
+        f.debug_struct("Uploads").field("taken_slots", &self.0.slots.running()).finish_non_exhaustive()
     }
 }
 
@@ -73,17 +73,17 @@ struct Upload {
     source: SourceFile,
     range: Range,
     chunk_bytes: usize,
-    slot: OwnedSemaphorePermit,
+    slot: Permit<CallerKey>,
     ticket: Ticket,
 }
 
 impl Uploads {
-    /// With no upload yet.
+    /// With no upload yet, and so many slots; a fetcher gets half of them at most, but one at least.
     pub fn new(source: Arc<dyn FileSource>, slots: usize, transfers: Transfers, shutdown: Shutdown) -> Self {
         let keep = slots.saturating_mul(SPARE_BUFFERS_PER_SLOT).min(256);
         Self(Arc::new(Inner {
             source,
-            slots: Arc::new(Semaphore::new(slots.max(1))),
+            slots: Admission::new((slots / 2).max(1), slots.max(1)),
             pool: Pool::new(frame::HEADROOM + DEFAULT_CHUNK_BYTES, keep),
             large_pool: Pool::new(frame::HEADROOM + MAX_CHUNK_BYTES, keep / 4),
             transfers,
@@ -98,7 +98,7 @@ impl Uploads {
     pub async fn stream(
         &self,
         request: pb::DownloadRequest,
-        fetcher: String,
+        fetcher: Caller,
     ) -> Result<BoxStream<'static, Result<pb::DownloadResponse, Status>>, Status> {
         let upload = self.open(range_ask(request)?, fetcher).await?;
         let entry = first_message(upload.source.info());
@@ -113,7 +113,7 @@ impl Uploads {
 
     /// Answers as one gRPC body, framed by hand.
     async fn body(&self, request: http::Request<Body>) -> Result<Body, Status> {
-        let fetcher = fetcher(request.extensions());
+        let fetcher = Caller::of(request.extensions());
         let body = Limited::new(request.into_body(), MAX_REQUEST_BYTES).collect();
         let body = tokio::time::timeout(REQUEST_TIMEOUT, body)
             .await
@@ -137,8 +137,8 @@ impl Uploads {
         Ok(Body::new(StreamBody::new(frames)))
     }
 
-    async fn open(&self, ask: RangeAsk, fetcher: String) -> Result<Upload, Status> {
-        let slot = self.0.slots.clone().try_acquire_owned().map_err(|_| all_taken())?;
+    async fn open(&self, ask: RangeAsk, fetcher: Caller) -> Result<Upload, Status> {
+        let slot = self.0.slots.admit(fetcher.key()).map_err(taken)?;
         let inner = self.0.clone();
         // A network drive may hang: the call ends then, and the slot is given back when the drive answers.
         let opening = self.0.shutdown.spawn_blocking(move || {
@@ -152,8 +152,12 @@ impl Uploads {
             .map_err(|_| Status::internal("opening the file failed"))?;
         let (source, range, slot) = opened.map_err(|error| source_status(&error))?;
         let size_bytes = range.end - range.offset;
-        let begun =
-            self.0.transfers.begin(Direction::Upload, source.info().name(), size_bytes, vec![fetcher]);
+        let begun = self.0.transfers.begin(
+            Direction::Upload,
+            source.info().name(),
+            size_bytes,
+            vec![fetcher.to_string()],
+        );
         let ticket = begun.map_err(|error| Status::resource_exhausted(error.message))?;
         ticket.update(|transfer| transfer.hash = source.info().hash);
         Ok(Upload { source, range, chunk_bytes: ask.chunk_bytes, slot, ticket })
@@ -208,9 +212,13 @@ fn error_trailers(status: &Status) -> Result<Frame<Bytes>, Status> {
     Ok(Frame::trailers(trailers))
 }
 
-fn all_taken() -> Status {
+fn taken(full: Full) -> Status {
     let details = ErrorDetails::with_retry_info(Some(RETRY_AFTER));
-    Status::with_error_details(Code::ResourceExhausted, "all upload slots are taken", details)
+    let message = match full {
+        Full::Key => "you have your share of the upload slots",
+        Full::Total => "all upload slots are taken",
+    };
+    Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
 fn source_status(error: &SourceError) -> Status {
@@ -224,12 +232,6 @@ fn source_status(error: &SourceError) -> Status {
         }
     };
     Status::new(code, error.to_string())
-}
-
-/// How a caller is shown: by its address, until calls carry an identity.
-pub(super) fn fetcher(extensions: &http::Extensions) -> String {
-    let address = extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
-    address.map_or_else(|| "unknown".into(), |address| address.ip().to_string())
 }
 
 /// The generated peer service with `Download` answered uncopied; every other method passes through.

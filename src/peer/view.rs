@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use super::caller::KnownPeers;
 use crate::protocol::{
     action::{Connection, PeerInfo},
     id::{PeerId, PeerName, ZoneId},
@@ -92,5 +93,11 @@ impl View {
             // The sender lives in `self`, so that there is always a next change to wait for.
             let _ = changes.changed().await;
         }
+    }
+}
+
+impl KnownPeers for View {
+    fn known(&self, id: &PeerId) -> Option<Member> {
+        self.now().member(id).cloned()
     }
 }

@@ -481,10 +481,19 @@ pub struct Offer {
     pub sender: PeerName,
     /// Sender's id.
     pub sender_id: PeerId,
+    /// Whether name and id are more than the sender's own word: the registry tells of that peer at that address.
+    pub is_confirmed: bool,
     /// Name of the file.
     pub name: String,
     /// Its size.
     pub size_bytes: u64,
+}
+
+impl Offer {
+    /// Sender as a person is to see it.
+    pub fn shown_sender(&self) -> String {
+        if self.is_confirmed { self.sender.to_string() } else { format!("{} (not confirmed)", self.sender) }
+    }
 }
 
 /// The inbox.

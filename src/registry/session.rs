@@ -1,15 +1,16 @@
 //! Live sessions on top of the state: each has a bounded outbox, and whatever does not fit in is made up for by a
-//! snapshot, never dropped quietly.
+//! snapshot, never dropped quietly. The outbox goes with the lease, whether or not its peer ever reads that it ended.
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Instant,
 };
 
 use tokio::sync::Notify;
 
-use super::state::{Event, Reason, Refusal, State};
+use super::state::{Event, MAX_PEERS, Reason, Refusal, State};
+use crate::net::limit::{Admission, Full, Permit};
 use crate::protocol::{
     id::{LeaseId, PeerId},
     membership::{Membership, Registration, Renewal},
@@ -23,6 +24,12 @@ pub(super) use stream::serve;
 
 /// Deltas that wait for one peer; beyond it they give way to one snapshot.
 const OUTBOX_DELTAS: usize = 64;
+
+/// Streams of one peer at once: the one in use, and some that ended without being read to their end. A peer that comes
+/// back after a cut leaves one for as long as it takes to notice that.
+const STREAMS_PER_PEER: usize = 4;
+/// Streams at once: every peer may come back over a new one before the old one is noticed to be dead.
+const MAX_STREAMS: usize = 2 * MAX_PEERS;
 
 /// What goes down a session after the welcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +54,16 @@ pub(super) struct Opened {
     pub(super) number: u64,
     pub(super) lease: LeaseId,
     pub(super) wake: Arc<Notify>,
-    pub(super) membership: Membership,
+    /// Why its lease ended, if it did; outlives the outbox.
+    ended: Arc<OnceLock<Reason>>,
+    _stream: Permit<PeerId>,
+}
+
+/// Why no session is opened.
+#[derive(Debug)]
+pub(super) enum NotOpened {
+    Refused(Refusal),
+    Full(Full),
 }
 
 /// What waits for one peer. Bounded by its shape: 64 deltas, and one of everything else.
@@ -61,7 +77,7 @@ struct Outbox {
     neighbors: Vec<PeerId>,
     are_neighbors_due: bool,
     is_ack_due: bool,
-    ended: Option<Reason>,
+    ended: Arc<OnceLock<Reason>>,
 }
 
 impl Outbox {
@@ -98,11 +114,15 @@ struct Inner {
 
 /// The state with its sessions, behind one lock: everything under it takes microseconds, and nothing awaits there.
 #[derive(Debug)]
-pub(super) struct Hub(Mutex<Inner>);
+pub(super) struct Hub {
+    inner: Mutex<Inner>,
+    streams: Admission<PeerId>,
+}
 
 impl Hub {
     pub(super) fn new(state: State) -> Self {
-        Self(Mutex::new(Inner { state, outboxes: HashMap::new(), sessions: 0 }))
+        let inner = Mutex::new(Inner { state, outboxes: HashMap::new(), sessions: 0 });
+        Self { inner, streams: Admission::new(STREAMS_PER_PEER, MAX_STREAMS) }
     }
 
     /// Reads the state.
@@ -131,10 +151,12 @@ impl Hub {
     }
 
     /// Registers and opens a session; one that the peer has already ends.
-    pub(super) fn open(&self, registration: Registration) -> Result<Opened, Refusal> {
-        let mut inner = self.lock();
+    pub(super) fn open(&self, registration: Registration) -> Result<(Opened, Membership), NotOpened> {
         let peer = registration.member.id;
-        let membership = inner.register(registration)?;
+        // Kept only by who proves the id.
+        let stream = self.streams.admit(peer).map_err(NotOpened::Full)?;
+        let mut inner = self.lock();
+        let membership = inner.register(registration).map_err(NotOpened::Refused)?;
         inner.sessions += 1;
         let outbox = Outbox {
             number: inner.sessions,
@@ -145,19 +167,20 @@ impl Hub {
             neighbors: membership.neighbors.clone(),
             are_neighbors_due: false,
             is_ack_due: false,
-            ended: None,
+            ended: Arc::default(),
         };
         let opened = Opened {
             peer,
             number: outbox.number,
             lease: outbox.lease,
             wake: outbox.wake.clone(),
-            membership,
+            ended: outbox.ended.clone(),
+            _stream: stream,
         };
         if let Some(before) = inner.outboxes.insert(peer, outbox) {
             before.wake.notify_one();
         }
-        Ok(opened)
+        Ok((opened, membership))
     }
 
     /// Renews over a session; the answer goes through the outbox, behind the deltas that it counts.
@@ -181,11 +204,11 @@ impl Hub {
     /// What goes down next, if anything waits.
     pub(super) fn next(&self, session: &Opened) -> Result<Option<Down>, End> {
         let inner = &mut *self.lock();
-        let outbox = inner.outboxes.get_mut(&session.peer).filter(|outbox| outbox.number == session.number);
-        let outbox = outbox.ok_or(End::OtherSession)?;
-        if let Some(reason) = outbox.ended {
-            return Err(End::Lease(reason));
-        }
+        let outbox = match inner.outboxes.get_mut(&session.peer) {
+            Some(outbox) if outbox.number == session.number => outbox,
+            Some(_) => return Err(End::OtherSession),
+            None => return Err(session.ended.get().map_or(End::OtherSession, |reason| End::Lease(*reason))),
+        };
         if std::mem::take(&mut outbox.is_snapshot_due) {
             let zone = inner.state.zone_of(&session.peer);
             let roster = zone.and_then(|zone| inner.state.roster(zone));
@@ -214,7 +237,7 @@ impl Hub {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // A panic under the lock is a fault of one request; every other peer goes on.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -240,9 +263,11 @@ impl Inner {
                 }
                 Event::Ended { peer, lease, reason } => {
                     tracing::debug!(%peer, ?reason, "lease ended");
-                    let outbox = self.outboxes.get_mut(&peer).filter(|outbox| outbox.lease == lease);
-                    if let Some(outbox) = outbox {
-                        outbox.ended = Some(reason);
+                    if self.outboxes.get(&peer).is_some_and(|outbox| outbox.lease == lease)
+                        && let Some(outbox) = self.outboxes.remove(&peer)
+                    {
+                        // Set once: a lease ends once, and the outbox is gone then.
+                        let _ = outbox.ended.set(reason);
                         outbox.wake.notify_one();
                     }
                 }
@@ -262,3 +287,6 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

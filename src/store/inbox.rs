@@ -39,7 +39,7 @@ const TRUSTED_FILE: &str = "trusted";
 /// Why an offer is not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// The accept policy is `none`, or `trusted` and the sender is not.
+    /// The accept policy is `none`, or `trusted` and the sender is not, or may be somebody else.
     #[error("{0}")]
     Policy(&'static str),
     /// A person said no.
@@ -54,6 +54,17 @@ pub enum Refusal {
     /// No room for the file.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Who offers a file, by its own word unless confirmed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sender {
+    /// Its id.
+    pub id: PeerId,
+    /// Its name.
+    pub name: PeerName,
+    /// Whether there is more than its word for both. Who is trusted but not confirmed counts as a stranger.
+    pub is_confirmed: bool,
 }
 
 /// There is no offer of that number; it was answered, or its sender left.
@@ -129,7 +140,7 @@ impl Inbox {
     /// The refusal; the sender is to be told.
     pub async fn admit(
         &self,
-        (sender_id, sender): (PeerId, PeerName),
+        sender: Sender,
         name: &str,
         size_bytes: u64,
         patience: Duration,
@@ -143,19 +154,20 @@ impl Inbox {
             let mut state = self.lock();
             match self.0.policy {
                 AcceptPolicy::All => return Ok(()),
-                _ if state.trusted.contains(&sender_id) => return Ok(()),
+                _ if sender.is_confirmed && state.trusted.contains(&sender.id) => return Ok(()),
                 AcceptPolicy::Trusted => {
                     return Err(Refusal::Policy("this peer takes files of trusted senders only"));
                 }
                 AcceptPolicy::Ask | AcceptPolicy::None => {}
             }
-            let of_sender = state.waiting.values().filter(|w| w.offer.sender_id == sender_id).count();
+            let of_sender = state.waiting.values().filter(|w| w.offer.sender_id == sender.id).count();
             if state.waiting.len() >= MAX_OFFERS || of_sender >= MAX_SENDER_OFFERS {
                 return Err(Refusal::Full);
             }
             state.last_id += 1;
             let id = state.last_id;
-            let offer = Offer { id, sender, sender_id, name: name.into(), size_bytes };
+            let Sender { id: sender_id, name: sender, is_confirmed } = sender;
+            let offer = Offer { id, sender, sender_id, is_confirmed, name: name.into(), size_bytes };
             let (sender, answer) = oneshot::channel();
             state.waiting.insert(id, Waiting { offer, answer: sender });
             (id, answer)

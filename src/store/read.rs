@@ -10,17 +10,21 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime::Handle, sync::mpsc, time::timeout};
+use tokio::{
+    runtime::Handle,
+    sync::mpsc,
+    time::{Instant, timeout},
+};
 
 use super::pool::{Buffer, Pool};
 use crate::{
-    protocol::{action::FileInfo, plan::FileName},
+    protocol::{action::FileInfo, pace::LeastPace, plan::FileName},
     shutdown::Shutdown,
 };
 
 /// Chunks read ahead of the network: hides one slow disk access, costs 1 MiB at 256 KiB each.
 const READ_AHEAD_CHUNKS: usize = 4;
-/// A fetcher that takes no chunk for so long is given up, and its slot with it.
+/// A fetcher that takes no chunk for so long is given up, and its slot with it; sooner when it was slow before.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why a file cannot be read out.
@@ -143,7 +147,8 @@ pub struct Chunk {
 pub type Chunks = mpsc::Receiver<Result<Chunk, SourceError>>;
 
 /// Reads a range in chunks of `chunk_bytes` (less when the pool's buffers hold less) behind `headroom` free bytes.
-/// `held` is dropped when reading has ended and every chunk was taken, or when nobody took any for a minute.
+/// `held` is dropped when reading has ended and every chunk was taken, or when nobody took any for a minute, or they are
+/// taken more slowly than the [`LeastPace`]; the chunks end too early then.
 pub fn chunks<H: Send + 'static>(
     source: SourceFile,
     range: Range,
@@ -155,19 +160,22 @@ pub fn chunks<H: Send + 'static>(
     let (pool, stop, runtime) = (pool.clone(), shutdown.clone(), Handle::current());
     let chunk_bytes = chunk_bytes.min(pool.buffer_bytes().saturating_sub(headroom)).max(1);
     let read_all = move || {
-        let mut offset = range.offset;
+        let (mut offset, mut pace) = (range.offset, LeastPace::new(STALL_TIMEOUT));
         // Once at least, so that an empty range tells of a changed file too.
         loop {
             match read_chunk(&source, &pool, headroom, offset, range.end, chunk_bytes) {
                 Ok(Some(chunk)) => {
-                    offset += chunk.payload_bytes as u64;
-                    if stop.is_stopping() || !hand_on(&runtime, &sender, Ok(chunk)) {
+                    let bytes = chunk.payload_bytes as u64;
+                    offset += bytes;
+                    let began = Instant::now();
+                    if stop.is_stopping() || !hand_on(&runtime, &sender, Ok(chunk), pace.patience()) {
                         return;
                     }
+                    pace.waited(began.elapsed(), bytes);
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    hand_on(&runtime, &sender, Err(error));
+                    hand_on(&runtime, &sender, Err(error), pace.patience());
                     break;
                 }
             }
@@ -176,7 +184,7 @@ pub fn chunks<H: Send + 'static>(
             }
         }
         // All places of the queue are free when its chunks were taken: until then the slot stays taken.
-        let taken = timeout(STALL_TIMEOUT, sender.reserve_many(READ_AHEAD_CHUNKS));
+        let taken = timeout(pace.patience(), sender.reserve_many(READ_AHEAD_CHUNKS));
         let _ = runtime.block_on(taken);
         drop(held);
     };
@@ -184,12 +192,12 @@ pub fn chunks<H: Send + 'static>(
     chunks
 }
 
-fn hand_on<T>(runtime: &Handle, sender: &mpsc::Sender<T>, item: T) -> bool {
+fn hand_on<T>(runtime: &Handle, sender: &mpsc::Sender<T>, item: T, patience: Duration) -> bool {
     match sender.try_send(item) {
         Ok(()) => true,
         Err(mpsc::error::TrySendError::Closed(_)) => false,
         Err(mpsc::error::TrySendError::Full(item)) => {
-            runtime.block_on(timeout(STALL_TIMEOUT, sender.send(item))).is_ok_and(|sent| sent.is_ok())
+            runtime.block_on(timeout(patience, sender.send(item))).is_ok_and(|sent| sent.is_ok())
         }
     }
 }

@@ -284,6 +284,7 @@ pub fn inbox(response: pb::GetInboxResponse) -> Result<InboxInfo, Invalid> {
             id: numbered("offer.id", offer.id)?,
             sender: offer.sender_name.parse().map_err(Invalid::id("offer.sender_name"))?,
             sender_id: PeerId::try_from(&offer.sender_id[..]).map_err(Invalid::id("offer.sender_id"))?,
+            is_confirmed: offer.is_confirmed,
             name: offer.name,
             size_bytes: offer.size_bytes,
         })
@@ -303,6 +304,7 @@ pub fn to_inbox(inbox: InboxInfo) -> pb::GetInboxResponse {
         sender_id: offer.sender_id.as_bytes().to_vec().into(),
         name: offer.name,
         size_bytes: offer.size_bytes,
+        is_confirmed: offer.is_confirmed,
     };
     pb::GetInboxResponse {
         offers: inbox.offers.into_iter().map(to_offer).collect(),

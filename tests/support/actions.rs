@@ -154,6 +154,7 @@ pub(crate) fn offer(id: u64) -> Offer {
         id,
         sender: "ben".parse().unwrap(),
         sender_id: peer_id(2),
+        is_confirmed: true,
         name: format!("photo{id}.jpg"),
         size_bytes: 4096,
     }

@@ -15,6 +15,7 @@ use std::{
 use floodplain::{
     net::{Identity, Security, Transport},
     peer::{
+        caller::{Caller, KnownPeers},
         channels::Channels,
         download::{DownloadAsk, Downloader, Source},
         handle::Events,
@@ -27,6 +28,7 @@ use floodplain::{
         action::{AcceptPolicy, ActionError, FileInfo, Transfer, TransferState},
         id::{ContentHash, PeerId},
         plan::FileName,
+        roster::Member,
     },
     shutdown::Shutdown,
     store::{
@@ -92,6 +94,24 @@ impl FileSource for Folder {
     }
 }
 
+/// What the registry would tell of other peers.
+#[derive(Debug, Default)]
+pub(crate) struct Known(Mutex<HashMap<PeerId, Member>>);
+
+impl Known {
+    pub(crate) fn add(&self, id: PeerId, name: &str, address: SocketAddr) {
+        let name = name.parse().expect("a peer name");
+        let member = Member { id, name, address, incarnation: 1, shared_files: 0 };
+        self.0.lock().expect("not poisoned").insert(id, member);
+    }
+}
+
+impl KnownPeers for Known {
+    fn known(&self, id: &PeerId) -> Option<Member> {
+        self.0.lock().expect("not poisoned").get(id).cloned()
+    }
+}
+
 /// The generated service over the library's parts.
 #[derive(Clone)]
 pub(crate) struct Service {
@@ -124,7 +144,8 @@ impl pb::peer_service_server::PeerService for Service {
         if self.faults.is_silent.load(SeqCst) {
             std::future::pending::<()>().await;
         }
-        let stream = self.uploads.stream(request.into_inner(), "a test".into()).await?;
+        let caller = Caller::of(request.extensions());
+        let stream = self.uploads.stream(request.into_inner(), caller).await?;
         let dies_after = self.faults.dies_after_chunks.load(SeqCst);
         if dies_after > 0 {
             let cut = futures::stream::iter([Err(Status::unavailable("killed"))]);
@@ -154,7 +175,8 @@ impl pb::peer_service_server::PeerService for Service {
         if self.faults.is_silent.load(SeqCst) {
             std::future::pending::<()>().await;
         }
-        self.receiver.serve(request.into_inner()).map(Response::new)
+        let caller = Caller::of(request.extensions());
+        self.receiver.serve(request.into_inner(), caller).map(Response::new)
     }
 }
 
@@ -165,6 +187,8 @@ pub(crate) struct TestPeer {
     pub(crate) faults: Arc<Faults>,
     pub(crate) folder: Arc<Folder>,
     pub(crate) inbox: Inbox,
+    pub(crate) known: Arc<Known>,
+    pub(crate) receiver: Receiver,
     pub(crate) transfers: Transfers,
     pub(crate) downloader: Downloader,
     pub(crate) sender: Sender,
@@ -197,9 +221,14 @@ impl TestPeer {
         let folder = Arc::new(Folder { path: share, by_hash: Mutex::default(), faults: faults.clone() });
         let inbox = Inbox::open(home.path().join("inbox"), home.path(), AcceptPolicy::Ask).expect("opens");
         let uploads = Uploads::new(folder.clone(), slots, transfers.clone(), shutdown.clone());
-        let receiver = Receiver::new(inbox.clone(), transfers.clone(), shutdown.clone());
-        let service =
-            Service { uploads: uploads.clone(), receiver, faults: faults.clone(), folder: folder.clone() };
+        let known = Arc::<Known>::default();
+        let receiver = Receiver::new(inbox.clone(), known.clone(), transfers.clone(), shutdown.clone());
+        let service = Service {
+            uploads: uploads.clone(),
+            receiver: receiver.clone(),
+            faults: faults.clone(),
+            folder: folder.clone(),
+        };
         let generated = PeerServiceServer::new(service);
         let routes = match answers {
             Answers::Fast => Routes::new(FastDownload::new(uploads, generated)),
@@ -211,7 +240,26 @@ impl TestPeer {
         let channels = Channels::new(transport);
         let downloader = Downloader::new(channels.clone(), transfers.clone(), shutdown.clone());
         let sender = Sender::new(id, channels, transfers.clone(), shutdown.clone());
-        Self { name, address, home, faults, folder, inbox, transfers, downloader, sender, shutdown }
+        Self {
+            name,
+            address,
+            home,
+            faults,
+            folder,
+            inbox,
+            known,
+            receiver,
+            transfers,
+            downloader,
+            sender,
+            shutdown,
+        }
+    }
+
+    /// Takes files of that peer without asking.
+    pub(crate) fn trusts(&self, other: &TestPeer) {
+        self.known.add(other.sender.id(), other.name, other.address);
+        self.inbox.trust(other.sender.id()).expect("keeps");
     }
 
     /// Shares a file.

@@ -7,7 +7,7 @@ use futures::Stream;
 use tonic::{Code, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::{Down, End, Hub, Opened};
+use super::{Down, End, Hub, NotOpened, Opened};
 use crate::{
     protocol::id::LeaseId,
     registry::{
@@ -104,8 +104,8 @@ impl Session {
         };
         let registration = wire::registration(request)?;
         check_source(registration.member.address, self.source)?;
-        let opened = self.hub.open(registration).map_err(|refusal| refused(&refusal))?;
-        let welcome = wire::to_membership(&opened.membership);
+        let (opened, membership) = self.hub.open(registration).map_err(not_opened)?;
+        let welcome = wire::to_membership(&membership);
         self.opened = Some(opened);
         Ok(Message::Welcome(welcome))
     }
@@ -154,6 +154,17 @@ fn ended(end: End) -> Status {
         }
         End::Lease(Reason::Expired) => refused(&Refusal::UnknownLease),
         End::Lease(Reason::Left) => Status::aborted("the peer has left"),
+    }
+}
+
+fn not_opened(error: NotOpened) -> Status {
+    match error {
+        NotOpened::Refused(refusal) => refused(&refusal),
+        NotOpened::Full(full) => {
+            let details = ErrorDetails::with_retry_info(Some(RETRY_AFTER));
+            let text = format!("sessions are open already: {full}; close them, or read them to their end");
+            Status::with_error_details(Code::Unavailable, text, details)
+        }
     }
 }
 

@@ -2,8 +2,9 @@ use super::*;
 
 const LONG: Duration = Duration::from_secs(3600);
 
-fn sender(number: u8) -> (PeerId, PeerName) {
-    (PeerId::from_bytes([number; 32]), "ana".parse().expect("valid"))
+fn sender(number: u8) -> Sender {
+    let id = PeerId::from_bytes([number; 32]);
+    Sender { id, name: "ana".parse().expect("valid"), is_confirmed: true }
 }
 
 fn inbox(policy: AcceptPolicy) -> (tempfile::TempDir, Inbox) {
@@ -28,10 +29,10 @@ async fn the_policy_decides_who_is_asked_for() {
     let (_data, all) = inbox(AcceptPolicy::All);
     assert!(all.admit(sender(1), "f", 1, LONG).await.is_ok());
     let (_data, none) = inbox(AcceptPolicy::None);
-    none.trust(sender(1).0).expect("keeps");
+    none.trust(sender(1).id).expect("keeps");
     assert!(matches!(none.admit(sender(1), "f", 1, LONG).await, Err(Refusal::Policy(_))));
     let (_data, trusted) = inbox(AcceptPolicy::Trusted);
-    trusted.trust(sender(1).0).expect("keeps");
+    trusted.trust(sender(1).id).expect("keeps");
     assert!(trusted.admit(sender(1), "f", 1, LONG).await.is_ok());
     assert!(matches!(trusted.admit(sender(2), "f", 1, LONG).await, Err(Refusal::Policy(_))));
 }
@@ -58,8 +59,19 @@ async fn a_trusted_sender_is_never_asked_for_again_even_after_a_restart() {
     assert!(taken.await.expect("ends").is_ok());
     let again = Inbox::open(data.path().join("inbox"), data.path(), AcceptPolicy::Ask).expect("opens");
     assert!(again.admit(sender(1), "f", 1, Duration::ZERO).await.is_ok());
-    again.distrust(sender(1).0).expect("keeps");
+    again.distrust(sender(1).id).expect("keeps");
     assert!(matches!(again.admit(sender(1), "f", 1, Duration::ZERO).await, Err(Refusal::Unanswered)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trusted_id_that_nobody_confirms_counts_as_a_strangers() {
+    let impostor = || Sender { is_confirmed: false, ..sender(1) };
+    let (_data, trusted) = inbox(AcceptPolicy::Trusted);
+    trusted.trust(sender(1).id).expect("keeps");
+    assert!(matches!(trusted.admit(impostor(), "f", 1, LONG).await, Err(Refusal::Policy(_))));
+    let (_data, ask) = inbox(AcceptPolicy::Ask);
+    ask.trust(sender(1).id).expect("keeps");
+    assert!(matches!(ask.admit(impostor(), "f", 1, Duration::ZERO).await, Err(Refusal::Unanswered)));
 }
 
 #[tokio::test(start_paused = true)]

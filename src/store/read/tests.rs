@@ -86,3 +86,26 @@ async fn what_is_held_is_let_go_when_the_fetcher_leaves() {
     drop(chunks);
     assert!(is_free.await.is_err(), "dropped");
 }
+
+/// The clock is turned by hand, and now and then before the reader's thread has begun to wait: hence the many chunks.
+#[tokio::test(start_paused = true)]
+async fn a_chunk_now_and_then_does_not_hold_a_slot() {
+    const CHUNKS: u32 = 10_000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("f");
+    let size_bytes = u64::from(CHUNKS) * 64;
+    File::create(&path).expect("creates").set_len(size_bytes).expect("grows");
+    let mut chunks = start(open(&path), Range::within(size_bytes, 0, None).expect("within"), 64);
+    let mut taken = 0;
+    while chunks.recv().await.is_some() {
+        taken += 1;
+        assert!(taken < CHUNKS - 100, "the slot is held");
+        // Until the reader has read on, or has given up.
+        while chunks.len() < READ_AHEAD_CHUNKS && !chunks.is_closed() {
+            tokio::task::yield_now().await;
+            std::thread::yield_now();
+        }
+        tokio::time::advance(STALL_TIMEOUT / 2).await;
+        tokio::task::yield_now().await;
+    }
+}
