@@ -1,0 +1,388 @@
+//! One query while it runs: searches the own index, carries the relay's asks out to other peers, and passes on what comes
+//! back.
+//!
+//! Everything ends with whoever listens: the flow when nobody does, and with it every branch behind it.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::{
+    StreamExt, TryStreamExt,
+    stream::{self, AbortHandle, BoxStream, SelectAll},
+};
+use tokio::sync::mpsc;
+use tonic::Request;
+
+use super::super::{directory::MIN_ID_DIGITS, links::Links, view::Knowledge};
+use crate::{
+    index::Index,
+    net::limit::Permit,
+    protocol::{
+        action::FileInfo,
+        claim::Claim,
+        flood::{self, Plan},
+        hits::MAX_PLACES,
+        id::{ContentHash, PeerId, QueryId},
+        query::Query,
+        relay::{AskId, Command, Relay, Report},
+        roster::Member,
+    },
+    shutdown::Shutdown,
+    wire::peer::{self as wire, Found, IncomingSearch, MAX_FILES, OutgoingSearch, PeerHits},
+};
+
+/// Hits of one peer to one query; the report says when there were more.
+const MAX_HITS_PER_PEER: usize = 1000;
+/// Bytes of files in one message: what waits in the queue stays small even where paths are long.
+const MAX_HITS_BYTES: usize = 64 << 10;
+/// What a file takes in a message beside its path.
+const FILE_BYTES: usize = 64;
+/// Hits of one query that are passed on, as many as its origin keeps: a peer that sends them without end is cut off there.
+const MAX_PASSED: usize = MAX_PLACES;
+/// How long whoever listens may take for the report once nothing else is left to do.
+const REPORT_GRACE: Duration = Duration::from_secs(1);
+/// Names that are searched without leaving the thread: the broadest query over so many takes about 1 ms, and the way to
+/// another thread and back 20 us.
+const INLINE_FILES: u64 = 5_000;
+
+/// A query as it runs here.
+#[derive(Debug, Clone)]
+pub(crate) struct Running {
+    /// Its identity.
+    pub(crate) id: QueryId,
+    /// What it asks.
+    pub(crate) query: Query,
+    /// The same as text.
+    pub(crate) text: String,
+    /// Who asked first.
+    pub(crate) origin: PeerId,
+    /// Stop after this many hits.
+    pub(crate) want: Option<u32>,
+    /// As the rules see it.
+    pub(crate) rules: flood::Query,
+}
+
+impl Running {
+    /// A query that arrived now.
+    pub(crate) fn incoming(search: IncomingSearch, now: Instant) -> Self {
+        let rules = flood::Query {
+            id: search.id,
+            ttl: search.ttl,
+            hops: search.hops,
+            deadline: now + search.deadline,
+            roster_revision: search.roster_revision,
+            claim: search.claim,
+            from: search.from,
+        };
+        Self {
+            id: search.id,
+            query: search.query,
+            text: search.text,
+            origin: search.origin,
+            want: search.want,
+            rules,
+        }
+    }
+}
+
+/// What a branch tells.
+#[derive(Debug)]
+enum Event {
+    Heard,
+    Hits(PeerHits),
+    Done(Report),
+    Broken,
+}
+
+/// What a query needs of its peer.
+pub(super) struct Parts {
+    pub(super) index: Index,
+    pub(super) links: Arc<Links>,
+    pub(super) shutdown: Shutdown,
+}
+
+/// One query while it runs.
+pub(super) struct Flow {
+    parts: Parts,
+    knowledge: Arc<Knowledge>,
+    running: Running,
+    wanted: Option<Wanted>,
+    relay: Relay,
+    branches: SelectAll<BoxStream<'static, (AskId, Event)>>,
+    handles: HashMap<AskId, AbortHandle>,
+    passed: usize,
+    out: mpsc::Sender<Found>,
+    _permit: Permit<Option<PeerId>>,
+}
+
+impl Parts {
+    /// Searches the index; a large one on the blocking pool, so that a broad query does not hold up the others.
+    async fn look_up(&self, query: &Query, most: usize) -> Vec<FileInfo> {
+        if self.index.state().files <= INLINE_FILES {
+            return self.index.search(query, most);
+        }
+        let (index, query) = (self.index.clone(), query.clone());
+        let searched = self.shutdown.spawn_blocking(move || index.search(&query, most));
+        searched.await.unwrap_or_default()
+    }
+}
+
+/// Counts the contents that are still wanted. Many holders of one content are one hit.
+struct Wanted {
+    left: u32,
+    seen: HashSet<ContentHash>,
+}
+
+impl Wanted {
+    /// Passes what is wanted; at most `left` contents and everyone who has them.
+    fn is_wanted(&mut self, file: &FileInfo) -> bool {
+        if file.hash.is_some_and(|hash| self.seen.contains(&hash)) {
+            return true;
+        }
+        if self.left == 0 {
+            return false;
+        }
+        self.left -= 1;
+        self.seen.extend(file.hash);
+        true
+    }
+}
+
+/// Nobody listens any more, or the time is up.
+struct Gone;
+
+impl Flow {
+    /// With the relay's first asks, which are to be given to [`Flow::run`].
+    pub(super) fn new(
+        parts: Parts,
+        knowledge: Arc<Knowledge>,
+        running: Running,
+        (is_searched_here, plan): (bool, Plan),
+        now: Instant,
+        out: mpsc::Sender<Found>,
+        permit: Permit<Option<PeerId>>,
+    ) -> (Self, Vec<Command>) {
+        let (relay, commands) = Relay::new(knowledge.me.id, is_searched_here, plan, now);
+        let flow = Self {
+            parts,
+            knowledge,
+            wanted: running.want.map(|want| Wanted { left: want, seen: HashSet::new() }),
+            running,
+            relay,
+            branches: SelectAll::new(),
+            handles: HashMap::new(),
+            passed: 0,
+            out,
+            _permit: permit,
+        };
+        (flow, commands)
+    }
+
+    pub(super) async fn run(mut self, commands: Vec<Command>, is_searched_here: bool) {
+        if self.spread(commands, is_searched_here).await.is_ok() {
+            let report = self.relay.report();
+            // Dropping the branches first closes what is still open behind us.
+            self.branches.clear();
+            // A listener that reads nothing would hold this query's place for ever.
+            let latest = self.running.rules.deadline.max(Instant::now()) + REPORT_GRACE;
+            let _ = tokio::time::timeout_at(latest.into(), self.out.send(Found::Done(report))).await;
+        }
+    }
+
+    async fn spread(&mut self, commands: Vec<Command>, is_searched_here: bool) -> Result<(), Gone> {
+        self.perform(commands);
+        if is_searched_here {
+            self.search_here().await?;
+        }
+        while let Some(wake) = self.relay.next_wake() {
+            let commands = tokio::select! {
+                Some((ask, event)) = self.branches.next(), if !self.branches.is_empty() => {
+                    self.take(ask, event).await?
+                }
+                () = tokio::time::sleep_until(wake.into()) => self.relay.on_tick(Instant::now()),
+                () = self.out.closed() => return Err(Gone),
+            };
+            self.perform(commands);
+        }
+        Ok(())
+    }
+
+    async fn search_here(&mut self) -> Result<(), Gone> {
+        let me = &self.knowledge.me;
+        let is_asked = self.running.query.peer().is_none_or(|peer| {
+            let is_id =
+                peer.len() >= MIN_ID_DIGITS && me.id.to_string().starts_with(&peer.to_ascii_lowercase());
+            is_id || peer.eq_ignore_ascii_case(me.name.as_str())
+        });
+        let want = self.running.want.map_or(usize::MAX, |want| usize::try_from(want).unwrap_or(usize::MAX));
+        let most = MAX_HITS_PER_PEER.min(want);
+        // One more than is passed on tells whether any were left out.
+        let mut files =
+            if is_asked { self.parts.look_up(&self.running.query, most + 1).await } else { Vec::new() };
+        let is_truncated = files.len() > most;
+        files.truncate(most);
+        let (peer, name, zone) = (me.id, me.name.clone(), self.knowledge.zone());
+        let hops = self.running.rules.hops;
+        for files in messages(files) {
+            let hits = PeerHits { peer, name: name.clone(), zone, hops, files };
+            self.pass(hits).await?;
+        }
+        self.relay.on_searched(is_truncated);
+        if self.is_enough() {
+            let commands = self.relay.on_enough();
+            self.perform(commands);
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, ask: AskId, event: Event) -> Result<Vec<Command>, Gone> {
+        // What comes behind a branch's own end, or after it was cancelled, counts for nothing.
+        if !self.handles.contains_key(&ask) {
+            return Ok(Vec::new());
+        }
+        match event {
+            Event::Heard => self.relay.on_heard(ask),
+            Event::Hits(hits) => {
+                self.pass(hits).await?;
+                if self.is_enough() {
+                    return Ok(self.relay.on_enough());
+                }
+            }
+            Event::Done(report) => {
+                if let Some(handle) = self.handles.remove(&ask) {
+                    handle.abort();
+                }
+                return Ok(self.relay.on_done(ask, &report));
+            }
+            Event::Broken => {
+                self.handles.remove(&ask);
+                return Ok(self.relay.on_broken(ask, Instant::now()));
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// Passes hits on, as many as are still wanted. A listener that does not read until the deadline is gone.
+    async fn pass(&mut self, mut hits: PeerHits) -> Result<(), Gone> {
+        if let Some(wanted) = &mut self.wanted {
+            hits.files.retain(|file| wanted.is_wanted(file));
+        }
+        if hits.files.is_empty() {
+            return Ok(());
+        }
+        self.passed += hits.files.len();
+        let sending = self.out.send(Found::Hits(hits));
+        match tokio::time::timeout_at(self.running.rules.deadline.into(), sending).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Gone),
+        }
+    }
+
+    fn is_enough(&self) -> bool {
+        self.passed >= MAX_PASSED || self.wanted.as_ref().is_some_and(|wanted| wanted.left == 0)
+    }
+
+    fn perform(&mut self, commands: Vec<Command>) {
+        for command in commands {
+            match command {
+                Command::Cancel(ask) => {
+                    if let Some(handle) = self.handles.remove(&ask) {
+                        handle.abort();
+                    }
+                }
+                Command::Ask { ask, peer, claim, ttl, hops, deadline } => {
+                    let branch = self.ask(peer, claim, ttl, hops, deadline);
+                    let (branch, handle) = stream::abortable(branch.map(move |event| (ask, event)));
+                    self.handles.insert(ask, handle);
+                    self.branches.push(branch.boxed());
+                }
+            }
+        }
+    }
+
+    /// The events of one branch; always ends with `Done` or `Broken`.
+    fn ask(
+        &self,
+        peer: PeerId,
+        claim: Option<Claim>,
+        ttl: u8,
+        hops: u8,
+        deadline: Instant,
+    ) -> BoxStream<'static, Event> {
+        let Some(member) = self.knowledge.member(&peer).cloned() else {
+            return stream::iter([Event::Broken]).boxed();
+        };
+        let message = wire::to_search(&OutgoingSearch {
+            id: self.running.id,
+            text: &self.running.text,
+            ttl,
+            hops,
+            deadline: deadline.saturating_duration_since(Instant::now()),
+            roster_revision: self.knowledge.roster.as_ref().map_or(0, |roster| roster.revision()),
+            claim,
+            want: self.running.want,
+            origin: self.running.origin,
+            from: self.knowledge.me.id,
+        });
+        let opened = open(self.parts.links.clone(), member, message);
+        stream::once(opened)
+            .flat_map(|opened| match opened {
+                Some(found) => {
+                    stream::iter([Event::Heard]).chain(found).chain(stream::iter([Event::Broken])).boxed()
+                }
+                None => stream::iter([Event::Broken]).boxed(),
+            })
+            .boxed()
+    }
+}
+
+/// Cut so that no message is larger than [`MAX_HITS_BYTES`], however long the paths.
+fn messages(files: Vec<FileInfo>) -> Vec<Vec<FileInfo>> {
+    let mut messages = Vec::<Vec<FileInfo>>::new();
+    let mut left_bytes = 0;
+    for file in files {
+        let bytes = file.path.len() + FILE_BYTES;
+        match messages.last_mut() {
+            Some(message) if bytes <= left_bytes && message.len() < MAX_FILES => message.push(file),
+            _ => {
+                messages.push(vec![file]);
+                left_bytes = MAX_HITS_BYTES;
+            }
+        }
+        left_bytes = left_bytes.saturating_sub(bytes);
+    }
+    messages
+}
+
+/// Sends the query; `None` when the peer cannot be reached or refuses.
+async fn open(
+    links: Arc<Links>,
+    member: Member,
+    message: crate::wire::pb::SearchRequest,
+) -> Option<impl futures::Stream<Item = Event>> {
+    let mut client = links.client(&member).ok()?;
+    match client.search(Request::new(message)).await {
+        Ok(response) => {
+            let peer = member.id;
+            let found = response.into_inner().map_err(|status| status.to_string());
+            Some(found.map(move |item| {
+                let checked = item.and_then(|item| wire::found(item).map_err(|invalid| invalid.to_string()));
+                match checked {
+                    Ok(Found::Hits(hits)) => Event::Hits(hits),
+                    Ok(Found::Done(report)) => Event::Done(report),
+                    Err(error) => {
+                        tracing::debug!(?peer, error, "a branch broke");
+                        Event::Broken
+                    }
+                }
+            }))
+        }
+        Err(status) => {
+            tracing::debug!(peer = ?member.id, error = status.message(), "a branch could not be opened");
+            None
+        }
+    }
+}
