@@ -89,7 +89,7 @@ impl<L: Accept + Sync> Accept for &L {
     }
 }
 
-/// Connections as they come, at most `most` at once and [`MAX_PER_HOST`] of each other host; never ends and never fails.
+/// Connections as they come, at most `most` at once and `MAX_PER_HOST` of each other host; never ends and never fails.
 pub fn accepted<L: Accept>(
     listener: L,
     most: usize,
