@@ -74,7 +74,12 @@ impl Lines {
         Ok(Self { inputs, prompts: Some(prompts), is_prompted: false })
     }
 
-    /// Shows the prompt, where there are prompts, unless one is shown already.
+    /// There are prompts, and none is shown.
+    pub(super) fn is_prompt_due(&self) -> bool {
+        self.prompts.is_some() && !self.is_prompted
+    }
+
+    /// Shows the prompt if one is due.
     pub(super) fn prompt(&mut self, prompt: &str) {
         if let Some(prompts) = &self.prompts
             && !self.is_prompted

@@ -7,8 +7,8 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Batches of lines that wait to be written; whoever prints more waits.
 const OUTPUT_QUEUE: usize = 64;
-/// How long the last lines may take to be written at the end.
-const FINISH_DEADLINE: std::time::Duration = std::time::Duration::from_secs(1);
+/// How long lines may take to be written where someone waits for them.
+const WRITTEN_DEADLINE: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What lines are written to.
 pub(super) trait Sink: Send + 'static {
@@ -50,7 +50,7 @@ enum Output {
     Lines(Vec<String>),
     Progress { key: u64, line: String },
     Entered,
-    Finish(oneshot::Sender<()>),
+    Written(oneshot::Sender<()>),
 }
 
 /// The way to the output; cheap to clone. What is printed after the output was closed is dropped.
@@ -97,15 +97,15 @@ impl Screen {
         self.output.closed().await;
     }
 
-    /// Waits until everything is written, for a moment at most.
-    pub(super) async fn finish(&self) {
+    /// Waits until everything printed so far is written, for a moment at most.
+    pub(super) async fn written(&self) {
         let (done, written) = oneshot::channel();
         let all = async {
-            self.send(Output::Finish(done)).await;
+            self.send(Output::Written(done)).await;
             _ = written.await;
         };
-        if tokio::time::timeout(FINISH_DEADLINE, all).await.is_err() {
-            tracing::debug!("the console's last lines were not written in time");
+        if tokio::time::timeout(WRITTEN_DEADLINE, all).await.is_err() {
+            tracing::debug!("the console's lines were not written in time");
         }
     }
 
@@ -133,7 +133,7 @@ fn write(mut sink: impl Sink, mut queue: mpsc::Receiver<Output>) {
                 replaceable = None;
                 continue;
             }
-            Output::Finish(done) => {
+            Output::Written(done) => {
                 _ = done.send(());
                 continue;
             }

@@ -111,7 +111,7 @@ impl Session {
         if self.mode != Mode::Pipe && cancelled > 0 {
             self.acting.screen.line(format!("running actions cancelled: {cancelled}")).await;
         }
-        self.acting.screen.finish().await;
+        self.acting.screen.written().await;
         Ok(reason)
     }
 
@@ -143,7 +143,10 @@ impl Session {
     /// Waits for a line while everything else goes on. On a pipe, only once what was started has ended.
     async fn typed(&mut self, prompt: &str) -> Result<Typed, ExitReason> {
         loop {
-            if self.mode == Mode::Terminal || self.running.is_empty() {
+            if (self.mode == Mode::Terminal || self.running.is_empty()) && self.lines.is_prompt_due() {
+                // What is printed while the line editor starts waits in its queue, and stays there when the next line was
+                // typed ahead.
+                self.acting.screen.written().await;
                 self.lines.prompt(prompt);
             }
             let is_ready = self.mode == Mode::Terminal || self.running.is_empty();
