@@ -13,6 +13,7 @@ pub mod membership;
 pub mod name;
 pub mod neighbor;
 pub mod pace;
+pub mod piece;
 pub mod plan;
 pub mod query;
 pub mod relay;
