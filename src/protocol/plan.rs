@@ -285,6 +285,11 @@ impl Pace {
         STALL_WINDOW.saturating_sub(self.waited)
     }
 
+    /// Something came since it was last found to be fast enough: slow, not dead.
+    pub fn has_bytes(&self) -> bool {
+        self.bytes > 0
+    }
+
     /// This many bytes came after this wait.
     pub fn waited(&mut self, wait: Duration, bytes: u64) {
         self.waited += wait;

@@ -18,6 +18,8 @@ use crate::protocol::piece::{Layout, set::PieceSet};
 pub const MAX_IN_FLIGHT: usize = 16;
 /// A last piece that takes longer than this is asked for once more. Below it a second copy costs more than it saves.
 const LATE: Duration = Duration::from_millis(500);
+/// Largest piece that is asked for once more: the copy is held in memory until it is known to be right.
+const MAX_SPARE_BYTES: u64 = 4 << 20;
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,6 +188,13 @@ impl Pieces {
             .sum()
     }
 
+    /// Verified bytes, and those on their way to be.
+    pub fn present_bytes(&self) -> u64 {
+        let writing = self.running.values().filter(|run| !run.errand.is_spare);
+        let unchecked = writing.map(|run| (run.reached - run.start).saturating_sub(run.right_bytes));
+        self.verified_bytes() + unchecked.sum::<u64>()
+    }
+
     /// Who brought pieces, in order of their first one.
     pub fn brought(&self) -> &[usize] {
         &self.brought
@@ -237,6 +246,9 @@ impl Pieces {
 
     /// A last piece that takes long and that nobody else was asked for.
     fn late(&self, now: Instant) -> Option<Range<u32>> {
+        if self.layout.piece_bytes() > MAX_SPARE_BYTES {
+            return None;
+        }
         let mut latest = None;
         for run in self.running.values().filter(|run| !run.errand.is_spare && !run.is_left) {
             let end = self.layout.bytes_of(run.errand.pieces.clone()).end;
