@@ -329,6 +329,9 @@ pub(super) fn store_error(error: &StoreError) -> ActionError {
         StoreError::Mismatch { .. } => (ErrorKind::Mismatch, "nothing was kept"),
         StoreError::Stopped => (ErrorKind::Cancelled, ""),
         StoreError::NamesTaken(_) => (ErrorKind::Failed, "choose another name"),
+        StoreError::TooLarge { .. } => (ErrorKind::Failed, "choose a folder on another file system"),
+        StoreError::NotOnDisk { .. } => (ErrorKind::Failed, "check the disk, then start again"),
+        StoreError::Lost(_) | StoreError::Incomplete { .. } => (ErrorKind::Failed, "start again"),
         StoreError::Io { .. } => (ErrorKind::Failed, "check the folder and its permissions"),
     };
     ActionError::new(kind, format!("{error}{cause}")).hint(hint)
