@@ -150,8 +150,13 @@ async fn get(address: SocketAddr, hash: ContentHash, folder: PathBuf) -> Result<
     let downloader = Downloader::new(Channels::new(transport()), Transfers::new(1), shutdown.clone());
     let source = Source { peer_id: PeerId::from_bytes([1; 32]), name: "bench".into(), address };
     let began = Instant::now();
-    let ask =
-        DownloadAsk { what: FileName::Hash(hash), sources: vec![source], destination: folder, name: None };
+    let ask = DownloadAsk {
+        what: FileName::Hash(hash),
+        sources: vec![source],
+        destination: folder,
+        name: None,
+        finder: None,
+    };
     let mut events = downloader.start(ask)?;
     let mut last = None;
     while let Some(event) = events.next().await {

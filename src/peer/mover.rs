@@ -128,7 +128,7 @@ impl Mover {
             self.downloads.clone()
         };
         let name = name.map(|file: FileInfo| file.name().to_owned());
-        let events = self.downloader.start(DownloadAsk { what, sources, destination, name })?;
+        let events = self.downloader.start(DownloadAsk { what, sources, destination, name, finder: None })?;
         Ok(self.noting(events))
     }
 

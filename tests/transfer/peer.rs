@@ -280,7 +280,8 @@ impl TestPeer {
         let sources = from.iter().map(|peer| peer.source()).collect();
         let destination = self.home.path().join("got");
         fs::create_dir_all(&destination).expect("makes");
-        ended(self.downloader.start(DownloadAsk { what, sources, destination, name: None })?).await
+        ended(self.downloader.start(DownloadAsk { what, sources, destination, name: None, finder: None })?)
+            .await
     }
 
     /// Starts a push to another peer.

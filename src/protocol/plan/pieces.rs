@@ -147,9 +147,14 @@ impl Pieces {
             let range = self.layout.range(piece);
             run.right_bytes += range.end - range.start;
             self.taken.insert(piece);
-            if !self.brought.contains(&holder) {
-                self.brought.push(holder);
-            }
+            self.note_brought(holder);
+        }
+    }
+
+    /// It brought something that is verified.
+    pub fn note_brought(&mut self, holder: usize) {
+        if !self.brought.contains(&holder) {
+            self.brought.push(holder);
         }
     }
 
