@@ -57,6 +57,8 @@ mod tests {
 
     use super::*;
 
+    const SECOND: u128 = 1_000_000_000;
+
     #[test]
     fn a_pause_earns_no_more_than_the_time_ahead() {
         let start = Instant::now();
@@ -82,9 +84,10 @@ mod tests {
             for (pause_ms, bytes) in runs {
                 now += Duration::from_millis(pause_ms);
                 now += bucket.take(now, bytes);
-                let allowed = (now - start + AHEAD).as_secs_f64() * rate as f64;
-                prop_assert!(moved as f64 <= allowed + 1.0, "{moved} bytes after {:?}", now - start);
-                moved += bytes;
+                // Each run is rounded to a nanosecond.
+                let allowed = ((now - start + AHEAD).as_nanos() + 200) * u128::from(rate);
+                prop_assert!(moved * SECOND <= allowed, "{moved} bytes after {:?}", now - start);
+                moved += u128::from(bytes);
             }
         }
 
@@ -98,9 +101,8 @@ mod tests {
             let (mut now, mut moved) = (start, 0);
             for bytes in runs {
                 now += bucket.take(now, bytes);
-                // A bit more than zero, for each run is rounded to nanoseconds.
-                prop_assert!((now - start).as_secs_f64() <= moved as f64 / rate as f64 + 0.001);
-                moved += bytes;
+                prop_assert!((now - start).as_nanos() * u128::from(rate) <= moved * SECOND);
+                moved += u128::from(bytes);
             }
         }
     }
