@@ -59,7 +59,10 @@ use self::{
 use crate::{
     config::PeerSettings,
     index::{Index, IndexSettings},
-    net::{Identity, Purpose, Security, Transport, advertise::advertised, standard::with_standard},
+    net::{
+        Identity, Purpose, Security, Transport, advertise::advertised, standard::with_standard,
+        throttle::Throttle,
+    },
     protocol::{
         action::{ActionError, Connection, ErrorKind},
         flood::QueryCache,
@@ -128,7 +131,12 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         index: index.clone(),
         origin: origin.clone(),
         directory: directory.clone(),
-        downloader: Downloader::new(channels.clone(), transfers.clone(), shutdown.clone()),
+        downloader: Downloader::new(
+            channels.clone(),
+            transfers.clone(),
+            shutdown.clone(),
+            Throttle::new(settings.download_limits),
+        ),
         sender: Sender::new(id, channels, transfers.clone(), shutdown.clone()),
         transfers: transfers.clone(),
         inbox: inbox.clone(),

@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use futures::future::BoxFuture;
+use futures::{FutureExt, future::BoxFuture};
 
 use self::{
     opening::{Opened, Opening},
@@ -29,9 +29,10 @@ use self::{
 use super::{
     channels::Channels,
     handle::Events,
-    transfers::{Ticket, Transfers},
+    transfers::{DownloadSlot, Interrupt, Ticket, Transfers, Turn},
 };
 use crate::{
+    net::throttle::Throttle,
     protocol::{
         action::{ActionError, Direction, ErrorKind, Transfer, TransferState},
         id::{ContentHash, PeerId},
@@ -122,18 +123,27 @@ fn folder_and_name(destination: &Path) -> (&Path, String) {
     (folder.unwrap_or(Path::new(".")), name)
 }
 
+/// Finds out what to fetch from whom, each time that a download begins or goes on.
+pub(super) type Find = Box<dyn FnMut() -> BoxFuture<'static, Result<DownloadAsk, ActionError>> + Send>;
+
 /// Downloads; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Downloader {
     channels: Channels,
     transfers: Transfers,
     shutdown: Shutdown,
+    throttle: Throttle<SocketAddr>,
 }
 
 impl Downloader {
-    /// Over these channels, listed in this table.
-    pub fn new(channels: Channels, transfers: Transfers, shutdown: Shutdown) -> Self {
-        Self { channels, transfers, shutdown }
+    /// Over these channels, listed in this table; bytes pass the throttle under the address of their holder.
+    pub fn new(
+        channels: Channels,
+        transfers: Transfers,
+        shutdown: Shutdown,
+        throttle: Throttle<SocketAddr>,
+    ) -> Self {
+        Self { channels, transfers, shutdown, throttle }
     }
 
     /// Starts a download, which waits for a slot first. The events end with a final state; dropping them cancels it.
@@ -151,37 +161,125 @@ impl Downloader {
         let ticket = self.transfers.begin(Direction::Download, to_portable_name(&name), 0, Vec::new())?;
         let events = ticket.events();
         let this = self.clone();
-        drop(self.shutdown.spawn("download", async move { this.run(ask, ticket).await }));
+        let place = DownloadAsk { sources: Vec::new(), ..ask.clone() };
+        let find: Find = Box::new(move || {
+            let ask = ask.clone();
+            async { Ok(ask) }.boxed()
+        });
+        drop(self.shutdown.spawn("download", async move { this.run(ticket, place, find).await }));
         Ok(events)
     }
 
-    async fn run(self, ask: DownloadAsk, ticket: Ticket) {
+    /// Does a download until it has ended, however often it is paused meanwhile. Who has the file is asked each time that
+    /// it begins or goes on; `place` is what is known of it before. Gives the transfer with its final state.
+    pub(super) async fn run(self, ticket: Ticket, mut place: DownloadAsk, mut find: Find) -> Transfer {
         let ticket = Arc::new(ticket);
-        let mut run = Run::new(ask, &self, ticket.clone());
+        let mut wait = FIRST_SEARCH_WAIT;
+        let state = loop {
+            let slot = match ticket.turn().await {
+                Turn::Go(slot) => slot,
+                Turn::Cancel => break TransferState::Cancelled,
+            };
+            let found = tokio::select! {
+                found = find() => found,
+                interrupt = ticket.interrupted() => match interrupt {
+                    Interrupt::Cancel => break TransferState::Cancelled,
+                    Interrupt::Pause => continue,
+                },
+            };
+            match found {
+                Ok(ask) => {
+                    place = DownloadAsk { sources: Vec::new(), ..ask.clone() };
+                    if let Some(state) = self.attempt(ask, slot, &ticket).await {
+                        break state;
+                    }
+                }
+                Err(error) if may_turn_up(&error) && ticket.transfer().done_bytes > 0 => {
+                    drop(slot);
+                    tracing::info!(reason = %error, "a begun download waits for holders");
+                    ticket.enter(TransferState::Waiting);
+                    tokio::select! {
+                        () = tokio::time::sleep(wait) => wait = (wait * 2).min(LONGEST_SEARCH_WAIT),
+                        interrupt = ticket.interrupted() => match interrupt {
+                            Interrupt::Cancel => break TransferState::Cancelled,
+                            Interrupt::Pause => {}
+                        },
+                    }
+                }
+                Err(error) => break TransferState::Failed(error),
+            }
+        };
+        if state == TransferState::Cancelled {
+            self.remove_part(&place, &ticket).await;
+        }
+        ticket.enter(state);
+        ticket.transfer()
+    }
+
+    /// `None` when it is paused.
+    async fn attempt(
+        &self,
+        ask: DownloadAsk,
+        slot: DownloadSlot,
+        ticket: &Arc<Ticket>,
+    ) -> Option<TransferState> {
+        let mut run = Run::new(ask, self, ticket.clone());
         let ended = tokio::select! {
-            ended = run.until_ended() => ended,
-            () = ticket.cancelled() => Err(ActionError::new(ErrorKind::Cancelled, "cancelled")),
+            ended = run.until_ended(slot) => Ok(ended),
+            interrupt = ticket.interrupted() => Err(interrupt),
         };
-        let state = match ended {
-            Ok(path) => {
+        match ended {
+            Ok(Ok(path)) => {
                 ticket.update(|transfer| transfer.path = Some(path));
-                TransferState::Done
+                Some(TransferState::Done)
             }
-            Err(error) if error.kind == ErrorKind::Cancelled => {
-                run.discard().await;
-                TransferState::Cancelled
-            }
-            Err(error) => {
+            Err(Interrupt::Pause) => {
                 run.leave().await;
-                TransferState::Failed(error)
+                None
             }
-        };
-        drop(run);
-        match Arc::into_inner(ticket) {
-            Some(ticket) => ticket.finish(state),
-            None => tracing::error!("a download ended before its streams"),
+            Ok(Err(error)) if error.kind != ErrorKind::Cancelled => {
+                run.leave().await;
+                Some(TransferState::Failed(error))
+            }
+            Err(Interrupt::Cancel) => {
+                run.discard().await;
+                Some(TransferState::Cancelled)
+            }
+            // The peer is stopping.
+            Ok(Err(_)) => {
+                run.leave().await;
+                Some(TransferState::Cancelled)
+            }
         }
     }
+
+    /// What an earlier run or an earlier turn left of it, unless another download of that content may be writing there.
+    async fn remove_part(&self, place: &DownloadAsk, ticket: &Ticket) {
+        let transfer = ticket.transfer();
+        let Some(hash) = place.hash().or(transfer.hash).filter(|_| !self.shutdown.is_stopping()) else {
+            return;
+        };
+        let is_other = |other: &Transfer| {
+            other.id != transfer.id && other.hash == Some(hash) && other.direction == Direction::Download
+        };
+        if self.transfers.list().iter().any(|other| is_other(other) && !other.state.is_final()) {
+            return;
+        }
+        let destination = place.destination_for(&transfer.name);
+        let (folder, name) = folder_and_name(&destination);
+        let part = part_path(folder, &hash, &name);
+        match tokio::fs::remove_file(&part).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(part = %part.display(), %error, "could not remove a part file");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether holders may be found later.
+fn may_turn_up(error: &ActionError) -> bool {
+    matches!(error.kind, ErrorKind::NotFound | ErrorKind::Unreachable | ErrorKind::TimedOut)
 }
 
 /// Why a try ended.
@@ -219,10 +317,10 @@ impl<'a> Run<'a> {
         Self { ask, people, holders, swarm: None, has_begun_again: false, with, ticket }
     }
 
-    async fn until_ended(&mut self) -> Result<PathBuf, ActionError> {
+    async fn until_ended(&mut self, slot: DownloadSlot) -> Result<PathBuf, ActionError> {
         let mut wait = FIRST_SEARCH_WAIT;
+        let mut slot = slot;
         loop {
-            let slot = self.with.transfers.download_slot().await;
             let had = self.verified_bytes();
             let halted = match self.fetch().await {
                 Ok(path) => return Ok(path),
@@ -248,6 +346,10 @@ impl<'a> Run<'a> {
                     break;
                 }
             }
+            slot = match self.ticket.turn().await {
+                Turn::Go(slot) => slot,
+                Turn::Cancel => std::future::pending().await,
+            };
         }
     }
 
@@ -263,7 +365,7 @@ impl<'a> Run<'a> {
             // Stays in its place all the while, so that whoever stops it finds it.
             let Some(swarm) = &mut self.swarm else { continue };
             let finder = self.ask.finder.as_ref();
-            swarm.gather(&mut self.people, &self.with.channels, finder).await.map_err(|halt| match halt {
+            swarm.gather(&mut self.people, self.with, finder).await.map_err(|halt| match halt {
                 Halt::Nobody(outcome) => {
                     Halted::Nobody(self.people.failure(&self.ticket.transfer().name, outcome))
                 }
@@ -289,6 +391,7 @@ impl<'a> Run<'a> {
             holders: &mut self.holders,
             people: &mut self.people,
             channels: &self.with.channels,
+            throttle: &self.with.throttle,
             ticket: &self.ticket,
         };
         match opening.run().await {
@@ -315,7 +418,7 @@ impl<'a> Run<'a> {
         self.ticket.update(|transfer| transfer.sources.clear());
         let with = self.with;
         let mut sequential =
-            Sequential::new(&self.ask, sources, &with.channels, &with.shutdown, &self.ticket);
+            Sequential::new(&self.ask, sources, with, &self.ticket);
         match (sequential.gather().await, sequential.part.take()) {
             (Ok(()), Some(part)) => Ok(part.publish().await?),
             (Ok(()), None) => {
@@ -378,14 +481,7 @@ impl<'a> Run<'a> {
     async fn discard(&mut self) {
         if let Some(mut swarm) = self.swarm.take() {
             swarm.stop().await;
-            return swarm.discard().await;
-        }
-        let Some(part) = self.part() else { return };
-        match tokio::fs::remove_file(&part).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                tracing::warn!(part = %part.display(), %error, "could not remove a part file");
-            }
-            _ => {}
+            swarm.discard().await;
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Invariant: what comes out is proved. The values merge to the hash, and the last piece, which no wrong size can bring,
 //! was checked, or lies beside the destination at the size that was proved once.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -14,6 +14,7 @@ use super::{
     people::{People, show_queue},
 };
 use crate::{
+    net::throttle::Throttle,
     peer::transfers::Ticket,
     protocol::{
         action::{ErrorKind, TransferState},
@@ -62,6 +63,7 @@ pub(super) struct Opening<'a> {
     pub(super) holders: &'a mut Holders,
     pub(super) people: &'a mut People,
     pub(super) channels: &'a Channels,
+    pub(super) throttle: &'a Throttle<SocketAddr>,
     pub(super) ticket: &'a Ticket,
 }
 
@@ -158,7 +160,7 @@ impl Opening<'_> {
         }
         let mut came = Vec::new();
         if layout.piece_bytes() == MIN_PIECE_BYTES {
-            let Some(first) = self.piece(&mut fetch, &tree, 0).await? else { return Ok(Told::Lie) };
+            let Some(first) = self.piece(&mut fetch, source.address, &tree, 0).await? else { return Ok(Told::Lie) };
             came.push((0, first));
         }
         if layout.has_values() {
@@ -173,7 +175,7 @@ impl Opening<'_> {
             if again.size_bytes != told.size_bytes {
                 return Ok(Told::Lie);
             }
-            let Some(tail) = self.piece(&mut fetch, &tree, last).await? else { return Ok(Told::Lie) };
+            let Some(tail) = self.piece(&mut fetch, source.address, &tree, last).await? else { return Ok(Told::Lie) };
             if bytes.end - bytes.start <= MAX_HELD_BYTES {
                 came.push((last, tail));
             }
@@ -182,10 +184,17 @@ impl Opening<'_> {
     }
 
     /// A piece, if it is right; held up to [`MAX_HELD_BYTES`].
-    async fn piece(&self, fetch: &mut Fetch, tree: &Tree, piece: u32) -> Result<Option<Bytes>, Stop> {
+    async fn piece(
+        &self,
+        fetch: &mut Fetch,
+        holder: SocketAddr,
+        tree: &Tree,
+        piece: u32,
+    ) -> Result<Option<Bytes>, Stop> {
         let range = tree.layout().range(piece);
         let (mut check, mut held) = (PieceCheck::new(tree, piece), BytesMut::new());
         while let Some(bytes) = fetch.bytes(range.end).await? {
+            self.throttle.pass(holder, bytes.len() as u64).await;
             self.ticket.count(bytes.len() as u64);
             check.update(&bytes);
             if range.end - range.start <= MAX_HELD_BYTES {

@@ -3,8 +3,10 @@
 //!
 //! Invariant: nothing is kept of what did not arrive whole and verified.
 
+use std::net::SocketAddr;
+
 use super::{
-    Channels, DownloadAsk, Source,
+    DownloadAsk, Downloader, Source,
     fetch::{Fetch, Range, Stop},
     people::{People, show_queue},
     store_error,
@@ -16,7 +18,6 @@ use crate::{
         id::ContentHash,
         plan::{Assignment, FailureKind, Outcome, Plan, Step},
     },
-    shutdown::Shutdown,
     store::{StoreError, part::PartFile},
 };
 
@@ -34,8 +35,7 @@ pub(super) struct Sequential<'a> {
     people: People,
     known: Option<Known>,
     pub(super) part: Option<PartFile>,
-    channels: &'a Channels,
-    shutdown: &'a Shutdown,
+    with: &'a Downloader,
     ticket: &'a Ticket,
 }
 
@@ -44,8 +44,7 @@ impl<'a> Sequential<'a> {
     pub(super) fn new(
         ask: &'a DownloadAsk,
         sources: Vec<Source>,
-        channels: &'a Channels,
-        shutdown: &'a Shutdown,
+        with: &'a Downloader,
         ticket: &'a Ticket,
     ) -> Self {
         Self {
@@ -55,8 +54,7 @@ impl<'a> Sequential<'a> {
             people: People::new(sources),
             known: None,
             part: None,
-            channels,
-            shutdown,
+            with,
             ticket,
         }
     }
@@ -95,14 +93,14 @@ impl<'a> Sequential<'a> {
             self.ticket.enter(TransferState::Waiting);
             tokio::time::sleep(assignment.after).await;
         }
-        let source = self.people.source(assignment.holder);
+        let source = self.people.source(assignment.holder).clone();
         let name = source.name.clone();
         self.ticket.update(|transfer| {
             if !transfer.sources.contains(&name) {
                 transfer.sources.push(name.clone());
             }
         });
-        let fetched = match self.channels.to(source.address) {
+        let fetched = match self.with.channels.to(source.address) {
             Ok(channel) => {
                 let range = Range { offset: assignment.offset, length: 0, with_tree: false };
                 Fetch::open(&channel, &self.ask.what, range).await
@@ -110,7 +108,7 @@ impl<'a> Sequential<'a> {
             Err(forbidden) => Err(Stop::last(ErrorKind::Refused, forbidden.to_string())),
         };
         let ended = match fetched {
-            Ok(mut fetch) => self.take_all(&mut fetch).await,
+            Ok(mut fetch) => self.take_all(&mut fetch, source.address).await,
             Err(stop) => Err(stop),
         };
         match ended {
@@ -129,7 +127,7 @@ impl<'a> Sequential<'a> {
         Ok(())
     }
 
-    async fn take_all(&mut self, fetch: &mut Fetch) -> Result<(), Stop> {
+    async fn take_all(&mut self, fetch: &mut Fetch, holder: SocketAddr) -> Result<(), Stop> {
         let ticket = self.ticket;
         let (told, _) = fetch.file(|position| show_queue(ticket, position)).await?;
         let known = Known { size_bytes: told.size_bytes, hash: told.hash };
@@ -148,6 +146,7 @@ impl<'a> Sequential<'a> {
         self.ticket.enter(TransferState::Running);
         while let Some(bytes) = fetch.bytes(known.size_bytes).await? {
             let count = bytes.len() as u64;
+            self.with.throttle.pass(holder, count).await;
             let part = self.part.as_mut().expect("prepared above");
             part.write(bytes).await.map_err(Stop::Here)?;
             self.plan.received(count);
@@ -170,7 +169,7 @@ impl<'a> Sequential<'a> {
         if let Some(name) = destination.file_name().map(|name| name.to_string_lossy().into_owned()) {
             self.ticket.update(|transfer| transfer.name = name);
         }
-        match PartFile::create(destination, size_bytes, self.shutdown).await {
+        match PartFile::create(destination, size_bytes, &self.with.shutdown).await {
             Ok(part) => self.part = Some(part),
             Err(error @ StoreError::NoSpace { .. }) => {
                 let stop = Stop::last(ErrorKind::Failed, error.to_string());

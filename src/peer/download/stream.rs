@@ -3,7 +3,10 @@
 //! Invariant: it writes nothing but what the plan has admitted, so that no two streams write one piece, and it is ended
 //! by its token, between two writes, or together with the part.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use bytes::{Bytes, BytesMut};
 use tokio_util::sync::CancellationToken;
@@ -12,6 +15,7 @@ use tonic::transport::Channel;
 use super::fetch::{Fetch, Range, Stop};
 use super::people::show_queue;
 use crate::{
+    net::throttle::Throttle,
     peer::transfers::Ticket,
     protocol::{
         action::{ErrorKind, TransferState},
@@ -65,6 +69,8 @@ pub(super) enum Ended {
 pub(super) struct Stream {
     pub(super) common: Arc<Common>,
     pub(super) errand: Errand,
+    pub(super) address: SocketAddr,
+    pub(super) throttle: Throttle<SocketAddr>,
     pub(super) channel: Arc<Channel>,
     pub(super) leave: CancellationToken,
 }
@@ -167,7 +173,11 @@ impl Stream {
                         return Err(stop);
                     }
                 }
-                got => return got,
+                Ok(Some(bytes)) => {
+                    self.throttle.pass(self.address, bytes.len() as u64).await;
+                    return Ok(Some(bytes));
+                }
+                Ok(None) => return Ok(None),
             }
         }
     }

@@ -13,7 +13,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Channels, Finder, Source,
+    Downloader, Finder, Source,
     fetch::Stop,
     opening::Known,
     people::People,
@@ -104,7 +104,7 @@ impl Swarm {
     pub(super) async fn gather(
         &mut self,
         people: &mut People,
-        channels: &Channels,
+        with: &Downloader,
         finder: Option<&Finder>,
     ) -> Result<(), Halt> {
         let mut look_at = Instant::now() + LOOK_EVERY;
@@ -113,7 +113,7 @@ impl Swarm {
             let until = loop {
                 let decision = self.common.plan().next(Instant::now().into_std());
                 match decision {
-                    Decision::Fetch(errand) => self.begin(errand, people, channels),
+                    Decision::Fetch(errand) => self.begin(errand, people, with),
                     Decision::Leave(task) => self.leave(task),
                     Decision::Wait(until) => break until.map(Instant::from),
                     Decision::Done => {
@@ -195,10 +195,10 @@ impl Swarm {
         self.common.part.clone().discard().await;
     }
 
-    fn begin(&mut self, errand: Errand, people: &mut People, channels: &Channels) {
+    fn begin(&mut self, errand: Errand, people: &mut People, with: &Downloader) {
         let source = people.source(errand.holder);
         let name = source.name.clone();
-        let channel = match channels.to(source.address) {
+        let channel = match with.channels.to(source.address) {
             Ok(channel) => channel,
             Err(forbidden) => {
                 let failure = Failure::new(FailureKind::Final, forbidden.to_string());
@@ -212,10 +212,13 @@ impl Swarm {
                 transfer.sources.push(name);
             }
         });
+        let (address, throttle) = (source.address, with.throttle.clone());
         let leave = CancellationToken::new();
         self.leaving.insert(errand.task, leave.clone());
         self.holder_of.insert(errand.task, errand.holder);
-        self.streams.spawn(Stream { common: self.common.clone(), errand, channel, leave }.run());
+        let common = self.common.clone();
+        let stream = Stream { common, errand, address, throttle, channel, leave };
+        self.streams.spawn(stream.run());
     }
 
     fn leave(&self, task: u64) {
