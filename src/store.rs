@@ -4,6 +4,7 @@
 //! another; everything else bears the name of a part file and is removed when its transfer ends, or at the next start.
 
 pub mod inbox;
+pub mod jobs;
 pub mod part;
 pub mod pool;
 pub mod read;

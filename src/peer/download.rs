@@ -7,10 +7,12 @@ mod fetch;
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use futures::{FutureExt, future::BoxFuture};
+
 use super::{
     channels::Channels,
     handle::Events,
-    transfers::{Ticket, Transfers},
+    transfers::{Interrupt, Ticket, Transfers, Turn},
 };
 use crate::{
     protocol::{
@@ -48,6 +50,9 @@ pub struct DownloadAsk {
     pub name: Option<String>,
 }
 
+/// Finds out what to fetch from whom, each time that a download begins or goes on.
+pub(super) type Find = Box<dyn FnMut() -> BoxFuture<'static, Result<DownloadAsk, ActionError>> + Send>;
+
 /// Downloads; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Downloader {
@@ -77,15 +82,44 @@ impl Downloader {
         let ticket = self.transfers.begin(Direction::Download, to_portable_name(&name), 0, Vec::new())?;
         let events = ticket.events();
         let this = self.clone();
-        drop(self.shutdown.spawn("download", async move { this.run(ask, ticket).await }));
+        let find: Find = Box::new(move || {
+            let ask = ask.clone();
+            async { Ok(ask) }.boxed()
+        });
+        drop(self.shutdown.spawn("download", async move { this.run(ticket, find).await }));
         Ok(events)
     }
 
-    async fn run(self, ask: DownloadAsk, ticket: Ticket) {
-        let _slot = tokio::select! {
-            slot = self.transfers.download_slot() => slot,
-            () = ticket.cancelled() => return ticket.finish(TransferState::Cancelled),
+    /// Does a download until it has ended, however often it is paused meanwhile. Who has the file is asked each time that
+    /// it begins or goes on. Gives the transfer with its final state.
+    pub(super) async fn run(self, ticket: Ticket, mut find: Find) -> Transfer {
+        let state = loop {
+            let _slot = match ticket.turn().await {
+                Turn::Go(slot) => slot,
+                Turn::Cancel => break TransferState::Cancelled,
+            };
+            let found = tokio::select! {
+                found = find() => found,
+                interrupt = ticket.interrupted() => match interrupt {
+                    Interrupt::Cancel => break TransferState::Cancelled,
+                    Interrupt::Pause => continue,
+                },
+            };
+            match found {
+                Ok(ask) => {
+                    if let Some(state) = self.attempt(ask, &ticket).await {
+                        break state;
+                    }
+                }
+                Err(error) => break TransferState::Failed(error),
+            }
         };
+        ticket.enter(state);
+        ticket.transfer()
+    }
+
+    /// `None` when it is paused.
+    async fn attempt(&self, ask: DownloadAsk, ticket: &Ticket) -> Option<TransferState> {
         let mut run = Run {
             expected: match ask.what {
                 FileName::Hash(hash) => Some(hash),
@@ -98,33 +132,37 @@ impl Downloader {
             no_space: None,
             channels: &self.channels,
             shutdown: &self.shutdown,
-            ticket: &ticket,
+            ticket,
             ask,
         };
         let gathered = tokio::select! {
-            gathered = run.gather() => gathered,
-            () = ticket.cancelled() => Err(ActionError::new(ErrorKind::Cancelled, "cancelled")),
+            gathered = run.gather() => Ok(gathered),
+            interrupt = ticket.interrupted() => Err(interrupt),
         };
         let part = run.part.take();
         let ended = match (gathered, part) {
-            (Ok(()), Some(part)) => part.publish().await.map_err(|error| store_error(&error)),
-            (Ok(()), None) => Err(ActionError::new(ErrorKind::Failed, "no holder told what the file is")),
-            (Err(error), part) => {
+            (Ok(Ok(())), Some(part)) => part.publish().await.map_err(|error| store_error(&error)),
+            (Ok(Ok(())), None) => Err(ActionError::new(ErrorKind::Failed, "no holder told what the file is")),
+            (gathered, part) => {
                 if let Some(part) = part {
                     part.discard().await;
                 }
-                Err(error)
+                match gathered {
+                    Ok(ended) => Err(ended.err()?),
+                    Err(Interrupt::Pause) => return None,
+                    Err(Interrupt::Cancel) => return Some(TransferState::Cancelled),
+                }
             }
         };
         drop(run);
-        match ended {
+        Some(match ended {
             Ok(path) => {
                 ticket.update(|transfer| transfer.path = Some(path));
-                ticket.finish(TransferState::Done);
+                TransferState::Done
             }
-            Err(error) if error.kind == ErrorKind::Cancelled => ticket.finish(TransferState::Cancelled),
-            Err(error) => ticket.finish(TransferState::Failed(error)),
-        }
+            Err(error) if error.kind == ErrorKind::Cancelled => TransferState::Cancelled,
+            Err(error) => TransferState::Failed(error),
+        })
     }
 }
 
