@@ -123,7 +123,8 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     let origin =
         Arc::new(Origin::new(view.clone(), index.clone(), searcher.clone(), counts.clone(), ttl, wait));
     let directory = Arc::new(Directory::new(settings.registry.clone(), transport.clone(), view.clone()));
-    let transfers = Transfers::new(settings.download_slots);
+    let (transfers, revived) = Transfers::open(settings.download_slots, &settings.data, &shutdown)
+        .context("could not read the kept downloads")?;
     let channels = Channels::new(transport.clone());
     let inbox = Inbox::open(settings.inbox, &settings.data, settings.accept)?;
     let mover = Mover {
@@ -143,6 +144,7 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         downloads,
         shutdown: shutdown.clone(),
     };
+    mover.start_revived(revived);
     let uploads = Uploads::new(
         Arc::new(Shared(index.clone())),
         settings.upload_slots,

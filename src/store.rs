@@ -6,6 +6,7 @@
 
 pub mod inbox;
 mod inline;
+pub mod jobs;
 pub mod part;
 pub mod pieces;
 pub mod pool;

@@ -417,8 +417,7 @@ impl<'a> Run<'a> {
         let sources = order.iter().map(|&holder| self.people.source(holder).clone()).collect();
         self.ticket.update(|transfer| transfer.sources.clear());
         let with = self.with;
-        let mut sequential =
-            Sequential::new(&self.ask, sources, with, &self.ticket);
+        let mut sequential = Sequential::new(&self.ask, sources, with, &self.ticket);
         match (sequential.gather().await, sequential.part.take()) {
             (Ok(()), Some(part)) => Ok(part.publish().await?),
             (Ok(()), None) => {

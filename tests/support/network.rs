@@ -144,7 +144,7 @@ impl TestPeer {
 
     /// Downloads; the last state tells how it ended.
     pub(crate) async fn get(&self, target: Target, to: &Path) -> Transfer {
-        let ask = GetAsk { target, destination: Some(to.into()) };
+        let ask = GetAsk::new(target, Some(to.into()));
         last(self.handle.get(ask).await.expect("a download")).await
     }
 

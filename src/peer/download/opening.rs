@@ -160,7 +160,9 @@ impl Opening<'_> {
         }
         let mut came = Vec::new();
         if layout.piece_bytes() == MIN_PIECE_BYTES {
-            let Some(first) = self.piece(&mut fetch, source.address, &tree, 0).await? else { return Ok(Told::Lie) };
+            let Some(first) = self.piece(&mut fetch, source.address, &tree, 0).await? else {
+                return Ok(Told::Lie);
+            };
             came.push((0, first));
         }
         if layout.has_values() {
@@ -175,7 +177,9 @@ impl Opening<'_> {
             if again.size_bytes != told.size_bytes {
                 return Ok(Told::Lie);
             }
-            let Some(tail) = self.piece(&mut fetch, source.address, &tree, last).await? else { return Ok(Told::Lie) };
+            let Some(tail) = self.piece(&mut fetch, source.address, &tree, last).await? else {
+                return Ok(Told::Lie);
+            };
             if bytes.end - bytes.start <= MAX_HELD_BYTES {
                 came.push((last, tail));
             }
