@@ -59,7 +59,10 @@ use self::{
 use crate::{
     config::PeerSettings,
     index::{Index, IndexSettings},
-    net::{Identity, Purpose, Security, Transport, advertise::advertised, standard::with_standard},
+    net::{
+        Identity, Purpose, Security, Transport, advertise::advertised, standard::with_standard,
+        throttle::Throttle,
+    },
     protocol::{
         action::{ActionError, Connection, ErrorKind},
         flood::QueryCache,
@@ -120,7 +123,8 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     let origin =
         Arc::new(Origin::new(view.clone(), index.clone(), searcher.clone(), counts.clone(), ttl, wait));
     let directory = Arc::new(Directory::new(settings.registry.clone(), transport.clone(), view.clone()));
-    let transfers = Transfers::new(settings.download_slots);
+    let (transfers, revived) = Transfers::open(settings.download_slots, &settings.data, &shutdown)
+        .context("could not read the kept downloads")?;
     let channels = Channels::new(transport.clone());
     let inbox = Inbox::open(settings.inbox, &settings.data, settings.accept)?;
     let mover = Mover {
@@ -128,13 +132,19 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         index: index.clone(),
         origin: origin.clone(),
         directory: directory.clone(),
-        downloader: Downloader::new(channels.clone(), transfers.clone(), shutdown.clone()),
+        downloader: Downloader::new(
+            channels.clone(),
+            transfers.clone(),
+            shutdown.clone(),
+            Throttle::new(settings.download_limits),
+        ),
         sender: Sender::new(id, channels, transfers.clone(), shutdown.clone()),
         transfers: transfers.clone(),
         inbox: inbox.clone(),
         downloads,
         shutdown: shutdown.clone(),
     };
+    mover.start_revived(revived);
     let uploads = Uploads::new(
         Arc::new(Shared(index.clone())),
         settings.upload_slots,

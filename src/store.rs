@@ -1,11 +1,16 @@
 //! Files on this machine as transfers see them: what is read out, what is being written, what others pushed here.
 //!
 //! Architecture invariant: a file under its final name is whole, verified and on disk, and never took the place of
-//! another; everything else bears the name of a part file and is removed when its transfer ends, or at the next start.
+//! another; everything else bears the name of a part file, and is removed or gone on with by its transfer, or removed at
+//! the next start.
 
 pub mod inbox;
+mod inline;
+pub mod jobs;
 pub mod part;
+pub mod pieces;
 pub mod pool;
+mod publish;
 pub mod read;
 pub mod sweep;
 pub mod verify;
@@ -23,7 +28,8 @@ pub const PART_SUFFIX: &str = ".fp-part";
 /// Space that is never filled up, so that a transfer does not stop everything else on the machine.
 pub const MIN_FREE_BYTES: u64 = 64 << 20;
 
-/// Why a file could not be stored. Nothing of it was left behind.
+/// Why a file could not be stored. Of a [`part::PartFile`] nothing is left behind; a [`pieces::PieceFile`] leaves its
+/// part for a resume, but for [`Self::NotOnDisk`].
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Found out before the first byte, or on the way.
@@ -59,6 +65,35 @@ pub enum StoreError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// The file system has no place for a file of that size.
+    #[error("{} cannot grow to {size_bytes} bytes: the file system or a limit of this process forbids it", .path.display())]
+    TooLarge {
+        /// Of the part.
+        path: PathBuf,
+        /// Of the whole file.
+        size_bytes: u64,
+    },
+    /// The system took the bytes but could not bring them to disk. They are gone from its cache or will be: the part was
+    /// removed, and the file has to be fetched again.
+    #[error("the disk lost what was written to {}, which was removed", .path.display())]
+    NotOnDisk {
+        /// Of the part.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process removed or replaced the part, or another transfer has it.
+    #[error("{} was taken away while it was being written", .0.display())]
+    Lost(PathBuf),
+    /// Published too early: so many pieces are not there.
+    #[error("{missing} pieces of {} are missing", .path.display())]
+    Incomplete {
+        /// Of the part.
+        path: PathBuf,
+        /// Pieces.
+        missing: u32,
     },
     /// The daemon is stopping.
     #[error("the transfer was stopped")]

@@ -17,6 +17,7 @@ use floodplain::{
     protocol::{
         action::{
             ActionError, Answer, ErrorKind, GetAsk, PageAsk, PeerPath, Scope, SearchAsk, SendAsk, Target,
+            TransferControl, Which,
         },
         id::{ContentHash, ZoneId},
     },
@@ -99,7 +100,7 @@ async fn transfers_are_the_same_through_the_socket() {
     let hash = ContentHash::from_bytes([1; 32]);
     let path = PeerPath { peer: "ana".into(), path: "docs/x".into() };
     for target in [Target::Hash(hash), Target::Path(path), Target::Hit(1), Target::Hit(3), Target::Hit(9)] {
-        let ask = GetAsk { target, destination: Some("/tmp/x".into()) };
+        let ask = GetAsk::new(target, Some("/tmp/x".into()));
         let _ = same!(served, actions => async {
             actions.get(ask.clone()).await?.try_collect::<Vec<_>>().await
         });
@@ -111,8 +112,8 @@ async fn transfers_are_the_same_through_the_socket() {
         });
     }
     assert_eq!(same!(served, actions => actions.transfers()).unwrap().len(), 2);
-    same!(served, actions => actions.cancel_transfer(2)).unwrap();
-    same!(served, actions => actions.cancel_transfer(3)).unwrap_err();
+    same!(served, actions => actions.control_transfers(Which::One(2), TransferControl::Cancel)).unwrap();
+    same!(served, actions => actions.control_transfers(Which::One(3), TransferControl::Cancel)).unwrap_err();
 }
 
 #[tokio::test]
@@ -160,7 +161,7 @@ async fn a_dropped_stream_cancels_the_action() {
     drop(events);
     served.double.cancelled().await;
 
-    let mut events = served.remote.get(GetAsk { target: Target::Hit(2), destination: None }).await.unwrap();
+    let mut events = served.remote.get(GetAsk::new(Target::Hit(2), None)).await.unwrap();
     events.next().await.unwrap().unwrap();
     drop(events);
     served.double.cancelled().await;

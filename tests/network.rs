@@ -200,7 +200,7 @@ async fn what_was_downloaded_is_offered_to_others() {
     }
     let (hits, _) = peers[0].search("peer4 report").await;
     let hash = hits[0].file.hash.expect("hashed");
-    let ask = floodplain::protocol::action::GetAsk { target: Target::Hash(hash), destination: None };
+    let ask = floodplain::protocol::action::GetAsk::new(Target::Hash(hash), None);
     let mut events = peers[0].handle.get(ask).await.expect("a download");
     while soon("an event", events.next()).await.is_some() {}
     soon("two holders", async {

@@ -289,7 +289,7 @@ async fn fault_10_a_silent_host_freezes_nobody() {
     }
     // A get from it waits for its own time-out, and nothing waits for that get.
     let to = tempfile::tempdir().expect("a folder");
-    let ask = GetAsk { target: by_path("silent", "docs/x"), destination: Some(to.path().into()) };
+    let ask = GetAsk::new(by_path("silent", "docs/x"), Some(to.path().into()));
     let stuck = peers[0].handle.get(ask).await.expect("begun");
     let fine = peers[0].get(by_path("peer1", "docs/peer1 report.txt"), to.path()).await;
     assert_eq!(fine.state, TransferState::Done);
@@ -403,7 +403,7 @@ async fn fault_14_what_has_no_name_or_is_not_there_is_an_error() {
     let absent = peers[0].get(by_path("peer2", "docs/never.txt"), to.path()).await;
     assert_eq!(failure(&absent), ErrorKind::NotFound);
     let hash = floodplain::protocol::id::ContentHash::from_bytes([1; 32]);
-    let ask = GetAsk { target: Target::Hash(hash), destination: Some(to.path().into()) };
+    let ask = GetAsk::new(Target::Hash(hash), Some(to.path().into()));
     let error = peers[0].handle.get(ask).await.err().expect("nobody has it");
     assert_eq!(error.kind, ErrorKind::NotFound);
     assert_eq!(files_below(to.path()), 0);

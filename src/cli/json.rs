@@ -389,6 +389,7 @@ pub struct Check<'a> {
 pub fn state(state: &TransferState) -> &'static str {
     match state {
         TransferState::Waiting => "waiting",
+        TransferState::Paused => "paused",
         TransferState::Running => "running",
         TransferState::Verifying => "verifying",
         TransferState::Done => "done",

@@ -87,7 +87,7 @@ impl Drop for Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::action::Direction;
+    use crate::protocol::action::{Direction, Priority};
 
     #[test]
     fn lines_come_at_a_bounded_rate_and_with_every_change_of_state() {
@@ -101,6 +101,9 @@ mod tests {
             size_bytes: 2048,
             done_bytes: 0,
             sources: Vec::new(),
+            priority: Priority::Normal,
+            bytes_per_second: 0,
+            queue_position: None,
         };
         let mut progress = Progress::new(Style::default());
         let start = Instant::now();

@@ -19,7 +19,9 @@ use super::{
 use crate::{
     peer::{Handle, handle::Events},
     protocol::{
-        action::{ActionError, ErrorKind, GetAsk, SendAsk, Target, Transfer, TransferState},
+        action::{
+            ActionError, ErrorKind, GetAsk, SendAsk, Target, Transfer, TransferControl, TransferState, Which,
+        },
         name::Printable,
     },
 };
@@ -35,7 +37,7 @@ pub async fn get(peer: &Handle, out: &mut Output, args: &GetArgs) -> Ended {
         return get_to_stdout(peer, out, args.target.clone()).await;
     }
     let destination = args.output.as_deref().map(destination).transpose()?;
-    let events = peer.get(GetAsk { target: args.target.clone(), destination }).await?;
+    let events = peer.get(GetAsk::new(args.target.clone(), destination)).await?;
     let transfer = follow(events, &mut Progress::new(out.style)).await?;
     if out.style.json {
         out.json(&json::Transfer::from(&transfer))?;
@@ -68,7 +70,7 @@ async fn get_to_stdout(peer: &Handle, out: &mut Output, target: Target) -> Ended
         .prefix("floodplain-get-")
         .tempdir()
         .map_err(|error| Failure::failed(format!("could not make a temporary folder: {error}")))?;
-    let events = peer.get(GetAsk { target, destination: Some(folder.path().to_owned()) }).await?;
+    let events = peer.get(GetAsk::new(target, Some(folder.path().to_owned()))).await?;
     let transfer = follow(events, &mut Progress::new(out.style)).await?;
     let read = |error: io::Error| Failure::failed(format!("could not read the downloaded file: {error}"));
     let path = transfer.path.ok_or_else(|| Failure::failed("the peer did not say where the file is"))?;
@@ -93,7 +95,10 @@ async fn follow(mut events: Events<Transfer>, progress: &mut Progress) -> Result
             TransferState::Cancelled => {
                 return Err(ActionError::new(ErrorKind::Cancelled, "the transfer was cancelled"));
             }
-            TransferState::Waiting | TransferState::Running | TransferState::Verifying => {}
+            TransferState::Waiting
+            | TransferState::Paused
+            | TransferState::Running
+            | TransferState::Verifying => {}
         }
     }
     Err(ActionError::new(ErrorKind::Unreachable, "the peer ended the transfer without saying how")
@@ -185,7 +190,7 @@ async fn receivers(peer: &Handle, to: &Recipients) -> Result<Vec<String>, Failur
 /// Lists or cancels transfers.
 pub async fn transfers(peer: &Handle, out: &mut Output, action: Option<&TransferAction>) -> Ended {
     if let Some(TransferAction::Cancel { id }) = action {
-        peer.cancel_transfer(*id).await?;
+        peer.control_transfers(Which::One(*id), TransferControl::Cancel).await?;
         done(out, format_args!("transfer {id} is cancelled"))?;
         return Ok(Exit::Done);
     }

@@ -14,7 +14,7 @@ use crate::{
     protocol::{
         action::{
             ActionError, Answer, Connection, Coverage, ErrorKind, GetAsk, Hit, PageAsk, PeerPath, SearchAsk,
-            SearchEvent, SendAsk, Transfer,
+            SearchEvent, SendAsk, Transfer, TransferControl, Which,
         },
         id::ZoneId,
         name::Printable,
@@ -205,8 +205,8 @@ impl Acting {
     }
 
     pub(super) async fn cancel_transfer(self, id: u64) {
-        let outcome = self.handle.cancel_transfer(id).await;
-        self.print(outcome.map(|()| vec![format!("transfer {id} is cancelled or had ended")])).await;
+        let outcome = self.handle.control_transfers(Which::One(id), TransferControl::Cancel).await;
+        self.print(outcome.map(|_| vec![format!("transfer {id} is cancelled or had ended")])).await;
     }
 
     pub(super) async fn shares(self) {

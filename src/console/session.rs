@@ -348,7 +348,7 @@ impl Session {
             targets.extend(self.ask_for(question, |answer| parse::target(&unquoted(answer))).await?);
         }
         let destination = destination.as_deref().map(absolute);
-        let ask = |target| GetAsk { target, destination: destination.clone() };
+        let ask = |target| GetAsk { is_detached: true, ..GetAsk::new(target, destination.clone()) };
         let asks: Vec<GetAsk> = targets.into_iter().map(ask).collect();
         if !asks.is_empty() {
             self.start(self.acting.clone().get(asks)).await;

@@ -173,6 +173,7 @@ fn direction(direction: Direction) -> &'static str {
 fn state(state: &TransferState) -> String {
     match state {
         TransferState::Waiting => "waiting".into(),
+        TransferState::Paused => "paused".into(),
         TransferState::Running => "running".into(),
         TransferState::Verifying => "verifying".into(),
         TransferState::Done => "done".into(),

@@ -12,7 +12,7 @@ use super::handle::{Events, Handle, Outcome};
 use crate::{
     net::accept::accepted,
     protocol::{
-        action::{ActionError, ErrorKind, PeerPath},
+        action::{ActionError, ErrorKind, PeerPath, TransferControl, Which},
         id::ZoneId,
     },
     shutdown::Shutdown,
@@ -300,8 +300,18 @@ impl ControlService for Service {
         request: Request<pb::CancelTransferRequest>,
     ) -> Result<Response<pb::CancelTransferResponse>, Status> {
         let id = wire::numbered("id", request.into_inner().id)?;
-        self.run(ANSWER_DEADLINE, self.handle.cancel_transfer(id)).await?;
+        let cancelled = self.handle.control_transfers(Which::One(id), TransferControl::Cancel);
+        self.run(ANSWER_DEADLINE, cancelled).await?;
         Ok(Response::new(pb::CancelTransferResponse {}))
+    }
+
+    async fn control_transfers(
+        &self,
+        request: Request<pb::ControlTransfersRequest>,
+    ) -> Result<Response<pb::ControlTransfersResponse>, Status> {
+        let (which, control) = wire::control_ask(request.into_inner())?;
+        let count = self.run(ANSWER_DEADLINE, self.handle.control_transfers(which, control)).await?;
+        Ok(Response::new(pb::ControlTransfersResponse { count }))
     }
 
     async fn get_inbox(

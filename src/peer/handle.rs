@@ -6,7 +6,7 @@ use futures::stream::BoxStream;
 
 use crate::protocol::action::{
     ActionError, Answer, FolderPage, GetAsk, InboxInfo, IndexState, Listing, PageAsk, PeerInfo, PeerPath,
-    SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Transfer, ZoneInfo,
+    SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Transfer, TransferControl, Which, ZoneInfo,
 };
 use crate::protocol::id::ZoneId;
 
@@ -21,7 +21,7 @@ pub type Events<T> = BoxStream<'static, Outcome<T>>;
 pub trait Actions: fmt::Debug + Send + Sync {
     /// Searches. Hits come as they are found; the last event is `Done`, unless it is an error.
     async fn search(&self, ask: SearchAsk) -> Outcome<Events<SearchEvent>>;
-    /// Downloads one file. The last event has a final state.
+    /// Downloads one file. The last event has a final state. Dropping the events of a detached one cancels nothing.
     async fn get(&self, ask: GetAsk) -> Outcome<Events<Transfer>>;
     /// Pushes one file into another peer's inbox. The last event has a final state.
     async fn send(&self, ask: SendAsk) -> Outcome<Events<Transfer>>;
@@ -41,10 +41,11 @@ pub trait Actions: fmt::Debug + Send + Sync {
     async fn remove_share(&self, name: String) -> Outcome<()>;
     /// Walks all shares again; answers when the index is as the folders are.
     async fn rescan(&self) -> Outcome<IndexState>;
-    /// Running transfers and the last 100 ended, in order of their ids.
+    /// Running transfers, failed downloads that can be retried, and the last 100 ended, in order of their ids.
     async fn transfers(&self) -> Outcome<Vec<Transfer>>;
-    /// Cancels a transfer; nothing happens to one that has ended.
-    async fn cancel_transfer(&self, id: u64) -> Outcome<()>;
+    /// Pauses, resumes, cancels, retries or reorders transfers; how many were meant. Answers when it has happened, or
+    /// is sure to. Nothing happens to one that is as it shall be already, and none need be there when all are meant.
+    async fn control_transfers(&self, which: Which, control: TransferControl) -> Outcome<u32>;
     /// Offers that wait for an answer.
     async fn inbox(&self) -> Outcome<InboxInfo>;
     /// Answers an offer.

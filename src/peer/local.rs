@@ -27,7 +27,7 @@ use crate::{
         action::{
             ActionError, Answer, Connection, Counters, ErrorKind, FolderPage, GetAsk, InboxInfo, IndexState,
             Listing, PageAsk, PeerInfo, PeerPath, Scope, SearchAsk, SearchEvent, SendAsk, ShareInfo, Status,
-            Transfer, ZoneInfo,
+            Transfer, TransferControl, Which, ZoneInfo,
         },
         id::ZoneId,
         roster::Member,
@@ -140,8 +140,8 @@ impl Actions for Local {
         Ok(self.mover.transfers())
     }
 
-    async fn cancel_transfer(&self, id: u64) -> Outcome<()> {
-        self.mover.cancel(id)
+    async fn control_transfers(&self, which: Which, control: TransferControl) -> Outcome<u32> {
+        self.mover.control(which, control).await
     }
 
     async fn inbox(&self) -> Outcome<InboxInfo> {

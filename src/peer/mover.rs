@@ -7,23 +7,24 @@ use std::{
     time::Duration,
 };
 
-use futures::StreamExt;
+use futures::FutureExt;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     directory::Directory,
-    download::{DownloadAsk, Downloader, Source},
+    download::{DownloadAsk, Downloader, Find, Finder, Source},
     handle::{Events, Outcome},
     origin::Origin,
     send::{PushAsk, Sender},
-    transfers::Transfers,
+    transfers::{Revived, Ticket, Transfers},
     view::View,
 };
 use crate::{
     index::{Index, IndexError},
     protocol::{
         action::{
-            ActionError, Answer, ErrorKind, FileInfo, GetAsk, Holder, InboxInfo, SendAsk, Target, Transfer,
-            TransferState,
+            ActionError, Answer, Connection, ErrorKind, FileInfo, GetAsk, Holder, InboxInfo, SendAsk, Target,
+            Transfer, TransferControl, TransferState, Which,
         },
         id::{ContentHash, PeerId},
         plan::FileName,
@@ -32,12 +33,20 @@ use crate::{
     shutdown::Shutdown,
     store::{
         inbox::Inbox,
+        jobs::{Job, JobState, JobTarget},
         read::{FileSource, SourceError, SourceFile},
     },
 };
 
 /// How long the holders of a content are looked for.
 const FIND_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Who was found to have a file is believed for so long; a download that waited longer asks again.
+const FOUND_LASTS: Duration = Duration::from_secs(30);
+/// How long a download that goes on waits for this peer to be connected, and then for someone to have it.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
+const HOLDERS_TIMEOUT: Duration = Duration::from_secs(20);
+const FIND_AGAIN_EVERY: Duration = Duration::from_secs(2);
 
 /// Copies of one content that are tried when some are just gone.
 const MAX_COPIES: usize = 64;
@@ -77,8 +86,8 @@ impl Shared {
     }
 }
 
-/// Moves files for the person at this peer.
-#[derive(Debug)]
+/// Moves files for the person at this peer; cheap to clone.
+#[derive(Debug, Clone)]
 pub(super) struct Mover {
     pub(super) view: View,
     pub(super) index: Index,
@@ -127,9 +136,129 @@ impl Mover {
             self.refuse_what_is_here(&what)?;
             self.downloads.clone()
         };
-        let name = name.map(|file: FileInfo| file.name().to_owned());
-        let events = self.downloader.start(DownloadAsk { what, sources, destination, name })?;
-        Ok(self.noting(events))
+        let job = Job {
+            id: 0,
+            what: match &what {
+                FileName::Hash(hash) => JobTarget::Hash(*hash),
+                FileName::Path(path) => JobTarget::Path { peer: sources[0].peer_id, path: path.clone() },
+            },
+            name: name.as_ref().map(|file: &FileInfo| file.name().to_owned()),
+            // One look at the folder: answered from the kernel's cache.
+            is_folder: destination.is_dir(),
+            destination: destination.clone(),
+            size_bytes: name.as_ref().map(|file| file.size_bytes),
+            done_bytes: 0,
+            priority: ask.priority,
+            state: JobState::Queued,
+        };
+        let ticket = self.transfers.begin_download(job.clone())?;
+        let events = if ask.is_detached { ticket.detached_events() } else { ticket.events() };
+        let name = job.name.clone();
+        let finder = Some(self.finder(&what, &sources));
+        self.run(job, ticket, Some(DownloadAsk { what, sources, destination, name, finder }));
+        // Whoever is told its number may rely on it.
+        self.transfers.saved().await;
+        Ok(events)
+    }
+
+    /// Starts what an earlier run left, and what is tried again, until the stop.
+    pub(super) fn start_revived(&self, mut revived: Revived) {
+        let this = self.clone();
+        drop(self.shutdown.spawn("revive transfers", async move {
+            while let Some((job, ticket)) = revived.recv().await {
+                this.run(job, ticket, None);
+            }
+        }));
+    }
+
+    /// Does a download in the background. `found` is who has the file as far as it is known already.
+    fn run(&self, job: Job, ticket: Ticket, found: Option<DownloadAsk>) {
+        let this = self.clone();
+        let place = DownloadAsk {
+            what: match &job.what {
+                JobTarget::Hash(hash) => FileName::Hash(*hash),
+                JobTarget::Path { path, .. } => FileName::Path(path.clone()),
+            },
+            sources: Vec::new(),
+            destination: job.destination.clone(),
+            name: job.name.clone(),
+            finder: None,
+        };
+        let mut found = found.map(|ask| (ask, Instant::now()));
+        let finder = self.clone();
+        let find: Find = Box::new(move || {
+            let fresh = found.take().filter(|(_, at)| at.elapsed() < FOUND_LASTS);
+            match fresh {
+                Some((ask, _)) => async { Ok(ask) }.boxed(),
+                None => finder.clone().find_again(job.clone()).boxed(),
+            }
+        });
+        drop(self.shutdown.spawn("download", async move {
+            let ended = this.downloader.clone().run(ticket, place, find).await;
+            // Has a finished download found at once, so that others may get it from here.
+            if let Transfer { state: TransferState::Done, path: Some(path), hash: Some(hash), .. } = ended {
+                let index = this.index.clone();
+                drop(this.shutdown.spawn_blocking(move || index.note_file(&path, hash)));
+            }
+        }));
+    }
+
+    /// Who has it now. Right after a start of the whole network others may come back later than this peer: a while is
+    /// given to them.
+    async fn find_again(self, job: Job) -> Outcome<DownloadAsk> {
+        if job.is_folder && !job.destination.is_dir() {
+            let folder = job.destination.display();
+            let error = ActionError::new(ErrorKind::Failed, format!("the folder {folder} is gone"));
+            return Err(error.hint("make it and retry, or cancel this one"));
+        }
+        let joined = self.view.until(|now| now.connection == Connection::Connected);
+        timeout(JOIN_TIMEOUT, joined).await.map_err(|_| {
+            ActionError::new(ErrorKind::Unreachable, "this peer is not connected")
+                .hint("connect it and retry")
+        })?;
+        let begun = Instant::now();
+        loop {
+            let found = match &job.what {
+                JobTarget::Hash(hash) => self.by_hash(*hash).await,
+                JobTarget::Path { peer, path } => {
+                    let member = self.directory.find(&peer.to_string()).await;
+                    member.map(|member| (FileName::Path(path.clone()), None, vec![source(&member)]))
+                }
+            };
+            let error = match found {
+                Ok((what, file, sources)) if !sources.is_empty() => {
+                    let name = job.name.clone().or(file.map(|file| file.name().to_owned()));
+                    let finder = Some(self.finder(&what, &sources));
+                    return Ok(DownloadAsk { what, sources, destination: job.destination, name, finder });
+                }
+                Ok(_) => nobody_has_it(),
+                Err(error) => error,
+            };
+            if begun.elapsed() > HOLDERS_TIMEOUT {
+                return Err(error);
+            }
+            sleep(FIND_AGAIN_EVERY).await;
+        }
+    }
+
+    /// Holders that turn up while a download runs, or waits for them.
+    fn finder(&self, what: &FileName, sources: &[Source]) -> Finder {
+        let (this, what, known) = (self.clone(), what.clone(), sources.to_vec());
+        Finder::new(move || {
+            let (this, what, known) = (this.clone(), what.clone(), known.clone());
+            async move {
+                // What has no hash has no other holder; this one may come back.
+                let FileName::Hash(hash) = what else { return known };
+                match this.by_hash(hash).await {
+                    Ok((_, _, sources)) => sources,
+                    Err(error) => {
+                        tracing::debug!(%error, "found no holder");
+                        Vec::new()
+                    }
+                }
+            }
+            .boxed()
+        })
     }
 
     pub(super) fn send(&self, ask: SendAsk, receiver: &Member) -> Outcome<Events<Transfer>> {
@@ -150,8 +279,8 @@ impl Mover {
         self.transfers.list()
     }
 
-    pub(super) fn cancel(&self, id: u64) -> Outcome<()> {
-        self.transfers.cancel(id)
+    pub(super) async fn control(&self, which: Which, control: TransferControl) -> Outcome<u32> {
+        self.transfers.control(which, control).await
     }
 
     pub(super) fn inbox(&self) -> InboxInfo {
@@ -191,22 +320,6 @@ impl Mover {
                     .hint("name a destination to get another copy"))
             }
         }
-    }
-
-    /// Has a finished download found at once, so that others may get it from here.
-    fn noting(&self, events: Events<Transfer>) -> Events<Transfer> {
-        let (index, shutdown) = (self.index.clone(), self.shutdown.clone());
-        events
-            .inspect(move |event| {
-                if let Ok(Transfer {
-                    state: TransferState::Done, path: Some(path), hash: Some(hash), ..
-                }) = event
-                {
-                    let (index, path, hash) = (index.clone(), path.clone(), *hash);
-                    drop(shutdown.spawn_blocking(move || index.note_file(&path, hash)));
-                }
-            })
-            .boxed()
     }
 }
 

@@ -233,7 +233,7 @@ fn store_status(error: &StoreError) -> Status {
             Status::resource_exhausted("the receiver has too many files of that name")
         }
         StoreError::Stopped => Status::unavailable("the receiver is stopping"),
-        StoreError::Io { .. } => {
+        _ => {
             tracing::warn!(error = %store_error(error), "could not store a received file");
             Status::internal("the receiver could not store the file")
         }

@@ -26,7 +26,8 @@ use crate::{
     protocol::{
         action::{
             ActionError, Answer, ErrorKind, FolderPage, GetAsk, InboxInfo, IndexState, Listing, PageAsk,
-            PeerInfo, PeerPath, SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Transfer, ZoneInfo,
+            PeerInfo, PeerPath, SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Transfer,
+            TransferControl, Which, ZoneInfo,
         },
         id::ZoneId,
     },
@@ -227,9 +228,10 @@ impl Actions for Remote {
         sound(response.transfers.into_iter().map(|transfer| wire::transfer(Some(transfer))).collect())
     }
 
-    async fn cancel_transfer(&self, id: u64) -> Outcome<()> {
-        let request = pb::CancelTransferRequest { id };
-        self.call(ANSWER_DEADLINE, self.client.clone().cancel_transfer(request)).await.map(drop)
+    async fn control_transfers(&self, which: Which, control: TransferControl) -> Outcome<u32> {
+        let request = wire::to_control_request(which, control);
+        let response = self.call(ANSWER_DEADLINE, self.client.clone().control_transfers(request)).await?;
+        Ok(response.count)
     }
 
     async fn inbox(&self) -> Outcome<InboxInfo> {

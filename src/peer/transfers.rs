@@ -1,44 +1,67 @@
 //! The transfers of a peer: what runs, what ended, and the one place that counts their bytes.
 //!
 //! Invariant: a transfer that began has an end, whichever way its task ends; at most [`MAX_RUNNING`] run or wait, and
-//! the last [`MAX_ENDED`] that ended are remembered. Uploads are listed while they run only, or the files that others
-//! fetch would push this person's own transfers off the list.
+//! the last [`MAX_ENDED`] that ended are remembered. A download that failed is kept besides, to be tried again. Uploads
+//! are listed while they run only, or the files that others fetch would push this person's own transfers off the list.
+
+mod control;
+mod saver;
+mod slots;
+mod speed;
+mod ticket;
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
-use futures::{Stream, StreamExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
 
-use super::handle::Events;
+pub use slots::DownloadSlot;
+pub use speed::WINDOW as SPEED_WINDOW;
+pub use ticket::{Interrupt, Ticket, Turn};
+
+use self::{saver::Saver, slots::Queue, speed::Meter};
 use crate::{
-    protocol::action::{ActionError, Direction, ErrorKind, Transfer, TransferState},
-    store::pool::keep_freed_memory,
+    protocol::action::{ActionError, Direction, ErrorKind, Priority, Transfer, TransferState},
+    shutdown::Shutdown,
+    store::{
+        StoreError,
+        jobs::{Job, JobState, JobTarget, Jobs, MAX_JOBS},
+        pool::keep_freed_memory,
+    },
 };
 
 /// Transfers that run or wait at once.
 pub const MAX_RUNNING: usize = 1024;
 /// Ended ones that are remembered.
 pub const MAX_ENDED: usize = 100;
-/// Progress is told no oftener; the last event is never held back.
-const TELL_EVERY: Duration = Duration::from_millis(50);
+/// Downloads that wait or failed; one more makes the oldest failed one be forgotten, or is refused.
+const MAX_DOWNLOADS: usize = MAX_JOBS;
 
 /// Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Transfers(Arc<Inner>);
 
+/// Downloads that are to be started: those of an earlier run, and those that are tried again.
+pub type Revived = mpsc::Receiver<(Job, Ticket)>;
+
 #[derive(Debug)]
 struct Inner {
-    // A std lock: held to look up, add or remove one transfer, or to copy the list.
+    // A std lock: held to look up, add or remove one transfer, or to walk the list.
     state: Mutex<State>,
-    download_slots: Arc<Semaphore>,
+    saver: Option<Arc<Saver>>,
+    /// Holds each of at most `MAX_RUNNING` once.
+    revived: mpsc::Sender<(Job, Ticket)>,
+    shutdown: Shutdown,
     bytes_up: AtomicU64,
     bytes_down: AtomicU64,
 }
@@ -47,36 +70,82 @@ struct Inner {
 struct State {
     last_id: u64,
     running: BTreeMap<u64, Running>,
+    failed: BTreeMap<u64, (Transfer, Job)>,
     ended: VecDeque<Transfer>,
+    queue: Queue,
 }
 
 #[derive(Debug)]
 struct Running {
     news: watch::Sender<Transfer>,
+    meter: Arc<Mutex<Meter>>,
     cancel: CancellationToken,
-}
-
-/// A running transfer, held by the task that does it. Dropped without an end it counts as cancelled.
-#[derive(Debug)]
-pub struct Ticket {
-    id: u64,
-    table: Transfers,
-    news: watch::Sender<Transfer>,
-    cancel: CancellationToken,
-    /// Fires with the final state, so that nobody has to be woken by every chunk to hear of it.
-    ended: CancellationToken,
+    is_paused: watch::Sender<bool>,
+    job: Option<Job>,
+    seat: Option<oneshot::Sender<DownloadSlot>>,
 }
 
 impl Transfers {
-    /// With room for so many downloads at once; more wait.
+    /// With room for so many downloads at once, more wait; nothing outlives the process.
     pub fn new(download_slots: usize) -> Self {
+        Self::with(download_slots, None, Shutdown::new()).0
+    }
+
+    /// With the downloads of an earlier run, kept in the data folder. What waits is to be started as it comes out of
+    /// [`Revived`].
+    ///
+    /// # Errors
+    /// The folder of the kept downloads cannot be made or read.
+    pub fn open(
+        download_slots: usize,
+        data: &Path,
+        shutdown: &Shutdown,
+    ) -> Result<(Self, Revived), StoreError> {
+        let (jobs, kept, last_id) = Jobs::open(data)?;
+        let saver = Saver::start(jobs, shutdown);
+        let (this, revived) = Self::with(download_slots, Some(saver), shutdown.clone());
+        this.lock().last_id = last_id;
+        for job in kept {
+            this.restore(job);
+        }
+        Ok((this, revived))
+    }
+
+    fn with(download_slots: usize, saver: Option<Arc<Saver>>, shutdown: Shutdown) -> (Self, Revived) {
         keep_freed_memory();
-        Self(Arc::new(Inner {
-            state: Mutex::default(),
-            download_slots: Arc::new(Semaphore::new(download_slots.max(1))),
+        let (revived, receiver) = mpsc::channel(MAX_RUNNING);
+        let state = State { queue: Queue::new(download_slots.max(1)), ..State::default() };
+        let inner = Inner {
+            state: Mutex::new(state),
+            saver,
+            revived,
+            shutdown,
             bytes_up: AtomicU64::new(0),
             bytes_down: AtomicU64::new(0),
-        }))
+        };
+        (Self(Arc::new(inner)), receiver)
+    }
+
+    fn restore(&self, job: Job) {
+        let mut transfer = blank(job.id, Direction::Download, shown_name(&job), job.size_bytes.unwrap_or(0));
+        transfer.priority = job.priority;
+        transfer.done_bytes = job.done_bytes;
+        if let JobTarget::Hash(hash) = &job.what {
+            transfer.hash = Some(*hash);
+        }
+        if let JobState::Failed(error) = &job.state {
+            transfer.state = TransferState::Failed(error.clone());
+            self.lock().failed.insert(job.id, (transfer, job));
+            return;
+        }
+        let ticket = self.insert(&mut self.lock(), transfer, Some(job.clone()));
+        self.revive(job, ticket);
+    }
+
+    /// Has a download started, by whoever listens.
+    fn revive(&self, job: Job, ticket: Ticket) {
+        // Closed when this peer is stopping; the job stays on disk then.
+        let _ = self.0.revived.try_send((job, ticket));
     }
 
     /// Lists a transfer as waiting.
@@ -91,49 +160,72 @@ impl Transfers {
         sources: Vec<String>,
     ) -> Result<Ticket, ActionError> {
         let mut state = self.lock();
-        if state.running.len() >= MAX_RUNNING {
-            let error = ActionError::new(ErrorKind::Refused, format!("{MAX_RUNNING} transfers run already"));
-            return Err(error.hint("wait for some to end, or cancel some"));
-        }
-        state.last_id += 1;
-        let id = state.last_id;
-        let news = watch::Sender::new(Transfer {
-            id,
-            direction,
-            state: TransferState::Waiting,
-            name: name.into(),
-            path: None,
-            hash: None,
-            size_bytes,
-            done_bytes: 0,
-            sources,
-        });
-        let cancel = CancellationToken::new();
-        state.running.insert(id, Running { news: news.clone(), cancel: cancel.clone() });
-        Ok(Ticket { id, table: self.clone(), news, cancel, ended: CancellationToken::new() })
+        state.check_room()?;
+        let mut transfer = blank(state.next_id(), direction, name.into(), size_bytes);
+        transfer.sources = sources;
+        self.note_id(transfer.id);
+        Ok(self.insert(&mut state, transfer, None))
     }
 
-    /// Running ones and the last ended, in order of their ids.
+    /// Lists a download as waiting that is to outlive the process; the id of the job given here does not count. It is
+    /// on disk once [`Self::saved`] has answered.
+    ///
+    /// # Errors
+    /// `Refused` when too many run.
+    pub fn begin_download(&self, mut job: Job) -> Result<Ticket, ActionError> {
+        let mut state = self.lock();
+        state.check_room()?;
+        if state.running.len() + state.failed.len() >= MAX_DOWNLOADS
+            && let Some((id, (transfer, _))) = state.failed.pop_first()
+        {
+            self.save(id, None);
+            state.remember(transfer);
+        }
+        job.id = state.next_id();
+        job.state = JobState::Queued;
+        let mut transfer = blank(job.id, Direction::Download, shown_name(&job), job.size_bytes.unwrap_or(0));
+        transfer.priority = job.priority;
+        if let JobTarget::Hash(hash) = &job.what {
+            transfer.hash = Some(*hash);
+        }
+        self.note_id(job.id);
+        self.save(job.id, Some(&job));
+        Ok(self.insert(&mut state, transfer, Some(job)))
+    }
+
+    fn insert(&self, state: &mut State, mut transfer: Transfer, job: Option<Job>) -> Ticket {
+        let is_paused = job.as_ref().is_some_and(|job| job.state == JobState::Paused);
+        transfer.state = if is_paused { TransferState::Paused } else { TransferState::Waiting };
+        let id = transfer.id;
+        let (is_paused, paused) = watch::channel(is_paused);
+        let running = Running {
+            news: watch::Sender::new(transfer),
+            meter: Arc::default(),
+            cancel: CancellationToken::new(),
+            is_paused,
+            job,
+            seat: None,
+        };
+        let ticket = Ticket::new(id, self.clone(), &running, paused);
+        state.running.insert(id, running);
+        ticket
+    }
+
+    /// Running ones, failed downloads and the last ended, in order of their ids.
     pub fn list(&self) -> Vec<Transfer> {
         let state = self.lock();
-        let running = state.running.values().map(|running| running.news.borrow().clone());
-        let mut list: Vec<Transfer> = state.ended.iter().cloned().chain(running).collect();
+        let running = state.running.values().map(|running| seen(&running.news, &running.meter));
+        let failed = state.failed.values().map(|(transfer, _)| transfer.clone());
+        let mut list: Vec<Transfer> = state.ended.iter().cloned().chain(failed).chain(running).collect();
         list.sort_by_key(|transfer| transfer.id);
         list
     }
 
-    /// Tells a transfer to end; nothing happens to one that has ended.
-    ///
-    /// # Errors
-    /// `NotFound` when there was none of that number, or it is forgotten.
-    pub fn cancel(&self, id: u64) -> Result<(), ActionError> {
-        let state = self.lock();
-        if let Some(running) = state.running.get(&id) {
-            running.cancel.cancel();
-        } else if !state.ended.iter().any(|ended| ended.id == id) {
-            return Err(ActionError::new(ErrorKind::NotFound, format!("there is no transfer {id}")));
+    /// Waits until all that was kept so far is on disk, as far as it can be written at all.
+    pub async fn saved(&self) {
+        if let Some(saver) = &self.0.saver {
+            saver.saved().await;
         }
-        Ok(())
     }
 
     /// File bytes sent since the start.
@@ -146,10 +238,16 @@ impl Transfers {
         self.0.bytes_down.load(Ordering::Relaxed)
     }
 
-    /// Waits for a place among the downloads.
-    pub(super) async fn download_slot(&self) -> OwnedSemaphorePermit {
-        let slots = self.0.download_slots.clone();
-        slots.acquire_owned().await.expect("the semaphore is never closed")
+    fn note_id(&self, id: u64) {
+        if let Some(saver) = &self.0.saver {
+            saver.note_id(id);
+        }
+    }
+
+    fn save(&self, id: u64, job: Option<&Job>) {
+        if let Some(saver) = &self.0.saver {
+            saver.save(id, job.cloned());
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -157,154 +255,66 @@ impl Transfers {
     }
 }
 
-impl Ticket {
-    /// Its number.
-    pub fn id(&self) -> u64 {
-        self.id
+impl State {
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
     }
 
-    /// Completes when it is to end early.
-    pub async fn cancelled(&self) {
-        self.cancel.cancelled().await;
+    fn check_room(&self) -> Result<(), ActionError> {
+        if self.running.len() < MAX_RUNNING {
+            return Ok(());
+        }
+        let error = ActionError::new(ErrorKind::Refused, format!("{MAX_RUNNING} transfers run already"));
+        Err(error.hint("wait for some to end, or cancel some"))
     }
 
-    /// For work on another thread, which has to look at it.
-    pub(super) fn cancel_token(&self) -> CancellationToken {
-        self.cancel.clone()
-    }
-
-    /// Changes what others see, but the state only through [`Self::enter`] and [`Self::finish`].
-    pub fn update(&self, change: impl FnOnce(&mut Transfer)) {
-        self.news.send_modify(change);
-    }
-
-    /// Enters another state.
-    pub fn enter(&self, state: TransferState) {
-        self.news.send_if_modified(|transfer| {
-            let is_new = transfer.state != state;
-            transfer.state = state;
-            is_new
-        });
-    }
-
-    /// Counts file bytes that went over the network.
-    pub fn count(&self, bytes: u64) {
-        self.news.send_modify(|transfer| transfer.done_bytes += bytes);
-        let totals = &self.table.0;
-        let total = match self.news.borrow().direction {
-            Direction::Upload | Direction::Send => &totals.bytes_up,
-            Direction::Download | Direction::Receive => &totals.bytes_down,
-        };
-        total.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// As others see it now.
-    pub fn transfer(&self) -> Transfer {
-        self.news.borrow().clone()
-    }
-
-    /// Ends it.
-    pub fn finish(self, state: TransferState) {
-        self.enter(state);
-    }
-
-    /// What happens to it, the state of now first; ends after the final state. Dropping the events cancels it.
-    pub fn events(&self) -> Events<Transfer> {
-        let guard = self.cancel.clone().drop_guard();
-        progress(self.news.subscribe(), self.ended.clone(), guard).map(Ok).boxed()
+    fn remember(&mut self, transfer: Transfer) {
+        if self.ended.len() == MAX_ENDED {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(transfer);
     }
 }
 
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        if !self.news.borrow().state.is_final() {
-            self.enter(TransferState::Cancelled);
-        }
-        self.ended.cancel();
-        let transfer = self.transfer();
-        let mut state = self.table.lock();
-        state.running.remove(&self.id);
-        if transfer.direction != Direction::Upload {
-            if state.ended.len() == MAX_ENDED {
-                state.ended.pop_front();
-            }
-            state.ended.push_back(transfer);
-        }
+fn blank(id: u64, direction: Direction, name: String, size_bytes: u64) -> Transfer {
+    Transfer {
+        id,
+        direction,
+        state: TransferState::Waiting,
+        name,
+        path: None,
+        hash: None,
+        size_bytes,
+        done_bytes: 0,
+        sources: Vec::new(),
+        priority: Priority::Normal,
+        bytes_per_second: 0,
+        queue_position: None,
     }
 }
 
-fn progress(
-    news: watch::Receiver<Transfer>,
-    ended: CancellationToken,
-    guard: DropGuard,
-) -> impl Stream<Item = Transfer> + Send {
-    enum Next {
-        First,
-        Changed,
-        Nothing,
+/// What a download is called before its holders tell.
+fn shown_name(job: &Job) -> String {
+    let name = job.name.clone().unwrap_or_else(|| match &job.what {
+        JobTarget::Path { path, .. } => path.rsplit('/').next().unwrap_or(path).to_owned(),
+        JobTarget::Hash(hash) => hash.to_string(),
+    });
+    crate::protocol::name::to_portable_name(&name)
+}
+
+/// As others see it now.
+fn seen(news: &watch::Sender<Transfer>, meter: &Mutex<Meter>) -> Transfer {
+    with_speed(news.borrow().clone(), meter)
+}
+
+fn with_speed(mut transfer: Transfer, meter: &Mutex<Meter>) -> Transfer {
+    if transfer.state == TransferState::Running {
+        let meter = meter.lock().unwrap_or_else(PoisonError::into_inner);
+        transfer.bytes_per_second = meter.bytes_per_second(Instant::now());
     }
-    futures::stream::unfold((news, ended, guard, Next::First), |(mut news, ended, guard, next)| async move {
-        match next {
-            Next::First => {}
-            Next::Nothing => return None,
-            Next::Changed => {
-                news.changed().await.ok()?;
-                // A burst of progress becomes one event; the end is told at once.
-                let _ = tokio::time::timeout(TELL_EVERY, ended.cancelled()).await;
-            }
-        }
-        let transfer = news.borrow_and_update().clone();
-        let next = if transfer.state.is_final() { Next::Nothing } else { Next::Changed };
-        Some((transfer, (news, ended, guard, next)))
-    })
+    transfer
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn begin(table: &Transfers) -> Ticket {
-        table.begin(Direction::Download, "f", 10, vec!["ana".into()]).expect("room")
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn events_tell_progress_and_end_with_the_final_state() {
-        let table = Transfers::new(1);
-        let ticket = begin(&table);
-        let mut events = ticket.events();
-        assert_eq!(events.next().await.expect("first").expect("ok").state, TransferState::Waiting);
-        ticket.enter(TransferState::Running);
-        ticket.count(4);
-        ticket.count(6);
-        let news = events.next().await.expect("second").expect("ok");
-        assert_eq!((news.state, news.done_bytes), (TransferState::Running, 10));
-        ticket.finish(TransferState::Done);
-        assert_eq!(events.next().await.expect("third").expect("ok").state, TransferState::Done);
-        assert!(events.next().await.is_none());
-        assert_eq!((table.bytes_down(), table.bytes_up()), (10, 0));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn dropped_events_cancel_and_a_dropped_ticket_ends() {
-        let table = Transfers::new(1);
-        let ticket = begin(&table);
-        drop(ticket.events());
-        ticket.cancelled().await;
-        drop(ticket);
-        assert_eq!(table.list()[0].state, TransferState::Cancelled);
-        assert!(table.cancel(1).is_ok(), "ended already");
-        assert_eq!(table.cancel(2).expect_err("unknown").kind, ErrorKind::NotFound);
-    }
-
-    #[test]
-    fn the_table_is_bounded() {
-        let table = Transfers::new(1);
-        let running: Vec<Ticket> = (0..MAX_RUNNING).map(|_| begin(&table)).collect();
-        let refused = table.begin(Direction::Send, "f", 0, vec![]);
-        assert_eq!(refused.expect_err("full").kind, ErrorKind::Refused);
-        drop(running);
-        assert_eq!(table.list().len(), MAX_ENDED);
-        drop(table.begin(Direction::Upload, "f", 0, vec![]).expect("room"));
-        assert!(table.list().iter().all(|transfer| transfer.direction == Direction::Download));
-    }
-}
+mod tests;

@@ -228,6 +228,72 @@ pub struct GetAsk {
     pub target: Target,
     /// Absolute path: an existing folder to put it in, or the file to make. `None`: the downloads share.
     pub destination: Option<PathBuf>,
+    /// Its place among the downloads that wait.
+    pub priority: Priority,
+    /// It goes on when its events are dropped.
+    pub is_detached: bool,
+}
+
+impl GetAsk {
+    /// A download of normal priority that ends with its events.
+    pub fn new(target: Target, destination: Option<PathBuf>) -> Self {
+        Self { target, destination, priority: Priority::Normal, is_detached: false }
+    }
+}
+
+/// Which of the downloads that wait begins first; among equals, the older one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Priority {
+    /// After all others.
+    Low,
+    /// Unless told otherwise.
+    #[default]
+    Normal,
+    /// Before all others.
+    High,
+}
+
+impl Priority {
+    /// Every priority, the highest first.
+    pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
+
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::High => "high",
+            Self::Normal => "normal",
+            Self::Low => "low",
+        }
+    }
+
+    /// The priority of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|priority| priority.name() == name)
+    }
+}
+
+/// Which transfers are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// The one of that number.
+    One(u64),
+    /// Every one of this person's that it can be done to.
+    All,
+}
+
+/// What to do with a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransferControl {
+    /// Stop a download and keep what it has.
+    Pause,
+    /// Let a paused download go on.
+    Resume,
+    /// End it for good.
+    Cancel,
+    /// Start a failed download again, under its number.
+    Retry,
+    /// Give a download another place among those that wait.
+    Priority(Priority),
 }
 
 /// A push to start.
@@ -257,6 +323,8 @@ pub enum Direction {
 pub enum TransferState {
     /// Waits for a slot or for the receiver's answer.
     Waiting,
+    /// Stopped by its person, to go on later from where it is.
+    Paused,
     /// Bytes flow.
     Running,
     /// All bytes are here and are being checked and published.
@@ -297,6 +365,35 @@ pub struct Transfer {
     pub done_bytes: u64,
     /// Names of the peers at the other end.
     pub sources: Vec<String>,
+    /// Its place among the downloads that wait.
+    pub priority: Priority,
+    /// How fast bytes came or went over the last seconds; 0 unless it runs.
+    pub bytes_per_second: u64,
+    /// How many of this peer's downloads begin before it does, itself counted; `None` unless it waits for a slot.
+    pub queue_position: Option<u32>,
+}
+
+impl Transfer {
+    /// How much of it is done, 0 to 100; `None` while its size is not known.
+    pub fn percent(&self) -> Option<u8> {
+        match (self.size_bytes, &self.state) {
+            (_, TransferState::Done) => Some(100),
+            (0, _) => None,
+            (size, _) => {
+                let percent = u128::from(self.done_bytes) * 100 / u128::from(size);
+                Some(u8::try_from(percent).unwrap_or(100).min(100))
+            }
+        }
+    }
+
+    /// How long it still takes at the speed of now; `None` while nothing comes.
+    pub fn eta(&self) -> Option<Duration> {
+        if self.state != TransferState::Running || self.bytes_per_second == 0 {
+            return None;
+        }
+        let left = self.size_bytes.saturating_sub(self.done_bytes);
+        Some(Duration::from_secs(left.div_ceil(self.bytes_per_second)))
+    }
 }
 
 /// A folder of a peer's shares, one page of it.

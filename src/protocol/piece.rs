@@ -6,6 +6,8 @@
 //! bytes but not what a holder says of their number: a wrong size with the right number of pieces makes a tree too,
 //! and is found out by the last piece, which nobody can bring then.
 
+pub mod set;
+
 use std::{ops::Range, sync::Arc};
 
 use blake3::hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};

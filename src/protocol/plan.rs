@@ -1,9 +1,12 @@
 //! Which holder is asked for which range of a file, so that a download always ends: with the right bytes, or with every
 //! holder's reason.
 //!
-//! One holder is asked at a time, from the byte that the others reached. Invariant: every failure uses up one of a
-//! bounded number of tries, and a holder that was put aside is never asked again. An assignment names a holder and a
-//! range, so that pieces and several holders at once fit later.
+//! Here for a file without a tree: one holder is asked at a time, from the byte that the others reached. With a tree
+//! several bring pieces at once (`pieces`). Invariant: every failure uses up one of a bounded number of tries, and a holder
+//! that was put aside is never asked again.
+
+pub mod holders;
+pub mod pieces;
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -280,6 +283,11 @@ impl Pace {
     /// How much longer the next bytes may take; zero when the holder is to be left.
     pub fn patience(&self) -> Duration {
         STALL_WINDOW.saturating_sub(self.waited)
+    }
+
+    /// Something came since it was last found to be fast enough: slow, not dead.
+    pub fn has_bytes(&self) -> bool {
+        self.bytes > 0
     }
 
     /// This many bytes came after this wait.

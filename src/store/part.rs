@@ -2,33 +2,33 @@
 //!
 //! Invariant: the part file is removed by whatever way its transfer ends, and publishing never replaces a file. Hashed
 //! as it is written, by the thread that writes it; what the disk itself spoils is found by the next scan of the
-//! index, and a part that failed to reach the disk is discarded, not trusted.
-//!
-//! Bytes are written where they arrive while the disk takes them at once: they are in that processor's cache, which is
-//! worth a third of a download's CPU time. A disk that makes one write wait gets a thread of its own, and never more
-//! than one worker of the runtime is at the disk.
+//! index, and a part that failed to reach the disk is discarded, not trusted. A disk that makes one write wait gets a
+//! thread of its own.
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Write},
+    io::Write,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use bytes::Bytes;
 use rand::RngExt;
-use rustix::fs::{AtFlags, CWD, RenameFlags};
 use tokio::{
-    runtime::{Handle, RuntimeFlavor},
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
 
-use super::{PART_SUFFIX, StoreError, check_space, verify::Running};
+use super::{
+    PART_SUFFIX, StoreError, check_space,
+    inline::{SLOW_WRITE, at_the_disk, has_workers},
+    publish::{cut, folder_of, publish},
+    verify::Running,
+};
 use crate::{
     protocol::{id::ContentHash, name::MAX_NAME_BYTES},
     shutdown::Shutdown,
@@ -36,14 +36,6 @@ use crate::{
 
 /// DATA frames between the network and the disk: at most 2 MiB of 256 KiB frames.
 const QUEUE_FRAMES: usize = 8;
-/// A write into the system's cache takes 0.1 ms, and some more when the processor is busy: what takes longer waited for
-/// the disk, and the rest of the file is left to the writer.
-const SLOW_WRITE: Duration = Duration::from_millis(50);
-/// `name (1)` to `name (9999)` are tried when a name is taken.
-const MAX_NUMBER: u32 = 9999;
-
-/// Held by the worker of the runtime that writes just now: a disk that hangs takes one worker at most.
-static AT_THE_DISK: Mutex<()> = Mutex::new(());
 
 enum Order {
     Write(Bytes),
@@ -113,10 +105,7 @@ impl PartFile {
             }
             drop(for_writer.part().take());
         });
-        let runtime = Handle::current();
-        // Somebody has to go on when a write hangs.
-        let may_write_here =
-            runtime.runtime_flavor() == RuntimeFlavor::MultiThread && runtime.metrics().num_workers() > 1;
+        let may_write_here = has_workers();
         let part = Self { orders, shared, writer: Some(writer), may_write_here, stop: shutdown.clone() };
         if is_open.await.is_err() { Err(part.discard().await) } else { Ok(part) }
     }
@@ -145,7 +134,7 @@ impl PartFile {
         if !self.may_write_here || has_orders || self.stop.is_stopping() {
             return None;
         }
-        let _at_the_disk = AT_THE_DISK.try_lock().ok()?;
+        let _at_the_disk = at_the_disk()?;
         let mut part = self.shared.part();
         let began = Instant::now();
         let written = part.as_mut()?.write(bytes);
@@ -303,23 +292,9 @@ impl Part {
 
     fn publish(&mut self) -> Result<PathBuf, StoreError> {
         self.file.sync_all().map_err(StoreError::io("bring to disk", &self.path))?;
-        for number in 0..=MAX_NUMBER {
-            let published = numbered(&self.destination, number);
-            match rename_without_replacing(&self.path, &published) {
-                Ok(()) => {
-                    self.is_published = true;
-                    let folder = folder_of(&published);
-                    // The file is whole and in its place; only a power cut could still take its name away.
-                    if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
-                        tracing::warn!(folder = %folder.display(), %error, "could not bring a folder to disk");
-                    }
-                    return Ok(published);
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(StoreError::io("publish", &published)(error)),
-            }
-        }
-        Err(StoreError::NamesTaken(self.destination.clone()))
+        let published = publish(&self.path, &self.destination)?;
+        self.is_published = true;
+        Ok(published)
     }
 }
 
@@ -333,47 +308,12 @@ impl Drop for Part {
     }
 }
 
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
-    use rustix::io::Errno;
-    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // File systems without the flag: a link does not replace either.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            rustix::fs::linkat(CWD, from, CWD, to, AtFlags::empty())?;
-            std::fs::remove_file(from)
-        }
-        renamed => Ok(renamed?),
-    }
-}
-
-fn cut(text: &str, max_bytes: usize) -> &str {
-    let end = (0..=max_bytes.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
-    &text[..end.unwrap_or(0)]
-}
-
 /// Hidden, recognised by its ending, and never longer than a name may be.
 fn part_name(destination: &Path) -> String {
     let name = destination.file_name().unwrap_or_default().to_string_lossy();
     let random: u64 = rand::rng().random();
     let tail = format!(".{random:016x}{PART_SUFFIX}");
     format!(".{}{tail}", cut(&name, MAX_NAME_BYTES - 1 - tail.len()))
-}
-
-/// `name (2).ext`; 0 is the name itself.
-fn numbered(path: &Path, number: u32) -> PathBuf {
-    if number == 0 {
-        return path.to_path_buf();
-    }
-    let lossy = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
-    let tail = match path.extension() {
-        Some(extension) => format!(" ({number}).{}", extension.to_string_lossy()),
-        None => format!(" ({number})"),
-    };
-    let stem = lossy(path.file_stem());
-    path.with_file_name(format!("{}{tail}", cut(&stem, MAX_NAME_BYTES.saturating_sub(tail.len()))))
 }
 
 #[cfg(test)]

@@ -19,8 +19,8 @@ use floodplain::{
         action::{
             AcceptPolicy, ActionError, Answer, Connection, Counters, Coverage, Direction, ErrorKind,
             FileInfo, FolderPage, GetAsk, Hit, Holder, InboxInfo, IndexState, Listing, Offer, PageAsk,
-            PeerInfo, PeerPath, SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Target, Transfer,
-            TransferState, ZoneInfo,
+            PeerInfo, PeerPath, Priority, SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Target,
+            Transfer, TransferControl, TransferState, Which, ZoneInfo,
         },
         id::{ContentHash, PeerId, ZoneId},
     },
@@ -136,6 +136,9 @@ pub(crate) fn transfer(id: u64, state: TransferState) -> Transfer {
         size_bytes: 2048,
         done_bytes: if is_done { 2048 } else { 1024 },
         sources: vec!["ana".into(), "ben".into()],
+        priority: Priority::Normal,
+        bytes_per_second: 0,
+        queue_position: None,
         state,
     }
 }
@@ -311,9 +314,13 @@ impl Actions for Double {
         Ok(self.transfers.lock().unwrap().clone())
     }
 
-    async fn cancel_transfer(&self, id: u64) -> Outcome<()> {
-        self.record(format!("cancel_transfer({id})"));
-        if id < 3 { Ok(()) } else { Err(ActionError::new(ErrorKind::NotFound, format!("no transfer {id}"))) }
+    async fn control_transfers(&self, which: Which, control: TransferControl) -> Outcome<u32> {
+        self.record(format!("control_transfers({which:?}, {control:?})"));
+        match which {
+            Which::All => Ok(2),
+            Which::One(id) if id < 3 => Ok(1),
+            Which::One(id) => Err(ActionError::new(ErrorKind::NotFound, format!("no transfer {id}"))),
+        }
     }
 
     async fn inbox(&self) -> Outcome<InboxInfo> {

@@ -268,7 +268,7 @@ fn same(path: &Path, content: &[u8]) -> anyhow::Result<()> {
 }
 
 async fn get(node: &Node, target: Target) -> anyhow::Result<PathBuf> {
-    let events = node.handle().get(GetAsk { target, destination: None }).await?;
+    let events = node.handle().get(GetAsk::new(target, None)).await?;
     let done = last(events).await?;
     done.path.context("the download does not say where it is")
 }
@@ -279,7 +279,10 @@ async fn last(mut events: crate::peer::handle::Events<Transfer>) -> anyhow::Resu
             TransferState::Done => return Ok(transfer),
             TransferState::Failed(error) => return Err(error.into()),
             TransferState::Cancelled => bail!("the transfer was cancelled"),
-            TransferState::Waiting | TransferState::Running | TransferState::Verifying => {}
+            TransferState::Waiting
+            | TransferState::Paused
+            | TransferState::Running
+            | TransferState::Verifying => {}
         }
     }
     bail!("the transfer did not end")
@@ -287,7 +290,7 @@ async fn last(mut events: crate::peer::handle::Events<Transfer>) -> anyhow::Resu
 
 async fn absent(node: &Node) -> Seen {
     let target = Target::Hash(ContentHash::from_bytes([0x5a; 32]));
-    let ended = match node.handle().get(GetAsk { target, destination: None }).await {
+    let ended = match node.handle().get(GetAsk::new(target, None)).await {
         Ok(events) => last(events).await.map(drop).map_err(|error| match error.downcast() {
             Ok(error) => error,
             Err(other) => crate::protocol::action::ActionError::new(ErrorKind::Failed, other.to_string()),

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::*;
-use crate::protocol::action::{Connection, Counters, ErrorKind, Holder};
+use crate::protocol::action::{Connection, Counters, ErrorKind, Holder, Priority};
 
 const HOSTILE: &str = "\u{1b}[2J\nx\u{202e}y\r\u{7}";
 
@@ -18,6 +18,9 @@ fn transfer(state: TransferState) -> Transfer {
         size_bytes: 0,
         done_bytes: 0,
         sources: vec![HOSTILE.into()],
+        priority: Priority::Normal,
+        bytes_per_second: 0,
+        queue_position: None,
     }
 }
 

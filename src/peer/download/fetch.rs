@@ -95,12 +95,25 @@ pub(super) struct Fetch {
     reader: Reader,
     pace: Pace,
     reached: u64,
+    has_stalled: bool,
+}
+
+/// What is asked of a holder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Range {
+    /// First byte.
+    pub(super) offset: u64,
+    /// Bytes; 0 means to the end of the file.
+    pub(super) length: u64,
+    /// The values of the pieces are wanted too.
+    pub(super) with_tree: bool,
 }
 
 impl Fetch {
-    /// Asks for a file from `offset` to its end.
-    pub(super) async fn open(channel: &Channel, what: &FileName, offset: u64) -> Result<Self, Stop> {
-        let ask = frame::frame(&to_download_request(what, offset));
+    /// Asks for a part of a file.
+    pub(super) async fn open(channel: &Channel, what: &FileName, range: Range) -> Result<Self, Stop> {
+        let Range { offset, length, with_tree } = range;
+        let ask = frame::frame(&to_download_request(what, offset, length, with_tree));
         let request = http::Request::post(DOWNLOAD_URI)
             .version(http::Version::HTTP_2)
             .header("content-type", "application/grpc")
@@ -127,31 +140,53 @@ impl Fetch {
         }
         let body = response.into_body();
         let (reader, pace) = (Reader::default(), Pace::default());
-        Ok(Self { body, reader, pace, reached: offset })
+        Ok(Self { body, reader, pace, reached: offset, has_stalled: false })
     }
 
-    /// The file as the holder has it; comes first.
-    pub(super) async fn file(&mut self) -> Result<FileInfo, Stop> {
-        match self.event().await? {
-            Some(Event::File(entry)) => file_info(entry)
-                .map_err(|invalid| Stop::last(ErrorKind::Failed, format!("its answer is wrong: {invalid}"))),
-            _ => Err(Stop::last(ErrorKind::Failed, "it sent bytes without saying of what")),
+    /// The file as the holder has it, and the values of its pieces when they were asked for and it has them. Tells the
+    /// places in the holder's queue that come before.
+    pub(super) async fn file(&mut self, mut queued: impl FnMut(u32)) -> Result<(FileInfo, Bytes), Stop> {
+        loop {
+            return match self.event().await? {
+                // Waiting one's turn is no stall.
+                Some(Event::Queued(position)) => {
+                    self.pace = Pace::default();
+                    queued(position);
+                    continue;
+                }
+                Some(Event::File { entry, tree }) => {
+                    let told = file_info(entry).map_err(|invalid| {
+                        Stop::last(ErrorKind::Failed, format!("its answer is wrong: {invalid}"))
+                    })?;
+                    Ok((told, tree))
+                }
+                _ => Err(Stop::last(ErrorKind::Failed, "it sent bytes without saying of what")),
+            };
         }
     }
 
-    /// The next bytes; `None` when the file of `size_bytes` is complete.
-    pub(super) async fn bytes(&mut self, size_bytes: u64) -> Result<Option<Bytes>, Stop> {
+    /// After a stall: true when the holder brings something, if little. It is given more time then.
+    pub(super) fn is_only_slow(&mut self) -> bool {
+        let is_slow = std::mem::take(&mut self.has_stalled) && self.pace.has_bytes();
+        self.pace = Pace::default();
+        is_slow
+    }
+
+    /// The next bytes; `None` when the range that ends at byte `end` is complete. May be dropped and asked again.
+    pub(super) async fn bytes(&mut self, end: u64) -> Result<Option<Bytes>, Stop> {
         match self.event().await? {
             Some(Event::Data { offset, bytes }) => {
-                let end = offset.checked_add(bytes.len() as u64);
-                match end.filter(|&end| offset == self.reached && end <= size_bytes) {
-                    Some(end) => self.reached = end,
+                let behind = offset.checked_add(bytes.len() as u64);
+                match behind.filter(|&behind| offset == self.reached && behind <= end) {
+                    Some(behind) => self.reached = behind,
                     None => return Err(Stop::last(ErrorKind::Failed, "it sent bytes that lie elsewhere")),
                 }
                 Ok(Some(bytes))
             }
-            Some(Event::File(_)) => Err(Stop::last(ErrorKind::Failed, "it began twice")),
-            None if self.reached == size_bytes => Ok(None),
+            Some(Event::File { .. } | Event::Queued(_)) => {
+                Err(Stop::last(ErrorKind::Failed, "it began twice"))
+            }
+            None if self.reached == end => Ok(None),
             None => Err(Stop::holder(FailureKind::Passing, ErrorKind::Failed, "it ended too early")),
         }
     }
@@ -163,8 +198,10 @@ impl Fetch {
                 return Ok(Some(event));
             }
             let asked_at = Instant::now();
-            let frame =
-                timeout(self.pace.patience(), self.body.frame()).await.map_err(|_| Stop::stalled())?;
+            let Ok(frame) = timeout(self.pace.patience(), self.body.frame()).await else {
+                self.has_stalled = true;
+                return Err(Stop::stalled());
+            };
             let wait = asked_at.elapsed();
             match frame {
                 None => {

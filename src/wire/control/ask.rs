@@ -14,7 +14,10 @@ use super::{
     numbered,
 };
 use crate::protocol::{
-    action::{Answer, GetAsk, PageAsk, PeerPath, Scope, SearchAsk, SendAsk, Target},
+    action::{
+        Answer, GetAsk, PageAsk, PeerPath, Priority, Scope, SearchAsk, SendAsk, Target, TransferControl,
+        Which,
+    },
     flood::MAX_TTL_PLUS_HOPS,
     id::ContentHash,
     name::{MAX_NAME_BYTES, MAX_PATH_BYTES},
@@ -99,7 +102,8 @@ pub fn get_ask(request: pb::StartGetRequest) -> Result<GetAsk, Invalid> {
         "" => None,
         _ => Some(absolute("destination", request.destination)?),
     };
-    Ok(GetAsk { target, destination })
+    let priority = priority("priority", request.priority)?;
+    Ok(GetAsk { target, destination, priority, is_detached: request.is_detached })
 }
 
 /// What a download asks, on its way out.
@@ -111,7 +115,67 @@ pub fn to_get_request(ask: &GetAsk) -> Result<pb::StartGetRequest, Invalid> {
         Target::Hit(number) => Pb::Hit(*number),
     };
     let destination = ask.destination.as_deref().map(|path| utf8("destination", path)).transpose()?;
-    Ok(pb::StartGetRequest { target: Some(target), destination: destination.unwrap_or_default() })
+    Ok(pb::StartGetRequest {
+        target: Some(target),
+        destination: destination.unwrap_or_default(),
+        priority: to_priority(ask.priority).into(),
+        is_detached: ask.is_detached,
+    })
+}
+
+/// What to do with which transfers.
+pub fn control_ask(request: pb::ControlTransfersRequest) -> Result<(Which, TransferControl), Invalid> {
+    use pb::{TransferControl as Control, control_transfers_request::Which as Pb};
+    let which = match required("which", request.which)? {
+        Pb::Id(id) => Which::One(numbered("id", id)?),
+        Pb::IsAll(true) => Which::All,
+        Pb::IsAll(false) => return Err(Invalid::new("is_all", "must be true when it is set")),
+    };
+    let control = match Control::try_from(request.control) {
+        Ok(Control::Pause) => TransferControl::Pause,
+        Ok(Control::Resume) => TransferControl::Resume,
+        Ok(Control::Cancel) => TransferControl::Cancel,
+        Ok(Control::Retry) => TransferControl::Retry,
+        Ok(Control::Priority) => TransferControl::Priority(priority("priority", request.priority)?),
+        Ok(Control::Unspecified) | Err(_) => {
+            return Err(Invalid::new("control", "is nothing that can be done"));
+        }
+    };
+    Ok((which, control))
+}
+
+/// What to do with which transfers, on its way out.
+pub fn to_control_request(which: Which, control: TransferControl) -> pb::ControlTransfersRequest {
+    use pb::{TransferControl as Control, control_transfers_request::Which as Pb};
+    let which = match which {
+        Which::One(id) => Pb::Id(id),
+        Which::All => Pb::IsAll(true),
+    };
+    let (control, priority) = match control {
+        TransferControl::Pause => (Control::Pause, pb::Priority::Unspecified),
+        TransferControl::Resume => (Control::Resume, pb::Priority::Unspecified),
+        TransferControl::Cancel => (Control::Cancel, pb::Priority::Unspecified),
+        TransferControl::Retry => (Control::Retry, pb::Priority::Unspecified),
+        TransferControl::Priority(priority) => (Control::Priority, to_priority(priority)),
+    };
+    pb::ControlTransfersRequest { which: Some(which), control: control.into(), priority: priority.into() }
+}
+
+pub(super) fn priority(field: &'static str, priority: i32) -> Result<Priority, Invalid> {
+    match pb::Priority::try_from(priority) {
+        Ok(pb::Priority::Unspecified | pb::Priority::Normal) => Ok(Priority::Normal),
+        Ok(pb::Priority::Low) => Ok(Priority::Low),
+        Ok(pb::Priority::High) => Ok(Priority::High),
+        Err(_) => Err(Invalid::new(field, "must be PRIORITY_LOW, PRIORITY_NORMAL or PRIORITY_HIGH")),
+    }
+}
+
+pub(super) fn to_priority(priority: Priority) -> pb::Priority {
+    match priority {
+        Priority::Low => pb::Priority::Low,
+        Priority::Normal => pb::Priority::Normal,
+        Priority::High => pb::Priority::High,
+    }
 }
 
 /// What a push asks.

@@ -27,7 +27,7 @@ fn a_search_out_of_bounds_is_refused_by_the_name_of_the_field() {
 fn a_download_names_one_target_and_an_absolute_destination() {
     use pb::start_get_request::Target as Pb;
     let field = |target, destination: &str| {
-        get_ask(pb::StartGetRequest { target, destination: destination.into() })
+        get_ask(pb::StartGetRequest { target, destination: destination.into(), ..Default::default() })
             .map_err(|invalid| invalid.field)
     };
     assert_eq!(field(None, ""), Err("target"));
@@ -39,7 +39,7 @@ fn a_download_names_one_target_and_an_absolute_destination() {
     assert_eq!(field(path("ana", &"x".repeat(MAX_PATH_BYTES + 1)), ""), Err("path.path"));
     assert_eq!(field(Some(Pb::Hit(1)), "relative"), Err("destination"));
     assert_eq!(field(Some(Pb::Hit(1)), "/a\0b"), Err("destination"));
-    let ask = GetAsk { target: Target::Hit(1), destination: Some("/tmp".into()) };
+    let ask = GetAsk::new(Target::Hit(1), Some("/tmp".into()));
     assert_eq!(field(Some(Pb::Hit(1)), "/tmp"), Ok(ask));
 }
 

@@ -1,7 +1,10 @@
 //! Transfers to and from the wire. A failed one carries its whole error.
 
 use super::super::{Invalid, pb, required};
-use super::numbered;
+use super::{
+    ask::{priority, to_priority},
+    numbered,
+};
 use crate::protocol::{
     action::{ActionError, Direction, ErrorKind, Transfer, TransferState},
     id::ContentHash,
@@ -21,6 +24,7 @@ pub fn transfer(transfer: Option<pb::Transfer>) -> Result<Transfer, Invalid> {
     };
     let state = match pb::TransferState::try_from(transfer.state) {
         Ok(pb::TransferState::Waiting) => TransferState::Waiting,
+        Ok(pb::TransferState::Paused) => TransferState::Paused,
         Ok(pb::TransferState::Running) => TransferState::Running,
         Ok(pb::TransferState::Verifying) => TransferState::Verifying,
         Ok(pb::TransferState::Done) => TransferState::Done,
@@ -48,6 +52,9 @@ pub fn transfer(transfer: Option<pb::Transfer>) -> Result<Transfer, Invalid> {
         size_bytes: transfer.size_bytes,
         done_bytes: transfer.done_bytes,
         sources: transfer.sources,
+        priority: priority("transfer.priority", transfer.priority)?,
+        bytes_per_second: transfer.bytes_per_second,
+        queue_position: Some(transfer.queue_position).filter(|position| *position > 0),
     })
 }
 
@@ -61,6 +68,7 @@ pub fn to_transfer(transfer: Transfer) -> pb::Transfer {
     };
     let (state, error) = match transfer.state {
         TransferState::Waiting => (pb::TransferState::Waiting, None),
+        TransferState::Paused => (pb::TransferState::Paused, None),
         TransferState::Running => (pb::TransferState::Running, None),
         TransferState::Verifying => (pb::TransferState::Verifying, None),
         TransferState::Done => (pb::TransferState::Done, None),
@@ -82,5 +90,8 @@ pub fn to_transfer(transfer: Transfer) -> pb::Transfer {
         error,
         hint,
         error_kind,
+        priority: to_priority(transfer.priority).into(),
+        bytes_per_second: transfer.bytes_per_second,
+        queue_position: transfer.queue_position.unwrap_or(0),
     }
 }

@@ -1,0 +1,225 @@
+//! What a download has to know before its first piece: the size of the file, and the tree under its hash.
+//!
+//! Invariant: what comes out is proved. The values merge to the hash, and the last piece, which no wrong size can bring,
+//! was checked, or lies beside the destination at the size that was proved once.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::{
+    Channels, DownloadAsk,
+    fetch::{Fetch, Range, Stop},
+    people::{People, show_queue},
+};
+use crate::{
+    net::throttle::Throttle,
+    peer::transfers::Ticket,
+    protocol::{
+        action::{ErrorKind, TransferState},
+        id::ContentHash,
+        piece::{MIN_PIECE_BYTES, PieceCheck, Tree},
+        plan::{FailureKind, FileName, holders::Holders},
+    },
+    store::pieces::part_path,
+};
+
+/// A holder that has not told and proved the tree by then is left for another one, if there is another one.
+const PROOF_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest last piece that is held in memory; a larger one is fetched once more, into its place.
+const MAX_HELD_BYTES: u64 = 4 << 20;
+
+/// A file whose pieces can be fetched.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) tree: Tree,
+    /// As its first holder calls it.
+    pub(super) name: String,
+    /// Pieces that came with the proof, checked already, and who brought them.
+    pub(super) came: Vec<(u32, Bytes)>,
+    pub(super) teller: usize,
+}
+
+/// What was found out.
+#[derive(Debug)]
+pub(super) enum Opened {
+    Known(Known),
+    /// These have the file, but nothing to check its pieces with.
+    NoTree(Vec<usize>),
+    /// Nobody can be asked any more.
+    Nobody,
+}
+
+enum Told {
+    Known(Known),
+    NoTree,
+    Lie,
+}
+
+/// Asks one holder after the other.
+pub(super) struct Opening<'a> {
+    pub(super) ask: &'a DownloadAsk,
+    pub(super) holders: &'a mut Holders,
+    pub(super) people: &'a mut People,
+    pub(super) channels: &'a Channels,
+    pub(super) throttle: &'a Throttle<SocketAddr>,
+    pub(super) ticket: &'a Ticket,
+}
+
+impl Opening<'_> {
+    /// Until one has told and proved it.
+    pub(super) async fn run(self) -> Opened {
+        let mut without_tree = Vec::new();
+        loop {
+            let now = Instant::now();
+            let Some(holder) = self.holders.ready(now.into_std()) else {
+                match self.holders.soonest() {
+                    // Those without a tree bring it now, rather than that others are waited for.
+                    Some(_) if !without_tree.is_empty() => return Opened::NoTree(without_tree),
+                    Some(at) => {
+                        self.ticket.enter(TransferState::Waiting);
+                        sleep_until(at.into()).await;
+                        continue;
+                    }
+                    None if without_tree.is_empty() => return Opened::Nobody,
+                    None => return Opened::NoTree(without_tree),
+                }
+            };
+            self.holders.begin(holder);
+            let told = if self.holders.has_other(holder) {
+                let slow = || Stop::passing("it did not prove the file's size within 10 s");
+                timeout(PROOF_TIMEOUT, self.tell(holder)).await.unwrap_or_else(|_| Err(slow()))
+            } else {
+                self.tell(holder).await
+            };
+            let now = Instant::now().into_std();
+            match told {
+                Ok(Told::Known(known)) => {
+                    self.holders.ended(holder);
+                    return Opened::Known(known);
+                }
+                Ok(Told::NoTree) => {
+                    without_tree.push(holder);
+                    let Stop::Holder(failure, _) =
+                        Stop::last(ErrorKind::Failed, "it has no piece values of the file")
+                    else {
+                        continue;
+                    };
+                    self.holders.failed(holder, failure, 0, now);
+                }
+                Ok(Told::Lie) => {
+                    tracing::warn!(holder = self.people.source(holder).name, "a holder lied about a file");
+                    self.holders.lied(holder);
+                }
+                Err(Stop::Holder(failure, kind)) => {
+                    tracing::debug!(
+                        holder = self.people.source(holder).name, reason = %failure.reason, "a holder failed"
+                    );
+                    self.people.note(holder, kind);
+                    self.holders.failed(holder, failure, 0, now);
+                }
+                Err(Stop::Here(error)) => {
+                    tracing::warn!(%error, "the disk failed before anything was written");
+                    self.holders.ended(holder);
+                    return Opened::Nobody;
+                }
+            }
+        }
+    }
+
+    async fn tell(&self, holder: usize) -> Result<Told, Stop> {
+        let source = self.people.source(holder);
+        let channel = self
+            .channels
+            .to(source.address)
+            .map_err(|forbidden| Stop::last(ErrorKind::Refused, forbidden.to_string()))?;
+        let what = &self.ask.what;
+        let range = Range { offset: 0, length: MIN_PIECE_BYTES, with_tree: true };
+        let mut fetch = Fetch::open(&channel, what, range).await?;
+        let (told, values) = fetch.file(|position| show_queue(self.ticket, position)).await?;
+        if let (Some(expected), Some(hash)) = (self.ask.hash(), told.hash)
+            && expected != hash
+        {
+            return Err(Stop::last(ErrorKind::Mismatch, "it says that the file has another content"));
+        }
+        let Some(hash) = self.ask.hash().or(told.hash) else { return Ok(Told::NoTree) };
+        let name = told.name().to_owned();
+        self.ticket.update(|transfer| {
+            transfer.size_bytes = told.size_bytes;
+            transfer.hash = Some(hash);
+        });
+        let Ok(tree) = Tree::from_values(hash, told.size_bytes, &values) else {
+            return Ok(if values.is_empty() { Told::NoTree } else { Told::Lie });
+        };
+        let layout = tree.layout();
+        let known =
+            |came| Told::Known(Known { tree: tree.clone(), name: name.clone(), came, teller: holder });
+        if layout.has_values() && self.is_proved(hash, told.size_bytes, &name).await {
+            return Ok(known(Vec::new()));
+        }
+        let mut came = Vec::new();
+        if layout.piece_bytes() == MIN_PIECE_BYTES {
+            let Some(first) = self.piece(&mut fetch, source.address, &tree, 0).await? else {
+                return Ok(Told::Lie);
+            };
+            came.push((0, first));
+        }
+        if layout.has_values() {
+            // Its slot is given back first: the holder may have one.
+            drop(fetch);
+            let last = layout.pieces() - 1;
+            let bytes = layout.range(last);
+            let range = Range { offset: bytes.start, length: bytes.end - bytes.start, with_tree: false };
+            let name = FileName::Hash(hash);
+            let mut fetch = Fetch::open(&channel, &name, range).await?;
+            let (again, _) = fetch.file(|position| show_queue(self.ticket, position)).await?;
+            if again.size_bytes != told.size_bytes {
+                return Ok(Told::Lie);
+            }
+            let Some(tail) = self.piece(&mut fetch, source.address, &tree, last).await? else {
+                return Ok(Told::Lie);
+            };
+            if bytes.end - bytes.start <= MAX_HELD_BYTES {
+                came.push((last, tail));
+            }
+        }
+        Ok(known(came))
+    }
+
+    /// A piece, if it is right; held up to [`MAX_HELD_BYTES`].
+    async fn piece(
+        &self,
+        fetch: &mut Fetch,
+        holder: SocketAddr,
+        tree: &Tree,
+        piece: u32,
+    ) -> Result<Option<Bytes>, Stop> {
+        let range = tree.layout().range(piece);
+        let (mut check, mut held) = (PieceCheck::new(tree, piece), BytesMut::new());
+        while let Some(bytes) = fetch.bytes(range.end).await? {
+            self.throttle.pass(holder, bytes.len() as u64).await;
+            self.ticket.count(bytes.len() as u64);
+            check.update(&bytes);
+            if range.end - range.start <= MAX_HELD_BYTES {
+                held.extend_from_slice(&bytes);
+            }
+        }
+        Ok(check.is_right().then(|| held.freeze()))
+    }
+
+    /// Whether a part of that size is there: it is made after the size was proved.
+    async fn is_proved(&self, hash: ContentHash, size_bytes: u64, name: &str) -> bool {
+        let destination = self.ask.destination_for(name);
+        let (folder, name) = super::folder_and_name(&destination);
+        let part = tokio::fs::symlink_metadata(part_path(folder, &hash, &name)).await;
+        part.is_ok_and(|part| part.is_file() && part.len() == size_bytes)
+    }
+}
+
+/// So that a lie about the size is a failure of its own.
+impl Stop {
+    fn passing(reason: &str) -> Self {
+        Self::Holder(crate::protocol::plan::Failure::new(FailureKind::Passing, reason), ErrorKind::TimedOut)
+    }
+}

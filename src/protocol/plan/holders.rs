@@ -1,0 +1,153 @@
+//! Who may be asked for a file, and when: the tries, the waits and the last failure of every holder.
+//!
+//! Invariant: every failure uses up one of a bounded number of tries, and who brought wrong bytes or has another file by
+//! now is never asked again.
+
+use std::time::Instant;
+
+use super::{
+    FIRST_WAIT, FORGIVING_BYTES, Failure, FailureKind, LONGEST_WAIT, MAX_BUSY_TRIES, MAX_TRIES, Outcome,
+};
+
+/// Holders of one file that are remembered; more are not taken up.
+pub const MAX_HOLDERS: usize = 256;
+
+#[derive(Debug, Clone, Default)]
+struct Holder {
+    tries: u32,
+    busy_tries: u32,
+    ready_at: Option<Instant>,
+    last: Option<Failure>,
+    is_given_up: bool,
+    /// For ever: it lied, or its file is another one now.
+    is_out: bool,
+    is_wrong: bool,
+    is_asked: bool,
+}
+
+impl Holder {
+    fn is_usable(&self) -> bool {
+        !self.is_given_up && !self.is_out
+    }
+}
+
+/// All holders of one file, by position.
+#[derive(Debug, Clone, Default)]
+pub struct Holders(Vec<Holder>);
+
+impl Holders {
+    /// So many, the best first; [`MAX_HOLDERS`] at most.
+    pub fn new(holders: usize) -> Self {
+        Self(vec![Holder::default(); holders.min(MAX_HOLDERS)])
+    }
+
+    /// How many are known, whatever became of them.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// None is known.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// One more, unless there are too many. Its position.
+    pub fn add(&mut self) -> Option<usize> {
+        if self.0.len() >= MAX_HOLDERS {
+            return None;
+        }
+        self.0.push(Holder::default());
+        Some(self.0.len() - 1)
+    }
+
+    /// It was found again after it had been given up: it gets its tries back, but not if it is out for ever.
+    pub fn renew(&mut self, index: usize) {
+        let Some(holder) = self.0.get_mut(index) else { return };
+        if holder.is_given_up && !holder.is_out {
+            *holder = Holder { last: holder.last.take(), ..Holder::default() };
+        }
+    }
+
+    /// Who can be asked right now: those that failed least first.
+    pub fn ready(&self, now: Instant) -> Option<usize> {
+        let ready = self.all_ready(now);
+        ready.min_by_key(|(index, holder)| (holder.tries + holder.busy_tries, *index)).map(|(index, _)| index)
+    }
+
+    /// How many could be asked right now.
+    pub fn count_ready(&self, now: Instant) -> usize {
+        self.all_ready(now).count()
+    }
+
+    /// When somebody who is not asked now can be asked.
+    pub fn soonest(&self) -> Option<Instant> {
+        let waiting = self.0.iter().filter(|holder| holder.is_usable() && !holder.is_asked);
+        waiting.filter_map(|holder| holder.ready_at).min()
+    }
+
+    /// Whether anybody else may be asked, now or later.
+    pub fn has_other(&self, index: usize) -> bool {
+        self.0.iter().enumerate().any(|(other, holder)| other != index && holder.is_usable())
+    }
+
+    /// Is being asked from now on.
+    pub fn begin(&mut self, index: usize) {
+        if let Some(holder) = self.0.get_mut(index) {
+            holder.is_asked = true;
+        }
+    }
+
+    /// Is not asked any more, and did not fail.
+    pub fn ended(&mut self, index: usize) {
+        if let Some(holder) = self.0.get_mut(index) {
+            holder.is_asked = false;
+        }
+    }
+
+    /// Is not asked any more, because it failed after it had brought so many right bytes.
+    pub fn failed(&mut self, index: usize, failure: Failure, brought_bytes: u64, now: Instant) {
+        let Some(holder) = self.0.get_mut(index) else { return };
+        holder.is_asked = false;
+        if brought_bytes >= FORGIVING_BYTES {
+            (holder.tries, holder.busy_tries) = (0, 0);
+        }
+        match failure.kind {
+            FailureKind::Final => holder.is_given_up = true,
+            FailureKind::Changed => holder.is_out = true,
+            FailureKind::Busy => {
+                holder.busy_tries += 1;
+                holder.is_given_up = holder.busy_tries >= MAX_BUSY_TRIES;
+            }
+            FailureKind::Passing | FailureKind::Disagrees => {
+                holder.tries += 1;
+                holder.is_given_up = holder.tries >= MAX_TRIES;
+            }
+        }
+        let doublings = (holder.tries + holder.busy_tries).saturating_sub(1).min(16);
+        let wished = failure.retry_after.unwrap_or_default();
+        holder.ready_at = Some(now + (FIRST_WAIT * (1 << doublings)).max(wished).min(LONGEST_WAIT));
+        holder.last = Some(failure);
+    }
+
+    /// It brought bytes that are not those of the file, or lied about its size: never asked again.
+    pub fn lied(&mut self, index: usize) {
+        if let Some(holder) = self.0.get_mut(index) {
+            (holder.is_asked, holder.is_out, holder.is_wrong) = (false, true, true);
+        }
+    }
+
+    /// What is to be said when nobody is left.
+    pub fn given_up(&self) -> Outcome {
+        let of = |wrong: bool| self.0.iter().enumerate().filter(move |(_, holder)| holder.is_wrong == wrong);
+        let wrong: Vec<usize> = of(true).map(|(index, _)| index).collect();
+        let failed = of(false).filter_map(|(index, holder)| Some((index, holder.last.clone()?))).collect();
+        if wrong.is_empty() { Outcome::AllFailed(failed) } else { Outcome::Mismatch { wrong, failed } }
+    }
+
+    fn all_ready(&self, now: Instant) -> impl Iterator<Item = (usize, &Holder)> {
+        let is_ready = move |holder: &Holder| {
+            holder.is_usable() && !holder.is_asked && holder.ready_at.is_none_or(|at| at <= now)
+        };
+        self.0.iter().enumerate().filter(move |(_, holder)| is_ready(holder))
+    }
+}

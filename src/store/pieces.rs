@@ -1,0 +1,377 @@
+//! A part file that several streams fill in any order, and that a later run goes on with.
+//!
+//! Invariant: a piece counts as there only after it was read back from this very file and was right, nothing is written
+//! to it from then on, and the file gets its name only when every piece is there and on disk. What an earlier run
+//! left under the part's name is worth what its bytes are worth: each piece is hashed before it is believed.
+
+mod open;
+
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+use super::{
+    PART_SUFFIX, StoreError,
+    inline::{SLOW_WRITE, at_the_disk, has_workers},
+    pool::Pool,
+    publish::{cut, publish},
+};
+use crate::{
+    protocol::{
+        id::ContentHash,
+        name::MAX_NAME_BYTES,
+        piece::{PieceCheck, Tree, set::PieceSet},
+    },
+    shutdown::Shutdown,
+};
+
+/// Read back at a time: stays in the cache of the processor.
+const READ_BYTES: usize = 256 << 10;
+/// A larger piece is written and checked on a thread that may take its time: 4 MiB are hashed in 1 to 2 ms.
+const MAX_INLINE_PIECE_BYTES: u64 = 4 << 20;
+/// Threads that one file may hold when its disk hangs; those writers above it wait for one.
+const MAX_THREADS: usize = 4;
+/// Locks for the pieces of a file; a few writers rarely meet on one of them.
+const STRIPES: usize = 16;
+/// Digits of the content hash in the name of a part.
+const HASH_DIGITS: usize = 16;
+/// Left free in that name for the number of another part of the same content.
+const NUMBER_BYTES: usize = 2;
+
+/// A piece that was written to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checked {
+    /// Its number.
+    pub piece: u32,
+    /// Whether the file holds it now, as read back. Stays so when it is right; else it is to be written again.
+    pub is_right: bool,
+}
+
+/// One part file being filled; cheap to clone. When the last clone and the last writer are dropped the part stays, for
+/// the next [`Self::open`].
+#[derive(Debug, Clone)]
+pub struct PieceFile(Arc<Shared>);
+
+/// Writes consecutive bytes. Two writers should not be given one piece at a time: their bytes would mix, and both be
+/// blamed when the piece is wrong.
+#[derive(Debug)]
+pub struct PieceWriter {
+    part: Arc<Shared>,
+    offset: u64,
+    is_gone: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    file: File,
+    path: PathBuf,
+    tree: Tree,
+    // A std lock: held for a look or a change of a bit.
+    right: Mutex<PieceSet>,
+    // Std locks: a piece's is held while bytes of it are written or checked, on a thread that may wait or by the one
+    // worker that is at the disk, which only tries to take it.
+    stripes: [Mutex<()>; STRIPES],
+    /// Told before every stripe is taken once: nothing is written from then on.
+    is_closed: AtomicBool,
+    may_write_here: AtomicBool,
+    threads: Arc<Semaphore>,
+    buffers: Pool,
+    stop: Shutdown,
+}
+
+/// Where the part of a content is kept that is to get this name in this folder: hidden, recognised by its ending, the
+/// same after a restart, and never longer than a name may be.
+pub fn part_path(folder: &Path, hash: &ContentHash, name: &str) -> PathBuf {
+    let hash = hash.to_string();
+    let tail = format!(".{}{PART_SUFFIX}", cut(&hash, HASH_DIGITS));
+    let name = name.replace(['/', '\0'], "_");
+    folder.join(format!(".{}{tail}", cut(&name, MAX_NAME_BYTES - 1 - NUMBER_BYTES - tail.len())))
+}
+
+impl PieceFile {
+    /// Opens the part at `part`, which lies where the file is to be published, or makes it and its folder. The part has
+    /// to be a regular file of this user that has no other name; what else is there under its name is replaced, never
+    /// followed. When another transfer has the part, the file is fetched into a part of its own with a number in its
+    /// name. Gives the pieces that are there: all that is in the part was hashed. May be dropped half way.
+    ///
+    /// # Errors
+    /// No space for the pieces that are missing; the system refuses; the tree is that of an empty file and its root is
+    /// not; the stop. What was in the part stays there.
+    pub async fn open(
+        part: PathBuf,
+        tree: Tree,
+        shutdown: &Shutdown,
+    ) -> Result<(Self, PieceSet), StoreError> {
+        let waits = tokio_util::sync::CancellationToken::new();
+        let _gone = waits.clone().drop_guard();
+        let stop = shutdown.clone();
+        let opening = shutdown.spawn_blocking(move || {
+            let go_on = || !(waits.is_cancelled() || stop.is_stopping());
+            open::open(part, &tree, go_on).map(|opened| (opened, tree))
+        });
+        // A panic of it has closed the file; there is no more to say than that it stopped.
+        let (open::Opened { file, path, right }, tree) = opening.await.map_err(|_| StoreError::Stopped)??;
+        let part = Shared {
+            file,
+            path,
+            tree,
+            right: Mutex::new(right.clone()),
+            stripes: Default::default(),
+            is_closed: AtomicBool::new(false),
+            may_write_here: AtomicBool::new(has_workers()),
+            threads: Arc::new(Semaphore::new(MAX_THREADS)),
+            buffers: Pool::new(READ_BYTES, MAX_THREADS),
+            stop: shutdown.clone(),
+        };
+        Ok((Self(Arc::new(part)), right))
+    }
+
+    /// Where the part is.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// For a stream of consecutive bytes from `offset`, the start of a piece, on.
+    pub fn writer(&self, offset: u64) -> PieceWriter {
+        PieceWriter { part: self.0.clone(), offset, is_gone: Arc::default() }
+    }
+
+    /// Ends all writing, brings everything to disk and gives the file its name, or `name (1).ext` and so on when that
+    /// is taken. Gives the path. Goes on when dropped half way.
+    ///
+    /// # Errors
+    /// [`StoreError::NotOnDisk`]: the part was removed. Any other: the part is left as it was.
+    pub async fn publish(self, destination: &Path) -> Result<PathBuf, StoreError> {
+        let destination = destination.to_path_buf();
+        let part = self.0;
+        let publishing = part.stop.clone().spawn_blocking(move || part.publish(&destination));
+        publishing.await.map_err(|_| StoreError::Stopped)?
+    }
+
+    /// Ends all writing and removes the part. What cannot be removed is warned of and left. Goes on when dropped half
+    /// way.
+    pub async fn discard(self) {
+        let part = self.0;
+        let removing = part.stop.clone().spawn_blocking(move || {
+            part.close();
+            part.remove();
+        });
+        // A panic in it leaves the part behind, as a crash would.
+        let _ = removing.await;
+    }
+}
+
+impl PieceWriter {
+    /// Where the next bytes go.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Writes the next bytes; waits when the disk is behind. Gives the pieces that are at their end now. Bytes of a piece
+    /// that is there already, and those behind the end of the file, are passed over. May be dropped half way only
+    /// together with the writer.
+    ///
+    /// # Errors
+    /// The system refuses, or the part is closed. This writer is of no more use then; the part stays.
+    pub async fn write(&mut self, mut bytes: Bytes) -> Result<Vec<Checked>, StoreError> {
+        let mut checked = Vec::new();
+        let layout = self.part.tree.layout();
+        while !bytes.is_empty() && self.offset < layout.size_bytes() {
+            if self.part.stop.is_stopping() {
+                return Err(StoreError::Stopped);
+            }
+            let left = layout.range(layout.piece_at(self.offset)).end - self.offset;
+            let now = bytes.split_to(usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len()));
+            let next = self.offset + now.len() as u64;
+            let written = match self.part.write_here(self.offset, &now) {
+                Some(written) => written,
+                None => self.write_there(now).await,
+            };
+            checked.extend(written?);
+            self.offset = next;
+        }
+        Ok(checked)
+    }
+
+    async fn write_there(&self, bytes: Bytes) -> Result<Option<Checked>, StoreError> {
+        let part = self.part.clone();
+        // Never closed.
+        let thread = part.threads.clone().acquire_owned().await.map_err(|_| StoreError::Stopped)?;
+        let (offset, is_gone) = (self.offset, self.is_gone.clone());
+        let writing = part.stop.clone().spawn_blocking(move || {
+            let _thread = thread;
+            let stripe = part.stripe(offset).lock().unwrap_or_else(PoisonError::into_inner);
+            // Late bytes of a writer that was dropped could spoil what its successor writes.
+            if is_gone.load(Ordering::Acquire) {
+                return Err(StoreError::Stopped);
+            }
+            part.write(&stripe, offset, &bytes)
+        });
+        writing.await.map_err(|_| StoreError::Stopped)?
+    }
+}
+
+impl Drop for PieceWriter {
+    fn drop(&mut self) {
+        self.is_gone.store(true, Ordering::Release);
+    }
+}
+
+impl Shared {
+    fn stripe(&self, offset: u64) -> &Mutex<()> {
+        &self.stripes[self.tree.layout().piece_at(offset) as usize % STRIPES]
+    }
+
+    fn right(&self) -> MutexGuard<'_, PieceSet> {
+        self.right.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None` when this worker is not to wait for the disk.
+    fn write_here(&self, offset: u64, bytes: &[u8]) -> Option<Result<Option<Checked>, StoreError>> {
+        let is_small = self.tree.layout().piece_bytes() <= MAX_INLINE_PIECE_BYTES;
+        if !(is_small && self.may_write_here.load(Ordering::Relaxed)) {
+            return None;
+        }
+        let _at_the_disk = at_the_disk()?;
+        let stripe = match self.stripe(offset).try_lock() {
+            Ok(stripe) => stripe,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(self.write(&stripe, offset, bytes))
+    }
+
+    /// Bytes of one piece. Its lock is held.
+    fn write(
+        &self,
+        _stripe: &MutexGuard<'_, ()>,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<Option<Checked>, StoreError> {
+        if self.is_closed.load(Ordering::Acquire) {
+            return Err(StoreError::Stopped);
+        }
+        let layout = self.tree.layout();
+        let piece = layout.piece_at(offset);
+        let mut is_right = self.right().contains(piece);
+        if !is_right {
+            self.timed(|| self.file.write_all_at(bytes, offset)).map_err(|error| self.refused(error))?;
+        }
+        if offset + (bytes.len() as u64) < layout.range(piece).end {
+            return Ok(None);
+        }
+        if !is_right {
+            is_right = self.check(piece).map_err(StoreError::io("read back", &self.path))?;
+            if is_right {
+                self.right().insert(piece);
+            }
+        }
+        Ok(Some(Checked { piece, is_right }))
+    }
+
+    fn check(&self, piece: u32) -> io::Result<bool> {
+        let mut buffer = self.buffers.take();
+        is_right(&self.tree, piece, buffer.bytes_mut(), |bytes, offset| {
+            self.timed(|| self.file.read_at(bytes, offset))
+        })
+    }
+
+    /// Hashing takes longer on a slow processor, and says nothing about the disk.
+    fn timed<T>(&self, disk: impl FnOnce() -> T) -> T {
+        let began = Instant::now();
+        let done = disk();
+        if began.elapsed() >= SLOW_WRITE {
+            self.may_write_here.store(false, Ordering::Relaxed);
+        }
+        done
+    }
+
+    fn refused(&self, error: io::Error) -> StoreError {
+        if error.kind() == io::ErrorKind::FileTooLarge {
+            return StoreError::TooLarge {
+                path: self.path.clone(),
+                size_bytes: self.tree.layout().size_bytes(),
+            };
+        }
+        StoreError::io("write", &self.path)(error)
+    }
+
+    /// Returns when nobody writes any more, nor will.
+    fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        for stripe in &self.stripes {
+            drop(stripe.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    fn publish(&self, destination: &Path) -> Result<PathBuf, StoreError> {
+        self.close();
+        let missing = {
+            let right = self.right();
+            right.pieces() - right.len()
+        };
+        if missing > 0 {
+            return Err(StoreError::Incomplete { path: self.path.clone(), missing });
+        }
+        // An earlier owner of the name may have had a longer file.
+        self.file.set_len(self.tree.layout().size_bytes()).map_err(|error| self.refused(error))?;
+        if let Err(source) = self.file.sync_all() {
+            // The system may have dropped what it could not write, and would say so only once: what is read back from
+            // now on proves nothing.
+            self.remove();
+            return Err(StoreError::NotOnDisk { path: self.path.clone(), source });
+        }
+        if !open::is_at(&self.file, &self.path) {
+            return Err(StoreError::Lost(self.path.clone()));
+        }
+        publish(&self.path, destination)
+    }
+
+    /// Removes the part, unless something else took its name.
+    fn remove(&self) {
+        if open::is_at(&self.file, &self.path)
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "could not remove a part file");
+        }
+    }
+}
+
+/// Whether the piece is what the tree says, by what `read` gives of it.
+fn is_right(
+    tree: &Tree,
+    piece: u32,
+    buffer: &mut [u8],
+    mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
+) -> io::Result<bool> {
+    let range = tree.layout().range(piece);
+    let mut check = PieceCheck::new(tree, piece);
+    let mut offset = range.start;
+    while offset < range.end {
+        let now = usize::try_from(range.end - offset).unwrap_or(usize::MAX).min(buffer.len());
+        match read(&mut buffer[..now], offset) {
+            Ok(0) => return Ok(false),
+            Ok(read) => {
+                check.update(&buffer[..read]);
+                offset += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(check.is_right())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! Gives a finished part its name. Invariant: no file is ever replaced, and the name is on disk when its path is told.
+
+use std::{
+    ffi::OsStr,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{AtFlags, CWD, RenameFlags},
+    io::Errno,
+};
+
+use super::StoreError;
+use crate::protocol::name::MAX_NAME_BYTES;
+
+/// `name (1)` to `name (9999)` are tried when a name is taken.
+const MAX_NUMBER: u32 = 9999;
+
+/// Renames `part`, whose bytes are on disk already, to `destination`, or to `name (1).ext` and so on when that is taken.
+/// Gives the path. Blocks.
+///
+/// # Errors
+/// The system refuses, or every number is taken; the part is left where it is.
+pub(super) fn publish(part: &Path, destination: &Path) -> Result<PathBuf, StoreError> {
+    for number in 0..=MAX_NUMBER {
+        let published = numbered(destination, number);
+        match rename_without_replacing(part, &published) {
+            Ok(()) => {
+                let folder = folder_of(&published);
+                // The file is whole and in its place; only a power cut could still take its name away.
+                if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
+                    tracing::warn!(folder = %folder.display(), %error, "could not bring a folder to disk");
+                }
+                return Ok(published);
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(StoreError::io("publish", &published)(error)),
+        }
+    }
+    Err(StoreError::NamesTaken(destination.to_path_buf()))
+}
+
+/// The folder that a path names something in.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // File systems without the flag: a link does not replace either.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            rustix::fs::linkat(CWD, from, CWD, to, AtFlags::empty())?;
+            std::fs::remove_file(from)
+        }
+        renamed => Ok(renamed?),
+    }
+}
+
+/// The longest beginning of at most so many bytes that cuts no character.
+pub(super) fn cut(text: &str, max_bytes: usize) -> &str {
+    let end = (0..=max_bytes.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
+    &text[..end.unwrap_or(0)]
+}
+
+/// `name (2).ext`; 0 is the name itself.
+fn numbered(path: &Path, number: u32) -> PathBuf {
+    if number == 0 {
+        return path.to_path_buf();
+    }
+    let lossy = |part: Option<&OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+    let tail = match path.extension() {
+        Some(extension) => format!(" ({number}).{}", extension.to_string_lossy()),
+        None => format!(" ({number})"),
+    };
+    let stem = lossy(path.file_stem());
+    path.with_file_name(format!("{}{tail}", cut(&stem, MAX_NAME_BYTES.saturating_sub(tail.len()))))
+}
