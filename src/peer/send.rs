@@ -124,7 +124,7 @@ impl Sender {
             .to(ask.address)
             .map_err(|forbidden| ActionError::new(ErrorKind::Refused, forbidden.to_string()))?;
         let (sender_id, sender) = (self.me, ask.sender.clone());
-        let offer = to_offer(&IncomingOffer { sender_id, sender, name, size_bytes, hash });
+        let offer = to_offer(&IncomingOffer { sender_id, sender, name, size_bytes, hash, files: None });
         let (requests, outgoing) = mpsc::channel(QUEUE_CHUNKS);
         let queued = requests.send(offer).await;
         queued.map_err(|_| ActionError::new(ErrorKind::Failed, "the call ended before it began"))?;
