@@ -33,7 +33,8 @@ const MAX_NUMBER: u32 = 9999;
 /// What a file takes on disk beside its bytes: an inode and the rest of its last block. A guess on the safe side.
 const FILE_OVERHEAD_BYTES: u64 = 4096;
 
-/// A folder being gathered. Dropping it leaves it for another try, unless it was opened with [`Stage::for_push`].
+/// A folder being gathered. Dropping it leaves it for another try unless it is empty or was opened with
+/// [`Stage::for_push`].
 #[derive(Debug)]
 pub struct Stage {
     path: PathBuf,
@@ -262,11 +263,14 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        if !self.is_published
-            && !self.is_kept
-            // Links in it are removed, not followed.
-            && let Err(error) = fs::remove_dir_all(&self.path)
-        {
+        if self.is_published {
+            return;
+        }
+        if self.is_kept {
+            // What never began is worth nothing: this removes an empty folder only.
+            let _ = fs::remove_dir(&self.path);
+        } else if let Err(error) = fs::remove_dir_all(&self.path) {
+            // Links in it were removed, not followed.
             tracing::warn!(path = %self.path.display(), %error, "could not remove a folder's stage");
         }
     }

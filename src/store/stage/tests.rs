@@ -87,7 +87,8 @@ fn a_pushed_stage_goes_when_it_is_dropped_or_its_process_was_killed() {
     let left = home.path().join(".docs.0123456789abcdef.pushed.fp-part");
     fs::create_dir_all(left.join("x")).expect("makes");
     drop(stage);
-    let resumable = Stage::open(home.path(), "docs", &manifest().id()).expect("opens");
+    let mut resumable = Stage::open(home.path(), "docs", &manifest().id()).expect("opens");
+    resumable.create("x").expect("creates");
     drop(resumable);
     assert_eq!(names(home.path()).len(), 2);
     assert_eq!(sweep_pushed(home.path(), SystemTime::UNIX_EPOCH).expect("reads"), 0);
