@@ -107,6 +107,22 @@ impl pb::peer_service_server::PeerService for Rest {
     type DownloadStream = Nothing<pb::DownloadResponse>;
     type SendStream = Nothing<pb::SendResponse>;
 
+    type DownloadManyStream = Nothing<pb::DownloadManyResponse>;
+
+    async fn list_files(
+        &self,
+        _: Request<pb::ListFilesRequest>,
+    ) -> Result<Response<pb::ListFilesResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn download_many(
+        &self,
+        _: Request<Streaming<pb::DownloadManyRequest>>,
+    ) -> Result<Response<Self::DownloadManyStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn search(&self, _: Request<pb::SearchRequest>) -> Result<Response<Self::SearchStream>, Status> {
         Err(Status::unimplemented("downloads only"))
     }

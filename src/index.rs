@@ -219,6 +219,19 @@ impl Index {
         browse::browse(&self.inner.files(), &shares, path, page)
     }
 
+    /// Every file below a folder, however deep, in order of path with `/` before every other character: at most `most` files
+    /// and about `most_bytes` as they travel, but one at least. The second value, when there is one, is the token of the
+    /// next page.
+    pub fn list_files(
+        &self,
+        path: &str,
+        token: Option<&str>,
+        (most, most_bytes): (usize, usize),
+    ) -> Result<(Vec<FileInfo>, Option<String>), IndexError> {
+        let shares: Vec<String> = self.inner.share_list().into_iter().map(|share| share.name).collect();
+        browse::below_folder(&self.inner.files(), &shares, path, token, (most, most_bytes))
+    }
+
     /// Opens an indexed file beneath its share. Blocks on the disk.
     pub fn open_file(&self, path: &str) -> Result<OpenFile, IndexError> {
         let not_found = || IndexError::NotFound { path: path.into() };

@@ -8,9 +8,11 @@ pub mod control;
 mod counters;
 mod directory;
 pub mod download;
+pub mod folder;
 pub mod handle;
 mod links;
 mod local;
+mod many;
 mod mover;
 mod origin;
 pub mod receive;
@@ -44,6 +46,7 @@ use self::{
     counters::Counts,
     directory::Directory,
     download::Downloader,
+    folder::FolderGetter,
     links::Links,
     local::Local,
     mover::{Mover, Shared},
@@ -68,7 +71,7 @@ use crate::{
         flood::QueryCache,
     },
     shutdown::Shutdown,
-    store::{inbox::Inbox, sweep::sweep_parts},
+    store::{inbox::Inbox, stage::sweep_pushed, sweep::sweep_parts},
     wire::{pb::peer_service_server::PeerServiceServer, transfer::MAX_CHUNK_BYTES},
 };
 
@@ -138,6 +141,7 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
             shutdown.clone(),
             Throttle::new(settings.download_limits),
         ),
+            folders: FolderGetter::new(channels.clone(), transfers.clone(), shutdown.clone()),
         sender: Sender::new(id, channels, transfers.clone(), shutdown.clone()),
         transfers: transfers.clone(),
         inbox: inbox.clone(),
@@ -202,6 +206,9 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
 async fn sweep(folders: Vec<PathBuf>, started: SystemTime, shutdown: &Shutdown) {
     let sweeping = shutdown.spawn_blocking(move || {
         for folder in folders {
+            if let Err(error) = sweep_pushed(&folder, started) {
+                tracing::warn!(folder = %folder.display(), %error, "could not look for dead stages");
+            }
             match sweep_parts(&folder, started) {
                 Ok(swept) if swept.files == 0 => {}
                 Ok(swept) => tracing::info!(

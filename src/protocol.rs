@@ -10,6 +10,7 @@ pub mod flood;
 pub mod hits;
 pub mod id;
 pub mod lease;
+pub mod manifest;
 pub mod membership;
 pub mod name;
 pub mod neighbor;

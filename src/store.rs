@@ -12,6 +12,7 @@ pub mod pieces;
 pub mod pool;
 mod publish;
 pub mod read;
+pub mod stage;
 pub mod sweep;
 pub mod verify;
 
@@ -101,7 +102,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| {
             if source.kind() == io::ErrorKind::StorageFull || source.kind() == io::ErrorKind::QuotaExceeded {
                 let folder = path.parent().unwrap_or(path).to_path_buf();

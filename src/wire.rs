@@ -5,6 +5,7 @@
 
 pub mod common;
 pub mod control;
+pub mod folder;
 pub mod peer;
 pub mod registry;
 pub mod session;

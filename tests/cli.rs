@@ -302,7 +302,7 @@ async fn the_end_of_every_verb_is_told_by_its_exit_code() {
         ("send a.txt --to ana", 0, "report.pdf to ana: done, 2.0 KiB\n"),
         ("send a.txt --to bob", 3, "error: no peer is named bob\n"),
         ("send b.txt --to ana", 2, "error: b.txt: "),
-        ("send . --to ana", 2, "error: .: is not a file"),
+        ("send /dev/null --to ana", 2, "error: /dev/null: is neither a file nor a folder"),
         ("send a.txt --to all", 2, "hint: pass --yes to go ahead\n"),
         ("send a.txt --to all --yes", 7, "a.txt to ben: no peer is named ben"),
         ("send a.txt --to zone:1 --yes", 0, "report.pdf to ana: done"),

@@ -94,6 +94,22 @@ impl pb::peer_service_server::PeerService for Liar {
         Err(Status::unimplemented(""))
     }
 
+    type DownloadManyStream = Replies<pb::DownloadManyResponse>;
+
+    async fn list_files(
+        &self,
+        _: Request<pb::ListFilesRequest>,
+    ) -> Result<Response<pb::ListFilesResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn download_many(
+        &self,
+        _: Request<Streaming<pb::DownloadManyRequest>>,
+    ) -> Result<Response<Self::DownloadManyStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     type SendStream = ReceiverStream<Result<pb::SendResponse, Status>>;
 
     async fn send(

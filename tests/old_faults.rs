@@ -191,6 +191,7 @@ async fn fault_06_no_path_leads_out_of_a_folder() {
             name: name.into(),
             size_bytes: 0,
             content_hash: blake3::hash(b"").as_bytes().to_vec().into(),
+            files: None,
         };
         let offer = pb::SendRequest { message: Some(pb::send_request::Message::Offer(offer)) };
         let refused = match client.send(futures::stream::iter([offer])).await {

@@ -353,6 +353,7 @@ async fn offers_that_lie_or_escape_leave_nothing() {
         name: "f".into(),
         size_bytes: 3,
         content_hash: blake3::hash(b"abc").as_bytes().to_vec().into(),
+        files: None,
     };
     let data = |bytes: &'static [u8]| Message::Data(bytes.into());
     let escape = pb::SendOffer { name: "../pwned".into(), ..good.clone() };

@@ -255,6 +255,22 @@ impl PeerService for Echo {
     type DownloadStream = Replies<pb::DownloadResponse>;
     type SendStream = Replies<pb::SendResponse>;
 
+    type DownloadManyStream = Replies<pb::DownloadManyResponse>;
+
+    async fn list_files(
+        &self,
+        _: Request<pb::ListFilesRequest>,
+    ) -> Result<Response<pb::ListFilesResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn download_many(
+        &self,
+        _: Request<Streaming<pb::DownloadManyRequest>>,
+    ) -> Result<Response<Self::DownloadManyStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn search(&self, _: Request<pb::SearchRequest>) -> Result<Response<Self::SearchStream>, Status> {
         Ok(Response::new(stream::iter(self.0.clone()).map(Ok).boxed()))
     }

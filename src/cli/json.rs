@@ -289,6 +289,9 @@ pub struct Offer<'a> {
     is_confirmed: bool,
     name: &'a str,
     size_bytes: u64,
+    /// Of a folder only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<u32>,
 }
 
 impl<'a> From<&'a action::Offer> for Offer<'a> {
@@ -300,6 +303,7 @@ impl<'a> From<&'a action::Offer> for Offer<'a> {
             is_confirmed: offer.is_confirmed,
             name: &offer.name,
             size_bytes: offer.size_bytes,
+            files: offer.files,
         }
     }
 }

@@ -87,7 +87,7 @@ async fn list(peer: &Handle, out: &mut Output) -> Ended {
     let is_rich = out.style.is_rich;
     let rows = inbox.offers.iter().map(|offer| {
         let size = if is_rich { size(offer.size_bytes) } else { offer.size_bytes.to_string() };
-        [offer.id.to_string(), offer.shown_sender(), size, offer.name.clone()]
+        [offer.id.to_string(), offer.shown_sender(), size, offer.shown_name()]
     });
     out.table(["id", "sender", "size", "name"], rows)?;
     let folder = inbox.folder.to_string_lossy();

@@ -129,7 +129,9 @@ pub async fn send(peer: &Handle, out: &mut Output, args: &SendArgs, is_yes: bool
     let mut files = Vec::new();
     for path in &args.paths {
         let absolute = path::absolute(path).and_then(|absolute| {
-            if absolute.metadata()?.is_file() { Ok(absolute) } else { Err(io::Error::other("is not a file")) }
+            let metadata = absolute.metadata()?;
+            let can_go = metadata.is_file() || metadata.is_dir();
+            if can_go { Ok(absolute) } else { Err(io::Error::other("is neither a file nor a folder")) }
         });
         files.push(absolute.map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?);
     }

@@ -259,7 +259,7 @@ pub fn shares(shares: &[ShareInfo]) -> Vec<String> {
 /// The inbox with its waiting offers.
 pub fn inbox(inbox: &InboxInfo) -> Vec<String> {
     let rows = inbox.offers.iter().map(|offer| {
-        let name = Printable(&offer.name).to_string();
+        let name = Printable(&offer.shown_name()).to_string();
         [offer.id.to_string(), offer.shown_sender(), size(offer.size_bytes), name]
     });
     let mut lines = table(["number", "from", "size", "file"], rows, "no offers wait");
@@ -271,7 +271,8 @@ pub fn inbox(inbox: &InboxInfo) -> Vec<String> {
 /// An offer that has just come.
 pub fn offer(offer: &Offer) -> String {
     let (id, sender) = (offer.id, offer.shown_sender());
-    let (name, size) = (Printable(&offer.name), size(offer.size_bytes));
+    let shown = offer.shown_name();
+    let (name, size) = (Printable(&shown), size(offer.size_bytes));
     format!("{sender} offers {name} ({size}): `accept {id}`, `decline {id}` or `trust {id}`")
 }
 

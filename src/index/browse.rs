@@ -7,12 +7,15 @@ use super::{
     IndexError,
     files::{Entry, Files, below},
 };
-use crate::protocol::action::{FolderPage, PageAsk};
+use crate::protocol::action::{FileInfo, FolderPage, PageAsk};
 
 /// Entries on a page when none are asked for.
 const PAGE: usize = 100;
 /// Most entries on a page.
 const PAGE_MAX: usize = 1000;
+
+/// What a file takes in a page beside its path: hash, size, time and their framing.
+const ENTRY_BYTES: usize = 96;
 
 /// Lists a folder of the index; `shares` are the names told for the empty path.
 pub(super) fn browse(
@@ -67,6 +70,39 @@ pub(super) fn browse(
     }
     told.files = entries.into_iter().map(Entry::info).collect();
     Ok(told)
+}
+
+/// Every file below a folder, in order of key, at most `most` and `most_bytes` of paths but one at least; and the token of
+/// the next page, which is the last path told.
+pub(super) fn below_folder(
+    files: &Files,
+    shares: &[String],
+    path: &str,
+    token: Option<&str>,
+    (most, most_bytes): (usize, usize),
+) -> Result<(Vec<FileInfo>, Option<String>), IndexError> {
+    let path = path.trim_end_matches('/');
+    let (prefix, behind) = below(&path.replace('/', "\0"));
+    let is_there = files.keys_from(Bound::Included(&prefix)).next().is_some_and(|(key, _)| *key < *behind);
+    if path.is_empty() || path.contains('\0') || !is_there && !shares.iter().any(|name| name == path) {
+        return Err(IndexError::NotFound { path: path.into() });
+    }
+    let last = token.map(|token| token.replace('/', "\0"));
+    let from = match &last {
+        None => Bound::Included(prefix.as_str()),
+        Some(last) if last.starts_with(&prefix) => Bound::Excluded(last.as_str()),
+        Some(_) => return Err(IndexError::BadPage),
+    };
+    let (mut told, mut bytes) = (Vec::new(), 0);
+    for (key, id) in files.keys_from(from).take_while(|(key, _)| *key < &*behind) {
+        bytes += key.len() + ENTRY_BYTES;
+        if told.len() == most || !told.is_empty() && bytes > most_bytes {
+            let next = told.last().map(|file: &FileInfo| file.path.clone());
+            return Ok((told, next));
+        }
+        told.extend(files.entry(id).map(Entry::info));
+    }
+    Ok((told, None))
 }
 
 fn folders(files: &Files, prefix: &str, behind: &str, after: Option<&str>, most: usize) -> Vec<String> {

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     directory::Directory,
     download::{DownloadAsk, Downloader, Find, Finder, Source},
+    folder::{FolderAsk, FolderGetter},
     handle::{Events, Outcome},
     origin::Origin,
     send::{PushAsk, Sender},
@@ -94,6 +95,7 @@ pub(super) struct Mover {
     pub(super) origin: Arc<Origin>,
     pub(super) directory: Arc<Directory>,
     pub(super) downloader: Downloader,
+    pub(super) folders: FolderGetter,
     pub(super) sender: Sender,
     pub(super) transfers: Transfers,
     pub(super) inbox: Inbox,
@@ -111,7 +113,13 @@ impl Mover {
                     return Err(ActionError::new(ErrorKind::Usage, format!("`{}:` names no file", at.peer))
                         .hint("list a peer's files with `floodplain browse PEER`"));
                 }
-                (FileName::Path(at.path), None, vec![source(&member)])
+                let from = source(&member);
+                // Whoever cannot be asked cannot give a file either: that is told by the download.
+                if let Ok(Some(first)) = self.folders.look(&from, &at.path).await {
+                    let destination = ask.destination.unwrap_or_else(|| self.downloads.clone());
+                    return self.folders.start(FolderAsk { source: from, path: at.path, destination }, first);
+                }
+                (FileName::Path(at.path), None, vec![from])
             }
             Target::Hash(hash) => self.by_hash(hash).await?,
             Target::Hit(number) => {

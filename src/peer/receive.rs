@@ -4,6 +4,8 @@
 //! of the places, and one that says nothing, or too little, loses its place within half a minute. An id that a sender
 //! gives itself counts only when its call comes from where the registry says that peer is.
 
+mod folder;
+
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt};
@@ -119,9 +121,17 @@ impl Receiver {
             vec![offer.sender.to_string()],
         );
         let ticket = begun.map_err(|error| Status::resource_exhausted(error.message))?;
-        ticket.update(|transfer| transfer.hash = Some(offer.hash));
+        // The id of a folder's list is the hash of no content.
+        ticket.update(|transfer| transfer.hash = offer.files.is_none().then_some(offer.hash));
         let taken = tokio::select! {
-            taken = self.take(&offer, caller, &ticket, answers, requests) => taken,
+            taken = async {
+                match offer.files {
+                    Some(files) => {
+                        self.take_folder((&offer, files), caller, &ticket, answers, requests).await
+                    }
+                    None => self.take(&offer, caller, &ticket, answers, requests).await,
+                }
+            } => taken,
             () = ticket.cancelled() => {
                 ticket.finish(TransferState::Cancelled);
                 return Err(Status::permission_denied("the receiver cancelled it"));

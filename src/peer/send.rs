@@ -1,7 +1,9 @@
-//! Pushes a file of this machine into another peer's inbox.
+//! Pushes a file or a folder of this machine into another peer's inbox.
 //!
 //! Invariant: no byte leaves before the receiver took the offer, and `Done` means that the receiver verified and
 //! published the file.
+
+mod folder;
 
 use std::{
     fs::{File, OpenOptions},
@@ -38,6 +40,7 @@ use crate::{
         transfer::{DEFAULT_CHUNK_BYTES, IncomingOffer, to_offer},
     },
 };
+use folder::Folder;
 use pb::{
     peer_service_client::PeerServiceClient, send_request::Message as Request,
     send_response::Message as Response,
@@ -56,9 +59,9 @@ const SPARE_BUFFERS: usize = 8;
 /// What to push, and to whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PushAsk {
-    /// The file.
+    /// The file or folder.
     pub path: PathBuf,
-    /// Its content, when the index knows it.
+    /// The file's content, when the index knows it.
     pub hash: Option<ContentHash>,
     /// Our name, as the receiver is shown it.
     pub sender: PeerName,
@@ -113,20 +116,25 @@ impl Sender {
     }
 
     async fn push(&self, ask: &PushAsk, name: String, ticket: &Ticket) -> Result<(), ActionError> {
-        let (source, hash) = self.open(ask, ticket).await?;
-        let size_bytes = source.info().size_bytes;
-        ticket.update(|transfer| {
-            transfer.size_bytes = size_bytes;
-            transfer.hash = Some(hash);
-        });
+        let path = ask.path.clone();
+        let is_folder = self.shutdown.spawn_blocking(move || path.is_dir()).await.unwrap_or(false);
+        let (offer, what) = if is_folder {
+            let folder = self.read_folder(ask, ticket).await?;
+            let (manifest, files) = (&folder.manifest, folder.manifest.files().len());
+            let (size_bytes, hash) = (manifest.size_bytes(), manifest.id());
+            (self.offer(ask, name, size_bytes, hash, u32::try_from(files).ok()), What::Folder(folder))
+        } else {
+            let (source, hash) = self.open(ask, ticket).await?;
+            ticket.update(|transfer| transfer.hash = Some(hash));
+            (self.offer(ask, name, source.info().size_bytes, hash, None), What::File(source))
+        };
+        ticket.update(|transfer| transfer.size_bytes = offer.size_bytes);
         let channel = self
             .channels
             .to(ask.address)
             .map_err(|forbidden| ActionError::new(ErrorKind::Refused, forbidden.to_string()))?;
-        let (sender_id, sender) = (self.me, ask.sender.clone());
-        let offer = to_offer(&IncomingOffer { sender_id, sender, name, size_bytes, hash });
         let (requests, outgoing) = mpsc::channel(QUEUE_CHUNKS);
-        let queued = requests.send(offer).await;
+        let queued = requests.send(to_offer(&offer)).await;
         queued.map_err(|_| ActionError::new(ErrorKind::Failed, "the call ended before it began"))?;
 
         let failed = |status: Status| failure(&ask.receiver, &status);
@@ -144,13 +152,64 @@ impl Sender {
             }
         }
         ticket.enter(TransferState::Running);
-        self.stream(source, ask, ticket, requests, &mut answers).await?;
+        match what {
+            What::File(source) => self.stream(source, ask, ticket, requests, &mut answers).await?,
+            What::Folder(folder) => {
+                self.stream_folder(folder, ask, ticket, requests, &mut answers).await?;
+            }
+        }
         ticket.enter(TransferState::Verifying);
         let done = timeout(DONE_TIMEOUT, answers.message()).await;
         match done.map_err(|_| failed(late()))?.map_err(failed)? {
             Some(pb::SendResponse { message: Some(Response::Done(_)) }) => Ok(()),
             _ => Err(failed(Status::internal("it ended without saying that it has the file"))),
         }
+    }
+
+    fn offer(
+        &self,
+        ask: &PushAsk,
+        name: String,
+        size_bytes: u64,
+        hash: ContentHash,
+        files: Option<u32>,
+    ) -> IncomingOffer {
+        IncomingOffer { sender_id: self.me, sender: ask.sender.clone(), name, size_bytes, hash, files }
+    }
+
+    /// Lists and hashes a folder.
+    async fn read_folder(&self, ask: &PushAsk, ticket: &Ticket) -> Result<Folder, ActionError> {
+        let (path, stop, cancel) = (ask.path.clone(), self.shutdown.clone(), ticket.cancel_token());
+        let reading = self
+            .shutdown
+            .spawn_blocking(move || Folder::read(&path, || !stop.is_stopping() && !cancel.is_cancelled()));
+        reading
+            .await
+            .unwrap_or_else(|_| Err(ActionError::new(ErrorKind::Failed, "reading the folder failed")))
+    }
+
+    /// Every file of a folder to the connection; ends when the last byte is handed over.
+    async fn stream_folder(
+        &self,
+        folder: Folder,
+        ask: &PushAsk,
+        ticket: &Ticket,
+        requests: mpsc::Sender<pb::SendRequest>,
+        answers: &mut Streaming<pb::SendResponse>,
+    ) -> Result<(), ActionError> {
+        let size_bytes = folder.manifest.size_bytes();
+        let mut messages = folder.messages(ticket.cancel_token(), &self.shutdown);
+        let mut sent = 0;
+        while let Some(message) = messages.recv().await {
+            let (message, bytes) = message?;
+            self.hand_over(message, ask, &requests, answers).await?;
+            ticket.count(bytes);
+            sent += bytes;
+        }
+        if sent < size_bytes {
+            return Err(ActionError::new(ErrorKind::Cancelled, "the transfer was stopped"));
+        }
+        Ok(())
     }
 
     /// Everything to the connection; ends when the last byte is handed over.
@@ -171,19 +230,7 @@ impl Sender {
             let bytes = chunk.payload_bytes as u64;
             let data = chunk.buffer.freeze(chunk.payload_bytes);
             let message = pb::SendRequest { message: Some(Request::Data(data)) };
-            // A receiver that gives up says so before it has taken everything.
-            tokio::select! {
-                biased;
-                handed = timeout(STALL_TIMEOUT, requests.send(message)) => match handed {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_)) => return Err(self.why(ask, answers).await),
-                    Err(_) => return Err(failure(&ask.receiver, &Status::deadline_exceeded("it stalled"))),
-                },
-                answer = answers.message() => {
-                    let status = answer.err().unwrap_or_else(|| Status::internal("it answered too early"));
-                    return Err(failure(&ask.receiver, &status));
-                }
-            }
+            self.hand_over(message, ask, &requests, answers).await?;
             ticket.count(bytes);
             sent += bytes;
         }
@@ -191,6 +238,28 @@ impl Sender {
             return Err(ActionError::new(ErrorKind::Cancelled, "the transfer was stopped"));
         }
         Ok(())
+    }
+
+    /// One message to the connection. A receiver that gives up says so before it has taken everything.
+    async fn hand_over(
+        &self,
+        message: pb::SendRequest,
+        ask: &PushAsk,
+        requests: &mpsc::Sender<pb::SendRequest>,
+        answers: &mut Streaming<pb::SendResponse>,
+    ) -> Result<(), ActionError> {
+        tokio::select! {
+            biased;
+            handed = timeout(STALL_TIMEOUT, requests.send(message)) => match handed {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(_)) => Err(self.why(ask, answers).await),
+                Err(_) => Err(failure(&ask.receiver, &Status::deadline_exceeded("it stalled"))),
+            },
+            answer = answers.message() => {
+                let status = answer.err().unwrap_or_else(|| Status::internal("it answered too early"));
+                Err(failure(&ask.receiver, &status))
+            }
+        }
     }
 
     /// The call is over: the receiver's reason.
@@ -223,6 +292,12 @@ impl Sender {
             Err(_) => Err(ActionError::new(ErrorKind::Failed, "reading the file failed")),
         }
     }
+}
+
+/// What is pushed.
+enum What {
+    File(SourceFile),
+    Folder(Folder),
 }
 
 fn describe(file: File, path: &Path, hash: Option<ContentHash>) -> Result<SourceFile, SourceError> {

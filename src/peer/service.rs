@@ -79,6 +79,26 @@ impl PeerService for Service {
         Ok(Response::new(self.uploads.stream(request.into_inner(), fetcher).await?))
     }
 
+    async fn list_files(
+        &self,
+        request: Request<pb::ListFilesRequest>,
+    ) -> Result<Response<pb::ListFilesResponse>, Status> {
+        let ask = wire::folder::files_ask(request.into_inner())?;
+        let bounds = (ask.size, wire::folder::MAX_PAGE_BYTES);
+        let page = self.index.list_files(&ask.path, ask.token.as_deref(), bounds);
+        Ok(Response::new(wire::folder::to_files_page(page.map_err(|error| not_listed(&error))?)))
+    }
+
+    type DownloadManyStream = Replies<pb::DownloadManyResponse>;
+
+    async fn download_many(
+        &self,
+        request: Request<Streaming<pb::DownloadManyRequest>>,
+    ) -> Result<Response<Self::DownloadManyStream>, Status> {
+        let fetcher = Caller::of(request.extensions());
+        Ok(Response::new(self.uploads.many(request.into_inner(), fetcher)?))
+    }
+
     type SendStream = Responses;
 
     async fn send(

@@ -111,6 +111,17 @@ impl Uploads {
         Ok(futures::stream::iter([Ok(entry)]).chain(rest).boxed())
     }
 
+    /// What a call for many files runs with: a slot as every upload has, a place in the list, where its files come from.
+    pub(super) fn place_for_many(
+        &self,
+        fetcher: Caller,
+    ) -> Result<(Permit<CallerKey>, Ticket, Arc<dyn FileSource>, Shutdown), Status> {
+        let slot = self.0.slots.admit(fetcher.key()).map_err(taken)?;
+        let begun = self.0.transfers.begin(Direction::Upload, "small files", 0, vec![fetcher.to_string()]);
+        let ticket = begun.map_err(|error| Status::resource_exhausted(error.message))?;
+        Ok((slot, ticket, self.0.source.clone(), self.0.shutdown.clone()))
+    }
+
     /// Answers as one gRPC body, framed by hand.
     async fn body(&self, request: http::Request<Body>) -> Result<Body, Status> {
         let fetcher = Caller::of(request.extensions());

@@ -580,13 +580,24 @@ pub struct Offer {
     pub sender_id: PeerId,
     /// Whether name and id are more than the sender's own word: the registry tells of that peer at that address.
     pub is_confirmed: bool,
-    /// Name of the file.
+    /// Name of the file or folder.
     pub name: String,
     /// Its size.
     pub size_bytes: u64,
+    /// Set for a folder: how many files it has.
+    pub files: Option<u32>,
 }
 
 impl Offer {
+    /// Its name as a person is to see it, with the number of files of a folder; not made safe for a terminal.
+    pub fn shown_name(&self) -> String {
+        match self.files {
+            None => self.name.clone(),
+            Some(1) => format!("{}/ (1 file)", self.name),
+            Some(files) => format!("{}/ ({files} files)", self.name),
+        }
+    }
+
     /// Sender as a person is to see it.
     pub fn shown_sender(&self) -> String {
         if self.is_confirmed { self.sender.to_string() } else { format!("{} (not confirmed)", self.sender) }

@@ -145,6 +145,32 @@ impl Inbox {
         size_bytes: u64,
         patience: Duration,
     ) -> Result<(), Refusal> {
+        self.admit_any(sender, name, None, size_bytes, patience).await
+    }
+
+    /// As [`Self::admit`], for a folder of so many files.
+    ///
+    /// # Errors
+    /// The refusal; the sender is to be told.
+    pub async fn admit_folder(
+        &self,
+        sender: Sender,
+        name: &str,
+        files: u32,
+        size_bytes: u64,
+        patience: Duration,
+    ) -> Result<(), Refusal> {
+        self.admit_any(sender, name, Some(files), size_bytes, patience).await
+    }
+
+    async fn admit_any(
+        &self,
+        sender: Sender,
+        name: &str,
+        files: Option<u32>,
+        size_bytes: u64,
+        patience: Duration,
+    ) -> Result<(), Refusal> {
         if self.0.policy == AcceptPolicy::None {
             return Err(Refusal::Policy("this peer takes no files"));
         }
@@ -167,7 +193,7 @@ impl Inbox {
             state.last_id += 1;
             let id = state.last_id;
             let Sender { id: sender_id, name: sender, is_confirmed } = sender;
-            let offer = Offer { id, sender, sender_id, is_confirmed, name: name.into(), size_bytes };
+            let offer = Offer { id, sender, sender_id, is_confirmed, name: name.into(), size_bytes, files };
             let (sender, answer) = oneshot::channel();
             state.waiting.insert(id, Waiting { offer, answer: sender });
             (id, answer)

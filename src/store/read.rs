@@ -85,6 +85,21 @@ impl SourceFile {
         &self.info
     }
 
+    /// Reads all of it; `bytes` is as long as its size. Blocks.
+    ///
+    /// # Errors
+    /// `Changed` when it is not what it was when it was opened.
+    pub fn read_whole(&self, bytes: &mut [u8]) -> Result<(), SourceError> {
+        self.file.read_exact_at(bytes, 0).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => SourceError::Changed,
+            _ => SourceError::Io(error),
+        })?;
+        if Stamp::of(&self.file.metadata()?) != self.stamp {
+            return Err(SourceError::Changed);
+        }
+        Ok(())
+    }
+
     /// The file itself.
     pub fn file(&self) -> &File {
         &self.file

@@ -287,6 +287,7 @@ pub fn inbox(response: pb::GetInboxResponse) -> Result<InboxInfo, Invalid> {
             is_confirmed: offer.is_confirmed,
             name: offer.name,
             size_bytes: offer.size_bytes,
+            files: offer.files,
         })
     };
     Ok(InboxInfo {
@@ -304,6 +305,7 @@ pub fn to_inbox(inbox: InboxInfo) -> pb::GetInboxResponse {
         sender_id: offer.sender_id.as_bytes().to_vec().into(),
         name: offer.name,
         size_bytes: offer.size_bytes,
+        files: offer.files,
         is_confirmed: offer.is_confirmed,
     };
     pb::GetInboxResponse {

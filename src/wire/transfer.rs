@@ -5,6 +5,7 @@ pub mod frame;
 use super::{Invalid, bounded, pb, required};
 use crate::protocol::{
     id::{ContentHash, PeerId, PeerName},
+    manifest::MAX_MANIFEST_FILES,
     name::{MAX_PATH_BYTES, portable_name},
     plan::FileName,
 };
@@ -84,8 +85,10 @@ pub struct IncomingOffer {
     pub name: String,
     /// Size in bytes.
     pub size_bytes: u64,
-    /// What the bytes have to hash to.
+    /// What the bytes have to hash to; the id of its manifest for a folder.
     pub hash: ContentHash,
+    /// Set for a folder: how many files it has.
+    pub files: Option<u32>,
 }
 
 /// Checks an offer. A name that is not portable is refused, not mended: the sender is to know what its file is called.
@@ -96,6 +99,12 @@ pub fn offer(offer: &pb::SendOffer) -> Result<IncomingOffer, Invalid> {
         name: portable_name(&offer.name).map_err(|error| Invalid::new("offer.name", error.to_string()))?,
         size_bytes: offer.size_bytes,
         hash: ContentHash::try_from(&offer.content_hash[..]).map_err(Invalid::id("offer.content_hash"))?,
+        files: match offer.files {
+            Some(files) if usize::try_from(files).is_ok_and(|files| files > MAX_MANIFEST_FILES) => {
+                return Err(Invalid::new("offer.files", format!("must be at most {MAX_MANIFEST_FILES}")));
+            }
+            files => files,
+        },
     })
 }
 
@@ -108,6 +117,7 @@ pub fn to_offer(offer: &IncomingOffer) -> pb::SendRequest {
         name: offer.name.clone(),
         size_bytes: offer.size_bytes,
         content_hash: offer.hash.as_bytes().to_vec().into(),
+        files: offer.files,
     };
     pb::SendRequest { message: Some(Message::Offer(offer)) }
 }
@@ -158,6 +168,7 @@ mod tests {
             name: "report.pdf".into(),
             size_bytes: 3,
             hash: ContentHash::from_bytes([2; 32]),
+            files: Some(3),
         };
         let Some(pb::send_request::Message::Offer(wire)) = to_offer(&good).message else {
             panic!("no offer")
@@ -167,6 +178,8 @@ mod tests {
             let refused = offer(&pb::SendOffer { name: name.into(), ..wire.clone() });
             assert_eq!(refused.expect_err("refused").field, "offer.name");
         }
+        let many = pb::SendOffer { files: Some(100_001), ..wire.clone() };
+        assert_eq!(offer(&many).expect_err("refused").field, "offer.files");
         assert!(offer(&pb::SendOffer { sender_name: "\u{1b}[2J".into(), ..wire }).is_err());
     }
 }

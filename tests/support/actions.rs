@@ -160,6 +160,7 @@ pub(crate) fn offer(id: u64) -> Offer {
         is_confirmed: true,
         name: format!("photo{id}.jpg"),
         size_bytes: 4096,
+        files: None,
     }
 }
 

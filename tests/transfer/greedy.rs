@@ -38,6 +38,7 @@ fn offered(ben: &TestPeer, from: &str) -> Result<(Requests, Responses), Status> 
             name: "f".into(),
             size_bytes: 1 << 20,
             content_hash: vec![6; 32].into(),
+            files: None,
         }),
     );
     Ok((requests, responses))

@@ -129,6 +129,23 @@ impl pb::peer_service_server::PeerService for Service {
     type DownloadStream = Stream<pb::DownloadResponse>;
     type SendStream = Responses;
 
+    type DownloadManyStream = Stream<pb::DownloadManyResponse>;
+
+    async fn list_files(
+        &self,
+        _: Request<pb::ListFilesRequest>,
+    ) -> Result<Response<pb::ListFilesResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn download_many(
+        &self,
+        request: Request<Streaming<pb::DownloadManyRequest>>,
+    ) -> Result<Response<Self::DownloadManyStream>, Status> {
+        let caller = Caller::of(request.extensions());
+        self.uploads.many(request.into_inner(), caller).map(Response::new)
+    }
+
     async fn search(&self, _: Request<pb::SearchRequest>) -> Result<Response<Self::SearchStream>, Status> {
         Err(Status::unimplemented("transfers only"))
     }

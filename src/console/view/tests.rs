@@ -58,8 +58,15 @@ fn no_text_of_others_reaches_a_line_unescaped() {
         bytes: 0,
         problem: Some(HOSTILE.into()),
     };
-    let offered =
-        Offer { id: 1, sender: name, sender_id: id, is_confirmed: true, name: HOSTILE.into(), size_bytes: 1 };
+    let offered = Offer {
+        id: 1,
+        sender: name,
+        sender_id: id,
+        is_confirmed: true,
+        name: HOSTILE.into(),
+        size_bytes: 1,
+        files: None,
+    };
     let page = FolderPage { folders: vec![HOSTILE.into()], files: vec![file()], next: None };
     let offers = InboxInfo {
         offers: vec![offered.clone()],
