@@ -87,7 +87,13 @@ async fn a_generated_client_downloads_and_every_other_method_passes_through() {
     let mut client = generated_client(&ana).await;
     for chunk_bytes in [0, 16 << 10, 512 << 10] {
         let file = pb::download_request::File::ContentHash(hash.as_bytes().to_vec().into());
-        let request = pb::DownloadRequest { file: Some(file), offset: 100, length: 600_000, chunk_bytes };
+        let request = pb::DownloadRequest {
+            file: Some(file),
+            offset: 100,
+            length: 600_000,
+            chunk_bytes,
+            with_tree: false,
+        };
         let mut stream = client.download(request).await.expect("answers").into_inner();
         let first = stream.message().await.expect("ok").expect("first");
         assert_eq!(first.file.expect("told").size_bytes, 700_000);

@@ -27,6 +27,8 @@ pub struct RangeAsk {
     pub length: Option<u64>,
     /// Bytes of a chunk, within bounds.
     pub chunk_bytes: usize,
+    /// The values of its pieces are wanted too.
+    pub with_tree: bool,
 }
 
 /// Checks what a fetcher asks for.
@@ -53,17 +55,22 @@ pub fn range_ask(request: pb::DownloadRequest) -> Result<RangeAsk, Invalid> {
     if request.offset.checked_add(request.length).is_none() {
         return Err(Invalid::new("length", "reaches beyond any file"));
     }
-    Ok(RangeAsk { file, offset: request.offset, length, chunk_bytes })
+    Ok(RangeAsk { file, offset: request.offset, length, chunk_bytes, with_tree: request.with_tree })
 }
 
-/// A range on its way out, to the end of the file; the holder chooses the chunks.
-pub fn to_download_request(file: &FileName, offset: u64) -> pb::DownloadRequest {
+/// A range of `length` bytes on its way out, 0 to the end of the file; the holder chooses the chunks.
+pub fn to_download_request(
+    file: &FileName,
+    offset: u64,
+    length: u64,
+    with_tree: bool,
+) -> pb::DownloadRequest {
     use pb::download_request::File;
     let file = match file {
         FileName::Hash(hash) => File::ContentHash(hash.as_bytes().to_vec().into()),
         FileName::Path(path) => File::Path(path.clone()),
     };
-    pb::DownloadRequest { file: Some(file), offset, length: 0, chunk_bytes: 0 }
+    pb::DownloadRequest { file: Some(file), offset, length, chunk_bytes: 0, with_tree }
 }
 
 /// A file that a sender offers.
@@ -110,7 +117,7 @@ mod tests {
     use super::*;
 
     fn request() -> pb::DownloadRequest {
-        to_download_request(&FileName::Path("share/a/b".into()), 7)
+        to_download_request(&FileName::Path("share/a/b".into()), 7, 0, true)
     }
 
     #[test]
@@ -118,8 +125,10 @@ mod tests {
         let ask = range_ask(request()).expect("valid");
         assert_eq!(ask.file, FileName::Path("share/a/b".into()));
         assert_eq!((ask.offset, ask.length, ask.chunk_bytes), (7, None, DEFAULT_CHUNK_BYTES));
+        assert!(ask.with_tree);
         let by_hash = FileName::Hash(ContentHash::from_bytes([3; 32]));
-        assert_eq!(range_ask(to_download_request(&by_hash, 0)).expect("valid").file, by_hash);
+        let ask = range_ask(to_download_request(&by_hash, 0, 9, false)).expect("valid");
+        assert_eq!((ask.file, ask.length, ask.with_tree), (by_hash, Some(9), false));
     }
 
     #[test]

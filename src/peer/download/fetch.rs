@@ -100,7 +100,7 @@ pub(super) struct Fetch {
 impl Fetch {
     /// Asks for a file from `offset` to its end.
     pub(super) async fn open(channel: &Channel, what: &FileName, offset: u64) -> Result<Self, Stop> {
-        let ask = frame::frame(&to_download_request(what, offset));
+        let ask = frame::frame(&to_download_request(what, offset, 0, false));
         let request = http::Request::post(DOWNLOAD_URI)
             .version(http::Version::HTTP_2)
             .header("content-type", "application/grpc")
@@ -132,10 +132,18 @@ impl Fetch {
 
     /// The file as the holder has it; comes first.
     pub(super) async fn file(&mut self) -> Result<FileInfo, Stop> {
-        match self.event().await? {
-            Some(Event::File(entry)) => file_info(entry)
-                .map_err(|invalid| Stop::last(ErrorKind::Failed, format!("its answer is wrong: {invalid}"))),
-            _ => Err(Stop::last(ErrorKind::Failed, "it sent bytes without saying of what")),
+        loop {
+            return match self.event().await? {
+                // Waiting one's turn is no stall.
+                Some(Event::Queued(_)) => {
+                    self.pace = Pace::default();
+                    continue;
+                }
+                Some(Event::File { entry, .. }) => file_info(entry).map_err(|invalid| {
+                    Stop::last(ErrorKind::Failed, format!("its answer is wrong: {invalid}"))
+                }),
+                _ => Err(Stop::last(ErrorKind::Failed, "it sent bytes without saying of what")),
+            };
         }
     }
 
@@ -150,7 +158,9 @@ impl Fetch {
                 }
                 Ok(Some(bytes))
             }
-            Some(Event::File(_)) => Err(Stop::last(ErrorKind::Failed, "it began twice")),
+            Some(Event::File { .. } | Event::Queued(_)) => {
+                Err(Stop::last(ErrorKind::Failed, "it began twice"))
+            }
             None if self.reached == size_bytes => Ok(None),
             None => Err(Stop::holder(FailureKind::Passing, ErrorKind::Failed, "it ended too early")),
         }

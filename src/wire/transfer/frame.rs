@@ -2,13 +2,16 @@
 //! server understands the other.
 //!
 //! Invariant: whatever way a stream of bytes is cut into DATA frames, the reader gives the same events; what is malformed
-//! is an error, and nothing but the file entry (bounded) is ever held back.
+//! is an error, and nothing but the file entry and its tree (both bounded) is ever held back.
 
 use bytes::{Buf, Bytes, BytesMut};
 use prost::Message;
 
 use super::MAX_CHUNK_BYTES;
-use crate::wire::pb;
+use crate::{
+    protocol::piece::{MAX_PIECES, VALUE_BYTES},
+    wire::pb,
+};
 
 /// Room before the payload: the gRPC prefix, the field `offset`, the tag and length of the field `data`.
 pub const HEADROOM: usize = PREFIX + 11 + 11;
@@ -17,14 +20,21 @@ const PREFIX: usize = 5;
 const TAG_FILE: u64 = 1 << 3 | LEN;
 const TAG_OFFSET: u64 = 2 << 3 | VARINT;
 const TAG_DATA: u64 = 3 << 3 | LEN;
+const TAG_TREE: u64 = 4 << 3 | LEN;
+const TAG_QUEUE_POSITION: u64 = 5 << 3 | VARINT;
 const VARINT: u64 = 0;
 const FIXED64: u64 = 1;
 const LEN: u64 = 2;
 const FIXED32: u64 = 5;
 /// Largest file entry taken: a path of 4 KiB and its small fields, with room for fields to come.
 const MAX_ENTRY_BYTES: usize = 8 << 10;
-/// Largest message taken: the largest chunk or entry, and its framing.
-const MAX_MESSAGE_BYTES: usize = MAX_CHUNK_BYTES + MAX_ENTRY_BYTES + HEADROOM;
+/// Largest tree taken: the values of the most pieces.
+const MAX_TREE_BYTES: usize = MAX_PIECES as usize * VALUE_BYTES;
+/// Largest message taken: the largest chunk, or tree with its entry, and its framing.
+const MAX_MESSAGE_BYTES: usize =
+    if MAX_CHUNK_BYTES > MAX_TREE_BYTES { MAX_CHUNK_BYTES } else { MAX_TREE_BYTES }
+        + MAX_ENTRY_BYTES
+        + HEADROOM;
 /// Longest varint: 10 groups of 7 bits hold 64.
 const MAX_VARINT_BYTES: u32 = 10;
 
@@ -95,7 +105,12 @@ pub struct Malformed(pub &'static str);
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// The file as the holder has it.
-    File(pb::FileEntry),
+    File {
+        /// What it is.
+        entry: pb::FileEntry,
+        /// The values of its pieces, at most 512 KiB, unchecked; empty when the holder told none.
+        tree: Bytes,
+    },
     /// Bytes and where they belong. A chunk may come in several parts.
     Data {
         /// Offset in the file.
@@ -103,6 +118,10 @@ pub enum Event {
         /// Never empty.
         bytes: Bytes,
     },
+    /// All upload slots are taken: the place in the holder's queue, 1 is the next. Comes before the file, any number of
+    /// times, at least every 5 s. Who reads it is waiting its turn, not stalled: measuring of the pace begins anew with
+    /// each of these, and a holder that falls silent is given up as one that sends no bytes.
+    Queued(u32),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -123,6 +142,7 @@ enum State {
     /// The value of a varint field, or the length of a `LEN` field.
     Value(u64, Varint),
     File(Vec<u8>, usize),
+    Tree(Vec<u8>, usize),
     Data(usize),
     Skip(usize),
     Broken(Malformed),
@@ -137,6 +157,10 @@ pub struct Reader {
     left: usize,
     offset: u64,
     had_data: bool,
+    /// The current message's, until it ends: the tree may come behind the entry.
+    file: Option<pb::FileEntry>,
+    tree: Option<Bytes>,
+    queue_position: u32,
 }
 
 impl Default for Reader {
@@ -147,6 +171,9 @@ impl Default for Reader {
             left: 0,
             offset: 0,
             had_data: false,
+            file: None,
+            tree: None,
+            queue_position: 0,
         }
     }
 }
@@ -215,6 +242,11 @@ impl Reader {
                 let tag = *tag;
                 if let Some(value) = take_byte(varint, &mut self.input, &mut self.left)? {
                     self.state = self.begin_field(tag, value)?;
+                    if matches!(self.state, State::Data(_))
+                        && let Some(event) = self.held()?
+                    {
+                        return Ok(Progress::Event(event));
+                    }
                 }
             }
             State::File(entry, size) => {
@@ -223,9 +255,17 @@ impl Reader {
                 self.left -= take;
                 if entry.len() == *size {
                     let decoded = pb::FileEntry::decode(&entry[..]);
+                    self.file = Some(decoded.map_err(|_| Malformed("the file entry is not one"))?);
                     self.state = State::Tag(Varint::START);
-                    let entry = decoded.map_err(|_| Malformed("the file entry is not one"))?;
-                    return Ok(Progress::Event(Event::File(entry)));
+                }
+            }
+            State::Tree(tree, size) => {
+                let take = (*size - tree.len()).min(self.input.len());
+                tree.extend_from_slice(&self.input.split_to(take));
+                self.left -= take;
+                if tree.len() == *size {
+                    self.tree = Some(std::mem::take(tree).into());
+                    self.state = State::Tag(Varint::START);
                 }
             }
             State::Data(size) => {
@@ -272,9 +312,22 @@ impl Reader {
         match self.state {
             State::Tag(Varint { bytes: 0, .. }) => {
                 self.state = State::Prefix([0; PREFIX], 0);
-                Ok(Progress::More)
+                Ok(self.held()?.map_or(Progress::More, Progress::Event))
             }
             _ => Err(Malformed("a field is cut off by the end of its message")),
+        }
+    }
+
+    /// What the current message says beside bytes, once.
+    fn held(&mut self) -> Result<Option<Event>, Malformed> {
+        let position = std::mem::take(&mut self.queue_position);
+        match (self.file.take(), self.tree.take()) {
+            (None, Some(_)) => Err(Malformed("a tree comes without its file")),
+            (file, _) if position > 0 && (file.is_some() || self.had_data) => {
+                Err(Malformed("a queue position does not come alone"))
+            }
+            (Some(entry), tree) => Ok(Some(Event::File { entry, tree: tree.unwrap_or_default() })),
+            (None, None) => Ok((position > 0).then_some(Event::Queued(position))),
         }
     }
 
@@ -282,6 +335,7 @@ impl Reader {
         match tag {
             TAG_OFFSET if self.had_data => return Err(Malformed("an offset comes after its bytes")),
             TAG_OFFSET => self.offset = value,
+            TAG_QUEUE_POSITION => self.queue_position = u32::try_from(value).unwrap_or(u32::MAX),
             _ if tag & 7 == VARINT => {}
             _ => {
                 let size = usize::try_from(value)
@@ -291,7 +345,15 @@ impl Reader {
                 return match tag {
                     TAG_FILE if size > MAX_ENTRY_BYTES => Err(Malformed("the file entry is too long")),
                     TAG_FILE if size == 0 => Err(Malformed("the file entry is empty")),
+                    TAG_FILE if self.had_data || self.file.is_some() => {
+                        Err(Malformed("a message holds two files, or one after bytes"))
+                    }
                     TAG_FILE => Ok(State::File(Vec::with_capacity(size), size)),
+                    TAG_TREE if self.had_data => Err(Malformed("a tree comes after bytes")),
+                    TAG_TREE if self.tree.is_some() => Err(Malformed("a message holds two trees")),
+                    TAG_TREE if size > MAX_TREE_BYTES => Err(Malformed("the tree is too long")),
+                    // Grows as bytes come: a length costs nobody memory.
+                    TAG_TREE if size > 0 => Ok(State::Tree(Vec::new(), size)),
                     TAG_DATA if self.had_data => Err(Malformed("a message holds two chunks")),
                     TAG_DATA => {
                         self.had_data = true;

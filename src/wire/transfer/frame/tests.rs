@@ -57,7 +57,7 @@ fn a_generated_decoder_reads_what_is_framed_by_hand() {
 
 #[test]
 fn fields_to_come_are_passed_over() {
-    let mut body = vec![0x20, 0x96, 0x01, 0x2a, 2, 1, 2, 0x31, 1, 2, 3, 4, 5, 6, 7, 8, 0x3d, 1, 2, 3, 4];
+    let mut body = vec![0x38, 0x96, 0x01, 0x32, 2, 1, 2, 0x31, 1, 2, 3, 4, 5, 6, 7, 8, 0x3d, 1, 2, 3, 4];
     body.extend(pb::DownloadResponse { offset: 5, data: "ab".into(), ..Default::default() }.encode_to_vec());
     let mut stream = vec![0, 0, 0, 0, u8::try_from(body.len()).expect("short")];
     stream.extend(body);
@@ -78,8 +78,24 @@ fn what_is_malformed_is_an_error() {
     let cut_field = [0, 0, 0, 0, 1, 0x1a];
     let cut_stream = [0, 0, 0, 0, 3, 0x1a, 1];
     let bad_entry = [0, 0, 0, 0, 3, 0x0a, 1, 0xff];
+    let long_tree = [0, 0, 8, 0, 5, 0x22, 0x81, 0x80, 0x20];
+    let two_trees = [0, 0, 0, 0, 6, 0x22, 1, 1, 0x22, 1, 1];
+    let late_tree = [0, 0, 0, 0, 6, 0x1a, 1, 1, 0x22, 1, 1];
+    let lone_tree = [0, 0, 0, 0, 3, 0x22, 1, 1];
+    let late_file = [0, 0, 0, 0, 7, 0x1a, 1, 1, 0x0a, 2, 0x18, 9];
+    let two_files = [0, 0, 0, 0, 8, 0x0a, 2, 0x18, 9, 0x0a, 2, 0x18, 9];
+    let place_and_file = [0, 0, 0, 0, 6, 0x0a, 2, 0x18, 9, 0x28, 1];
+    let place_and_bytes = [0, 0, 0, 0, 5, 0x1a, 1, 1, 0x28, 1];
     for bad in [
-        &huge[..],
+        &long_tree[..],
+        &two_trees,
+        &late_tree,
+        &lone_tree,
+        &late_file,
+        &two_files,
+        &place_and_file,
+        &place_and_bytes,
+        &huge,
         &compressed,
         &long_field,
         &endless_number,
@@ -92,6 +108,41 @@ fn what_is_malformed_is_an_error() {
     ] {
         assert!(read_all(split(bad, &[])).is_err(), "{bad:?}");
     }
+    assert_eq!(read_all(split(&long_tree, &[])), Err(Malformed("the tree is too long")));
+}
+
+#[test]
+fn a_place_in_the_queue_then_the_file_with_its_tree_are_told() {
+    let entry = entry("a".into());
+    let queued = |queue_position| frame(&pb::DownloadResponse { queue_position, ..Default::default() });
+    let tree = Bytes::from(vec![5; MAX_TREE_BYTES]);
+    let first = pb::DownloadResponse { file: Some(entry.clone()), tree: tree.clone(), ..Default::default() };
+    let stream = [&queued(9)[..], &queued(1), &queued(0), &frame(&first), &by_hand(0, b"x")].concat();
+    let expected = vec![
+        Event::Queued(9),
+        Event::Queued(1),
+        Event::File { entry, tree },
+        Event::Data { offset: 0, bytes: "x".into() },
+    ];
+    assert_eq!(read_all(stream.chunks(16 << 10).map(Bytes::copy_from_slice)), Ok(expected));
+}
+
+#[test]
+fn bytes_in_the_message_of_their_file_come_after_it() {
+    let first =
+        pb::DownloadResponse { file: Some(entry("a".into())), data: "xy".into(), ..Default::default() };
+    let events = read_all([frame(&first)]).expect("reads");
+    assert!(matches!(&events[..], [Event::File { .. }, Event::Data { offset: 0, .. }]), "{events:?}");
+}
+
+#[test]
+fn a_tree_that_is_announced_but_does_not_come_costs_no_memory() {
+    let mut reader = Reader::default();
+    reader.push(Bytes::from_static(&[0, 0, 8, 0, 4, 0x22, 0x80, 0x80, 0x20, 7, 7]));
+    assert_eq!(reader.event(), Ok(None));
+    let State::Tree(tree, size) = &reader.state else { panic!("{:?}", reader.state) };
+    assert_eq!((tree.len(), *size), (2, MAX_TREE_BYTES));
+    assert!(tree.capacity() < 64);
 }
 
 proptest! {
@@ -99,10 +150,17 @@ proptest! {
     fn any_split_of_a_stream_gives_the_same_events(
         path in ".{1,40}",
         offset in prop_oneof![Just(0), any::<u32>().prop_map(u64::from), Just(u64::MAX >> 1)],
+        tree in prop::collection::vec(any::<u8>(), 0..2000),
+        places in prop::collection::vec(any::<u32>(), 0..4),
         sizes in prop::collection::vec(1usize..3000, 0..6),
         cuts in prop::collection::vec(any::<usize>(), 0..40),
     ) {
-        let mut stream = frame(&pb::DownloadResponse { file: Some(entry(path)), ..Default::default() }).to_vec();
+        let mut stream = Vec::new();
+        for queue_position in places {
+            stream.extend(frame(&pb::DownloadResponse { queue_position, ..Default::default() }));
+        }
+        let tree = tree.into();
+        stream.extend(frame(&pb::DownloadResponse { file: Some(entry(path)), tree, ..Default::default() }));
         let mut at = offset;
         for (number, size) in (0..).zip(sizes) {
             stream.extend(by_hand(at, &vec![number; size]));
