@@ -13,6 +13,7 @@ mod links;
 mod local;
 mod mover;
 mod origin;
+mod read;
 pub mod receive;
 pub mod remote;
 mod search;
@@ -48,6 +49,7 @@ use self::{
     local::Local,
     mover::{Mover, Shared},
     origin::Origin,
+    read::Reader,
     receive::Receiver,
     search::Searcher,
     send::Sender,
@@ -129,6 +131,7 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         origin: origin.clone(),
         directory: directory.clone(),
         downloader: Downloader::new(channels.clone(), transfers.clone(), shutdown.clone()),
+        reader: Reader::new(channels.clone(), shutdown.clone()),
         sender: Sender::new(id, channels, transfers.clone(), shutdown.clone()),
         transfers: transfers.clone(),
         inbox: inbox.clone(),

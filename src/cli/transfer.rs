@@ -1,15 +1,14 @@
 //! `get`, `send`, `transfers`: files on their way, followed to their end. Dropping a verb half way cancels its transfers.
 
 use std::{
-    fs::File,
-    io::{self, Read},
+    io,
     path::{self, Path, PathBuf},
 };
 
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{
-    args::{GetArgs, Recipients, SendArgs, TransferAction},
+    args::{ByteRange, GetArgs, Recipients, SendArgs, TransferAction},
     exit::{Ended, Exit, Failure},
     json,
     output::{Output, size},
@@ -19,7 +18,7 @@ use super::{
 use crate::{
     peer::{Handle, handle::Events},
     protocol::{
-        action::{ActionError, ErrorKind, GetAsk, SendAsk, Target, Transfer, TransferState},
+        action::{ActionError, ErrorKind, GetAsk, ReadAsk, ReadEvent, SendAsk, Transfer, TransferState},
         name::Printable,
     },
 };
@@ -32,7 +31,10 @@ const MAX_SENDS: usize = 100_000;
 /// Downloads one file.
 pub async fn get(peer: &Handle, out: &mut Output, args: &GetArgs) -> Ended {
     if args.output.as_deref() == Some(Path::new("-")) {
-        return get_to_stdout(peer, out, args.target.clone()).await;
+        return get_to_stdout(peer, out, args).await;
+    }
+    if args.range.is_some() {
+        return Err(Failure::usage("--range needs `-o -`: a part of a file goes to stdout only"));
     }
     let destination = args.output.as_deref().map(destination).transpose()?;
     let events = peer.get(GetAsk { target: args.target.clone(), destination }).await?;
@@ -60,27 +62,16 @@ fn destination(path: &Path) -> Result<PathBuf, Failure> {
     Ok(absolute)
 }
 
-/// Only verified bytes go to stdout: the file is downloaded whole first.
-async fn get_to_stdout(peer: &Handle, out: &mut Output, target: Target) -> Ended {
-    /// One read; as much as a pipe usually takes.
-    const CHUNK_BYTES: usize = 64 * 1024;
-    let folder = tempfile::Builder::new()
-        .prefix("floodplain-get-")
-        .tempdir()
-        .map_err(|error| Failure::failed(format!("could not make a temporary folder: {error}")))?;
-    let events = peer.get(GetAsk { target, destination: Some(folder.path().to_owned()) }).await?;
-    let transfer = follow(events, &mut Progress::new(out.style)).await?;
-    let read = |error: io::Error| Failure::failed(format!("could not read the downloaded file: {error}"));
-    let path = transfer.path.ok_or_else(|| Failure::failed("the peer did not say where the file is"))?;
-    let (mut file, mut chunk) = (File::open(path).map_err(read)?, vec![0; CHUNK_BYTES]);
-    loop {
-        match file.read(&mut chunk).map_err(read)? {
-            0 => return Ok(Exit::Done),
-            length => out.bytes(&chunk[..length])?,
+/// Bytes go to stdout in order and while they arrive; each was checked before.
+async fn get_to_stdout(peer: &Handle, out: &mut Output, args: &GetArgs) -> Ended {
+    let ByteRange { offset, length } = args.range.unwrap_or_default();
+    let mut events = peer.read(ReadAsk { target: args.target.clone(), offset, length }).await?;
+    while let Some(event) = events.try_next().await? {
+        if let ReadEvent::Data(bytes) = event {
+            out.bytes(&bytes)?;
         }
-        // Gives an interrupt its turn between two chunks.
-        tokio::task::yield_now().await;
     }
+    Ok(Exit::Done)
 }
 
 /// Follows one transfer to its end; one that did not succeed is an error.

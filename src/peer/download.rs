@@ -3,7 +3,7 @@
 //! Invariant: a file appears at its destination only whole and verified; whatever else happens, nothing is left behind
 //! and the transfer says why.
 
-mod fetch;
+pub(super) mod fetch;
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -192,7 +192,10 @@ impl Run<'_> {
             }
         });
         let fetched = match self.channels.to(source.address) {
-            Ok(channel) => Fetch::open(&channel, &self.ask.what, assignment.offset).await,
+            Ok(channel) => {
+                let range = assignment.offset..u64::MAX;
+                Fetch::open(&channel, &self.ask.what, range, false).await
+            }
             Err(forbidden) => Err(Stop::last(ErrorKind::Refused, forbidden.to_string())),
         };
         let ended = match fetched {
@@ -216,7 +219,7 @@ impl Run<'_> {
     }
 
     async fn take_all(&mut self, fetch: &mut Fetch) -> Result<(), Stop> {
-        let told = fetch.file().await?;
+        let (told, _) = fetch.file().await?;
         let known = Known { size_bytes: told.size_bytes, hash: told.hash };
         if let (Some(expected), Some(hash)) = (self.expected, told.hash)
             && expected != hash

@@ -14,6 +14,7 @@ use super::{
     download::{DownloadAsk, Downloader, Source},
     handle::{Events, Outcome},
     origin::Origin,
+    read::{ReadFrom, Reader},
     send::{PushAsk, Sender},
     transfers::Transfers,
     view::View,
@@ -22,8 +23,8 @@ use crate::{
     index::{Index, IndexError},
     protocol::{
         action::{
-            ActionError, Answer, ErrorKind, FileInfo, GetAsk, Holder, InboxInfo, SendAsk, Target, Transfer,
-            TransferState,
+            ActionError, Answer, ErrorKind, FileInfo, GetAsk, Holder, InboxInfo, ReadAsk, ReadEvent, SendAsk,
+            Target, Transfer, TransferState,
         },
         id::{ContentHash, PeerId},
         plan::FileName,
@@ -85,6 +86,7 @@ pub(super) struct Mover {
     pub(super) origin: Arc<Origin>,
     pub(super) directory: Arc<Directory>,
     pub(super) downloader: Downloader,
+    pub(super) reader: Reader,
     pub(super) sender: Sender,
     pub(super) transfers: Transfers,
     pub(super) inbox: Inbox,
@@ -95,7 +97,30 @@ pub(super) struct Mover {
 
 impl Mover {
     pub(super) async fn get(&self, ask: GetAsk) -> Outcome<Events<Transfer>> {
-        let (what, name, sources) = match ask.target {
+        let (what, name, sources) = self.resolve(ask.target).await?;
+        let destination = if let Some(destination) = ask.destination {
+            destination
+        } else {
+            self.refuse_what_is_here(&what)?;
+            self.downloads.clone()
+        };
+        let name = name.map(|file: FileInfo| file.name().to_owned());
+        let events = self.downloader.start(DownloadAsk { what, sources, destination, name })?;
+        Ok(self.noting(events))
+    }
+
+    /// Reads without a copy: this peer's own file first, when it has it.
+    pub(super) async fn read(&self, ask: ReadAsk) -> Outcome<Events<ReadEvent>> {
+        let (what, _, mut sources) = self.resolve(ask.target).await?;
+        let me = self.view.now().me.id;
+        sources.sort_by_key(|source| source.peer_id != me);
+        let ReadAsk { offset, length, .. } = ask;
+        Ok(self.reader.start(ReadFrom { what, sources, offset, length }))
+    }
+
+    /// What is meant, and who has it: at least one.
+    async fn resolve(&self, target: Target) -> Outcome<(FileName, Option<FileInfo>, Vec<Source>)> {
+        let (what, name, sources) = match target {
             Target::Path(at) => {
                 let member = self.directory.find(&at.peer).await?;
                 if at.path.is_empty() {
@@ -121,15 +146,7 @@ impl Mover {
         if sources.is_empty() {
             return Err(nobody_has_it());
         }
-        let destination = if let Some(destination) = ask.destination {
-            destination
-        } else {
-            self.refuse_what_is_here(&what)?;
-            self.downloads.clone()
-        };
-        let name = name.map(|file: FileInfo| file.name().to_owned());
-        let events = self.downloader.start(DownloadAsk { what, sources, destination, name })?;
-        Ok(self.noting(events))
+        Ok((what, name, sources))
     }
 
     pub(super) fn send(&self, ask: SendAsk, receiver: &Member) -> Outcome<Events<Transfer>> {

@@ -3,7 +3,7 @@
 //! Invariant: the bytes that come out are in order, without gaps, and end where the file does; anything else a holder
 //! does is a failure of that holder.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -35,7 +35,7 @@ const MAX_REASON_CHARS: usize = 200;
 
 /// Why a fetch ended early.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub(in crate::peer) enum Stop {
     /// The holder's failure, for the plan and for a face.
     Holder(Failure, ErrorKind),
     /// This machine's failure: asking others does not help.
@@ -48,11 +48,11 @@ impl Stop {
     }
 
     /// Not to be asked again.
-    pub(super) fn last(face: ErrorKind, reason: impl Into<String>) -> Self {
+    pub(in crate::peer) fn last(face: ErrorKind, reason: impl Into<String>) -> Self {
         Self::holder(FailureKind::Final, face, reason)
     }
 
-    pub(super) fn disagrees(reason: impl Into<String>) -> Self {
+    pub(in crate::peer) fn disagrees(reason: impl Into<String>) -> Self {
         Self::holder(FailureKind::Disagrees, ErrorKind::Mismatch, reason)
     }
 
@@ -90,7 +90,7 @@ impl From<Status> for Stop {
 
 /// An answer that is being read.
 #[derive(Debug)]
-pub(super) struct Fetch {
+pub(in crate::peer) struct Fetch {
     body: Body,
     reader: Reader,
     pace: Pace,
@@ -98,9 +98,15 @@ pub(super) struct Fetch {
 }
 
 impl Fetch {
-    /// Asks for a file from `offset` to its end.
-    pub(super) async fn open(channel: &Channel, what: &FileName, offset: u64) -> Result<Self, Stop> {
-        let ask = frame::frame(&to_download_request(what, offset, 0, false));
+    /// Asks for a range of a file; `u64::MAX` ends where the file does.
+    pub(in crate::peer) async fn open(
+        channel: &Channel,
+        what: &FileName,
+        range: Range<u64>,
+        with_tree: bool,
+    ) -> Result<Self, Stop> {
+        let (offset, length) = (range.start, range.end - range.start);
+        let ask = frame::frame(&to_download_request(what, offset, length, with_tree));
         let request = http::Request::post(DOWNLOAD_URI)
             .version(http::Version::HTTP_2)
             .header("content-type", "application/grpc")
@@ -130,8 +136,8 @@ impl Fetch {
         Ok(Self { body, reader, pace, reached: offset })
     }
 
-    /// The file as the holder has it; comes first.
-    pub(super) async fn file(&mut self) -> Result<FileInfo, Stop> {
+    /// The file as the holder has it, with the unchecked values of its pieces when they were asked for; comes first.
+    pub(in crate::peer) async fn file(&mut self) -> Result<(FileInfo, Bytes), Stop> {
         loop {
             return match self.event().await? {
                 // Waiting one's turn is no stall.
@@ -139,20 +145,23 @@ impl Fetch {
                     self.pace = Pace::default();
                     continue;
                 }
-                Some(Event::File { entry, .. }) => file_info(entry).map_err(|invalid| {
-                    Stop::last(ErrorKind::Failed, format!("its answer is wrong: {invalid}"))
-                }),
+                Some(Event::File { entry, tree }) => match file_info(entry) {
+                    Ok(file) => Ok((file, tree)),
+                    Err(invalid) => {
+                        Err(Stop::last(ErrorKind::Failed, format!("its answer is wrong: {invalid}")))
+                    }
+                },
                 _ => Err(Stop::last(ErrorKind::Failed, "it sent bytes without saying of what")),
             };
         }
     }
 
-    /// The next bytes; `None` when the file of `size_bytes` is complete.
-    pub(super) async fn bytes(&mut self, size_bytes: u64) -> Result<Option<Bytes>, Stop> {
+    /// The next bytes; `None` when all before `range_end` have come.
+    pub(in crate::peer) async fn bytes(&mut self, range_end: u64) -> Result<Option<Bytes>, Stop> {
         match self.event().await? {
             Some(Event::Data { offset, bytes }) => {
                 let end = offset.checked_add(bytes.len() as u64);
-                match end.filter(|&end| offset == self.reached && end <= size_bytes) {
+                match end.filter(|&end| offset == self.reached && end <= range_end) {
                     Some(end) => self.reached = end,
                     None => return Err(Stop::last(ErrorKind::Failed, "it sent bytes that lie elsewhere")),
                 }
@@ -161,7 +170,7 @@ impl Fetch {
             Some(Event::File { .. } | Event::Queued(_)) => {
                 Err(Stop::last(ErrorKind::Failed, "it began twice"))
             }
-            None if self.reached == size_bytes => Ok(None),
+            None if self.reached == range_end => Ok(None),
             None => Err(Stop::holder(FailureKind::Passing, ErrorKind::Failed, "it ended too early")),
         }
     }
