@@ -19,7 +19,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use floodplain::{
-    net::{Identity, Security, Transport},
+    net::{Identity, Security, Transport, throttle::Throttle},
     peer::{
         channels::Channels,
         download::{DownloadAsk, Downloader, Source},
@@ -147,7 +147,8 @@ async fn serve(file: PathBuf, hash: ContentHash) -> Result<()> {
 
 async fn get(address: SocketAddr, hash: ContentHash, folder: PathBuf) -> Result<()> {
     let shutdown = Shutdown::new();
-    let downloader = Downloader::new(Channels::new(transport()), Transfers::new(1), shutdown.clone());
+    let downloader =
+        Downloader::new(Channels::new(transport()), Transfers::new(1), shutdown.clone(), Throttle::default());
     let source = Source { peer_id: PeerId::from_bytes([1; 32]), name: "bench".into(), address };
     let began = Instant::now();
     let ask =

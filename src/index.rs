@@ -13,6 +13,7 @@ mod scan;
 mod search;
 mod shares;
 mod tokens;
+mod tree;
 mod watch;
 
 use std::{
@@ -20,7 +21,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
@@ -138,6 +139,7 @@ struct Inner {
     files: RwLock<Files>,
     shares: RwLock<Shares>,
     known: Known,
+    wanted_trees: tree::Wanted,
     data: PathBuf,
     wishes: Arc<Wishes>,
     hash_wanted: [Notify; hash::READERS],
@@ -169,6 +171,7 @@ impl Index {
                     files: RwLock::new(Files::new(MAX_FILES)),
                     shares: RwLock::new(Shares::open(&shares, &data)?),
                     known: Known::new(&data),
+                    wanted_trees: tree::Wanted::default(),
                     data,
                     wishes: Arc::default(),
                     hash_wanted: Default::default(),
@@ -316,7 +319,8 @@ impl Index {
         self.inner.files_read.load(Ordering::Relaxed)
     }
 
-    /// Tells of a file that was just published with known content: in a share, it is found at once. Blocks on the disk.
+    /// Tells of a file that was just published with known content: in a share, it is found at once. A tree of it that is at
+    /// hand goes to [`Self::note_tree`] before. Blocks on the disk.
     pub fn note_file(&self, on_disk: &Path, hash: ContentHash) {
         let (Some(parent), Some(name)) = (on_disk.parent(), on_disk.file_name()) else { return };
         let Ok(on_disk) = std::fs::canonicalize(parent).map(|parent| parent.join(name)) else { return };
@@ -424,6 +428,10 @@ impl Inner {
     fn want_hashes(&self) {
         self.hash_wanted.iter().for_each(Notify::notify_one);
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub mod identity;
 pub mod limit;
 pub mod listen;
 pub mod standard;
+pub mod throttle;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -61,7 +61,10 @@ use self::{
 use crate::{
     config::PeerSettings,
     index::{Index, IndexSettings},
-    net::{Identity, Purpose, Security, Transport, advertise::advertised, standard::with_standard},
+    net::{
+        Identity, Purpose, Security, Transport, advertise::advertised, standard::with_standard,
+        throttle::Throttle,
+    },
     protocol::{
         action::{ActionError, Connection, ErrorKind},
         flood::QueryCache,
@@ -125,13 +128,14 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     let transfers = Transfers::new(settings.download_slots);
     let channels = Channels::new(transport.clone());
     let inbox = Inbox::open(settings.inbox, &settings.data, settings.accept)?;
+    let throttle = Throttle::new(settings.download_limits);
     let mover = Mover {
         view: view.clone(),
         index: index.clone(),
         origin: origin.clone(),
         directory: directory.clone(),
-        downloader: Downloader::new(channels.clone(), transfers.clone(), shutdown.clone()),
-        reader: Reader::new(channels.clone(), shutdown.clone()),
+        downloader: Downloader::new(channels.clone(), transfers.clone(), shutdown.clone(), throttle.clone()),
+        reader: Reader::new(channels.clone(), throttle, shutdown.clone()),
         sender: Sender::new(id, channels, transfers.clone(), shutdown.clone()),
         transfers: transfers.clone(),
         inbox: inbox.clone(),

@@ -4,6 +4,7 @@
 //! simulations and the daemons run the very same code.
 
 pub mod action;
+pub mod bucket;
 pub mod claim;
 pub mod flood;
 pub mod hits;

@@ -14,6 +14,7 @@ use floodplain::{
     peer::{self, Peer},
     protocol::{
         action::{AcceptPolicy, SearchAsk, SearchEvent},
+        bucket::RateLimits,
         claim::Claim,
         id::QueryId,
         zone::Layout,
@@ -150,6 +151,8 @@ async fn zone(folder: &Path, size: u32, shutdown: &Shutdown) -> Result<Vec<Peer>
             query_cache: 10_000,
             upload_slots: 8,
             download_slots: 4,
+            upload_limits: RateLimits::default(),
+            download_limits: RateLimits::default(),
             accept: AcceptPolicy::None,
             replica_space: 0,
             insecure_loopback: true,

@@ -26,6 +26,7 @@ use crate::{
     peer::{self, Handle, Peer},
     protocol::{
         action::{AcceptPolicy, ActionError, ErrorKind},
+        bucket::RateLimits,
         id::PeerName,
         zone::Layout,
     },
@@ -201,6 +202,8 @@ impl Node {
             query_cache: 10_000,
             upload_slots: 8,
             download_slots: 4,
+            upload_limits: RateLimits::default(),
+            download_limits: RateLimits::default(),
             // The one with the console is asked, so that there is something to see.
             accept: if number == 0 { AcceptPolicy::Ask } else { AcceptPolicy::All },
             replica_space: 0,

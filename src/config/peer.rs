@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{Raw, SettingsError, raw::invalid, table, value};
-use crate::protocol::{action::AcceptPolicy, flood::MAX_TTL_PLUS_HOPS, id::PeerName};
+use crate::protocol::{action::AcceptPolicy, bucket::RateLimits, flood::MAX_TTL_PLUS_HOPS, id::PeerName};
 
 /// Highest TTL: `wire` takes no query whose TTL and hops are more together.
 const MAX_TTL: u8 = MAX_TTL_PLUS_HOPS;
@@ -50,6 +50,10 @@ pub struct PeerSettings {
     pub upload_slots: usize,
     /// Downloads at once.
     pub download_slots: usize,
+    /// Bytes per second of all uploads, and of those to one other peer; 0 is no limit.
+    pub upload_limits: RateLimits,
+    /// Bytes per second of all downloads, and of those from one other peer; 0 is no limit.
+    pub download_limits: RateLimits,
     /// Who may put files into the inbox.
     pub accept: AcceptPolicy,
     /// Bytes it keeps for the network.
@@ -86,6 +90,8 @@ impl PeerSettings {
                 .required(table::UPLOAD_SLOTS, |text| value::number(text, 1, MAX_UPLOAD_SLOTS))?,
             download_slots: raw
                 .required(table::DOWNLOAD_SLOTS, |text| value::number(text, 1, MAX_DOWNLOAD_SLOTS))?,
+            upload_limits: limits(raw, table::UPLOAD_LIMIT, table::PEER_UPLOAD_LIMIT)?,
+            download_limits: limits(raw, table::DOWNLOAD_LIMIT, table::PEER_DOWNLOAD_LIMIT)?,
             accept: raw.required(table::ACCEPT, value::accept)?,
             replica_space: raw.required(table::REPLICA_SPACE, value::size)?,
             insecure_loopback: raw.required(table::INSECURE_LOOPBACK, value::boolean)?,
@@ -114,6 +120,13 @@ impl PeerSettings {
             }
         }
     }
+}
+
+fn limits(raw: &Raw, whole: &'static str, per_peer: &'static str) -> Result<RateLimits, SettingsError> {
+    Ok(RateLimits {
+        whole: raw.required(whole, value::rate)?,
+        per_peer: raw.required(per_peer, value::rate)?,
+    })
 }
 
 fn registry(raw: &Raw) -> Result<String, SettingsError> {

@@ -70,6 +70,14 @@ settings! {
     UPLOAD_SLOTS = "8";
     /// Downloads at once.
     DOWNLOAD_SLOTS = "4";
+    /// Bytes per second of all uploads.
+    UPLOAD_LIMIT = "0";
+    /// Bytes per second of all downloads.
+    DOWNLOAD_LIMIT = "0";
+    /// Bytes per second of the uploads to one other peer.
+    PEER_UPLOAD_LIMIT = "0";
+    /// Bytes per second of the downloads from one other peer.
+    PEER_DOWNLOAD_LIMIT = "0";
     /// Who may put files into the inbox.
     ACCEPT = "ask";
     /// Bytes kept for the network.

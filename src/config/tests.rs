@@ -9,7 +9,7 @@ use std::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::protocol::{action::AcceptPolicy, zone::Layout};
+use crate::protocol::{action::AcceptPolicy, bucket::RateLimits, zone::Layout};
 
 fn environment(pairs: &[(&str, &str)]) -> Sources {
     let pairs = pairs.iter().chain(&[("FLOODPLAIN_DATA", "/data")]);
@@ -78,6 +78,8 @@ fn defaults_are_those_of_the_design() {
             query_cache: 10_000,
             upload_slots: 8,
             download_slots: 4,
+            upload_limits: RateLimits { whole: 0, per_peer: 0 },
+            download_limits: RateLimits { whole: 0, per_peer: 0 },
             accept: AcceptPolicy::Ask,
             replica_space: 0,
             insecure_loopback: false,
@@ -130,6 +132,16 @@ fn every_good_value_of_a_peer_is_taken() {
     assert_eq!(one("FLOODPLAIN_QUERY_CACHE", "100").query_cache, 100);
     assert_eq!(one("FLOODPLAIN_UPLOAD_SLOTS", "256").upload_slots, 256);
     assert_eq!(one("FLOODPLAIN_DOWNLOAD_SLOTS", "1").download_slots, 1);
+    for (text, rate) in
+        [("0", 0), ("64KB", 64_000), ("5MB", 5_000_000), ("5MB/s", 5_000_000), ("1GiB", 1 << 30)]
+    {
+        let whole = RateLimits { whole: rate, per_peer: 0 };
+        let per_peer = RateLimits { whole: 0, per_peer: rate };
+        assert_eq!(one("FLOODPLAIN_UPLOAD_LIMIT", text).upload_limits, whole);
+        assert_eq!(one("FLOODPLAIN_DOWNLOAD_LIMIT", text).download_limits, whole);
+        assert_eq!(one("FLOODPLAIN_PEER_UPLOAD_LIMIT", text).upload_limits, per_peer);
+        assert_eq!(one("FLOODPLAIN_PEER_DOWNLOAD_LIMIT", text).download_limits, per_peer);
+    }
     assert_eq!(one("FLOODPLAIN_ACCEPT", "trusted").accept, AcceptPolicy::Trusted);
     assert_eq!(one("FLOODPLAIN_REPLICA_SPACE", "2GiB").replica_space, 2 << 30);
     assert!(one("FLOODPLAIN_INSECURE_LOOPBACK", "1").insecure_loopback);
@@ -185,6 +197,10 @@ fn every_bad_value_is_refused_by_its_name_with_what_would_do() {
         ("FLOODPLAIN_QUERY_CACHE", "99", whole),
         ("FLOODPLAIN_UPLOAD_SLOTS", "0", "must be a whole number from 1 to 256"),
         ("FLOODPLAIN_DOWNLOAD_SLOTS", "many", "must be a whole number from 1 to 64"),
+        ("FLOODPLAIN_UPLOAD_LIMIT", "1", "must be 0 for no limit, or at least 64.0 kB a second"),
+        ("FLOODPLAIN_DOWNLOAD_LIMIT", "63KB", "must be 0 for no limit, or at least"),
+        ("FLOODPLAIN_PEER_UPLOAD_LIMIT", "fast", "must be bytes per second such as 5MB"),
+        ("FLOODPLAIN_PEER_DOWNLOAD_LIMIT", "-5MB", "must be bytes per second such as 5MB"),
         ("FLOODPLAIN_ACCEPT", "everyone", "must be ask, trusted, all or none"),
         ("FLOODPLAIN_REPLICA_SPACE", "lots", "must be a size such as 512MiB or 20GB"),
         ("FLOODPLAIN_REPLICA_SPACE", "-1GB", "must be a size such as 512MiB or 20GB"),

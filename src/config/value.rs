@@ -18,6 +18,9 @@ use crate::{
 /// Most folders that one peer offers by its settings; a guess.
 pub const MAX_SHARES: usize = 64;
 
+/// Least rate limit: below it, other peers would take a transfer for a stalled one.
+const MIN_RATE: u64 = 64_000;
+
 /// A number within bounds.
 pub fn number<T>(text: &str, min: T, max: T) -> Result<T, String>
 where
@@ -46,6 +49,19 @@ pub fn size(text: &str) -> Result<u64, String> {
     match text.parse::<ByteSize>() {
         Ok(size) if is_number && i64::try_from(size.as_u64()).is_ok() => Ok(size.as_u64()),
         _ => Err("must be a size such as 512MiB or 20GB".into()),
+    }
+}
+
+/// A rate in bytes per second; 0 is no limit.
+pub fn rate(text: &str) -> Result<u64, String> {
+    let text = text.strip_suffix("/s").unwrap_or(text);
+    match size(text) {
+        Ok(rate) if rate == 0 || rate >= MIN_RATE => Ok(rate),
+        Ok(_) => Err(format!(
+            "must be 0 for no limit, or at least {} a second",
+            ByteSize::b(MIN_RATE).display().si()
+        )),
+        Err(_) => Err("must be bytes per second such as 5MB or 512KiB, or 0 for no limit".into()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Reading files in the background to learn their hashes: smallest first, on few threads, and given up where a file changes
+//! Reading files in the background to learn their hashes and trees: smallest first, on few threads, and given up where a file changes
 //! meanwhile. A thread exists only while there is something to read.
 
 use std::{
@@ -9,8 +9,11 @@ use std::{
 
 use tracing::debug;
 
-use super::{Inner, files::Next, path, path::Stamp};
-use crate::{protocol::id::ContentHash, shutdown::Shutdown};
+use super::{Inner, files::Next, path, path::Stamp, tree};
+use crate::{
+    protocol::piece::{Tree, TreeHasher},
+    shutdown::Shutdown,
+};
 
 /// Files read at once: a large one does not keep the small ones waiting, and the disk and the other core stay free.
 pub(super) const READERS: usize = 2;
@@ -41,6 +44,9 @@ fn read_all(inner: &Inner, shutdown: &Shutdown) -> Option<Duration> {
             return None;
         }
         let next = inner.files_mut().next_to_hash(SystemTime::now());
+        if !matches!(next, Next::File { .. }) && tree::make_one(inner, &mut buffer, shutdown) {
+            continue;
+        }
         let (id, path, share, inside, stamp) = match next {
             Next::File { id, path, share, inside, stamp } => (id, path, share, inside, stamp),
             Next::Rest(rest) => {
@@ -57,9 +63,11 @@ fn read_all(inner: &Inner, shutdown: &Shutdown) -> Option<Duration> {
             continue;
         };
         match read_one(inner, &folder, &inside, stamp, &mut buffer, shutdown) {
-            Ok(hash) => {
-                let is_current = inner.files_mut().set_hash(id, &path, stamp, hash);
-                if is_current && inner.known.note(&folder.join(&inside), stamp, hash) {
+            Ok(tree) => {
+                // Kept before the hash is told: whoever learns of it may ask for the tree at once.
+                let is_much = inner.known.note_tree(&tree);
+                let is_current = inner.files_mut().set_hash(id, &path, stamp, tree.root());
+                if is_current && inner.known.note(&folder.join(&inside), stamp, tree.root()) || is_much {
                     inner.known.write();
                 }
             }
@@ -72,14 +80,15 @@ fn read_all(inner: &Inner, shutdown: &Shutdown) -> Option<Duration> {
     }
 }
 
-fn read_one(
+/// Hash and tree of a file in one reading.
+pub(super) fn read_one(
     inner: &Inner,
     folder: &std::path::Path,
     inside: &str,
     stamp: Stamp,
     buffer: &mut Vec<u8>,
     shutdown: &Shutdown,
-) -> io::Result<ContentHash> {
+) -> io::Result<Tree> {
     let changed = || io::Error::other("it changed");
     let (mut file, found) = path::open_regular(folder, inside)?;
     if found != stamp {
@@ -92,7 +101,7 @@ fn read_one(
     if buffer.len() < wanted {
         buffer.resize(wanted, 0);
     }
-    let (mut hasher, mut total) = (blake3::Hasher::new(), 0u64);
+    let (mut hasher, mut total) = (TreeHasher::new(stamp.size_bytes), 0u64);
     loop {
         let count = match file.read(buffer) {
             Ok(0) => break,
@@ -106,8 +115,8 @@ fn read_one(
             return Err(changed());
         }
     }
-    if total != stamp.size_bytes || path::stamp_of(&file)? != stamp {
+    if path::stamp_of(&file)? != stamp {
         return Err(changed());
     }
-    Ok(ContentHash::from_bytes(*hasher.finalize().as_bytes()))
+    hasher.finish().ok_or_else(changed)
 }

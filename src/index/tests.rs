@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::protocol::query::matches;
+use crate::protocol::{piece::TreeHasher, query::matches};
 
 /// Changes are to be seen within this time.
 const LIVE: Duration = Duration::from_secs(2);
@@ -249,6 +249,47 @@ async fn a_published_download_is_found_at_once_with_its_hash() {
     peer.index.note_file(&peer.dir.path().join("elsewhere.txt"), hash("e"));
     assert_eq!((peer.index.rescan().await.files, peer.index.files_read()), (1, 0));
     peer.stop().await;
+}
+
+#[tokio::test]
+async fn a_large_file_has_its_tree_with_its_hash_and_after_a_restart() {
+    let content = "flood".repeat(600_000);
+    let peer = Peer::with(&[("large.bin", &content), ("small.txt", "s")]).await;
+    let tree = peer.index.tree(&hash(&content)).expect("made with the hash");
+    assert_eq!((tree.root(), tree.layout().pieces()), (hash(&content), 3));
+    assert_eq!(peer.index.tree(&hash("s")).expect("the hash says it all").values(), Vec::<u8>::new());
+    assert_eq!(peer.index.tree(&hash("nowhere")), None);
+    let peer = Peer::open_in(peer.stop().await);
+    peer.index.until_hashed().await;
+    assert_eq!((peer.index.tree(&hash(&content)), peer.index.files_read()), (Some(tree), 0));
+}
+
+#[tokio::test]
+async fn a_tree_that_is_not_kept_is_made_when_it_is_asked_for_and_one_that_is_noted_is_not() {
+    let peer = Peer::with(&[]).await;
+    for (name, is_noted) in [("a.bin", false), ("b.bin", true)] {
+        let content = name.repeat(600_000);
+        write(&peer.path(name), &content);
+        let root = hash(&content);
+        let mut hasher = TreeHasher::new(content.len() as u64);
+        hasher.update(content.as_bytes());
+        let tree = hasher.finish().unwrap();
+        if is_noted {
+            peer.index.note_tree(&tree);
+        }
+        peer.index.note_file(&peer.path(name), root);
+        let read = peer.index.files_read();
+        let first = peer.index.tree(&root);
+        assert_eq!(first.is_some(), is_noted);
+        let mut look = tokio::time::interval(Duration::from_millis(2));
+        let made = async {
+            while peer.index.tree(&root) != Some(tree.clone()) {
+                look.tick().await;
+            }
+        };
+        tokio::time::timeout(LONG, made).await.expect("made in the background");
+        assert_eq!(peer.index.files_read() - read, u64::from(!is_noted));
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use super::{
     transfers::{Ticket, Transfers},
 };
 use crate::{
+    net::throttle::Throttle,
     protocol::{
         action::{ActionError, Direction, ErrorKind, Transfer, TransferState},
         id::{ContentHash, PeerId},
@@ -54,12 +55,18 @@ pub struct Downloader {
     channels: Channels,
     transfers: Transfers,
     shutdown: Shutdown,
+    throttle: Throttle<SocketAddr>,
 }
 
 impl Downloader {
-    /// Over these channels, listed in this table.
-    pub fn new(channels: Channels, transfers: Transfers, shutdown: Shutdown) -> Self {
-        Self { channels, transfers, shutdown }
+    /// Over these channels, listed in this table; bytes pass the throttle under the address of their holder.
+    pub fn new(
+        channels: Channels,
+        transfers: Transfers,
+        shutdown: Shutdown,
+        throttle: Throttle<SocketAddr>,
+    ) -> Self {
+        Self { channels, transfers, shutdown, throttle }
     }
 
     /// Starts a download, which waits for a slot first. The events end with a final state; dropping them cancels it.
@@ -98,6 +105,7 @@ impl Downloader {
             no_space: None,
             channels: &self.channels,
             shutdown: &self.shutdown,
+            throttle: &self.throttle,
             ticket: &ticket,
             ask,
         };
@@ -146,6 +154,7 @@ struct Run<'a> {
     no_space: Option<StoreError>,
     channels: &'a Channels,
     shutdown: &'a Shutdown,
+    throttle: &'a Throttle<SocketAddr>,
     ticket: &'a Ticket,
 }
 
@@ -199,7 +208,7 @@ impl Run<'_> {
             Err(forbidden) => Err(Stop::last(ErrorKind::Refused, forbidden.to_string())),
         };
         let ended = match fetched {
-            Ok(mut fetch) => self.take_all(&mut fetch).await,
+            Ok(mut fetch) => self.take_all(&mut fetch, self.ask.sources[assignment.holder].address).await,
             Err(stop) => Err(stop),
         };
         match ended {
@@ -218,7 +227,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn take_all(&mut self, fetch: &mut Fetch) -> Result<(), Stop> {
+    async fn take_all(&mut self, fetch: &mut Fetch, holder: SocketAddr) -> Result<(), Stop> {
         let (told, _) = fetch.file().await?;
         let known = Known { size_bytes: told.size_bytes, hash: told.hash };
         if let (Some(expected), Some(hash)) = (self.expected, told.hash)
@@ -236,6 +245,7 @@ impl Run<'_> {
         self.ticket.enter(TransferState::Running);
         while let Some(bytes) = fetch.bytes(known.size_bytes).await? {
             let count = bytes.len() as u64;
+            self.throttle.pass(holder, count).await;
             let part = self.part.as_mut().expect("prepared above");
             part.write(bytes).await.map_err(Stop::Here)?;
             self.plan.received(count);

@@ -3,12 +3,13 @@
 //! Invariant: every byte that comes out belongs to a piece that was checked against the content hash; a holder that
 //! fails or lies is left for the next one at the piece where it did. Memory is bounded by one piece and a short queue.
 
-use std::{ops::Range, time::Duration};
+use std::{net::SocketAddr, ops::Range, time::Duration};
 
 use bytes::Bytes;
 use futures::stream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
 
 use super::{
     channels::Channels,
@@ -19,6 +20,7 @@ use super::{
     handle::Events,
 };
 use crate::{
+    net::throttle::Throttle,
     protocol::{
         action::{ActionError, ErrorKind, FileInfo, ReadEvent},
         id::ContentHash,
@@ -52,6 +54,7 @@ pub(super) struct ReadFrom {
 #[derive(Debug, Clone)]
 pub(super) struct Reader {
     channels: Channels,
+    throttle: Throttle<SocketAddr>,
     shutdown: Shutdown,
 }
 
@@ -72,6 +75,7 @@ struct Run {
     /// The first byte that the reader has not.
     reached: u64,
     is_announced: bool,
+    throttle: Throttle<SocketAddr>,
     events: mpsc::Sender<Result<ReadEvent, ActionError>>,
 }
 
@@ -79,8 +83,8 @@ struct Run {
 struct Gone;
 
 impl Reader {
-    pub(super) fn new(channels: Channels, shutdown: Shutdown) -> Self {
-        Self { channels, shutdown }
+    pub(super) fn new(channels: Channels, throttle: Throttle<SocketAddr>, shutdown: Shutdown) -> Self {
+        Self { channels, throttle, shutdown }
     }
 
     /// Starts to read. The file comes first, then its bytes; dropping the events ends it.
@@ -95,6 +99,7 @@ impl Reader {
             },
             reached: ask.offset,
             is_announced: false,
+            throttle: self.throttle.clone(),
             events,
             ask,
         };
@@ -121,7 +126,7 @@ impl Run {
             }
             let reached = self.reached;
             let stop = match channels.to(self.holders[number].source.address) {
-                Ok(channel) => self.read_from(&channel).await,
+                Ok(channel) => self.read_from(&channel, self.holders[number].source.address).await,
                 Err(forbidden) => Err(Stop::last(ErrorKind::Refused, forbidden.to_string())),
             };
             match stop {
@@ -145,7 +150,7 @@ impl Run {
         able.min_by_key(|(_, holder)| holder.tries).map(|(number, _)| number)
     }
 
-    async fn read_from(&mut self, channel: &tonic::transport::Channel) -> Result<Result<(), Gone>, Stop> {
+    async fn read_from(&mut self, channel: &Channel, holder: SocketAddr) -> Result<Result<(), Gone>, Stop> {
         // Without the size the beginning of its piece is not known: the first look only learns it.
         let mut first = Fetch::open(channel, &self.ask.what, 0..1, true).await?;
         let (file, values) = first.file().await?;
@@ -177,6 +182,7 @@ impl Run {
         let mut waiting = Vec::new();
         let (mut at, mut check) = (range.start, PieceCheck::new(&tree, piece));
         while let Some(mut bytes) = fetch.bytes(range.end).await? {
+            self.throttle.pass(holder, bytes.len() as u64).await;
             while !bytes.is_empty() {
                 let left = layout.range(piece).end - at;
                 let now = bytes.split_to(usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len()));

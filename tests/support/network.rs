@@ -7,6 +7,7 @@ use floodplain::{
     peer::{self, Handle, Peer},
     protocol::{
         action::{AcceptPolicy, Coverage, GetAsk, Hit, SearchAsk, SearchEvent, SendAsk, Target, Transfer},
+        bucket::RateLimits,
         zone::Layout,
     },
     registry,
@@ -98,6 +99,8 @@ impl TestPeer {
             query_cache: 10_000,
             upload_slots: 8,
             download_slots: 4,
+            upload_limits: RateLimits::default(),
+            download_limits: RateLimits::default(),
             accept: AcceptPolicy::All,
             replica_space: 0,
             insecure_loopback: true,

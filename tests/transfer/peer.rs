@@ -13,7 +13,7 @@ use std::{
 };
 
 use floodplain::{
-    net::{Identity, Security, Transport},
+    net::{Identity, Security, Transport, throttle::Throttle},
     peer::{
         caller::{Caller, KnownPeers},
         channels::Channels,
@@ -238,7 +238,8 @@ impl TestPeer {
         let address = listener.address();
         shutdown.spawn_draining("serve", transport.serve(listener, routes, &shutdown));
         let channels = Channels::new(transport);
-        let downloader = Downloader::new(channels.clone(), transfers.clone(), shutdown.clone());
+        let downloader =
+            Downloader::new(channels.clone(), transfers.clone(), shutdown.clone(), Throttle::default());
         let sender = Sender::new(id, channels, transfers.clone(), shutdown.clone());
         Self {
             name,

@@ -81,7 +81,7 @@ fn what_is_malformed_is_an_error() {
     let long_tree = [0, 0, 8, 0, 5, 0x22, 0x81, 0x80, 0x20];
     let two_trees = [0, 0, 0, 0, 6, 0x22, 1, 1, 0x22, 1, 1];
     let late_tree = [0, 0, 0, 0, 6, 0x1a, 1, 1, 0x22, 1, 1];
-    let lone_tree = [0, 0, 0, 0, 3, 0x22, 1, 1];
+    let bare_tree = [0, 0, 0, 0, 3, 0x22, 1, 1];
     let late_file = [0, 0, 0, 0, 7, 0x1a, 1, 1, 0x0a, 2, 0x18, 9];
     let two_files = [0, 0, 0, 0, 8, 0x0a, 2, 0x18, 9, 0x0a, 2, 0x18, 9];
     let place_and_file = [0, 0, 0, 0, 6, 0x0a, 2, 0x18, 9, 0x28, 1];
@@ -90,7 +90,7 @@ fn what_is_malformed_is_an_error() {
         &long_tree[..],
         &two_trees,
         &late_tree,
-        &lone_tree,
+        &bare_tree,
         &late_file,
         &two_files,
         &place_and_file,
