@@ -15,6 +15,7 @@ mod local;
 mod many;
 mod mover;
 mod origin;
+mod read;
 pub mod receive;
 pub mod remote;
 mod search;
@@ -51,6 +52,7 @@ use self::{
     local::Local,
     mover::{Mover, Shared},
     origin::Origin,
+    read::Reader,
     receive::Receiver,
     search::Searcher,
     send::Sender,
@@ -130,18 +132,15 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         .context("could not read the kept downloads")?;
     let channels = Channels::new(transport.clone());
     let inbox = Inbox::open(settings.inbox, &settings.data, settings.accept)?;
+    let throttle = Throttle::new(settings.download_limits);
     let mover = Mover {
         view: view.clone(),
         index: index.clone(),
         origin: origin.clone(),
         directory: directory.clone(),
-        downloader: Downloader::new(
-            channels.clone(),
-            transfers.clone(),
-            shutdown.clone(),
-            Throttle::new(settings.download_limits),
-        ),
-            folders: FolderGetter::new(channels.clone(), transfers.clone(), shutdown.clone()),
+        downloader: Downloader::new(channels.clone(), transfers.clone(), shutdown.clone(), throttle.clone()),
+        reader: Reader::new(channels.clone(), throttle.clone(), shutdown.clone()),
+        folders: FolderGetter::new(channels.clone(), transfers.clone(), throttle, shutdown.clone()),
         sender: Sender::new(id, channels, transfers.clone(), shutdown.clone()),
         transfers: transfers.clone(),
         inbox: inbox.clone(),

@@ -84,6 +84,10 @@ fn a_network_of_processes_finds_and_moves_a_file_and_stops_on_sigterm() {
     until(&ana, "--json peers", "\"name\":\"ben\"");
     until(&ana, "--json search report", "\"type\":\"hit\"");
     assert_eq!(run(&ana, "get 1 -o -"), (0, "words to find".into()));
+    assert_eq!(run(&ana, "get 1 -o - --range 6-7"), (0, "to".into()));
+    assert_eq!(run(&ana, "get 1 -o - --range 9-"), (0, "find".into()));
+    assert_eq!(run(&ana, "get 1 -o - --range 9-2").0, 2);
+    assert_eq!(run(&ana, "get 1 --range 9-").0, 2);
     assert_eq!(run(&ana, "search nosuchthing").0, 3);
     assert_eq!(run(&ana, "health --ready").0, 0);
     assert_eq!(run(&hub, &format!("health --ready --addr {}", registry.address)).0, 0);

@@ -4,7 +4,10 @@
 mod support;
 
 use floodplain::protocol::{
-    action::{Connection, SearchAsk, SearchEvent, Target, TransferState},
+    action::{
+        ActionError, Connection, ErrorKind, PeerPath, ReadAsk, ReadEvent, SearchAsk, SearchEvent, Target,
+        TransferState,
+    },
     zone::Layout,
 };
 use futures::StreamExt;
@@ -278,4 +281,50 @@ async fn both_daemons_tell_their_services_and_their_health() {
         let health = HealthClient::new(channel).check(ask).await.expect("health").into_inner();
         assert_eq!(health.status(), ServingStatus::Serving);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_and_any_part_of_it_is_read_in_order_without_a_copy() {
+    let registry = TestRegistry::start(Layout::Fixed { zones: 1, zone_size: 6 }).await;
+    let big: Vec<u8> = (0..5_u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let big = &big[..big.len() - 77];
+    let files: [(&str, &[u8]); 3] = [("empty", b""), ("small", b"a few words"), ("big", big)];
+    let holder = TestPeer::start(registry.address, "holder", &files).await;
+    let fetcher = TestPeer::start(registry.address, "fetcher", &[]).await;
+    soon("hashes", holder.peer.until_hashed()).await;
+    fetcher.until_zone_has(2).await;
+    for (name, content) in files {
+        let (hits, _) = fetcher.search(name).await;
+        let target = Target::Hash(hits[0].file.hash.expect("hashed"));
+        assert_eq!(read(&fetcher, target, 0, None).await.expect(name), content, "{name}");
+    }
+    let path = || Target::Path(PeerPath { peer: "holder".into(), path: "share/big".into() });
+    let mib = 1_usize << 20;
+    let end = big.len();
+    for range in [0..1, 0..mib, mib - 1..mib + 1, mib..2 * mib, 5 * mib - 100..end, end - 1..end, 3..end] {
+        let (offset, length) = (range.start as u64, Some(range.len() as u64));
+        let part = read(&fetcher, path(), offset, length).await.expect("a part");
+        assert!(part == big[range.clone()], "{range:?}");
+    }
+    let beyond = read(&fetcher, path(), 2 * end as u64, None).await.expect_err("beyond the end");
+    assert_eq!(beyond.kind, ErrorKind::Usage, "{beyond}");
+    assert_eq!(fetcher.handle.transfers().await.expect("a list"), [], "a read is no transfer");
+    assert!(std::fs::read_dir(fetcher.folder.path().join("downloads")).map_or(0, Iterator::count) == 0);
+}
+
+async fn read(
+    peer: &TestPeer,
+    target: Target,
+    offset: u64,
+    length: Option<u64>,
+) -> Result<Vec<u8>, ActionError> {
+    let mut events = peer.handle.read(ReadAsk { target, offset, length }).await?;
+    let mut content = Vec::new();
+    while let Some(event) = soon("the next bytes", events.next()).await {
+        match event? {
+            ReadEvent::File(file) => assert!(content.is_empty() && file.hash.is_some()),
+            ReadEvent::Data(bytes) => content.extend_from_slice(&bytes),
+        }
+    }
+    Ok(content)
 }

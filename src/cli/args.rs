@@ -309,6 +309,34 @@ pub struct GetArgs {
     /// Before or after the other downloads that wait: high, normal or low
     #[arg(long, value_name = "PRIORITY", default_value = "normal", value_parser = priority)]
     pub priority: Priority,
+    /// With -o -: only these bytes, FIRST-LAST or FIRST-, counted from 0
+    #[arg(long, value_name = "FIRST-LAST", value_parser = byte_range)]
+    pub range: Option<ByteRange>,
+}
+
+/// Bytes of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ByteRange {
+    /// First byte.
+    pub offset: u64,
+    /// How many; `None` to the end.
+    pub length: Option<u64>,
+}
+
+/// As in an HTTP `Range` header.
+fn byte_range(text: &str) -> Result<ByteRange, String> {
+    let wrong = || format!("`{text}` is not FIRST-LAST, such as 0-1023, or FIRST-");
+    let (first, last) = text.split_once('-').ok_or_else(wrong)?;
+    let offset: u64 = first.parse().map_err(|_| wrong())?;
+    let length = match last {
+        "" => None,
+        last => {
+            let last: u64 = last.parse().map_err(|_| wrong())?;
+            let length = last.checked_sub(offset).and_then(|length| length.checked_add(1));
+            Some(length.ok_or_else(|| format!("`{text}` ends before it begins"))?)
+        }
+    };
+    Ok(ByteRange { offset, length })
 }
 
 /// Arguments of `send`.

@@ -1,15 +1,14 @@
 //! `get`, `send`, `transfers`: files on their way, followed to their end. Dropping a verb half way cancels its transfers.
 
 use std::{
-    fs::File,
-    io::{self, Read},
+    io,
     path::{self, Path, PathBuf},
 };
 
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{
-    args::{GetArgs, Recipients, SendArgs, TransferAction},
+    args::{ByteRange, GetArgs, Recipients, SendArgs, TransferAction},
     exit::{Ended, Exit, Failure},
     json,
     output::{Output, size},
@@ -19,8 +18,8 @@ use crate::{
     peer::{Handle, handle::Events},
     protocol::{
         action::{
-            ActionError, Direction, ErrorKind, GetAsk, SendAsk, Transfer, TransferControl, TransferState,
-            Which,
+            ActionError, Direction, ErrorKind, GetAsk, ReadAsk, ReadEvent, SendAsk, Transfer,
+            TransferControl, TransferState, Which,
         },
         name::Printable,
     },
@@ -38,6 +37,9 @@ pub async fn get(peer: &Handle, out: &mut Output, args: &GetArgs) -> Ended {
             return Err(Failure::usage("--detach has no stdout to write to; name a file or a folder"));
         }
         return get_to_stdout(peer, out, args).await;
+    }
+    if args.range.is_some() {
+        return Err(Failure::usage("--range needs `-o -`: a part of a file goes to stdout only"));
     }
     let destination = args.output.as_deref().map(destination).transpose()?;
     let mut events = peer.get(ask(args, destination)).await?;
@@ -81,27 +83,16 @@ fn destination(path: &Path) -> Result<PathBuf, Failure> {
     Ok(absolute)
 }
 
-/// Only verified bytes go to stdout: the file is downloaded whole first.
+/// Bytes go to stdout in order and while they arrive; each was checked before.
 async fn get_to_stdout(peer: &Handle, out: &mut Output, args: &GetArgs) -> Ended {
-    /// One read; as much as a pipe usually takes.
-    const CHUNK_BYTES: usize = 64 * 1024;
-    let folder = tempfile::Builder::new()
-        .prefix("floodplain-get-")
-        .tempdir()
-        .map_err(|error| Failure::failed(format!("could not make a temporary folder: {error}")))?;
-    let events = peer.get(ask(args, Some(folder.path().to_owned()))).await?;
-    let transfer = follow(events, &mut Progress::new(out.style)).await?;
-    let read = |error: io::Error| Failure::failed(format!("could not read the downloaded file: {error}"));
-    let path = transfer.path.ok_or_else(|| Failure::failed("the peer did not say where the file is"))?;
-    let (mut file, mut chunk) = (File::open(path).map_err(read)?, vec![0; CHUNK_BYTES]);
-    loop {
-        match file.read(&mut chunk).map_err(read)? {
-            0 => return Ok(Exit::Done),
-            length => out.bytes(&chunk[..length])?,
+    let ByteRange { offset, length } = args.range.unwrap_or_default();
+    let mut events = peer.read(ReadAsk { target: args.target.clone(), offset, length }).await?;
+    while let Some(event) = events.try_next().await? {
+        if let ReadEvent::Data(bytes) = event {
+            out.bytes(&bytes)?;
         }
-        // Gives an interrupt its turn between two chunks.
-        tokio::task::yield_now().await;
     }
+    Ok(Exit::Done)
 }
 
 /// Follows one transfer to its end; one that did not succeed is an error.

@@ -188,6 +188,7 @@ fn panicked() -> ActionError {
 impl ControlService for Service {
     type StartSearchStream = Replies<pb::StartSearchResponse>;
     type StartGetStream = Replies<pb::StartGetResponse>;
+    type StartReadStream = Replies<pb::StartReadResponse>;
     type StartSendStream = Replies<pb::StartSendResponse>;
 
     async fn start_search(
@@ -206,6 +207,14 @@ impl ControlService for Service {
         let ask = wire::get_ask(request.into_inner())?;
         let convert = |transfer| pb::StartGetResponse { transfer: Some(wire::to_transfer(transfer)) };
         self.relay(TRANSFER_DEADLINE, self.handle.get(ask), convert).await
+    }
+
+    async fn start_read(
+        &self,
+        request: Request<pb::StartReadRequest>,
+    ) -> Result<Response<Self::StartReadStream>, Status> {
+        let ask = wire::read_ask(request.into_inner())?;
+        self.relay(TRANSFER_DEADLINE, self.handle.read(ask), wire::to_read_response).await
     }
 
     async fn start_send(

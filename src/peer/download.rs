@@ -3,7 +3,7 @@
 //! Invariant: a file appears at its destination only whole and verified. A download that failed or was stopped leaves its
 //! verified pieces in a part beside the destination; a cancelled one leaves nothing. Either says why.
 
-mod fetch;
+pub(super) mod fetch;
 mod opening;
 mod people;
 mod sequential;

@@ -6,6 +6,7 @@
 mod small;
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -19,9 +20,10 @@ use super::{
     channels::Channels,
     download::{DownloadAsk, Downloader, Source, store_error},
     handle::Events,
-    transfers::{Ticket, Transfers},
+    transfers::{Interrupt, Ticket, Transfers, Turn},
 };
 use crate::{
+    net::throttle::Throttle,
     protocol::{
         action::{ActionError, Direction, ErrorKind, Transfer, TransferState},
         manifest::{Manifest, ManifestBuilder, ManifestFile, SMALL_FILE_BYTES},
@@ -57,7 +59,7 @@ pub struct FolderAsk {
 }
 
 /// The beginning of a folder's list of files.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct FirstPage {
     files: Vec<ManifestFile>,
     next: Option<String>,
@@ -68,6 +70,7 @@ pub struct FirstPage {
 pub struct FolderGetter {
     channels: Channels,
     transfers: Transfers,
+    throttle: Throttle<SocketAddr>,
     shutdown: Shutdown,
 }
 
@@ -81,14 +84,20 @@ struct Run {
     // A std lock: taken on the blocking pool only, by one at a time but for the end.
     stage: Arc<Mutex<Option<Stage>>>,
     channels: Channels,
+    throttle: Throttle<SocketAddr>,
     shutdown: Shutdown,
     ticket: Arc<Ticket>,
 }
 
 impl FolderGetter {
-    /// Over these channels, listed in this table.
-    pub fn new(channels: Channels, transfers: Transfers, shutdown: Shutdown) -> Self {
-        Self { channels, transfers, shutdown }
+    /// Over these channels, listed in this table; bytes pass the throttle under the address of their holder.
+    pub fn new(
+        channels: Channels,
+        transfers: Transfers,
+        throttle: Throttle<SocketAddr>,
+        shutdown: Shutdown,
+    ) -> Self {
+        Self { channels, transfers, throttle, shutdown }
     }
 
     /// The first page of the files below a path of a peer; `None` when it has no folder there, or knows of no folders.
@@ -115,9 +124,16 @@ impl FolderGetter {
         let events = ticket.events();
         let this = self.clone();
         drop(self.shutdown.spawn("folder", async move {
-            let ended = tokio::select! {
-                ended = this.run(ask, name, first, &ticket) => ended,
-                () = ticket.cancelled() => Ok(None),
+            // A paused one gives its slot to others, and finds what came so far in the stage again.
+            let ended = loop {
+                let Turn::Go(_slot) = ticket.turn().await else { break Ok(None) };
+                tokio::select! {
+                    ended = this.run(ask.clone(), name.clone(), first.clone(), &ticket) => break ended,
+                    interrupt = ticket.interrupted() => match interrupt {
+                        Interrupt::Cancel => break Ok(None),
+                        Interrupt::Pause => {}
+                    },
+                }
             };
             match ended {
                 Ok(Some(path)) => {
@@ -139,7 +155,6 @@ impl FolderGetter {
         first: FirstPage,
         ticket: &Arc<Ticket>,
     ) -> Result<Option<PathBuf>, ActionError> {
-        let _slot = self.transfers.download_slot().await;
         let manifest = Arc::new(self.manifest(&ask, first).await?);
         ticket.update(|transfer| transfer.size_bytes = manifest.size_bytes());
         let destination =
@@ -149,6 +164,7 @@ impl FolderGetter {
             manifest,
             stage: Arc::default(),
             channels: self.channels.clone(),
+            throttle: self.throttle.clone(),
             shutdown: self.shutdown.clone(),
             ticket: ticket.clone(),
         };
@@ -257,7 +273,8 @@ impl Run {
     /// Each large file by a download of its own, in a table that nobody sees: the folder is what is listed.
     async fn fetch_large(&self, missing: Vec<usize>) -> Result<Vec<Failed>, ActionError> {
         let table = Transfers::new(LARGE_AT_ONCE);
-        let downloader = Downloader::new(self.channels.clone(), table, self.shutdown.clone());
+        let downloader =
+            Downloader::new(self.channels.clone(), table, self.shutdown.clone(), self.throttle.clone());
         let fetches = futures::stream::iter(missing).map(|at| self.fetch_one(&downloader, at));
         let mut fetches = std::pin::pin!(fetches.buffer_unordered(LARGE_AT_ONCE));
         let mut failed = Vec::new();
@@ -283,6 +300,7 @@ impl Run {
             sources: vec![self.ask.source.clone()],
             destination: place.clone(),
             name: None,
+            finder: None,
         })?;
         let (mut counted, mut last) = (0, None);
         while let Some(event) = events.next().await {

@@ -6,7 +6,8 @@ use futures::stream::BoxStream;
 
 use crate::protocol::action::{
     ActionError, Answer, FolderPage, GetAsk, InboxInfo, IndexState, Listing, PageAsk, PeerInfo, PeerPath,
-    SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Transfer, TransferControl, Which, ZoneInfo,
+    ReadAsk, ReadEvent, SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Transfer, TransferControl, Which,
+    ZoneInfo,
 };
 use crate::protocol::id::ZoneId;
 
@@ -23,6 +24,8 @@ pub trait Actions: fmt::Debug + Send + Sync {
     async fn search(&self, ask: SearchAsk) -> Outcome<Events<SearchEvent>>;
     /// Downloads one file. The last event has a final state. Dropping the events of a detached one cancels nothing.
     async fn get(&self, ask: GetAsk) -> Outcome<Events<Transfer>>;
+    /// Reads one file in order while it arrives; only checked bytes come. A good end is the end of the events.
+    async fn read(&self, ask: ReadAsk) -> Outcome<Events<ReadEvent>>;
     /// Pushes one file into another peer's inbox. The last event has a final state.
     async fn send(&self, ask: SendAsk) -> Outcome<Events<Transfer>>;
     /// Lists one folder of a peer's shares.

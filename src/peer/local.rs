@@ -26,8 +26,8 @@ use crate::{
     protocol::{
         action::{
             ActionError, Answer, Connection, Counters, ErrorKind, FolderPage, GetAsk, InboxInfo, IndexState,
-            Listing, PageAsk, PeerInfo, PeerPath, Scope, SearchAsk, SearchEvent, SendAsk, ShareInfo, Status,
-            Transfer, TransferControl, Which, ZoneInfo,
+            Listing, PageAsk, PeerInfo, PeerPath, ReadAsk, ReadEvent, Scope, SearchAsk, SearchEvent, SendAsk,
+            ShareInfo, Status, Transfer, TransferControl, Which, ZoneInfo,
         },
         id::ZoneId,
         roster::Member,
@@ -73,6 +73,10 @@ impl Actions for Local {
 
     async fn get(&self, ask: GetAsk) -> Outcome<Events<Transfer>> {
         self.mover.get(ask).await
+    }
+
+    async fn read(&self, ask: ReadAsk) -> Outcome<Events<ReadEvent>> {
+        self.mover.read(ask).await
     }
 
     async fn send(&self, ask: SendAsk) -> Outcome<Events<Transfer>> {

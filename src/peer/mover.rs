@@ -16,6 +16,7 @@ use super::{
     folder::{FolderAsk, FolderGetter},
     handle::{Events, Outcome},
     origin::Origin,
+    read::{ReadFrom, Reader},
     send::{PushAsk, Sender},
     transfers::{Revived, Ticket, Transfers},
     view::View,
@@ -24,8 +25,8 @@ use crate::{
     index::{Index, IndexError},
     protocol::{
         action::{
-            ActionError, Answer, Connection, ErrorKind, FileInfo, GetAsk, Holder, InboxInfo, SendAsk, Target,
-            Transfer, TransferControl, TransferState, Which,
+            ActionError, Answer, Connection, ErrorKind, FileInfo, GetAsk, Holder, InboxInfo, ReadAsk,
+            ReadEvent, SendAsk, Target, Transfer, TransferControl, TransferState, Which,
         },
         id::{ContentHash, PeerId},
         plan::FileName,
@@ -96,6 +97,7 @@ pub(super) struct Mover {
     pub(super) directory: Arc<Directory>,
     pub(super) downloader: Downloader,
     pub(super) folders: FolderGetter,
+    pub(super) reader: Reader,
     pub(super) sender: Sender,
     pub(super) transfers: Transfers,
     pub(super) inbox: Inbox,
@@ -106,37 +108,14 @@ pub(super) struct Mover {
 
 impl Mover {
     pub(super) async fn get(&self, ask: GetAsk) -> Outcome<Events<Transfer>> {
-        let (what, name, sources) = match ask.target {
-            Target::Path(at) => {
-                let member = self.directory.find(&at.peer).await?;
-                if at.path.is_empty() {
-                    return Err(ActionError::new(ErrorKind::Usage, format!("`{}:` names no file", at.peer))
-                        .hint("list a peer's files with `floodplain browse PEER`"));
-                }
-                let from = source(&member);
-                // Whoever cannot be asked cannot give a file either: that is told by the download.
-                if let Ok(Some(first)) = self.folders.look(&from, &at.path).await {
-                    let destination = ask.destination.unwrap_or_else(|| self.downloads.clone());
-                    return self.folders.start(FolderAsk { source: from, path: at.path, destination }, first);
-                }
-                (FileName::Path(at.path), None, vec![from])
-            }
-            Target::Hash(hash) => self.by_hash(hash).await?,
-            Target::Hit(number) => {
-                let hit = self.origin.last_hit(number).ok_or_else(|| {
-                    ActionError::new(ErrorKind::NotFound, format!("the last search has no hit {number}"))
-                        .hint("search first; hits are numbered from 1")
-                })?;
-                let sources = self.sources(&hit.holders);
-                match (hit.file.hash, hit.holders.first()) {
-                    (Some(hash), _) => (FileName::Hash(hash), Some(hit.file), sources),
-                    (None, Some(holder)) => (FileName::Path(holder.path.clone()), Some(hit.file), sources),
-                    (None, None) => return Err(nobody_has_it()),
-                }
-            }
-        };
-        if sources.is_empty() {
-            return Err(nobody_has_it());
+        let (what, name, sources) = self.resolve(ask.target).await?;
+        // Whoever cannot be asked cannot give a file either: that is told by the download.
+        if let (FileName::Path(path), None) = (&what, &name)
+            && let Ok(Some(first)) = self.folders.look(&sources[0], path).await
+        {
+            let destination = ask.destination.unwrap_or_else(|| self.downloads.clone());
+            let folder = FolderAsk { source: sources[0].clone(), path: path.clone(), destination };
+            return self.folders.start(folder, first);
         }
         let destination = if let Some(destination) = ask.destination {
             destination
@@ -167,6 +146,46 @@ impl Mover {
         // Whoever is told its number may rely on it.
         self.transfers.saved().await;
         Ok(events)
+    }
+
+    /// Reads without a copy: this peer's own file first, when it has it.
+    pub(super) async fn read(&self, ask: ReadAsk) -> Outcome<Events<ReadEvent>> {
+        let (what, _, mut sources) = self.resolve(ask.target).await?;
+        let me = self.view.now().me.id;
+        sources.sort_by_key(|source| source.peer_id != me);
+        let ReadAsk { offset, length, .. } = ask;
+        Ok(self.reader.start(ReadFrom { what, sources, offset, length }))
+    }
+
+    /// What is meant, what is known of it, and who has it: at least one.
+    async fn resolve(&self, target: Target) -> Outcome<(FileName, Option<FileInfo>, Vec<Source>)> {
+        let (what, file, sources) = match target {
+            Target::Path(at) => {
+                let member = self.directory.find(&at.peer).await?;
+                if at.path.is_empty() {
+                    return Err(ActionError::new(ErrorKind::Usage, format!("`{}:` names no file", at.peer))
+                        .hint("list a peer's files with `floodplain browse PEER`"));
+                }
+                (FileName::Path(at.path), None, vec![source(&member)])
+            }
+            Target::Hash(hash) => self.by_hash(hash).await?,
+            Target::Hit(number) => {
+                let hit = self.origin.last_hit(number).ok_or_else(|| {
+                    ActionError::new(ErrorKind::NotFound, format!("the last search has no hit {number}"))
+                        .hint("search first; hits are numbered from 1")
+                })?;
+                let sources = self.sources(&hit.holders);
+                match (hit.file.hash, hit.holders.first()) {
+                    (Some(hash), _) => (FileName::Hash(hash), Some(hit.file), sources),
+                    (None, Some(holder)) => (FileName::Path(holder.path.clone()), Some(hit.file), sources),
+                    (None, None) => return Err(nobody_has_it()),
+                }
+            }
+        };
+        if sources.is_empty() {
+            return Err(nobody_has_it());
+        }
+        Ok((what, file, sources))
     }
 
     /// Starts what an earlier run left, and what is tried again, until the stop.

@@ -26,8 +26,8 @@ use crate::{
     protocol::{
         action::{
             ActionError, Answer, ErrorKind, FolderPage, GetAsk, InboxInfo, IndexState, Listing, PageAsk,
-            PeerInfo, PeerPath, SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Transfer,
-            TransferControl, Which, ZoneInfo,
+            PeerInfo, PeerPath, ReadAsk, ReadEvent, SearchAsk, SearchEvent, SendAsk, ShareInfo, Status,
+            Transfer, TransferControl, Which, ZoneInfo,
         },
         id::ZoneId,
     },
@@ -171,6 +171,12 @@ impl Actions for Remote {
         let request = wire::to_get_request(&ask).map_err(|invalid| usage(&invalid))?;
         let replies = self.call(ANSWER_DEADLINE, self.client.clone().start_get(request)).await?;
         Ok(self.events(replies, |reply| wire::transfer(reply.transfer)))
+    }
+
+    async fn read(&self, ask: ReadAsk) -> Outcome<Events<ReadEvent>> {
+        let request = wire::to_read_request(&ask);
+        let replies = self.call(ANSWER_DEADLINE, self.client.clone().start_read(request)).await?;
+        Ok(self.events(replies, wire::read_event))
     }
 
     async fn send(&self, ask: SendAsk) -> Outcome<Events<Transfer>> {

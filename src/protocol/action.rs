@@ -9,6 +9,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
+
 use super::id::{ContentHash, PeerId, PeerName, ZoneId};
 
 /// What kind of thing went wrong, as far as anyone branches on it. The command line makes its exit code from it.
@@ -294,6 +296,26 @@ pub enum TransferControl {
     Retry,
     /// Give a download another place among those that wait.
     Priority(Priority),
+}
+
+/// A file to read without a copy of it on this peer's disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadAsk {
+    /// What.
+    pub target: Target,
+    /// First byte.
+    pub offset: u64,
+    /// How many bytes; `None` to the end. Cut at the end of the file.
+    pub length: Option<u64>,
+}
+
+/// What a running read tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReadEvent {
+    /// The file; comes first.
+    File(FileInfo),
+    /// The next bytes, checked; never empty.
+    Data(Bytes),
 }
 
 /// A push to start.

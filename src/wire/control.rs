@@ -23,11 +23,12 @@ mod transfer;
 
 pub use ask::{
     MAX_PAGE_SIZE, MAX_REASON_BYTES, MAX_TOKEN_BYTES, MAX_TTL, MAX_WAIT, add_share_ask, answer, browse_ask,
-    control_ask, get_ask, remove_share_ask, search_ask, send_ask, to_add_share_request, to_answer_request,
-    to_browse_request, to_control_request, to_get_request, to_search_request, to_send_request,
+    control_ask, get_ask, read_ask, remove_share_ask, search_ask, send_ask, to_add_share_request,
+    to_answer_request, to_browse_request, to_control_request, to_get_request, to_read_request,
+    to_search_request, to_send_request,
 };
 pub use error::{to_action_error, to_malformed, to_status};
-pub use transfer::{to_transfer, transfer};
+pub use transfer::{read_event, to_read_response, to_transfer, transfer};
 
 /// Longest span a duration of an answer may have: 1,000 years.
 const MAX_UPTIME: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);

@@ -11,7 +11,7 @@ use std::{
 };
 
 use floodplain::{
-    net::{Identity, Security, Transport},
+    net::{Identity, Security, Transport, throttle::Throttle},
     peer::{
         channels::Channels,
         download::Source,
@@ -104,7 +104,12 @@ impl Holder {
     /// Begins to fetch its share into this folder.
     pub(crate) async fn begin(&self, to: &Path) -> Events<Transfer> {
         let transport = Transport::new(Identity::ephemeral(), Security::PlaintextLoopback);
-        let folders = FolderGetter::new(Channels::new(transport), Transfers::new(2), self.shutdown.clone());
+        let folders = FolderGetter::new(
+            Channels::new(transport),
+            Transfers::new(2),
+            Throttle::default(),
+            self.shutdown.clone(),
+        );
         let peer_id = PeerId::from_bytes([9; 32]);
         let source = Source { peer_id, name: "liar".into(), address: self.address };
         match folders.look(&source, "docs").await {

@@ -19,8 +19,8 @@ use floodplain::{
         action::{
             AcceptPolicy, ActionError, Answer, Connection, Counters, Coverage, Direction, ErrorKind,
             FileInfo, FolderPage, GetAsk, Hit, Holder, InboxInfo, IndexState, Listing, Offer, PageAsk,
-            PeerInfo, PeerPath, Priority, SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Target,
-            Transfer, TransferControl, TransferState, Which, ZoneInfo,
+            PeerInfo, PeerPath, Priority, ReadAsk, ReadEvent, SearchAsk, SearchEvent, SendAsk, ShareInfo,
+            Status, Target, Transfer, TransferControl, TransferState, Which, ZoneInfo,
         },
         id::{ContentHash, PeerId, ZoneId},
     },
@@ -238,6 +238,15 @@ impl Actions for Double {
             Target::Path(path) => return Err(no_peer(&path.peer)),
         };
         Ok(stream::iter([waiting, running, last].map(Ok)).boxed())
+    }
+
+    async fn read(&self, ask: ReadAsk) -> Outcome<Events<ReadEvent>> {
+        self.record(format!("read({ask:?})"));
+        let Target::Hash(_) = ask.target else { return Err(no_peer("ana")) };
+        let content = bytes::Bytes::from_static(b"the whole content");
+        let first = usize::try_from(ask.offset).expect("small").min(content.len());
+        let data = ReadEvent::Data(content.slice(first..));
+        Ok(stream::iter([Ok(ReadEvent::File(file("docs/report.pdf", 1))), Ok(data)]).boxed())
     }
 
     async fn send(&self, ask: SendAsk) -> Outcome<Events<Transfer>> {

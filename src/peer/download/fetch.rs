@@ -35,7 +35,7 @@ const MAX_REASON_CHARS: usize = 200;
 
 /// Why a fetch ended early.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub(in crate::peer) enum Stop {
     /// The holder's failure, for the plan and for a face.
     Holder(Failure, ErrorKind),
     /// This machine's failure: asking others does not help.
@@ -48,11 +48,11 @@ impl Stop {
     }
 
     /// Not to be asked again.
-    pub(super) fn last(face: ErrorKind, reason: impl Into<String>) -> Self {
+    pub(in crate::peer) fn last(face: ErrorKind, reason: impl Into<String>) -> Self {
         Self::holder(FailureKind::Final, face, reason)
     }
 
-    pub(super) fn disagrees(reason: impl Into<String>) -> Self {
+    pub(in crate::peer) fn disagrees(reason: impl Into<String>) -> Self {
         Self::holder(FailureKind::Disagrees, ErrorKind::Mismatch, reason)
     }
 
@@ -90,7 +90,7 @@ impl From<Status> for Stop {
 
 /// An answer that is being read.
 #[derive(Debug)]
-pub(super) struct Fetch {
+pub(in crate::peer) struct Fetch {
     body: Body,
     reader: Reader,
     pace: Pace,
@@ -100,18 +100,22 @@ pub(super) struct Fetch {
 
 /// What is asked of a holder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Range {
+pub(in crate::peer) struct Range {
     /// First byte.
-    pub(super) offset: u64,
+    pub(in crate::peer) offset: u64,
     /// Bytes; 0 means to the end of the file.
-    pub(super) length: u64,
+    pub(in crate::peer) length: u64,
     /// The values of the pieces are wanted too.
-    pub(super) with_tree: bool,
+    pub(in crate::peer) with_tree: bool,
 }
 
 impl Fetch {
     /// Asks for a part of a file.
-    pub(super) async fn open(channel: &Channel, what: &FileName, range: Range) -> Result<Self, Stop> {
+    pub(in crate::peer) async fn open(
+        channel: &Channel,
+        what: &FileName,
+        range: Range,
+    ) -> Result<Self, Stop> {
         let Range { offset, length, with_tree } = range;
         let ask = frame::frame(&to_download_request(what, offset, length, with_tree));
         let request = http::Request::post(DOWNLOAD_URI)
@@ -145,7 +149,10 @@ impl Fetch {
 
     /// The file as the holder has it, and the values of its pieces when they were asked for and it has them. Tells the
     /// places in the holder's queue that come before.
-    pub(super) async fn file(&mut self, mut queued: impl FnMut(u32)) -> Result<(FileInfo, Bytes), Stop> {
+    pub(in crate::peer) async fn file(
+        &mut self,
+        mut queued: impl FnMut(u32),
+    ) -> Result<(FileInfo, Bytes), Stop> {
         loop {
             return match self.event().await? {
                 // Waiting one's turn is no stall.
@@ -166,14 +173,14 @@ impl Fetch {
     }
 
     /// After a stall: true when the holder brings something, if little. It is given more time then.
-    pub(super) fn is_only_slow(&mut self) -> bool {
+    pub(in crate::peer) fn is_only_slow(&mut self) -> bool {
         let is_slow = std::mem::take(&mut self.has_stalled) && self.pace.has_bytes();
         self.pace = Pace::default();
         is_slow
     }
 
     /// The next bytes; `None` when the range that ends at byte `end` is complete. May be dropped and asked again.
-    pub(super) async fn bytes(&mut self, end: u64) -> Result<Option<Bytes>, Stop> {
+    pub(in crate::peer) async fn bytes(&mut self, end: u64) -> Result<Option<Bytes>, Stop> {
         match self.event().await? {
             Some(Event::Data { offset, bytes }) => {
                 let behind = offset.checked_add(bytes.len() as u64);

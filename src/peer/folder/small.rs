@@ -122,6 +122,7 @@ impl Run {
             answered += batch.1;
             pace.waited(wait, bytes);
             self.ticket.count(bytes);
+            self.throttle.pass(self.ask.source.address, bytes).await;
             if batches.send(batch.0).await.is_err() || failed.len() >= KEPT_FAILURES {
                 break Ok(());
             }

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::protocol::{
     action::{
-        Answer, GetAsk, PageAsk, PeerPath, Priority, Scope, SearchAsk, SendAsk, Target, TransferControl,
-        Which,
+        Answer, GetAsk, PageAsk, PeerPath, Priority, ReadAsk, Scope, SearchAsk, SendAsk, Target,
+        TransferControl, Which,
     },
     flood::MAX_TTL_PLUS_HOPS,
     id::ContentHash,
@@ -86,16 +86,8 @@ pub fn to_search_request(ask: &SearchAsk) -> pb::StartSearchRequest {
 pub fn get_ask(request: pb::StartGetRequest) -> Result<GetAsk, Invalid> {
     use pb::start_get_request::Target as Pb;
     let target = match required("target", request.target)? {
-        Pb::ContentHash(hash) => {
-            Target::Hash(ContentHash::try_from(&hash[..]).map_err(Invalid::id("content_hash"))?)
-        }
-        Pb::Path(path) => {
-            let path = peer_path(Some(path))?;
-            if path.path.is_empty() {
-                return Err(Invalid::new("path.path", "must name a file"));
-            }
-            Target::Path(path)
-        }
+        Pb::ContentHash(hash) => by_hash(&hash)?,
+        Pb::Path(path) => by_path(path)?,
         Pb::Hit(number) => Target::Hit(numbered("hit", number)?),
     };
     let destination = match request.destination.as_str() {
@@ -176,6 +168,43 @@ pub(super) fn to_priority(priority: Priority) -> pb::Priority {
         Priority::Normal => pb::Priority::Normal,
         Priority::High => pb::Priority::High,
     }
+}
+
+/// What a read asks.
+pub fn read_ask(request: pb::StartReadRequest) -> Result<ReadAsk, Invalid> {
+    use pb::start_read_request::Target as Pb;
+    let target = match required("target", request.target)? {
+        Pb::ContentHash(hash) => by_hash(&hash)?,
+        Pb::Path(path) => by_path(path)?,
+        Pb::Hit(number) => Target::Hit(numbered("hit", number)?),
+    };
+    if request.length == Some(0) {
+        return Err(Invalid::new("length", "must be at least 1, or absent for the rest of the file"));
+    }
+    Ok(ReadAsk { target, offset: request.offset, length: request.length })
+}
+
+/// What a read asks, on its way out.
+pub fn to_read_request(ask: &ReadAsk) -> pb::StartReadRequest {
+    use pb::start_read_request::Target as Pb;
+    let target = match &ask.target {
+        Target::Hash(hash) => Pb::ContentHash(hash.as_bytes().to_vec().into()),
+        Target::Path(path) => Pb::Path(to_peer_path(path)),
+        Target::Hit(number) => Pb::Hit(*number),
+    };
+    pb::StartReadRequest { target: Some(target), offset: ask.offset, length: ask.length }
+}
+
+fn by_hash(hash: &[u8]) -> Result<Target, Invalid> {
+    Ok(Target::Hash(ContentHash::try_from(hash).map_err(Invalid::id("content_hash"))?))
+}
+
+fn by_path(path: pb::PeerPath) -> Result<Target, Invalid> {
+    let path = peer_path(Some(path))?;
+    if path.path.is_empty() {
+        return Err(Invalid::new("path.path", "must name a file"));
+    }
+    Ok(Target::Path(path))
 }
 
 /// What a push asks.

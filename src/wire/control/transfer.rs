@@ -1,12 +1,16 @@
 //! Transfers to and from the wire. A failed one carries its whole error.
 
-use super::super::{Invalid, pb, required};
+use super::super::{
+    Invalid,
+    common::{file_info, to_file_entry},
+    pb, required,
+};
 use super::{
     ask::{priority, to_priority},
     numbered,
 };
 use crate::protocol::{
-    action::{ActionError, Direction, ErrorKind, Transfer, TransferState},
+    action::{ActionError, Direction, ErrorKind, ReadEvent, Transfer, TransferState},
     id::ContentHash,
 };
 
@@ -56,6 +60,25 @@ pub fn transfer(transfer: Option<pb::Transfer>) -> Result<Transfer, Invalid> {
         bytes_per_second: transfer.bytes_per_second,
         queue_position: Some(transfer.queue_position).filter(|position| *position > 0),
     })
+}
+
+/// One event of a read.
+pub fn read_event(response: pb::StartReadResponse) -> Result<ReadEvent, Invalid> {
+    use pb::start_read_response::Message;
+    Ok(match required("message", response.message)? {
+        Message::File(file) => ReadEvent::File(file_info(file)?),
+        Message::Data(data) => ReadEvent::Data(data),
+    })
+}
+
+/// One event of a read, on its way out.
+pub fn to_read_response(event: ReadEvent) -> pb::StartReadResponse {
+    use pb::start_read_response::Message;
+    let message = match event {
+        ReadEvent::File(file) => Message::File(to_file_entry(&file)),
+        ReadEvent::Data(data) => Message::Data(data),
+    };
+    pb::StartReadResponse { message: Some(message) }
 }
 
 /// One transfer, on its way out. A path that is not UTF-8 is told with replacement characters: it is only shown.
