@@ -110,6 +110,11 @@ fn help_and_version_are_done_and_nonsense_is_usage() {
         "peers --zone 0",
         "inbox accept x",
         "transfers cancel",
+        "transfers pause 0",
+        "transfers retry some",
+        "transfers priority 1",
+        "transfers priority 1 urgent",
+        "get 1 --priority 1",
         "health --addr nowhere",
         "--timeout never status",
         "--json --plain status",
@@ -223,7 +228,14 @@ async fn json_lines_are_exactly_these() {
         ),
         ("share rm docs", r#"{"type":"done"}"#.into()),
         ("share rescan", r#"{"type":"index","files":2,"size_bytes":4608,"hashed_files":1,"is_scanning":true}"#.into()),
-        ("transfers cancel 2", r#"{"type":"done"}"#.into()),
+        ("transfers cancel 2", r#"{"type":"done","count":1}"#.into()),
+        ("transfers pause all", r#"{"type":"done","count":2}"#.into()),
+        (
+            "get 1 --detach",
+            format!(
+                r#"{{"type":"transfer","state":"waiting","path":null,"hash":"{one}","size_bytes":2048,"sources":["ana","ben"],"id":7,"direction":"download","name":"report.pdf","done_bytes":1024,"error":null,"hint":null,"priority":"normal","queue_position":null,"percent":50,"bytes_per_second":0,"eta_s":null}}"#
+            ),
+        ),
         ("inbox", r#"{"type":"inbox","folder":"/srv/inbox","policy":"ask"}"#.into()),
         (
             "status",
@@ -240,7 +252,7 @@ async fn json_lines_are_exactly_these() {
     assert_eq!(
         lines[1],
         format!(
-            r#"{{"type":"transfer","state":"running","path":null,"hash":"{one}","size_bytes":2048,"sources":["ana","ben"],"id":2,"direction":"download","name":"report.pdf","done_bytes":1024,"error":null}}"#
+            r#"{{"type":"transfer","state":"running","path":null,"hash":"{one}","size_bytes":2048,"sources":["ana","ben"],"id":2,"direction":"download","name":"report.pdf","done_bytes":1024,"error":null,"hint":null,"priority":"normal","queue_position":null,"percent":50,"bytes_per_second":0,"eta_s":null}}"#
         )
     );
     let (_, lines) = served.json("browse ana:docs").await;
@@ -298,6 +310,11 @@ async fn the_end_of_every_verb_is_told_by_its_exit_code() {
         ("share rm old", 3, "error: no such share\n"),
         ("peers --zone 1", 0, "the registry cannot be reached"),
         ("transfers cancel 3", 3, "error: no transfer 3\n"),
+        ("transfers pause 2", 0, "transfer 2 is paused\n"),
+        ("transfers retry all", 0, "tried again: 2\n"),
+        ("get 2 --detach", 0, "report.pdf is queued; see `floodplain transfers`\n"),
+        ("get 9 --detach", 3, "the last search has no hit 9\n"),
+        ("get 1 --detach -o -", 2, "--detach has no stdout"),
         ("inbox decline 9", 3, "error: no offer 9\n"),
         ("inbox trust 9", 2, "hint: pass --yes to go ahead\n"),
         ("browse bob", 3, "error: no peer is named bob\n"),
@@ -330,12 +347,21 @@ async fn what_is_typed_is_what_is_asked() {
         ),
         (
             "get ana:docs/a.pdf",
-            r#"get(GetAsk { target: Path(PeerPath { peer: "ana", path: "docs/a.pdf" }), destination: None })"#.into(),
+            r#"get(GetAsk { target: Path(PeerPath { peer: "ana", path: "docs/a.pdf" }), destination: None, priority: Normal, is_detached: false })"#.into(),
         ),
         (
             "get 1 -o here.pdf",
-            format!(r#"get(GetAsk {{ target: Hit(1), destination: Some("{}/here.pdf") }})"#, served.folder.path().display()),
+            format!(r#"get(GetAsk {{ target: Hit(1), destination: Some("{}/here.pdf"), priority: Normal, is_detached: false }})"#, served.folder.path().display()),
         ),
+        (
+            "get 2 --detach --priority high",
+            "get(GetAsk { target: Hit(2), destination: None, priority: High, is_detached: true })".into(),
+        ),
+        ("transfers pause 2", "control_transfers(One(2), Pause)".into()),
+        ("transfers resume all", "control_transfers(All, Resume)".into()),
+        ("transfers retry all", "control_transfers(All, Retry)".into()),
+        ("transfers cancel all", "control_transfers(All, Cancel)".into()),
+        ("transfers priority 2 low", "control_transfers(One(2), Priority(Low))".into()),
         ("share add docs", format!("add_share({}/docs)", served.folder.path().display())),
         ("inbox decline 5 --reason no", r#"answer_offer(5, Decline("no"))"#.into()),
     ] {
@@ -353,6 +379,11 @@ async fn plain_output_is_tab_separated_under_headings() {
         digits(1),
         digits(2)
     );
+    assert_eq!(out, expected);
+    let (_, out, _) = served.run("transfers").await;
+    let expected = "ID\tDIRECTION\tDONE\tSIZE\tNAME\tPEERS\tSTATE\t%\tSPEED\tETA\tPRIORITY\tQUEUE\tHINT\n\
+                    1\tdownload\t2048\t2048\treport.pdf\tana, ben\tdone\t100\t\t\tnormal\t\t\n\
+                    2\tdownload\t1024\t2048\treport.pdf\tana, ben\trunning\t50\t\t\tnormal\t\t\n";
     assert_eq!(out, expected);
     let (_, out, _) = served.run("search report").await;
     let line = format!("2\tdocs/b\\u{{1b}}[2J.pdf\t3072\t{}\tana (zone 1)\there already", digits(2));

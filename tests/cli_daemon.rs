@@ -96,6 +96,91 @@ fn a_network_of_processes_finds_and_moves_a_file_and_stops_on_sigterm() {
 }
 
 #[test]
+fn downloads_survive_a_kill_of_the_peer() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| {
+        let folder = folder.path().join(name);
+        std::fs::create_dir_all(folder.join("share")).unwrap();
+        folder
+    };
+    let (hub, ana, ben) = (at("hub"), at("ana"), at("ben"));
+    let registry = Daemon::start(&hub, &["registry", "--listen", "127.0.0.1:0", "--data", "data"]);
+    let settings = format!(
+        "FLOODPLAIN_REGISTRY={}\nFLOODPLAIN_LISTEN=127.0.0.1:0\nFLOODPLAIN_DATA=data\n\
+         FLOODPLAIN_INSECURE_LOOPBACK=true\nFLOODPLAIN_DOWNLOAD_SLOTS=1\nFLOODPLAIN_SHARES=share\n",
+        registry.address
+    );
+    for folder in [&ana, &ben] {
+        std::fs::write(folder.join(".env"), &settings).unwrap();
+    }
+    for name in ["one", "two", "three"] {
+        std::fs::write(ana.join("share").join(name), name).unwrap();
+    }
+    let holder = Daemon::start(&ana, &["peer", "--name", "ana"]);
+    let fetcher = Daemon::start(&ben, &["peer", "--name", "ben"]);
+    until(&ben, "--json peers", "\"name\":\"ana\"");
+    until(&ben, "--json browse ana:share", "\"name\":\"three\"");
+    let out = ben.join("out");
+    std::fs::create_dir(&out).unwrap();
+    let line = |id: u64, state: &str| -> bool {
+        let (_, lines) = run(&ben, "--json transfers");
+        let mark = format!("\"id\":{id},");
+        let line = lines.lines().find(|line| line.contains(&mark));
+        line.is_some_and(|line| line.contains(&format!("\"state\":\"{state}\"")))
+    };
+    let becomes = |id: u64, state: &str| {
+        let began = Instant::now();
+        while !line(id, state) {
+            assert!(began.elapsed() < Duration::from_secs(30), "{id} {state}: {:?}", run(&ben, "transfers"));
+        }
+    };
+
+    assert_eq!(run(&ben, "get --detach ana:share/late -o out"), (0, "1\n".into()));
+    becomes(1, "failed");
+    // Nobody answers for a while: the one slot is taken, and the rest waits.
+    kill_process(Pid::from_child(&holder.child), Signal::STOP).unwrap();
+    assert_eq!(run(&ben, "get --detach ana:share/one -o out"), (0, "2\n".into()));
+    assert_eq!(run(&ben, "get --detach ana:share/two -o out"), (0, "3\n".into()));
+    assert_eq!(run(&ben, "get --detach --priority high ana:share/three -o out"), (0, "4\n".into()));
+    let (_, queue) = run(&ben, "--json transfers");
+    let place = |name: &str| {
+        let line = queue.lines().find(|line| line.contains(&format!("\"name\":\"{name}\""))).unwrap();
+        let line = line.split("\"queue_position\":").nth(1).unwrap();
+        line.split(',').next().unwrap().to_owned()
+    };
+    assert_eq!([place("one"), place("two"), place("three")], ["null", "2", "1"], "{queue}");
+    assert_eq!(run(&ben, "transfers pause 3").0, 0);
+    assert!(line(3, "paused"));
+
+    drop(fetcher); // By SIGKILL.
+    kill_process(Pid::from_child(&holder.child), Signal::CONT).unwrap();
+    let fetcher = Daemon::start(&ben, &["peer", "--name", "ben"]);
+    assert!(line(1, "failed") && line(3, "paused"), "{:?}", run(&ben, "transfers"));
+    becomes(2, "done");
+    becomes(4, "done");
+    assert_eq!(std::fs::read(out.join("three")).unwrap(), b"three");
+
+    std::fs::write(ana.join("share/late"), "late").unwrap();
+    assert_eq!(run(&ana, "share rescan").0, 0);
+    assert_eq!(run(&ben, "transfers retry all").0, 0);
+    becomes(1, "done");
+    assert_eq!(run(&ben, "transfers retry 1").0, 5, "it is done");
+    assert!(line(3, "paused"));
+    assert_eq!(run(&ben, "transfers resume all").0, 0);
+    becomes(3, "done");
+    for name in ["one", "two", "three", "late"] {
+        assert_eq!(std::fs::read_to_string(out.join(name)).unwrap(), name);
+    }
+    assert_eq!(fetcher.stop(), Some(0));
+
+    let _fetcher = Daemon::start(&ben, &["peer", "--name", "ben"]);
+    assert_eq!(run(&ben, "--json transfers"), (0, String::new()), "what is done is forgotten");
+    until(&ben, "--json peers", "\"name\":\"ana\"");
+    assert_eq!(run(&ben, "get --detach ana:share/one -o out"), (0, "5\n".into()), "numbers go on rising");
+    becomes(5, "done");
+}
+
+#[test]
 fn the_demo_holds_what_it_checks() {
     let folder = tempfile::tempdir().unwrap();
     let temporary = folder.path().join("tmp");

@@ -94,9 +94,9 @@ async fn every_menu_entry_answers_by_its_number() {
         "peer  zone  address         files",
         "ana   1     127.0.0.1:7001  10",
         "ben   2     127.0.0.1:7002  20",
-        "number  way       file        bytes               state    with",
-        "1       download  report.pdf  2.0 KiB of 2.0 KiB  done     ana, ben",
-        "2       download  report.pdf  1.0 KiB of 2.0 KiB  running  ana, ben",
+        "number  way       file        bytes                      speed  priority  state    with",
+        "1       download  report.pdf  2.0 KiB of 2.0 KiB, 100 %         normal    done     ana, ben",
+        "2       download  report.pdf  1.0 KiB of 2.0 KiB, 50 %          normal    running  ana, ben",
         "share  files  size     folder",
         "docs   2      4.5 KiB  /srv/docs",
         "old    0      0 B      /srv/old   is gone",
@@ -175,6 +175,36 @@ async fn failures_are_one_line_and_the_console_goes_on() {
         ]
     );
     assert_eq!(reason, ExitReason::EndOfInput);
+}
+
+#[tokio::test]
+async fn transfers_are_paused_resumed_retried_and_reordered() {
+    let input =
+        "7 pause 2\nresume\nall\n7 retry all\n7 priority 2 high\n7 pause 9\ncancel all\n3 --priority low 1\n";
+    let (lines, _, calls) = typed(input).await;
+    assert_eq!(
+        lines[..6],
+        [
+            "transfer 2 is paused",
+            "transfers resumed: 2",
+            "transfers tried again: 2",
+            "transfer 2 is of high priority now",
+            "error: no transfer 9",
+            "transfers cancelled or had ended: 2",
+        ]
+    );
+    assert_eq!(
+        calls,
+        [
+            "control_transfers(One(2), Pause)",
+            "control_transfers(All, Resume)",
+            "control_transfers(All, Retry)",
+            "control_transfers(One(2), Priority(High))",
+            "control_transfers(One(9), Pause)",
+            "control_transfers(All, Cancel)",
+            "get(GetAsk { target: Hit(1), destination: None, priority: Low, is_detached: true })",
+        ]
+    );
 }
 
 #[tokio::test]

@@ -115,13 +115,13 @@ fn events_appear_above_the_half_typed_line_which_stays() {
 }
 
 #[test]
-fn ctrl_c_cancels_and_twice_quits() {
+fn ctrl_c_leaves_downloads_alone_and_twice_quits() {
     let folder = tempfile::tempdir().unwrap();
     let mut console = started(folder.path());
     console.send_line("3 2").unwrap();
     console.exp_string("running, 50 % of 2.0 KiB").unwrap();
     console.send_control('c').unwrap();
-    console.exp_string("cancelled; Ctrl-C again quits").unwrap();
+    console.exp_string("downloads go on, see `transfers`; Ctrl-C again quits").unwrap();
     console.send_control('c').unwrap();
     console.exp_string("ended: Interrupted").unwrap();
 }

@@ -16,13 +16,15 @@ use floodplain::{
     },
     protocol::{
         action::{
-            ActionError, Answer, ErrorKind, GetAsk, PageAsk, PeerPath, Scope, SearchAsk, SendAsk, Target,
-            TransferControl, Which,
+            ActionError, Answer, ErrorKind, GetAsk, PageAsk, PeerPath, Priority, Scope, SearchAsk, SendAsk,
+            Target, TransferControl, Which,
         },
         id::{ContentHash, ZoneId},
     },
     shutdown::Shutdown,
-    wire::pb::{self, control_service_client::ControlServiceClient},
+    wire::pb::{
+        self, control_service_client::ControlServiceClient, control_transfers_request::Which as PbWhich,
+    },
 };
 use futures::{StreamExt, TryStreamExt};
 use tonic::Code;
@@ -114,6 +116,20 @@ async fn transfers_are_the_same_through_the_socket() {
     assert_eq!(same!(served, actions => actions.transfers()).unwrap().len(), 2);
     same!(served, actions => actions.control_transfers(Which::One(2), TransferControl::Cancel)).unwrap();
     same!(served, actions => actions.control_transfers(Which::One(3), TransferControl::Cancel)).unwrap_err();
+    for control in [
+        TransferControl::Pause,
+        TransferControl::Resume,
+        TransferControl::Retry,
+        TransferControl::Priority(Priority::High),
+        TransferControl::Priority(Priority::Low),
+    ] {
+        let count = same!(served, actions => actions.control_transfers(Which::All, control));
+        assert_eq!(count, Ok(2), "{control:?}");
+    }
+    let ask = GetAsk { priority: Priority::High, is_detached: true, ..GetAsk::new(Target::Hit(1), None) };
+    let _ = same!(served, actions => async {
+        actions.get(ask.clone()).await?.try_collect::<Vec<_>>().await
+    });
 }
 
 #[tokio::test]
@@ -212,6 +228,18 @@ async fn a_malformed_request_is_refused_by_the_name_of_its_field() {
     assert_eq!(named(client.add_share(folder).await.unwrap_err()), "folder");
     assert_eq!(named(client.remove_share(pb::RemoveShareRequest::default()).await.unwrap_err()), "name");
     assert_eq!(named(client.cancel_transfer(pb::CancelTransferRequest::default()).await.unwrap_err()), "id");
+    let none = pb::ControlTransfersRequest::default();
+    assert_eq!(named(client.control_transfers(none).await.unwrap_err()), "which");
+    for (which, control, priority, field) in [
+        (PbWhich::Id(0), 1, 0, "id"),
+        (PbWhich::IsAll(false), 1, 0, "is_all"),
+        (PbWhich::Id(1), 0, 0, "control"),
+        (PbWhich::Id(1), 9, 0, "control"),
+        (PbWhich::IsAll(true), 5, 9, "priority"),
+    ] {
+        let request = pb::ControlTransfersRequest { which: Some(which), control, priority };
+        assert_eq!(named(client.control_transfers(request).await.unwrap_err()), field);
+    }
     let answer = pb::AnswerOfferRequest { id: 1, ..Default::default() };
     assert_eq!(named(client.answer_offer(answer).await.unwrap_err()), "answer");
     assert_eq!(served.double.calls(), Vec::<String>::new());

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::{
     config::{table, value},
     protocol::{
-        action::{PeerPath, Scope, Target},
+        action::{PeerPath, Priority, Scope, Target, Which},
         id::{ContentHash, ZoneId},
     },
 };
@@ -128,7 +128,7 @@ pub enum Verb {
         #[command(subcommand)]
         action: Option<ShareAction>,
     },
-    /// Transfers, running and recent
+    /// Transfers, running and recent: list, pause, resume, retry, cancel, reorder
     Transfers {
         /// What to do; nothing lists
         #[command(subcommand)]
@@ -303,6 +303,12 @@ pub struct GetArgs {
     /// A folder to put it in, the file to make, or - for stdout; by default the peer's folder for downloads
     #[arg(short, long, value_name = "PATH|-")]
     pub output: Option<PathBuf>,
+    /// Queue it and return at once; `transfers` tells how it goes
+    #[arg(short, long)]
+    pub detach: bool,
+    /// Before or after the other downloads that wait: high, normal or low
+    #[arg(long, value_name = "PRIORITY", default_value = "normal", value_parser = priority)]
+    pub priority: Priority,
 }
 
 /// Arguments of `send`.
@@ -349,10 +355,40 @@ pub enum ShareAction {
 /// What to do with transfers.
 #[derive(Debug, Clone, Subcommand)]
 pub enum TransferAction {
-    /// Cancel one
+    /// List them
+    Ls,
+    /// Stop a download and keep what it has
+    Pause {
+        /// Its number, or all
+        #[arg(value_name = "ID|all", value_parser = which)]
+        which: Which,
+    },
+    /// Let a paused download go on
+    Resume {
+        /// Its number, or all
+        #[arg(value_name = "ID|all", value_parser = which)]
+        which: Which,
+    },
+    /// Start a failed download again, under its number
+    Retry {
+        /// Its number, or all
+        #[arg(value_name = "ID|all", value_parser = which)]
+        which: Which,
+    },
+    /// End one for good; all spares uploads
     Cancel {
-        /// Its number
-        id: u64,
+        /// Its number, or all
+        #[arg(value_name = "ID|all", value_parser = which)]
+        which: Which,
+    },
+    /// Let a download begin before or after the others that wait
+    Priority {
+        /// Its number, or all
+        #[arg(value_name = "ID|all", value_parser = which)]
+        which: Which,
+        /// high, normal or low
+        #[arg(value_parser = priority)]
+        priority: Priority,
     },
 }
 
@@ -400,6 +436,18 @@ fn wait(text: &str) -> Result<Duration, String> {
 
 fn zone(text: &str) -> Result<ZoneId, String> {
     text.parse().ok().and_then(ZoneId::new).ok_or_else(|| "must be a zone's number, from 1".into())
+}
+
+fn which(text: &str) -> Result<Which, String> {
+    match text.parse() {
+        _ if text == "all" => Ok(Which::All),
+        Ok(id) if id > 0 => Ok(Which::One(id)),
+        _ => Err("must be a transfer's number, from 1, or all".into()),
+    }
+}
+
+fn priority(text: &str) -> Result<Priority, String> {
+    Priority::from_name(text).ok_or_else(|| "must be high, normal or low".into())
 }
 
 fn share_folder(text: &str) -> Result<String, String> {

@@ -182,6 +182,12 @@ struct TransferMore<'a> {
     name: &'a str,
     done_bytes: u64,
     error: Option<&'a str>,
+    hint: Option<&'a str>,
+    priority: &'static str,
+    queue_position: Option<u32>,
+    percent: Option<u8>,
+    bytes_per_second: u64,
+    eta_s: Option<u64>,
 }
 
 impl<'a> From<&'a action::Transfer> for Transfer<'a> {
@@ -201,7 +207,7 @@ impl<'a> Transfer<'a> {
     /// With its number, direction and progress.
     pub fn listed(transfer: &'a action::Transfer) -> Self {
         let error = match &transfer.state {
-            TransferState::Failed(error) => Some(error.message.as_str()),
+            TransferState::Failed(error) => Some(error),
             _ => None,
         };
         let more = TransferMore {
@@ -209,10 +215,24 @@ impl<'a> Transfer<'a> {
             direction: direction(transfer.direction),
             name: &transfer.name,
             done_bytes: transfer.done_bytes,
-            error,
+            error: error.map(|error| error.message.as_str()),
+            hint: error.map(|error| error.hint.as_str()),
+            priority: transfer.priority.name(),
+            queue_position: transfer.queue_position,
+            percent: transfer.percent(),
+            bytes_per_second: transfer.bytes_per_second,
+            eta_s: transfer.eta().map(|eta| eta.as_secs()),
         };
         Self { more: Some(more), ..Self::from(transfer) }
     }
+}
+
+/// Ends what was done to transfers.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "done")]
+pub struct Controlled {
+    /// To how many.
+    pub count: u32,
 }
 
 /// One offered folder.

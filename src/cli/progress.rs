@@ -11,9 +11,12 @@ use super::{
     json,
     output::{Style, size},
 };
-use crate::protocol::{
-    action::{Transfer, TransferState},
-    name::Printable,
+use crate::{
+    console::view::pace,
+    protocol::{
+        action::{Transfer, TransferState},
+        name::Printable,
+    },
 };
 
 /// Time between two lines of one transfer that say nothing but more bytes.
@@ -45,35 +48,44 @@ impl Progress {
 
     fn draw(&mut self, transfer: &Transfer) {
         let bar = self.bar.get_or_insert_with(|| {
-            let template =
-                "{msg}  [{bar:30}] {binary_bytes}/{binary_total_bytes}  {binary_bytes_per_sec}  {eta}";
+            // Speed and what is left come with the transfer: one place computes them for every face.
+            let template = "{msg}  [{bar:30}] {binary_bytes}/{binary_total_bytes}  {prefix}";
             let style =
                 ProgressStyle::with_template(template).expect("the template is a constant that parses");
             ProgressBar::new(0).with_style(style.progress_chars("=> "))
         });
         bar.set_length(transfer.size_bytes);
         bar.set_position(transfer.done_bytes);
+        bar.set_prefix(pace(transfer).join(", "));
         bar.set_message(match transfer.state {
             TransferState::Running => Printable(&transfer.name).to_string(),
-            _ => format!("{} ({})", Printable(&transfer.name), json::state(&transfer.state)),
+            _ => format!("{} ({})", Printable(&transfer.name), state(transfer)),
         });
     }
 
     /// The first line of each state, then one every few seconds.
     fn line(&mut self, transfer: &Transfer, now: Instant) -> Option<String> {
+        let name = Printable(&transfer.name);
+        let said = state(transfer);
         let state = json::state(&transfer.state);
         if self.last.is_some_and(|(last, at)| last == state && now.duration_since(at) < LINE_EVERY) {
             return None;
         }
         self.last = Some((state, now));
-        let name = Printable(&transfer.name);
         if transfer.state == TransferState::Waiting {
             // Its size may not be known yet.
-            return Some(format!("{name}: {state}"));
+            return Some(format!("{name}: {said}"));
         }
         let (done, whole) = (size(transfer.done_bytes), size(transfer.size_bytes));
-        Some(format!("{name}: {state}, {done} of {whole}"))
+        let pace = pace(transfer).into_iter().map(|part| format!(", {part}")).collect::<String>();
+        Some(format!("{name}: {said}, {done} of {whole}{pace}"))
     }
+}
+
+/// In a word, and the place of one that waits for a slot.
+fn state(transfer: &Transfer) -> String {
+    let state = json::state(&transfer.state);
+    transfer.queue_position.map_or_else(|| state.to_owned(), |place| format!("{state}, place {place}"))
 }
 
 impl Drop for Progress {
@@ -108,8 +120,18 @@ mod tests {
         let mut progress = Progress::new(Style::default());
         let start = Instant::now();
         assert_eq!(progress.line(&transfer, start).unwrap(), "a\\u{1b}.bin: waiting");
+        transfer.queue_position = Some(2);
+        assert_eq!(
+            Progress::new(Style::default()).line(&transfer, start).unwrap(),
+            "a\\u{1b}.bin: waiting, place 2"
+        );
+        transfer.queue_position = None;
         transfer.state = TransferState::Running;
-        assert!(progress.line(&transfer, start).is_some());
+        transfer.bytes_per_second = 512;
+        assert_eq!(
+            progress.line(&transfer, start).unwrap(),
+            "a\\u{1b}.bin: running, 0 B of 2.0 KiB, 512 B/s, 4s left"
+        );
         assert!(progress.line(&transfer, start + LINE_EVERY / 2).is_none());
         assert!(progress.line(&transfer, start + LINE_EVERY).is_some());
     }

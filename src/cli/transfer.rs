@@ -14,13 +14,13 @@ use super::{
     json,
     output::{Output, size},
     progress::Progress,
-    share::done,
 };
 use crate::{
     peer::{Handle, handle::Events},
     protocol::{
         action::{
-            ActionError, ErrorKind, GetAsk, SendAsk, Target, Transfer, TransferControl, TransferState, Which,
+            ActionError, Direction, ErrorKind, GetAsk, SendAsk, Transfer, TransferControl, TransferState,
+            Which,
         },
         name::Printable,
     },
@@ -31,13 +31,28 @@ const SENDS_AT_ONCE: usize = 8;
 /// Most pairs of file and receiver in one command; a guess that nobody types by mistake.
 const MAX_SENDS: usize = 100_000;
 
-/// Downloads one file.
+/// Downloads one file, or queues it and tells its number.
 pub async fn get(peer: &Handle, out: &mut Output, args: &GetArgs) -> Ended {
     if args.output.as_deref() == Some(Path::new("-")) {
-        return get_to_stdout(peer, out, args.target.clone()).await;
+        if args.detach {
+            return Err(Failure::usage("--detach has no stdout to write to; name a file or a folder"));
+        }
+        return get_to_stdout(peer, out, args).await;
     }
     let destination = args.output.as_deref().map(destination).transpose()?;
-    let events = peer.get(GetAsk::new(args.target.clone(), destination)).await?;
+    let mut events = peer.get(ask(args, destination)).await?;
+    if args.detach {
+        let queued =
+            events.try_next().await?.ok_or_else(|| Failure::failed("the peer did not say its number"))?;
+        if out.style.json {
+            out.json(&json::Transfer::listed(&queued))?;
+        } else {
+            out.line(queued.id)?;
+            let name = Printable(&queued.name);
+            out.note(format_args!("{name} is queued; see `floodplain transfers`"));
+        }
+        return Ok(Exit::Done);
+    }
     let transfer = follow(events, &mut Progress::new(out.style)).await?;
     if out.style.json {
         out.json(&json::Transfer::from(&transfer))?;
@@ -52,6 +67,10 @@ pub async fn get(peer: &Handle, out: &mut Output, args: &GetArgs) -> Ended {
     Ok(Exit::Done)
 }
 
+fn ask(args: &GetArgs, destination: Option<PathBuf>) -> GetAsk {
+    GetAsk { target: args.target.clone(), destination, priority: args.priority, is_detached: args.detach }
+}
+
 /// An absolute path; one that ends in a separator must be a folder that exists.
 fn destination(path: &Path) -> Result<PathBuf, Failure> {
     let absolute =
@@ -63,14 +82,14 @@ fn destination(path: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// Only verified bytes go to stdout: the file is downloaded whole first.
-async fn get_to_stdout(peer: &Handle, out: &mut Output, target: Target) -> Ended {
+async fn get_to_stdout(peer: &Handle, out: &mut Output, args: &GetArgs) -> Ended {
     /// One read; as much as a pipe usually takes.
     const CHUNK_BYTES: usize = 64 * 1024;
     let folder = tempfile::Builder::new()
         .prefix("floodplain-get-")
         .tempdir()
         .map_err(|error| Failure::failed(format!("could not make a temporary folder: {error}")))?;
-    let events = peer.get(GetAsk::new(target, Some(folder.path().to_owned()))).await?;
+    let events = peer.get(ask(args, Some(folder.path().to_owned()))).await?;
     let transfer = follow(events, &mut Progress::new(out.style)).await?;
     let read = |error: io::Error| Failure::failed(format!("could not read the downloaded file: {error}"));
     let path = transfer.path.ok_or_else(|| Failure::failed("the peer did not say where the file is"))?;
@@ -187,13 +206,31 @@ async fn receivers(peer: &Handle, to: &Recipients) -> Result<Vec<String>, Failur
     Ok(others)
 }
 
-/// Lists or cancels transfers.
+/// Lists transfers, or does something to one or all.
 pub async fn transfers(peer: &Handle, out: &mut Output, action: Option<&TransferAction>) -> Ended {
-    if let Some(TransferAction::Cancel { id }) = action {
-        peer.control_transfers(Which::One(*id), TransferControl::Cancel).await?;
-        done(out, format_args!("transfer {id} is cancelled"))?;
-        return Ok(Exit::Done);
+    let (which, control, said) = match action {
+        None | Some(TransferAction::Ls) => return list(peer, out).await,
+        Some(TransferAction::Pause { which }) => (*which, TransferControl::Pause, "paused"),
+        Some(TransferAction::Resume { which }) => (*which, TransferControl::Resume, "resumed"),
+        Some(TransferAction::Retry { which }) => (*which, TransferControl::Retry, "tried again"),
+        Some(TransferAction::Cancel { which }) => (*which, TransferControl::Cancel, "cancelled"),
+        Some(TransferAction::Priority { which, priority }) => {
+            (*which, TransferControl::Priority(*priority), "given another place")
+        }
+    };
+    let count = peer.control_transfers(which, control).await?;
+    if out.style.json {
+        out.json(&json::Controlled { count })?;
+    } else {
+        match which {
+            Which::One(id) => out.note(format_args!("transfer {id} is {said}")),
+            Which::All => out.note(format_args!("{said}: {count}")),
+        }
     }
+    Ok(Exit::Done)
+}
+
+async fn list(peer: &Handle, out: &mut Output) -> Ended {
     let transfers = peer.transfers().await?;
     if out.style.json {
         transfers.iter().try_for_each(|transfer| out.json(&json::Transfer::listed(transfer)))?;
@@ -202,10 +239,19 @@ pub async fn transfers(peer: &Handle, out: &mut Output, action: Option<&Transfer
     let is_rich = out.style.is_rich;
     let rows = transfers.iter().map(|transfer| {
         let show = |bytes: u64| if is_rich { size(bytes) } else { bytes.to_string() };
-        let state = match &transfer.state {
-            TransferState::Failed(error) => format!("failed: {error}"),
-            state => json::state(state).to_owned(),
+        let (state, hint) = match &transfer.state {
+            TransferState::Failed(error) => (format!("failed: {error}"), error.hint.clone()),
+            state => (json::state(state).to_owned(), String::new()),
         };
+        let speed = match transfer.bytes_per_second {
+            0 => String::new(),
+            speed if is_rich => format!("{}/s", size(speed)),
+            speed => speed.to_string(),
+        };
+        let eta = transfer.eta().map(|eta| {
+            if is_rich { humantime::format_duration(eta).to_string() } else { eta.as_secs().to_string() }
+        });
+        // Columns are added at the end: scripts cut by number.
         [
             transfer.id.to_string(),
             json::direction(transfer.direction).to_owned(),
@@ -214,8 +260,29 @@ pub async fn transfers(peer: &Handle, out: &mut Output, action: Option<&Transfer
             transfer.name.clone(),
             transfer.sources.join(", "),
             state,
+            transfer.percent().map(|percent| percent.to_string()).unwrap_or_default(),
+            speed,
+            eta.unwrap_or_default(),
+            if transfer.direction == Direction::Download { transfer.priority.name() } else { "" }.to_owned(),
+            transfer.queue_position.map(|position| position.to_string()).unwrap_or_default(),
+            hint,
         ]
     });
-    out.table(["id", "direction", "done", "size", "name", "peers", "state"], rows)?;
+    let heads = [
+        "id",
+        "direction",
+        "done",
+        "size",
+        "name",
+        "peers",
+        "state",
+        "%",
+        "speed",
+        "eta",
+        "priority",
+        "queue",
+        "hint",
+    ];
+    out.table(heads, rows)?;
     Ok(Exit::Done)
 }

@@ -30,8 +30,6 @@ const MAX_PAGES: usize = 10;
 /// Time between two lines of progress where one takes the place of the other, and where they add up.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 const PLAIN_PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
-/// A rate is told from here on; it would jump before.
-const RATE_AFTER: Duration = Duration::from_secs(1);
 
 /// What every action needs; cheap to clone.
 #[derive(Debug, Clone)]
@@ -105,11 +103,16 @@ impl Acting {
         }
     }
 
+    /// Queues all and follows them; they go on when this is dropped.
     pub(super) async fn get(self, asks: Vec<GetAsk>) {
+        let mut queued = Vec::new();
         for ask in asks {
-            let events = self.handle.get(ask).await;
-            self.follow(events).await;
+            match self.handle.get(ask).await {
+                Ok(events) => queued.push(self.follow(Ok(events))),
+                Err(error) => self.screen.line(view::error(&error)).await,
+            }
         }
+        futures::future::join_all(queued).await;
     }
 
     pub(super) async fn send(self, ask: SendAsk) {
@@ -130,7 +133,6 @@ impl Acting {
     async fn show_progress(&self, mut events: Events<Transfer>) -> Outcome<()> {
         let interval = if self.screen.is_terminal() { PROGRESS_INTERVAL } else { PLAIN_PROGRESS_INTERVAL };
         let mut shown: Option<(Transfer, Instant)> = None;
-        let mut began: Option<(u64, Instant)> = None;
         while let Some(event) = events.next().await {
             let (transfer, now) = (event?, Instant::now());
             if transfer.state.is_final() {
@@ -142,12 +144,7 @@ impl Acting {
             if !is_due {
                 continue;
             }
-            let (bytes_then, then) = *began.get_or_insert((transfer.done_bytes, now));
-            let rate = (now - then >= RATE_AFTER).then(|| {
-                let bytes = u128::from(transfer.done_bytes.saturating_sub(bytes_then));
-                u64::try_from(bytes * 1000 / (now - then).as_millis().max(1)).unwrap_or(u64::MAX)
-            });
-            self.screen.progress(transfer.id, view::progress(&transfer, rate)).await;
+            self.screen.progress(transfer.id, view::progress(&transfer)).await;
             shown = Some((transfer, now));
         }
         Err(ActionError::new(ErrorKind::Failed, "the transfer ended without a result")
@@ -204,9 +201,20 @@ impl Acting {
         self.print(transfers.map(|transfers| view::transfers(&transfers))).await;
     }
 
-    pub(super) async fn cancel_transfer(self, id: u64) {
-        let outcome = self.handle.control_transfers(Which::One(id), TransferControl::Cancel).await;
-        self.print(outcome.map(|_| vec![format!("transfer {id} is cancelled or had ended")])).await;
+    pub(super) async fn control_transfers(self, which: Which, control: TransferControl) {
+        let said = match control {
+            TransferControl::Pause => "paused".to_owned(),
+            TransferControl::Resume => "resumed".into(),
+            TransferControl::Cancel => "cancelled or had ended".into(),
+            TransferControl::Retry => "tried again".into(),
+            TransferControl::Priority(priority) => format!("of {} priority now", priority.name()),
+        };
+        let outcome = self.handle.control_transfers(which, control).await;
+        let said = outcome.map(|count| match which {
+            Which::One(id) => vec![format!("transfer {id} is {said}")],
+            Which::All => vec![format!("transfers {said}: {count}")],
+        });
+        self.print(said).await;
     }
 
     pub(super) async fn shares(self) {

@@ -2,7 +2,7 @@
 //! quits.
 
 use crate::protocol::{
-    action::{Answer, PeerPath, Scope, SearchAsk, Target},
+    action::{Answer, PeerPath, Priority, Scope, SearchAsk, Target, TransferControl, Which},
     id::{ContentHash, ZoneId},
 };
 
@@ -37,6 +37,8 @@ pub enum Command {
         targets: Vec<Target>,
         /// Path as typed.
         destination: Option<String>,
+        /// Its place among the downloads that wait.
+        priority: Priority,
     },
     /// Own attributes.
     Status,
@@ -52,8 +54,8 @@ pub enum Command {
     Browse(Option<PeerPath>),
     /// The list.
     Transfers,
-    /// One of them to end.
-    CancelTransfer(Option<u64>),
+    /// One or all of them to be paused, resumed, cancelled, retried or reordered.
+    Control(Option<Which>, TransferControl),
     /// The list.
     Shares,
     /// Path as typed.
@@ -82,6 +84,10 @@ enum Verb {
     Zones,
     Browse,
     Transfers,
+    Pause,
+    Resume,
+    Retry,
+    Priority,
     Cancel,
     Shares,
     Rescan,
@@ -112,7 +118,7 @@ const NUMBERS: [(&str, Verb); 10] = [
 const WHOLE: [(&str, Verb); 4] =
     [("quit", Verb::Quit), ("exit", Verb::Quit), ("q", Verb::Quit), ("?", Verb::Help)];
 
-const WORDS: [(&str, Verb); 27] = [
+const WORDS: [(&str, Verb); 31] = [
     ("accept", Verb::Accept),
     ("attributes", Verb::Status),
     ("browse", Verb::Browse),
@@ -129,9 +135,13 @@ const WORDS: [(&str, Verb); 27] = [
     ("leave", Verb::Disconnect),
     ("menu", Verb::Menu),
     ("network", Verb::Network),
+    ("pause", Verb::Pause),
     ("peers", Verb::Peers),
     ("print", Verb::Status),
+    ("priority", Verb::Priority),
     ("rescan", Verb::Rescan),
+    ("resume", Verb::Resume),
+    ("retry", Verb::Retry),
     ("search", Verb::Search),
     ("send", Verb::Upload),
     ("shares", Verb::Shares),
@@ -206,10 +216,28 @@ fn command(verb: Verb, args: &[&str]) -> Result<Command, String> {
         },
         Verb::Transfers => match args {
             [] => Ok(Command::Transfers),
+            ["pause", rest @ ..] => command(Verb::Pause, rest),
+            ["resume", rest @ ..] => command(Verb::Resume, rest),
+            ["retry", rest @ ..] => command(Verb::Retry, rest),
             ["cancel", rest @ ..] => command(Verb::Cancel, rest),
-            _ => Err("write `transfers` or `cancel NUMBER`".into()),
+            ["priority", rest @ ..] => command(Verb::Priority, rest),
+            _ => Err("write `transfers`, or `pause`, `resume`, `retry`, `cancel` with NUMBER or `all`, or `priority NUMBER high`".into()),
         },
-        Verb::Cancel => Ok(Command::CancelTransfer(optional_number(args, "cancel NUMBER")?)),
+        Verb::Pause => control(args, "pause", TransferControl::Pause),
+        Verb::Resume => control(args, "resume", TransferControl::Resume),
+        Verb::Retry => control(args, "retry", TransferControl::Retry),
+        Verb::Cancel => control(args, "cancel", TransferControl::Cancel),
+        Verb::Priority => {
+            let usage = || "write `priority NUMBER high`, `normal` or `low`; `all` for all of them".to_owned();
+            let [rest @ .., name] = args else { return Err(usage()) };
+            let priority = Priority::from_name(name).ok_or_else(usage)?;
+            let which = match rest {
+                [] => None,
+                [text] => Some(which(text).map_err(|_| usage())?),
+                _ => return Err(usage()),
+            };
+            Ok(Command::Control(which, TransferControl::Priority(priority)))
+        }
         Verb::Shares => match args {
             [] => Ok(Command::Shares),
             ["rescan"] => Ok(Command::Rescan),
@@ -285,22 +313,29 @@ pub fn search(text: &str) -> Result<Option<SearchAsk>, String> {
 }
 
 /// What to download and where to: hit numbers, a hash or `PEER:PATH`; a last argument that is none of these is the
-/// destination.
+/// destination. `--priority high` may come before them.
 fn download(args: &[&str]) -> Result<Command, String> {
+    let (args, priority) = match args {
+        ["--priority", name, rest @ ..] => {
+            let priority = Priority::from_name(name).ok_or("write `--priority` with high, normal or low")?;
+            (rest, priority)
+        }
+        _ => (args, Priority::Normal),
+    };
     let mut targets = vec![];
     for (at, arg) in args.iter().enumerate() {
         let is_last = at + 1 == args.len();
         match target(arg) {
             // A destination may look like a target: `get 1 c:x` saves hit 1 there, as `get PEER:PATH` stands alone.
             Ok(Target::Path(_)) | Err(_) if is_last && at > 0 => {
-                return Ok(Command::Download { targets, destination: owned(arg) });
+                return Ok(Command::Download { targets, destination: owned(arg), priority });
             }
             Ok(target) => targets.push(target),
             Err(_) if *arg == "to" && at > 0 => {}
             Err(problem) => return Err(problem),
         }
     }
-    Ok(Command::Download { targets, destination: None })
+    Ok(Command::Download { targets, destination: None, priority })
 }
 
 /// One thing to download.
@@ -335,6 +370,23 @@ pub fn number(text: &str) -> Result<u64, String> {
         Ok(number) if number > 0 && is_number(text) => Ok(number),
         _ => Err("give its number, from 1".into()),
     }
+}
+
+/// A transfer's number, or all of them.
+pub fn which(text: &str) -> Result<Which, String> {
+    if text == "all" {
+        return Ok(Which::All);
+    }
+    number(text).map(Which::One).map_err(|_| "give its number, from 1, or `all`".into())
+}
+
+fn control(args: &[&str], word: &str, control: TransferControl) -> Result<Command, String> {
+    let which = match args {
+        [] => None,
+        [text] => Some(which(text).map_err(|_| format!("write `{word} NUMBER` or `{word} all`"))?),
+        _ => return Err(format!("write `{word} NUMBER` or `{word} all`")),
+    };
+    Ok(Command::Control(which, control))
 }
 
 fn optional_number(args: &[&str], usage: &str) -> Result<Option<u64>, String> {

@@ -34,7 +34,7 @@ use super::{
 use crate::{
     peer::{Handle, handle::Outcome},
     protocol::{
-        action::{Answer, Connection, GetAsk, SearchAsk, SendAsk, Target},
+        action::{Answer, Connection, GetAsk, Priority, SearchAsk, SendAsk, Target, TransferState},
         name::Printable,
     },
     shutdown::Shutdown,
@@ -73,6 +73,8 @@ pub(super) struct Session {
     interrupts: Option<Signal>,
     ticks: Interval,
     tick: u64,
+    /// Held by every action that follows downloads, which go on without it.
+    followed: Arc<()>,
     /// The highest offer that was announced.
     announced: Arc<AtomicU64>,
 }
@@ -100,14 +102,19 @@ impl Session {
             interrupts: (mode != Mode::Pipe).then(|| signal(SignalKind::interrupt())).transpose()?,
             ticks,
             tick: 0,
+            followed: Arc::default(),
             announced: Arc::default(),
         })
     }
 
     pub(super) async fn run(mut self) -> anyhow::Result<ExitReason> {
         let reason = self.serve().await;
-        let cancelled = self.running.len();
+        let followed = self.followed();
+        let cancelled = self.running.len() - followed;
         self.running.clear();
+        if self.mode != Mode::Pipe && followed > 0 {
+            self.acting.screen.line("downloads go on while the peer runs").await;
+        }
         if self.mode != Mode::Pipe && cancelled > 0 {
             self.acting.screen.line(format!("running actions cancelled: {cancelled}")).await;
         }
@@ -180,14 +187,20 @@ impl Session {
         if self.interrupted.replace(now).is_some_and(|before| now - before < DOUBLE_INTERRUPT) {
             return Err(ExitReason::Interrupted);
         }
-        let running = self.running.len();
+        let (running, followed) = (self.running.len(), self.followed());
         self.running.clear();
-        let said = match running {
-            0 => "Ctrl-C again quits".to_owned(),
-            _ => "cancelled; Ctrl-C again quits".to_owned(),
+        let said = match (running, followed) {
+            (0, _) => "Ctrl-C again quits",
+            (_, 0) => "cancelled; Ctrl-C again quits",
+            _ => "downloads go on, see `transfers`; Ctrl-C again quits",
         };
         self.acting.screen.line(said).await;
         Ok(())
+    }
+
+    /// Running actions that follow downloads.
+    fn followed(&self) -> usize {
+        Arc::strong_count(&self.followed).saturating_sub(1).min(self.running.len())
     }
 
     async fn complain(&mut self, problem: &str) {
@@ -263,7 +276,9 @@ impl Session {
             }
             Command::SetConnected(is_connected) => self.connect(is_connected).await?,
             Command::Upload { file, peer } => self.upload(file, peer).await?,
-            Command::Download { targets, destination } => self.download(targets, destination).await?,
+            Command::Download { targets, destination, priority } => {
+                self.download(targets, destination, priority).await?;
+            }
             Command::Status => self.start(acting.status()).await,
             Command::Search(Some(ask)) => self.search(ask).await,
             Command::Search(None) => {
@@ -284,9 +299,13 @@ impl Session {
                 }
             }
             Command::Transfers => self.start(acting.transfers()).await,
-            Command::CancelTransfer(id) => {
-                if let Some(id) = self.number(id, "number of the transfer: ").await? {
-                    self.start(acting.cancel_transfer(id)).await;
+            Command::Control(which, control) => {
+                let which = match which {
+                    Some(which) => Some(which),
+                    None => self.ask_for("number of the transfer, or all: ", parse::which).await?,
+                };
+                if let Some(which) = which {
+                    self.start(acting.control_transfers(which, control)).await;
                 }
             }
             Command::Shares => self.start(acting.shares()).await,
@@ -342,16 +361,23 @@ impl Session {
         &mut self,
         mut targets: Vec<Target>,
         destination: Option<String>,
+        priority: Priority,
     ) -> Result<(), ExitReason> {
         if targets.is_empty() {
             let question = "number of a hit, content hash, or PEER:PATH: ";
             targets.extend(self.ask_for(question, |answer| parse::target(&unquoted(answer))).await?);
         }
         let destination = destination.as_deref().map(absolute);
-        let ask = |target| GetAsk { is_detached: true, ..GetAsk::new(target, destination.clone()) };
+        // What is fetched goes on when nobody looks at it any more.
+        let ask = |target| GetAsk { target, destination: destination.clone(), priority, is_detached: true };
         let asks: Vec<GetAsk> = targets.into_iter().map(ask).collect();
         if !asks.is_empty() {
-            self.start(self.acting.clone().get(asks)).await;
+            let (followed, get) = (Arc::clone(&self.followed), self.acting.clone().get(asks));
+            self.start(async move {
+                get.await;
+                drop(followed);
+            })
+            .await;
         }
         Ok(())
     }
@@ -368,7 +394,8 @@ impl Session {
         if !is_connected && self.mode != Mode::Pipe {
             let handle = Handle::clone(&self.acting.handle);
             let Some(transfers) = self.wait(handle.transfers()).await? else { return Ok(()) };
-            let running = transfers.iter().filter(|transfer| !transfer.state.is_final()).count();
+            let is_going = |state: &TransferState| !state.is_final() && *state != TransferState::Paused;
+            let running = transfers.iter().filter(|transfer| is_going(&transfer.state)).count();
             if running > 0 {
                 let question = format!("transfers that would end: {running}. Disconnect? [y/N] ");
                 let answer = self.ask(&question).await?.unwrap_or_default().to_lowercase();

@@ -149,16 +149,29 @@ fn short_hash(file: &FileInfo) -> String {
 /// Transfers, one a row.
 pub fn transfers(transfers: &[Transfer]) -> Vec<String> {
     let rows = transfers.iter().map(|transfer| {
+        let percent = transfer.percent().map(|percent| format!(", {percent} %")).unwrap_or_default();
+        let bytes = format!("{} of {}{percent}", size(transfer.done_bytes), size(transfer.size_bytes));
+        let is_download = transfer.direction == Direction::Download;
         [
             transfer.id.to_string(),
             direction(transfer.direction).into(),
             Printable(&transfer.name).to_string(),
-            format!("{} of {}", size(transfer.done_bytes), size(transfer.size_bytes)),
-            state(&transfer.state),
+            bytes,
+            pace(transfer).join(", "),
+            if is_download { transfer.priority.name().into() } else { String::new() },
+            state(transfer),
             sources(transfer),
         ]
     });
-    table(["number", "way", "file", "bytes", "state", "with"], rows, "no transfers")
+    table(["number", "way", "file", "bytes", "speed", "priority", "state", "with"], rows, "no transfers")
+}
+
+/// How fast it is and how long it still takes, as far as that is known.
+pub fn pace(transfer: &Transfer) -> Vec<String> {
+    let speed = Some(transfer.bytes_per_second).filter(|speed| *speed > 0);
+    let speed = speed.map(|speed| format!("{}/s", size(speed)));
+    let left = transfer.eta().map(|eta| format!("{} left", humantime::format_duration(eta)));
+    speed.into_iter().chain(left).collect()
 }
 
 fn direction(direction: Direction) -> &'static str {
@@ -170,14 +183,20 @@ fn direction(direction: Direction) -> &'static str {
     }
 }
 
-fn state(state: &TransferState) -> String {
-    match state {
-        TransferState::Waiting => "waiting".into(),
+fn state(transfer: &Transfer) -> String {
+    match &transfer.state {
+        TransferState::Waiting => match transfer.queue_position {
+            Some(place) => format!("waiting, place {place}"),
+            None => "waiting".into(),
+        },
         TransferState::Paused => "paused".into(),
         TransferState::Running => "running".into(),
         TransferState::Verifying => "verifying".into(),
         TransferState::Done => "done".into(),
-        TransferState::Failed(error) => format!("failed: {}", Printable(&error.message)),
+        TransferState::Failed(error) => match error.hint.as_str() {
+            "" => format!("failed: {}", Printable(&error.message)),
+            hint => format!("failed: {}; {}", Printable(&error.message), Printable(hint)),
+        },
         TransferState::Cancelled => "cancelled".into(),
     }
 }
@@ -187,19 +206,19 @@ fn sources(transfer: &Transfer) -> String {
 }
 
 /// A transfer as it goes, in one row of a terminal.
-pub fn progress(transfer: &Transfer, bytes_per_second: Option<u64>) -> String {
+pub fn progress(transfer: &Transfer) -> String {
     let mut name: String = Printable(&transfer.name).to_string();
     if let Some((cut, _)) = name.char_indices().nth(MAX_PROGRESS_NAME_CHARS) {
         name.truncate(cut);
         name.push('…');
     }
-    let (id, state) = (transfer.id, state(&transfer.state));
+    let (id, state) = (transfer.id, state(transfer));
     if transfer.state == TransferState::Waiting {
         return format!("#{id} {name}: {state}");
     }
-    let percent = u128::from(transfer.done_bytes) * 100 / u128::from(transfer.size_bytes.max(1));
-    let rate = bytes_per_second.map(|rate| format!(", {}/s", size(rate))).unwrap_or_default();
-    format!("#{id} {name}: {state}, {percent} % of {}{rate}", size(transfer.size_bytes))
+    let percent = transfer.percent().unwrap_or(0);
+    let pace: String = pace(transfer).into_iter().map(|part| format!(", {part}")).collect();
+    format!("#{id} {name}: {state}, {percent} % of {}{pace}", size(transfer.size_bytes))
 }
 
 /// How a transfer ended.
@@ -218,7 +237,7 @@ pub fn ended(transfer: &Transfer) -> String {
             format!("#{id} {name}: done, {}{sources}{path}", size(transfer.size_bytes))
         }
         TransferState::Failed(problem) => format!("#{id} {name}: {}", error(problem)),
-        other => format!("#{id} {name}: {}", state(other)),
+        _ => format!("#{id} {name}: {}", state(transfer)),
     }
 }
 

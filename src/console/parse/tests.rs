@@ -9,7 +9,7 @@ fn upload(file: &str, peer: &str) -> Command {
 }
 
 fn download(targets: Vec<Target>, destination: Option<&str>) -> Command {
-    Command::Download { targets, destination: destination.map(Into::into) }
+    Command::Download { targets, destination: destination.map(Into::into), priority: Priority::Normal }
 }
 
 #[test]
@@ -57,8 +57,21 @@ fn arguments_may_follow() {
         ("6 2", Command::Peers(ZoneId::new(2))),
         ("6 ana:docs", Command::Browse(Some(path("ana", "docs")))),
         ("browse ana:docs/", Command::Browse(Some(path("ana", "docs")))),
-        ("7 cancel 3", Command::CancelTransfer(Some(3))),
-        ("cancel", Command::CancelTransfer(None)),
+        ("7 cancel 3", Command::Control(Some(Which::One(3)), TransferControl::Cancel)),
+        ("cancel", Command::Control(None, TransferControl::Cancel)),
+        ("7 pause 3", Command::Control(Some(Which::One(3)), TransferControl::Pause)),
+        ("pause all", Command::Control(Some(Which::All), TransferControl::Pause)),
+        ("resu 3", Command::Control(Some(Which::One(3)), TransferControl::Resume)),
+        ("7 retry all", Command::Control(Some(Which::All), TransferControl::Retry)),
+        (
+            "7 priority 3 high",
+            Command::Control(Some(Which::One(3)), TransferControl::Priority(Priority::High)),
+        ),
+        ("priority low", Command::Control(None, TransferControl::Priority(Priority::Low))),
+        (
+            "get --priority high 2",
+            Command::Download { targets: vec![Target::Hit(2)], destination: None, priority: Priority::High },
+        ),
         ("8 add /srv", Command::AddShare(Some("/srv".into()))),
         ("8 rm docs", Command::RemoveShare(Some("docs".into()))),
         ("8 rescan", Command::Rescan),
@@ -103,6 +116,12 @@ fn what_is_no_command_is_told_so_in_one_line() {
         "3 1 2 x y",
         "cancel x",
         "cancel 0",
+        "7 pause 1 2",
+        "retry every",
+        "priority 3",
+        "priority 3 higher",
+        "priority",
+        "get --priority 3",
         "peers x",
         "send a b c d",
         "send 'open",
