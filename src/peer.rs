@@ -26,7 +26,7 @@ mod view;
 use std::{
     net::SocketAddr,
     num::NonZeroUsize,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -53,7 +53,7 @@ use self::{
     send::Sender,
     service::Service,
     session::Session,
-    transfers::Transfers,
+    transfers::{Revived, Transfers},
     upload::{FastDownload, Uploads},
 };
 use crate::{
@@ -101,10 +101,7 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     let address = advertised(settings.advertise, listener.address(), &settings.registry).await?;
 
     let downloads = mover::downloads_beside(&settings.inbox);
-    let (transfers, revived) = Transfers::open(settings.download_slots, &settings.data, &shutdown)
-        .context("could not read the kept downloads")?;
-    let kept = kept_parts(&transfers.list());
-    sweep(vec![settings.inbox.clone(), downloads.clone()], started, kept, &shutdown).await;
+    let (transfers, revived) = open_transfers(&settings, &downloads, started, &shutdown).await?;
     let mut shares = settings.shares.clone();
     shares.push(downloads.clone());
     let index = IndexSettings { shares, data: settings.data.clone() };
@@ -197,6 +194,20 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         }
     });
     Ok(Peer { local, searcher, address, refusal, shutdown })
+}
+
+/// The transfers, and the downloads that an earlier run left; what else it left in these folders is removed.
+async fn open_transfers(
+    settings: &PeerSettings,
+    downloads: &Path,
+    started: SystemTime,
+    shutdown: &Shutdown,
+) -> Result<(Transfers, Revived)> {
+    let (transfers, revived) = Transfers::open(settings.download_slots, &settings.data, shutdown)
+        .context("could not read the kept downloads")?;
+    let folders = vec![settings.inbox.clone(), downloads.to_path_buf()];
+    sweep(folders, started, kept_parts(&transfers.list()), shutdown).await;
+    Ok((transfers, revived))
 }
 
 /// Which part files downloads go on with, by what their names hold.
