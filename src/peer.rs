@@ -29,7 +29,7 @@ mod view;
 use std::{
     net::SocketAddr,
     num::NonZeroUsize,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -58,7 +58,7 @@ use self::{
     send::Sender,
     service::Service,
     session::Session,
-    transfers::Transfers,
+    transfers::{Revived, Transfers},
     upload::{FastDownload, Uploads},
 };
 use crate::{
@@ -69,7 +69,7 @@ use crate::{
         throttle::Throttle,
     },
     protocol::{
-        action::{ActionError, Connection, ErrorKind},
+        action::{ActionError, Connection, ErrorKind, Transfer},
         flood::QueryCache,
     },
     shutdown::Shutdown,
@@ -106,7 +106,7 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     let address = advertised(settings.advertise, listener.address(), &settings.registry).await?;
 
     let downloads = mover::downloads_beside(&settings.inbox);
-    sweep(vec![settings.inbox.clone(), downloads.clone()], started, &shutdown).await;
+    let (transfers, revived) = open_transfers(&settings, &downloads, started, &shutdown).await?;
     let mut shares = settings.shares.clone();
     shares.push(downloads.clone());
     let index = IndexSettings { shares, data: settings.data.clone() };
@@ -128,8 +128,6 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     let origin =
         Arc::new(Origin::new(view.clone(), index.clone(), searcher.clone(), counts.clone(), ttl, wait));
     let directory = Arc::new(Directory::new(settings.registry.clone(), transport.clone(), view.clone()));
-    let (transfers, revived) = Transfers::open(settings.download_slots, &settings.data, &shutdown)
-        .context("could not read the kept downloads")?;
     let channels = Channels::new(transport.clone());
     let inbox = Inbox::open(settings.inbox, &settings.data, settings.accept)?;
     let throttle = Throttle::new(settings.download_limits);
@@ -201,14 +199,56 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     Ok(Peer { local, searcher, address, refusal, shutdown })
 }
 
+/// The transfers, and the downloads that an earlier run left; what else it left in these folders is removed.
+async fn open_transfers(
+    settings: &PeerSettings,
+    downloads: &Path,
+    started: SystemTime,
+    shutdown: &Shutdown,
+) -> Result<(Transfers, Revived)> {
+    let (transfers, revived) = Transfers::open(settings.download_slots, &settings.data, shutdown)
+        .context("could not read the kept downloads")?;
+    let folders = vec![settings.inbox.clone(), downloads.to_path_buf()];
+    sweep(folders, started, kept_parts(&transfers.list()), shutdown).await;
+    Ok((transfers, revived))
+}
+
+/// Which part files downloads go on with, by what their names hold.
+#[derive(Debug, Default)]
+struct KeptParts {
+    /// First digits of content hashes, between dots.
+    hashes: Vec<String>,
+    /// Beginnings of the names of files whose hash was not known when they were kept.
+    names: Vec<String>,
+}
+
+impl KeptParts {
+    fn has(&self, part: &str) -> bool {
+        self.hashes.iter().any(|hash| part.contains(hash))
+            || self.names.iter().any(|name| part.starts_with(name))
+    }
+}
+
+fn kept_parts(downloads: &[Transfer]) -> KeptParts {
+    let mut kept = KeptParts::default();
+    for download in downloads {
+        match download.hash {
+            Some(hash) => kept.hashes.push(format!(".{:.16}.", hash.to_string())),
+            // A name may be cut in that of its part.
+            None => kept.names.push(format!(".{:.100}", download.name)),
+        }
+    }
+    kept
+}
+
 /// Frees what transfers of a killed process left in the folders that this peer writes to by itself.
-async fn sweep(folders: Vec<PathBuf>, started: SystemTime, shutdown: &Shutdown) {
+async fn sweep(folders: Vec<PathBuf>, started: SystemTime, kept: KeptParts, shutdown: &Shutdown) {
     let sweeping = shutdown.spawn_blocking(move || {
         for folder in folders {
             if let Err(error) = sweep_pushed(&folder, started) {
                 tracing::warn!(folder = %folder.display(), %error, "could not look for dead stages");
             }
-            match sweep_parts(&folder, started) {
+                        match sweep_parts(&folder, started, |name| kept.has(name)) {
                 Ok(swept) if swept.files == 0 => {}
                 Ok(swept) => tracing::info!(
                     folder = %folder.display(),

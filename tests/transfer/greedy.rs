@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use floodplain::{
     peer::{caller::Caller, receive::Responses},
     protocol::{
-        action::{Direction, TransferState},
+        action::{Direction, TransferControl, TransferState, Which},
         id::{ContentHash, PeerId},
     },
     wire::pb::{self, send_request::Message},
@@ -130,7 +130,8 @@ async fn a_receive_that_its_user_cancels_is_listed_as_cancelled() {
     let ben = ben_who_trusts_ana().await;
     let (_requests, mut answers) = offered(&ben, "10.0.0.1:1").expect("room");
     answers.next().await.expect("an answer").expect("accepted");
-    ben.transfers.cancel(1).expect("runs");
+    let one = (Which::One(1), TransferControl::Cancel);
+    ben.transfers.control(one.0, one.1).await.expect("runs");
     let told = answers.next().await.expect("an answer").expect_err("cancelled");
     assert_eq!(told.code(), Code::PermissionDenied);
     let listed = ben.transfers.list();

@@ -27,6 +27,7 @@ use floodplain::{
     protocol::{
         action::{AcceptPolicy, ActionError, FileInfo, Transfer, TransferState},
         id::{ContentHash, PeerId},
+        piece::TreeHasher,
         plan::FileName,
         roster::Member,
     },
@@ -51,6 +52,12 @@ pub(crate) struct Faults {
     pub(crate) is_silent: AtomicBool,
     /// Appends to the file after so many chunks; 0 never.
     pub(crate) changes_after_chunks: AtomicUsize,
+    /// Tells the trees of its files.
+    pub(crate) tells_trees: AtomicBool,
+    /// Milliseconds before each chunk.
+    pub(crate) chunk_takes_ms: AtomicUsize,
+    /// Spoils the bytes from this place of a file on; 0 none.
+    pub(crate) spoils_from: AtomicUsize,
 }
 
 /// A folder as the index would have it.
@@ -68,6 +75,14 @@ impl Folder {
         let hash = ContentHash::from_bytes(*blake3::hash(content).as_bytes());
         self.by_hash.lock().expect("not poisoned").insert(hash, path);
         hash
+    }
+
+    fn tree(&self, hash: &ContentHash) -> Vec<u8> {
+        let by_hash = self.by_hash.lock().expect("not poisoned");
+        let Some(content) = by_hash.get(hash).and_then(|path| fs::read(path).ok()) else { return Vec::new() };
+        let mut hasher = TreeHasher::new(content.len() as u64);
+        hasher.update(&content);
+        hasher.finish().expect("all bytes came").values()
     }
 }
 
@@ -162,7 +177,37 @@ impl pb::peer_service_server::PeerService for Service {
             std::future::pending::<()>().await;
         }
         let caller = Caller::of(request.extensions());
-        let stream = self.uploads.stream(request.into_inner(), caller).await?;
+        let request = request.into_inner();
+        let tree = match &request.file {
+            Some(pb::download_request::File::ContentHash(hash))
+                if request.with_tree && self.faults.tells_trees.load(SeqCst) =>
+            {
+                self.folder.tree(&ContentHash::from_bytes(hash[..].try_into().expect("32 bytes")))
+            }
+            _ => Vec::new(),
+        };
+        let faults = self.faults.clone();
+        let stream = self.uploads.stream(request, caller).await?;
+        let stream = stream.then(move |message| {
+            let (faults, tree) = (faults.clone(), tree.clone());
+            async move {
+                let mut message = message?;
+                if message.file.is_some() {
+                    message.tree = tree.into();
+                    return Ok(message);
+                }
+                let pause = faults.chunk_takes_ms.load(SeqCst);
+                if pause > 0 {
+                    tokio::time::sleep(Duration::from_millis(pause as u64)).await;
+                }
+                let spoils_from = faults.spoils_from.load(SeqCst);
+                if spoils_from > 0 && message.offset >= spoils_from as u64 {
+                    message.data = message.data.iter().map(|byte| byte ^ 1).collect::<Vec<u8>>().into();
+                }
+                Ok(message)
+            }
+        });
+        let stream = stream.boxed();
         let dies_after = self.faults.dies_after_chunks.load(SeqCst);
         if dies_after > 0 {
             let cut = futures::stream::iter([Err(Status::unavailable("killed"))]);

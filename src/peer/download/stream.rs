@@ -169,7 +169,7 @@ impl Stream {
             match got {
                 Err(stop) => {
                     let has_other = self.common.plan().holders().has_other(self.errand.holder);
-                    if !(fetch.is_only_slow() && !has_other) {
+                    if !fetch.is_only_slow() || has_other {
                         return Err(stop);
                     }
                 }

@@ -12,22 +12,31 @@ use super::{
 /// Holders of one file that are remembered; more are not taken up.
 pub const MAX_HOLDERS: usize = 256;
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Standing {
+    #[default]
+    Usable,
+    /// Its tries are used up; it gets new ones when it is found again.
+    GivenUp,
+    /// For ever: its file is another one now.
+    Changed,
+    /// For ever: it brought something wrong.
+    Wrong,
+}
+
 #[derive(Debug, Clone, Default)]
 struct Holder {
     tries: u32,
     busy_tries: u32,
     ready_at: Option<Instant>,
     last: Option<Failure>,
-    is_given_up: bool,
-    /// For ever: it lied, or its file is another one now.
-    is_out: bool,
-    is_wrong: bool,
+    standing: Standing,
     is_asked: bool,
 }
 
 impl Holder {
     fn is_usable(&self) -> bool {
-        !self.is_given_up && !self.is_out
+        self.standing == Standing::Usable
     }
 }
 
@@ -63,7 +72,7 @@ impl Holders {
     /// It was found again after it had been given up: it gets its tries back, but not if it is out for ever.
     pub fn renew(&mut self, index: usize) {
         let Some(holder) = self.0.get_mut(index) else { return };
-        if holder.is_given_up && !holder.is_out {
+        if holder.standing == Standing::GivenUp {
             *holder = Holder { last: holder.last.take(), ..Holder::default() };
         }
     }
@@ -111,17 +120,21 @@ impl Holders {
         if brought_bytes >= FORGIVING_BYTES {
             (holder.tries, holder.busy_tries) = (0, 0);
         }
-        match failure.kind {
-            FailureKind::Final => holder.is_given_up = true,
-            FailureKind::Changed => holder.is_out = true,
+        let standing = match failure.kind {
+            FailureKind::Final => Standing::GivenUp,
+            FailureKind::Changed => Standing::Changed,
             FailureKind::Busy => {
                 holder.busy_tries += 1;
-                holder.is_given_up = holder.busy_tries >= MAX_BUSY_TRIES;
+                left_of(holder.busy_tries, MAX_BUSY_TRIES)
             }
             FailureKind::Passing | FailureKind::Disagrees => {
                 holder.tries += 1;
-                holder.is_given_up = holder.tries >= MAX_TRIES;
+                left_of(holder.tries, MAX_TRIES)
             }
+        };
+        // A wrong one stays so.
+        if holder.standing == Standing::Usable {
+            holder.standing = standing;
         }
         let doublings = (holder.tries + holder.busy_tries).saturating_sub(1).min(16);
         let wished = failure.retry_after.unwrap_or_default();
@@ -132,13 +145,15 @@ impl Holders {
     /// It brought bytes that are not those of the file, or lied about its size: never asked again.
     pub fn lied(&mut self, index: usize) {
         if let Some(holder) = self.0.get_mut(index) {
-            (holder.is_asked, holder.is_out, holder.is_wrong) = (false, true, true);
+            (holder.is_asked, holder.standing) = (false, Standing::Wrong);
         }
     }
 
     /// What is to be said when nobody is left.
     pub fn given_up(&self) -> Outcome {
-        let of = |wrong: bool| self.0.iter().enumerate().filter(move |(_, holder)| holder.is_wrong == wrong);
+        let of = |wrong: bool| {
+            self.0.iter().enumerate().filter(move |(_, holder)| (holder.standing == Standing::Wrong) == wrong)
+        };
         let wrong: Vec<usize> = of(true).map(|(index, _)| index).collect();
         let failed = of(false).filter_map(|(index, holder)| Some((index, holder.last.clone()?))).collect();
         if wrong.is_empty() { Outcome::AllFailed(failed) } else { Outcome::Mismatch { wrong, failed } }
@@ -150,4 +165,8 @@ impl Holders {
         };
         self.0.iter().enumerate().filter(move |(_, holder)| is_ready(holder))
     }
+}
+
+fn left_of(tries: u32, most: u32) -> Standing {
+    if tries < most { Standing::Usable } else { Standing::GivenUp }
 }

@@ -221,7 +221,7 @@ impl Pieces {
     }
 
     fn errand(&mut self, now: Instant) -> Option<(Range<u32>, bool)> {
-        let waiting = self.taken.gaps().max_by_key(|gap| gap.len());
+        let waiting = self.taken.gaps().max_by_key(ExactSizeIterator::len);
         if let Some(gap) = waiting {
             // Others that could begin right now get their part without a halving.
             let room = MAX_IN_FLIGHT - self.running.len();

@@ -134,7 +134,7 @@ impl Peer {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Ran {
     took: Duration,
     fetched: u64,
@@ -158,16 +158,7 @@ fn simulate(pieces: u64, peers: &[Peer], seed: u64) -> Ran {
     let mut streams: HashMap<u64, (Errand, u64)> = HashMap::new();
     let mut times_verified: HashMap<u32, u32> = HashMap::new();
     let mut liars: Vec<usize> = Vec::new();
-    let mut ran = Ran {
-        took: Duration::ZERO,
-        fetched: 0,
-        is_done: false,
-        asked_after_lie: false,
-        streams: 0,
-        breaks: 0,
-        spares: 0,
-        lies: 0,
-    };
+    let mut ran = Ran::default();
     loop {
         waiting.retain(|peer| {
             let joins = peer.joins_after <= now - began;
@@ -194,14 +185,13 @@ fn simulate(pieces: u64, peers: &[Peer], seed: u64) -> Ran {
                     streams.remove(&task).expect("runs");
                     plan.ended(task, Ok(()), now);
                 }
-                Decision::Wait(_) => break,
                 Decision::Done => {
                     assert!(plan.verified().is_full() && times_verified.len() == layout.pieces() as usize);
                     ran.is_done = true;
                     return ran;
                 }
                 Decision::Stuck if waiting.is_empty() => return ran,
-                Decision::Stuck => break,
+                Decision::Wait(_) | Decision::Stuck => break,
             }
         }
         now += STEP;

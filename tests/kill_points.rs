@@ -1,0 +1,409 @@
+//! What a download leaves when the process is killed, or the disk fails, at any of its system calls: the file is whole
+//! under its name or not there, and the next run ends it without fetching again what was written.
+//!
+//! Each run is a child of this binary under ptrace, with all its threads: killed before or after its Nth call that
+//! changes the folder, in the middle of a write, or given an error in place of that call.
+
+#![cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use floodplain::{
+    protocol::piece::{Tree, TreeHasher},
+    shutdown::Shutdown,
+    store::{
+        StoreError,
+        pieces::{PieceFile, part_path},
+    },
+};
+use nix::{
+    errno::Errno,
+    libc,
+    sys::{
+        ptrace::{self, Options},
+        signal::{Signal, kill},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
+
+/// Names the folder of a run to the child.
+const FOLDER: &str = "FLOODPLAIN_KILL_POINTS";
+const SIZE_BYTES: usize = (5 << 20) + 7;
+const FRAME_BYTES: usize = 16 << 10;
+const WRITERS: usize = 2;
+/// Exit status of a child whose download failed, told on its standard output.
+const FAILED: i32 = 3;
+
+/// What happens at the chosen call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Act {
+    KillBefore,
+    KillAfter,
+    /// A write takes half of its bytes, then the kill.
+    KillTorn,
+    Fail(Errno),
+}
+
+/// How a run ended.
+#[derive(Debug, Default)]
+struct Ended {
+    /// The call that was acted on, as (number, file).
+    hit: Option<(i64, PathBuf)>,
+    /// Bytes written so far of each piece.
+    written: HashMap<usize, usize>,
+    status: Option<i32>,
+    told: String,
+}
+
+struct Run {
+    folder: tempfile::TempDir,
+}
+
+impl Run {
+    fn new(content: &[u8]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("source"), content).expect("writes");
+        Self { folder }
+    }
+
+    /// As a fetcher has it: the bytes from elsewhere, the values of the pieces, a folder to put the file in.
+    fn given(folder: &Path) -> (Bytes, Tree, PathBuf) {
+        let content = fs::read(folder.join("source")).expect("reads");
+        let mut hasher = TreeHasher::new(content.len() as u64);
+        hasher.update(&content);
+        (content.into(), hasher.finish().expect("all bytes came"), folder.join("downloads/film.mkv"))
+    }
+
+    fn destination(&self) -> PathBuf {
+        self.folder.path().join("downloads/film.mkv")
+    }
+
+    fn parts(&self) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(self.folder.path().join("downloads")) else { return Vec::new() };
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        paths.filter(|path| *path != self.destination()).collect()
+    }
+
+    /// Runs a child and acts at its `number`th call, from 1. The child of 0 ends by itself.
+    fn trace(&self, number: usize, act: Act) -> Ended {
+        let mut child = Command::new(std::env::current_exe().expect("has a path"))
+            .args(["--exact", "child", "--ignored", "--nocapture"])
+            .env(FOLDER, self.folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        let mut told = BufReader::new(child.stdout.take().expect("piped"));
+        let mut line = String::new();
+        while !line.contains("ready") {
+            line.clear();
+            assert!(told.read_line(&mut line).expect("reads") > 0, "the child ended early");
+        }
+        let leader = Pid::from_raw(child.id().cast_signed());
+        let threads = fs::read_dir(format!("/proc/{leader}/task")).expect("lists");
+        for thread in threads {
+            let name = thread.expect("an entry").file_name();
+            let thread = Pid::from_raw(name.to_string_lossy().parse().expect("a number"));
+            let options =
+                Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACECLONE | Options::PTRACE_O_EXITKILL;
+            ptrace::seize(thread, options).and_then(|()| ptrace::interrupt(thread)).expect(
+                "ptrace is not permitted here: allow this user to trace its own children \
+                 (kernel.yama.ptrace_scope at most 1; in a container --cap-add SYS_PTRACE)",
+            );
+        }
+        child.stdin.take().expect("piped").write_all(b"go\n").expect("is heard");
+        let mut ended = follow(leader, self.folder.path(), number, act);
+        told.read_to_string(&mut ended.told).expect("reads");
+        ended
+    }
+
+    /// The next run, with nothing in its way. Gives the pieces that it fetched.
+    fn finish(&self) -> HashSet<usize> {
+        let (content, tree, destination) = Self::given(self.folder.path());
+        let (path, fetched) = block_on(download(content, tree, destination)).expect("downloads");
+        assert_eq!(path, self.destination());
+        fetched
+    }
+
+    fn is_exact(&self, content: &[u8]) -> bool {
+        match fs::read(self.destination()) {
+            Ok(found) => {
+                assert!(found == content, "a wrong file is under its final name");
+                true
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+                false
+            }
+        }
+    }
+}
+
+/// Lets the child go from call to call until it ends.
+fn follow(leader: Pid, folder: &Path, number: usize, act: Act) -> Ended {
+    let mut ended = Ended::default();
+    // Of each thread that is in a call: its arguments and whether it is the chosen one.
+    let mut inside: HashMap<Pid, (libc::user_regs_struct, bool)> = HashMap::new();
+    let mut calls = 0;
+    loop {
+        let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
+        let (thread, signal) = match waitpid(None, Some(flags)).expect("has a child") {
+            WaitStatus::Exited(thread, status) if thread == leader => {
+                ended.status = Some(status);
+                return ended;
+            }
+            WaitStatus::Signaled(thread, ..) if thread == leader => return ended,
+            WaitStatus::Stopped(thread, signal) => (thread, Some(signal)),
+            WaitStatus::PtraceEvent(thread, ..) => (thread, None),
+            WaitStatus::PtraceSyscall(thread) => {
+                // A thread that a kill has reached already has no registers any more.
+                let Ok(mut regs) = ptrace::getregs(thread) else { continue };
+                if let Some((entry, is_chosen)) = inside.remove(&thread) {
+                    count(&mut ended, &entry, regs.rax.cast_signed());
+                    if is_chosen {
+                        if let Act::Fail(errno) = act {
+                            regs.rax = (-(errno as i64)).cast_unsigned();
+                            ptrace::setregs(thread, regs).expect("sets");
+                        } else {
+                            kill(leader, Signal::SIGKILL).expect("kills");
+                        }
+                    }
+                } else {
+                    let file = changes(leader, folder, &regs);
+                    calls += usize::from(file.is_some());
+                    let is_chosen = file.is_some() && calls == number;
+                    let mut entry = regs;
+                    if is_chosen {
+                        ended.hit = file.map(|file| (regs.orig_rax.cast_signed(), file));
+                        match act {
+                            Act::KillBefore => {
+                                kill(leader, Signal::SIGKILL).expect("kills");
+                            }
+                            Act::KillTorn if regs.orig_rax.cast_signed() == libc::SYS_pwrite64 => {
+                                regs.rdx /= 2;
+                                ptrace::setregs(thread, regs).expect("sets");
+                            }
+                            Act::Fail(_) => {
+                                // No call has that number: nothing is done.
+                                regs.orig_rax = u64::MAX;
+                                entry.orig_rax = u64::MAX;
+                                ptrace::setregs(thread, regs).expect("sets");
+                            }
+                            _ => {}
+                        }
+                    }
+                    inside.insert(thread, (entry, is_chosen));
+                }
+                (thread, None)
+            }
+            _ => continue,
+        };
+        match ptrace::syscall(thread, signal) {
+            // It was killed meanwhile.
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(error) => panic!("could not go on: {error}"),
+        }
+    }
+}
+
+/// The file that the call is about to change, when it is one of the folder.
+fn changes(leader: Pid, folder: &Path, regs: &libc::user_regs_struct) -> Option<PathBuf> {
+    match regs.orig_rax.cast_signed() {
+        libc::SYS_write
+        | libc::SYS_pwrite64
+        | libc::SYS_fsync
+        | libc::SYS_fdatasync
+        | libc::SYS_ftruncate => {
+            let file = fs::read_link(format!("/proc/{leader}/fd/{}", regs.rdi)).ok()?;
+            file.starts_with(folder).then_some(file)
+        }
+        // The child does none of these elsewhere.
+        libc::SYS_rename
+        | libc::SYS_renameat
+        | libc::SYS_renameat2
+        | libc::SYS_link
+        | libc::SYS_linkat
+        | libc::SYS_unlink
+        | libc::SYS_unlinkat
+        | libc::SYS_mkdir
+        | libc::SYS_mkdirat => Some(PathBuf::new()),
+        _ => None,
+    }
+}
+
+fn count(ended: &mut Ended, entry: &libc::user_regs_struct, done: i64) {
+    if entry.orig_rax.cast_signed() == libc::SYS_pwrite64
+        && let Ok(bytes) = usize::try_from(done)
+    {
+        let offset = usize::try_from(entry.r10).expect("fits");
+        *ended.written.entry(offset >> 20).or_default() += bytes;
+    }
+}
+
+/// What a fetcher does: asks for what is missing, over two streams. Gives the path and the pieces that were missing.
+async fn download(
+    content: Bytes,
+    tree: Tree,
+    destination: PathBuf,
+) -> Result<(PathBuf, HashSet<usize>), StoreError> {
+    let layout = tree.layout();
+    let folder = destination.parent().expect("has one");
+    let part = part_path(folder, &tree.root(), "film.mkv");
+    let (part, there) = PieceFile::open(part, tree, &Shutdown::new()).await?;
+    let missing: Vec<u32> = there.gaps().flatten().collect();
+    let mut streams = tokio::task::JoinSet::new();
+    for pieces in missing.chunks(missing.len().div_ceil(WRITERS).max(1)) {
+        let (pieces, part, content) = (pieces.to_vec(), part.clone(), content.clone());
+        streams.spawn(async move {
+            for piece in pieces {
+                let bytes = layout.range(piece);
+                let mut writer = part.writer(bytes.start);
+                let (start, end) = (usize::try_from(bytes.start), usize::try_from(bytes.end));
+                let (start, end) = (start.expect("fits"), end.expect("fits"));
+                let mut is_right = false;
+                for at in (start..end).step_by(FRAME_BYTES) {
+                    let checked = writer.write(content.slice(at..(at + FRAME_BYTES).min(end))).await?;
+                    is_right |= checked.iter().any(|checked| checked.piece == piece && checked.is_right);
+                }
+                assert!(is_right, "piece {piece} is not what was written");
+            }
+            Ok::<_, StoreError>(())
+        });
+    }
+    for stream in streams.join_all().await {
+        stream?;
+    }
+    let path = part.publish(&destination).await?;
+    Ok((path, missing.into_iter().map(|piece| piece as usize).collect()))
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().expect("starts").block_on(future)
+}
+
+#[test]
+#[ignore = "the child of the other tests"]
+fn child() {
+    let Some(folder) = std::env::var_os(FOLDER) else { return };
+    let (content, tree, destination) = Run::given(Path::new(&folder));
+    println!("ready");
+    std::io::stdin().read_line(&mut String::new()).expect("reads");
+    match block_on(download(content, tree, destination)) {
+        Ok(_) => std::process::exit(0),
+        Err(error) => {
+            let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            println!("{error}: {source}");
+            std::process::exit(FAILED);
+        }
+    }
+}
+
+fn content() -> Vec<u8> {
+    (0..SIZE_BYTES as u64).map(|at| (at % 251 + 1).to_le_bytes()[0] ^ (at >> 20).to_le_bytes()[0]).collect()
+}
+
+/// Acts at every call, one run each, until a run ends without it. Gives how many there were.
+fn at_every_call(act: Act, check: impl Fn(&Run, Ended)) -> usize {
+    let (content, began) = (content(), Instant::now());
+    for number in 1.. {
+        let run = Run::new(&content);
+        let ended = run.trace(number, act);
+        let was_hit = ended.hit.is_some();
+        if !was_hit {
+            assert_eq!(ended.status, Some(0), "an undisturbed run fails: {}", ended.told);
+            assert!(run.is_exact(&content));
+            println!("{} points of {act:?} in {:?}", number - 1, began.elapsed());
+            return number - 1;
+        }
+        check(&run, ended);
+    }
+    unreachable!("a run ends")
+}
+
+/// The next run must end it, and fetch no more than what was not whole.
+fn after_a_kill(run: &Run, ended: &Ended) {
+    let content = content_once();
+    assert_eq!(ended.status, None, "it ended before the kill: {}", ended.told);
+    if run.is_exact(content) {
+        assert!(run.parts().is_empty(), "left {:?}", run.parts());
+        return;
+    }
+    let fetched = run.finish();
+    let again =
+        fetched.iter().filter(|piece| ended.written.get(piece).is_some_and(|&bytes| bytes > 0)).count();
+    assert!(again <= WRITERS, "fetched {again} pieces again: {ended:?}");
+    for (piece, &bytes) in &ended.written {
+        let is_whole = bytes == (SIZE_BYTES - (piece << 20)).min(1 << 20);
+        assert!(!(is_whole && fetched.contains(piece)), "piece {piece} was whole: {ended:?}");
+    }
+    assert!(run.is_exact(content));
+    assert!(run.parts().is_empty(), "left {:?}", run.parts());
+}
+
+fn content_once() -> &'static [u8] {
+    static CONTENT: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+    CONTENT.get_or_init(content)
+}
+
+/// An error is told, and no wrong file is there.
+fn after_an_error(run: &Run, ended: &Ended) {
+    let (call, file) = ended.hit.clone().expect("was hit");
+    let is_exact = run.is_exact(content_once());
+    match ended.status {
+        Some(0) => assert!(is_exact, "success without a file: {ended:?}"),
+        Some(FAILED) => {
+            assert!(!is_exact, "a file in spite of the error: {ended:?}");
+            let names_it = ["film.mkv", "downloads"].iter().any(|name| ended.told.contains(name));
+            assert!(names_it, "does not say what failed: {ended:?}");
+            let is_part = file.to_string_lossy().ends_with(".fp-part");
+            if call == libc::SYS_fsync && is_part {
+                assert!(ended.told.contains("removed"), "{ended:?}");
+                assert!(run.parts().is_empty(), "trusts a part that did not reach the disk");
+            } else if is_part {
+                assert_eq!(run.parts().len(), 1, "nothing is left for a resume: {ended:?}");
+            }
+            run.finish();
+            assert!(run.is_exact(content_once()));
+        }
+        _ => panic!("it crashed: {ended:?}"),
+    }
+    assert!(run.parts().is_empty(), "left {:?}", run.parts());
+}
+
+#[test]
+fn a_kill_before_any_call_costs_a_piece_a_writer_at_most() {
+    let points = at_every_call(Act::KillBefore, |run, ended| after_a_kill(run, &ended));
+    assert!(points > 300, "only {points} points");
+}
+
+#[test]
+fn a_kill_after_any_call_costs_a_piece_a_writer_at_most() {
+    let points = at_every_call(Act::KillAfter, |run, ended| after_a_kill(run, &ended));
+    assert!(points > 300, "only {points} points");
+}
+
+#[test]
+fn a_kill_in_the_middle_of_any_write_costs_a_piece_a_writer_at_most() {
+    let points = at_every_call(Act::KillTorn, |run, ended| after_a_kill(run, &ended));
+    assert!(points > 300, "only {points} points");
+}
+
+#[test]
+fn a_full_disk_at_any_call_is_told_and_leaves_the_part() {
+    at_every_call(Act::Fail(Errno::ENOSPC), |run, ended| after_an_error(run, &ended));
+}
+
+#[test]
+fn a_failing_disk_at_any_call_is_told_and_leaves_no_wrong_file() {
+    at_every_call(Act::Fail(Errno::EIO), |run, ended| after_an_error(run, &ended));
+}
