@@ -26,6 +26,7 @@ use crate::{
             TransferState,
         },
         id::{ContentHash, PeerId},
+        piece::Tree,
         plan::FileName,
         roster::Member,
     },
@@ -62,6 +63,10 @@ impl FileSource for Shared {
             }
         }
         Err(failure)
+    }
+
+    fn tree(&self, hash: &ContentHash) -> Option<Tree> {
+        self.0.tree(hash)
     }
 }
 

@@ -69,9 +69,12 @@ async fn one_fetcher_leaves_upload_slots_to_others() {
     for _ in 0..2 {
         held.push(greedy.download(ask()).await.expect("has a slot"));
     }
-    let refused = greedy.download(ask()).await.expect_err("has its share");
-    assert_eq!(refused.code(), Code::ResourceExhausted);
-    other.download(ask()).await.expect("room is left for others");
+    let mut waits = greedy.download(ask()).await.expect("may wait").into_inner();
+    let told = waits.message().await.expect("no error").expect("a message");
+    assert_eq!((told.queue_position, told.file), (1, None), "has its share");
+    let mut served = other.download(ask()).await.expect("answers").into_inner();
+    let told = served.message().await.expect("no error").expect("a message");
+    assert!(told.file.is_some(), "room is left for others");
 }
 
 #[tokio::test(flavor = "multi_thread")]
