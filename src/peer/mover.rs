@@ -29,6 +29,7 @@ use crate::{
             ReadEvent, SendAsk, Target, Transfer, TransferControl, TransferState, Which,
         },
         id::{ContentHash, PeerId},
+        piece::Tree,
         plan::FileName,
         roster::Member,
     },
@@ -73,6 +74,10 @@ impl FileSource for Shared {
             }
         }
         Err(failure)
+    }
+
+    fn tree(&self, hash: &ContentHash) -> Option<Tree> {
+        self.0.tree(hash)
     }
 }
 

@@ -26,8 +26,9 @@ use floodplain::{
     },
     protocol::{
         action::{AcceptPolicy, ActionError, FileInfo, Transfer, TransferState},
+        bucket::RateLimits,
         id::{ContentHash, PeerId},
-        piece::TreeHasher,
+        piece::{Tree, TreeHasher},
         plan::FileName,
         roster::Member,
     },
@@ -65,6 +66,7 @@ pub(crate) struct Faults {
 pub(crate) struct Folder {
     path: PathBuf,
     by_hash: Mutex<HashMap<ContentHash, PathBuf>>,
+    trees: Mutex<HashMap<ContentHash, Tree>>,
     faults: Arc<Faults>,
 }
 
@@ -74,6 +76,9 @@ impl Folder {
         fs::write(&path, content).expect("writes");
         let hash = ContentHash::from_bytes(*blake3::hash(content).as_bytes());
         self.by_hash.lock().expect("not poisoned").insert(hash, path);
+        let mut hasher = TreeHasher::new(content.len() as u64);
+        hasher.update(content);
+        self.trees.lock().expect("not poisoned").insert(hash, hasher.finish().expect("the whole content"));
         hash
     }
 
@@ -106,6 +111,10 @@ impl FileSource for Folder {
             modified: metadata.modified()?,
         };
         SourceFile::new(file, info)
+    }
+
+    fn tree(&self, hash: &ContentHash) -> Option<Tree> {
+        self.trees.lock().expect("not poisoned").get(hash).cloned()
     }
 }
 
@@ -272,6 +281,15 @@ impl TestPeer {
     }
 
     pub(crate) async fn start_with(name: &'static str, answers: Answers, slots: usize) -> Self {
+        Self::start_limited(name, answers, slots, RateLimits::default()).await
+    }
+
+    pub(crate) async fn start_limited(
+        name: &'static str,
+        answers: Answers,
+        slots: usize,
+        limits: RateLimits,
+    ) -> Self {
         let home = tempfile::tempdir().expect("a folder");
         let share = home.path().join("share");
         fs::create_dir(&share).expect("makes");
@@ -280,9 +298,14 @@ impl TestPeer {
         let id = transport.identity().id();
         let transfers = Transfers::new(4);
         let faults = Arc::<Faults>::default();
-        let folder = Arc::new(Folder { path: share, by_hash: Mutex::default(), faults: faults.clone() });
+        let folder = Arc::new(Folder {
+            path: share,
+            by_hash: Mutex::default(),
+            trees: Mutex::default(),
+            faults: faults.clone(),
+        });
         let inbox = Inbox::open(home.path().join("inbox"), home.path(), AcceptPolicy::Ask).expect("opens");
-        let uploads = Uploads::new(folder.clone(), slots, transfers.clone(), shutdown.clone());
+        let uploads = Uploads::new(folder.clone(), slots, limits, transfers.clone(), shutdown.clone());
         let known = Arc::<Known>::default();
         let receiver = Receiver::new(inbox.clone(), known.clone(), transfers.clone(), shutdown.clone());
         let service = Service {
@@ -301,7 +324,7 @@ impl TestPeer {
         shutdown.spawn_draining("serve", transport.serve(listener, routes, &shutdown));
         let channels = Channels::new(transport);
         let downloader =
-            Downloader::new(channels.clone(), transfers.clone(), shutdown.clone(), Throttle::default());
+            Downloader::new(channels.clone(), transfers.clone(), shutdown.clone(), Throttle::new(limits));
         let sender = Sender::new(id, channels, transfers.clone(), shutdown.clone());
         Self {
             name,
