@@ -143,6 +143,7 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         transfers: transfers.clone(),
         inbox: inbox.clone(),
         downloads,
+        patient_until: tokio::time::Instant::now(),
         shutdown: shutdown.clone(),
     };
     mover.start_revived(revived);

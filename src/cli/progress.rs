@@ -77,8 +77,9 @@ impl Progress {
             return Some(format!("{name}: {said}"));
         }
         let (done, whole) = (size(transfer.done_bytes), size(transfer.size_bytes));
-        let pace = pace(transfer).into_iter().map(|part| format!(", {part}")).collect::<String>();
-        Some(format!("{name}: {said}, {done} of {whole}{pace}"))
+        let mut parts = vec![format!("{name}: {said}"), format!("{done} of {whole}")];
+        parts.extend(pace(transfer));
+        Some(parts.join(", "))
     }
 }
 

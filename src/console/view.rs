@@ -217,8 +217,10 @@ pub fn progress(transfer: &Transfer) -> String {
         return format!("#{id} {name}: {state}");
     }
     let percent = transfer.percent().unwrap_or(0);
-    let pace: String = pace(transfer).into_iter().map(|part| format!(", {part}")).collect();
-    format!("#{id} {name}: {state}, {percent} % of {}{pace}", size(transfer.size_bytes))
+    let mut parts =
+        vec![format!("#{id} {name}: {state}"), format!("{percent} % of {}", size(transfer.size_bytes))];
+    parts.extend(pace(transfer));
+    parts.join(", ")
 }
 
 /// How a transfer ended.

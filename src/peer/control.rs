@@ -43,8 +43,9 @@ pub const MAX_ACTIONS: usize = 128;
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 /// For walking the shares: a guess, 10 million files at 3,000 a second.
 pub const SCAN_DEADLINE: Duration = Duration::from_secs(3600);
-/// For a whole transfer, waiting for a slot and an answer included; it can be resumed after.
-pub const TRANSFER_DEADLINE: Duration = Duration::from_secs(24 * 3600);
+/// For a whole transfer that is watched, pauses and waiting for a slot or an answer included. A guess: longer than anyone
+/// keeps a terminal open for one.
+pub const TRANSFER_DEADLINE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How much longer than its longest wait a search may take.
 pub const SEARCH_GRACE: Duration = Duration::from_secs(10);
 /// For running answers to leave when the peer stops.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures::FutureExt;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::{
     directory::Directory,
@@ -46,9 +46,9 @@ const FIND_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Who was found to have a file is believed for so long; a download that waited longer asks again.
 const FOUND_LASTS: Duration = Duration::from_secs(30);
-/// How long a download that goes on waits for this peer to be connected, and then for someone to have it.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
-const HOLDERS_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long after its own start a peer looks again for those who have what an earlier run did not finish: after a power
+/// cut others may be back later.
+const PATIENCE_AFTER_START: Duration = Duration::from_secs(120);
 const FIND_AGAIN_EVERY: Duration = Duration::from_secs(2);
 
 /// Copies of one content that are tried when some are just gone.
@@ -108,6 +108,8 @@ pub(super) struct Mover {
     pub(super) inbox: Inbox,
     /// The folder of the downloads share.
     pub(super) downloads: PathBuf,
+    /// Until then a download that goes on looks again when nobody has it.
+    pub(super) patient_until: Instant,
     pub(super) shutdown: Shutdown,
 }
 
@@ -195,7 +197,8 @@ impl Mover {
 
     /// Starts what an earlier run left, and what is tried again, until the stop.
     pub(super) fn start_revived(&self, mut revived: Revived) {
-        let this = self.clone();
+        let mut this = self.clone();
+        this.patient_until = Instant::now() + PATIENCE_AFTER_START;
         drop(self.shutdown.spawn("revive transfers", async move {
             while let Some((job, ticket)) = revived.recv().await {
                 this.run(job, ticket, None);
@@ -243,12 +246,8 @@ impl Mover {
             let error = ActionError::new(ErrorKind::Failed, format!("the folder {folder} is gone"));
             return Err(error.hint("make it and retry, or cancel this one"));
         }
-        let joined = self.view.until(|now| now.connection == Connection::Connected);
-        timeout(JOIN_TIMEOUT, joined).await.map_err(|_| {
-            ActionError::new(ErrorKind::Unreachable, "this peer is not connected")
-                .hint("connect it and retry")
-        })?;
-        let begun = Instant::now();
+        // Nobody can be reached before, however long it takes.
+        self.view.until(|now| now.roster.is_some()).await;
         loop {
             let found = match &job.what {
                 JobTarget::Hash(hash) => self.by_hash(*hash).await,
@@ -266,7 +265,7 @@ impl Mover {
                 Ok(_) => nobody_has_it(),
                 Err(error) => error,
             };
-            if begun.elapsed() > HOLDERS_TIMEOUT {
+            if Instant::now() >= self.patient_until {
                 return Err(error);
             }
             sleep(FIND_AGAIN_EVERY).await;

@@ -314,7 +314,9 @@ mod tests {
             ..job(10, JobState::Queued)
         };
         let all = vec![job(2, JobState::Paused), job(9, failed), by_hash];
-        all.iter().for_each(|job| jobs.keep(job).expect("keeps"));
+        for job in &all {
+            jobs.keep(job).expect("keeps");
+        }
         jobs.keep(&job(11, JobState::Queued)).expect("keeps");
         jobs.forget(11).expect("forgets");
         jobs.forget(11).expect("is forgotten");

@@ -1,7 +1,7 @@
 //! A peer in memory for the faces' tests: fixed answers, every call recorded, and some names that misbehave on purpose.
 //!
 //! Searches: `slow` gives one hit and never ends, `missing` finds nothing, `broken` fails after one hit.
-//! Downloads: hit 1 is done, hit 2 stays at half, hit 3 fails; everything else is not found.
+//! Downloads: hit 1 is done, hit 2 stays at half, hit 3 fails, hit 4 waits in the queue and then runs; everything else is not found.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::{
@@ -228,6 +228,11 @@ impl Actions for Double {
         let last = match ask.target {
             Target::Hit(1) | Target::Hash(_) => transfer(7, TransferState::Done),
             Target::Hit(2) => return Ok(self.unending(vec![waiting, running])),
+            Target::Hit(4) => {
+                let queued = Transfer { queue_position: Some(3), ..waiting };
+                let fast = Transfer { bytes_per_second: 512, ..running };
+                return Ok(self.unending(vec![queued, fast]));
+            }
             Target::Hit(3) => transfer(7, TransferState::Failed(mismatch())),
             Target::Hit(number) => {
                 return Err(ActionError::new(

@@ -81,7 +81,7 @@ fn no_text_of_others_reaches_a_line_unescaped() {
         ],
         status(&own),
         transfers(&all),
-        all.iter().map(|transfer| progress(transfer)).collect(),
+        all.iter().map(progress).collect(),
         all.iter().map(ended).collect(),
         zones(&Listing { rows: vec![gateway], is_stale: true }),
         shares(&[share]),

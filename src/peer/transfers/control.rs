@@ -60,6 +60,19 @@ impl Transfers {
         Ok(count)
     }
 
+    /// Cancels one without waiting for the disk.
+    ///
+    /// # Errors
+    /// As [`Self::control`].
+    pub fn cancel(&self, id: u64) -> Result<(), ActionError> {
+        let mut after = After::default();
+        self.apply(&mut self.lock(), id, TransferControl::Cancel, &mut after)?;
+        for (job, ticket) in after.revived {
+            self.revive(job, ticket);
+        }
+        Ok(())
+    }
+
     fn apply(
         &self,
         state: &mut State,

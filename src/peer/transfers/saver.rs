@@ -15,8 +15,8 @@ use crate::{
     store::jobs::{Job, Jobs},
 };
 
-/// Between two writes. A burst of changes becomes one write of each job.
-const WRITE_EVERY: Duration = Duration::from_millis(20);
+/// Numbers of what is not kept, uploads above all, are written no oftener: they only keep numbers from meaning two things.
+const NUMBER_EVERY: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Default)]
 struct Dirty {
@@ -32,26 +32,33 @@ pub(super) struct Saver {
     // A std lock: held to note one change.
     dirty: Mutex<Dirty>,
     wake: Notify,
+    wake_for_number: Notify,
     written: watch::Sender<u64>,
 }
 
 impl Saver {
     /// Writes until the stop, and then what is left.
     pub(super) fn start(jobs: Jobs, shutdown: &Shutdown) -> Arc<Self> {
-        let this =
-            Arc::new(Self { dirty: Mutex::default(), wake: Notify::new(), written: watch::Sender::new(0) });
+        let this = Arc::new(Self {
+            dirty: Mutex::default(),
+            wake: Notify::new(),
+            wake_for_number: Notify::new(),
+            written: watch::Sender::new(0),
+        });
         let (saver, stop, jobs) = (Arc::clone(&this), shutdown.clone(), Arc::new(jobs));
         drop(shutdown.spawn_draining("save transfers", async move {
             while !stop.is_stopping() {
+                let number = async {
+                    saver.wake_for_number.notified().await;
+                    tokio::time::sleep(NUMBER_EVERY).await;
+                };
                 tokio::select! {
                     () = saver.wake.notified() => {}
+                    () = number => {}
                     () = stop.stopping() => {}
                 }
+                // What changes while this writes becomes one write of each job.
                 saver.write(&jobs).await;
-                tokio::select! {
-                    () = tokio::time::sleep(WRITE_EVERY) => {}
-                    () = stop.stopping() => {}
-                }
             }
             saver.write(&jobs).await;
             // Nobody waits for what is never written.
@@ -96,11 +103,10 @@ impl Saver {
     pub(super) fn note_id(&self, id: u64) {
         let mut dirty = self.lock();
         dirty.last_id = Some(id);
-        dirty.asked += 1;
-        self.wake.notify_one();
+        self.wake_for_number.notify_one();
     }
 
-    /// Waits until all that was noted so far is written.
+    /// Waits until all jobs that were noted so far are written.
     pub(super) async fn saved(&self) {
         let asked = self.lock().asked;
         let _ = self.written.subscribe().wait_for(|written| *written >= asked).await;

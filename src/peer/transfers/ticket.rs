@@ -126,7 +126,7 @@ impl Ticket {
         let mut is_paused = self.is_paused.clone();
         if is_paused.wait_for(|is_paused| *is_paused == is_wanted).await.is_err() {
             // The sender lives as long as the entry, and that as long as this.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
