@@ -1,4 +1,4 @@
-//! Gives many small files in one call: the DownloadMany service.
+//! Gives many small files in one call: the `DownloadMany` service.
 //!
 //! Invariant: answers come in the order asked, a file is given whole as the index tells it or not at all, and one call holds
 //! one upload slot and one thread, until its fetcher is done or takes and asks too slowly.
@@ -15,7 +15,11 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
-use super::{caller::Caller, transfers::Ticket, upload::Uploads};
+use super::{
+    caller::Caller,
+    transfers::Ticket,
+    upload::{ManyPlace, Uploads},
+};
 use crate::{
     protocol::{action::TransferState, manifest::SMALL_FILE_BYTES, pace::LeastPace, plan::FileName},
     shutdown::Shutdown,
@@ -43,7 +47,7 @@ impl Uploads {
     where
         S: Stream<Item = Result<pb::DownloadManyRequest, Status>> + Send + 'static,
     {
-        let (slot, ticket, source, shutdown) = self.place_for_many(fetcher)?;
+        let ManyPlace { slot, ticket, source, shutdown } = self.place_for_many(fetcher)?;
         let (answers, stream) = mpsc::channel(READ_AHEAD_PACKS);
         ticket.enter(TransferState::Running);
         let giver = Giver {

@@ -77,6 +77,14 @@ struct Upload {
     ticket: Ticket,
 }
 
+/// What a call for many files runs with.
+pub(super) struct ManyPlace {
+    pub(super) slot: Permit<CallerKey>,
+    pub(super) ticket: Ticket,
+    pub(super) source: Arc<dyn FileSource>,
+    pub(super) shutdown: Shutdown,
+}
+
 impl Uploads {
     /// With no upload yet, and so many slots; a fetcher gets half of them at most, but one at least.
     pub fn new(source: Arc<dyn FileSource>, slots: usize, transfers: Transfers, shutdown: Shutdown) -> Self {
@@ -111,15 +119,12 @@ impl Uploads {
         Ok(futures::stream::iter([Ok(entry)]).chain(rest).boxed())
     }
 
-    /// What a call for many files runs with: a slot as every upload has, a place in the list, where its files come from.
-    pub(super) fn place_for_many(
-        &self,
-        fetcher: Caller,
-    ) -> Result<(Permit<CallerKey>, Ticket, Arc<dyn FileSource>, Shutdown), Status> {
+    /// A slot as every upload has, a place in the list, and where its files come from.
+    pub(super) fn place_for_many(&self, fetcher: Caller) -> Result<ManyPlace, Status> {
         let slot = self.0.slots.admit(fetcher.key()).map_err(taken)?;
         let begun = self.0.transfers.begin(Direction::Upload, "small files", 0, vec![fetcher.to_string()]);
         let ticket = begun.map_err(|error| Status::resource_exhausted(error.message))?;
-        Ok((slot, ticket, self.0.source.clone(), self.0.shutdown.clone()))
+        Ok(ManyPlace { slot, ticket, source: self.0.source.clone(), shutdown: self.0.shutdown.clone() })
     }
 
     /// Answers as one gRPC body, framed by hand.
