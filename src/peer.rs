@@ -246,7 +246,7 @@ async fn sweep(folders: Vec<PathBuf>, started: SystemTime, kept: KeptParts, shut
             if let Err(error) = sweep_pushed(&folder, started) {
                 tracing::warn!(folder = %folder.display(), %error, "could not look for dead stages");
             }
-                        match sweep_parts(&folder, started, |name| kept.has(name)) {
+            match sweep_parts(&folder, started, |name| kept.has(name)) {
                 Ok(swept) if swept.files == 0 => {}
                 Ok(swept) => tracing::info!(
                     folder = %folder.display(),

@@ -1,4 +1,4 @@
-//! Gives many small files in one call: the DownloadMany service.
+//! Gives many small files in one call: the `DownloadMany` service.
 //!
 //! Invariant: answers come in the order asked, a file is given whole as the index tells it or not at all, and one call holds
 //! one upload slot and one thread, until its fetcher is done or takes and asks too slowly.
@@ -15,8 +15,13 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
-use super::{caller::Caller, transfers::Ticket, upload::Uploads};
+use super::{
+    caller::{Caller, CallerKey},
+    transfers::Ticket,
+    upload::{ManyPlace, Uploads},
+};
 use crate::{
+    net::throttle::Throttle,
     protocol::{action::TransferState, manifest::SMALL_FILE_BYTES, pace::LeastPace, plan::FileName},
     shutdown::Shutdown,
     store::read::{FileSource, SourceError},
@@ -43,13 +48,15 @@ impl Uploads {
     where
         S: Stream<Item = Result<pb::DownloadManyRequest, Status>> + Send + 'static,
     {
-        let (slot, ticket, source, shutdown) = self.place_for_many(fetcher)?;
+        let ManyPlace { slot, fetcher, throttle, ticket, source, shutdown } = self.place_for_many(fetcher)?;
         let (answers, stream) = mpsc::channel(READ_AHEAD_PACKS);
         ticket.enter(TransferState::Running);
         let giver = Giver {
             requests: Box::pin(requests),
             answers,
             source,
+            fetcher,
+            throttle,
             ticket,
             pace: LeastPace::new(STALL_TIMEOUT),
             runtime: Handle::current(),
@@ -68,6 +75,8 @@ struct Giver {
     requests: Requests,
     answers: mpsc::Sender<Answer>,
     source: Arc<dyn FileSource>,
+    fetcher: CallerKey,
+    throttle: Throttle<CallerKey>,
     ticket: Ticket,
     pace: LeastPace,
     runtime: Handle,
@@ -180,6 +189,7 @@ impl Giver {
         let items = std::mem::take(&mut pack.items);
         let bytes = std::mem::take(&mut pack.payload_bytes);
         pack.bytes = 0;
+        self.runtime.block_on(self.throttle.pass(self.fetcher, bytes));
         self.hand_on(Ok(pb::DownloadManyResponse { items }), bytes)?;
         self.ticket.update(|transfer| transfer.size_bytes += bytes);
         self.ticket.count(bytes);

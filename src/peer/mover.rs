@@ -25,8 +25,8 @@ use crate::{
     index::{Index, IndexError},
     protocol::{
         action::{
-            ActionError, Answer, Connection, ErrorKind, FileInfo, GetAsk, Holder, InboxInfo, ReadAsk,
-            ReadEvent, SendAsk, Target, Transfer, TransferControl, TransferState, Which,
+            ActionError, Answer, ErrorKind, FileInfo, GetAsk, Holder, InboxInfo, ReadAsk, ReadEvent, SendAsk,
+            Target, Transfer, TransferControl, TransferState, Which,
         },
         id::{ContentHash, PeerId},
         piece::Tree,

@@ -116,6 +116,16 @@ enum Part {
 
 type Parts = BoxStream<'static, Result<Part, Status>>;
 
+/// What a call for many files runs with.
+pub(super) struct ManyPlace {
+    pub(super) slot: Slot,
+    pub(super) fetcher: CallerKey,
+    pub(super) throttle: Throttle<CallerKey>,
+    pub(super) ticket: Ticket,
+    pub(super) source: Arc<dyn FileSource>,
+    pub(super) shutdown: Shutdown,
+}
+
 impl Uploads {
     /// With no upload yet, and so many slots; a fetcher gets half of them at most, but one at least. A rate limit leaves
     /// no more slots than it brings forward at twice the least pace.
@@ -177,15 +187,20 @@ impl Uploads {
         Ok(messages.boxed())
     }
 
-    /// What a call for many files runs with: a slot as every upload has, a place in the list, where its files come from.
-    pub(super) fn place_for_many(
-        &self,
-        fetcher: Caller,
-    ) -> Result<(Permit<CallerKey>, Ticket, Arc<dyn FileSource>, Shutdown), Status> {
-        let slot = self.0.slots.admit(fetcher.key()).map_err(taken)?;
+    /// A slot as every upload has, a place in the list, and where its files come from. Such a call has no words for a
+    /// place in the queue: when it is not its turn it is to come again.
+    pub(super) fn place_for_many(&self, fetcher: Caller) -> Result<ManyPlace, Status> {
+        let mut slot = self.0.slots.enter(fetcher.key()).map_err(full)?;
+        if !slot.is_mine() {
+            let details = ErrorDetails::with_retry_info(Some(RETRY_AFTER));
+            let message = "all upload slots are taken";
+            return Err(Status::with_error_details(Code::ResourceExhausted, message, details));
+        }
         let begun = self.0.transfers.begin(Direction::Upload, "small files", 0, vec![fetcher.to_string()]);
         let ticket = begun.map_err(|error| Status::resource_exhausted(error.message))?;
-        Ok((slot, ticket, self.0.source.clone(), self.0.shutdown.clone()))
+        let (source, throttle) = (self.0.source.clone(), self.0.throttle.clone());
+        let (fetcher, shutdown) = (fetcher.key(), self.0.shutdown.clone());
+        Ok(ManyPlace { slot, fetcher, throttle, ticket, source, shutdown })
     }
 
     /// Answers as one gRPC body, framed by hand.

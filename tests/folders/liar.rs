@@ -83,7 +83,7 @@ impl Holder {
 
     /// Changes what is listed; what is given stays.
     pub(crate) fn list(&mut self, change: impl Fn(&mut pb::FileEntry)) {
-        self.state.listed.lock().unwrap().iter_mut().for_each(change);
+        self.state.listed.lock().expect("not poisoned").iter_mut().for_each(change);
     }
 
     /// Breaks a call after so many files.
@@ -98,7 +98,7 @@ impl Holder {
 
     /// Paths that were asked for, in order.
     pub(crate) fn asked(&self) -> Vec<String> {
-        self.state.asked.lock().unwrap().clone()
+        self.state.asked.lock().expect("not poisoned").clone()
     }
 
     /// Begins to fetch its share into this folder.
@@ -173,7 +173,7 @@ impl pb::peer_service_server::PeerService for Served {
         request: Request<pb::ListFilesRequest>,
     ) -> Result<Response<pb::ListFilesResponse>, Status> {
         let begin: usize = request.into_inner().page_token.parse().unwrap_or(0);
-        let listed = self.0.listed.lock().unwrap();
+        let listed = self.0.listed.lock().expect("not poisoned");
         let end = listed.len().min(begin + PAGE);
         let next_page_token = if end < listed.len() { end.to_string() } else { String::new() };
         Ok(Response::new(pb::ListFilesResponse { files: listed[begin..end].to_vec(), next_page_token }))
@@ -210,7 +210,7 @@ impl pb::peer_service_server::PeerService for Served {
                     content_hash: hash_of(&data).into(),
                     modify_time: Some(prost_types::Timestamp::default()),
                 };
-                state.asked.lock().unwrap().push(path);
+                state.asked.lock().expect("not poisoned").push(path);
                 let item = pb::DownloadedFile { file: Some(file), error: None, data: data.into() };
                 Ok(pb::DownloadManyResponse { items: vec![item] })
             }
@@ -256,12 +256,14 @@ impl Push {
             name: "pushed".into(),
             size_bytes: files.iter().map(|(_, content)| content.len() as u64).sum(),
             content_hash: id.into(),
-            files: Some(u32::try_from(files.len()).unwrap()),
+            files: Some(u32::try_from(files.len()).expect("few")),
         };
         (self.change)(&mut offer);
         let file = |(path, content): &(&str, &[u8])| {
             let mut data = content.to_vec();
-            data.iter_mut().for_each(|byte| *byte ^= u8::from(self.spoils));
+            for byte in &mut data {
+                *byte ^= u8::from(self.spoils);
+            }
             pb::SendFile {
                 path: (*path).into(),
                 size_bytes: content.len() as u64,
