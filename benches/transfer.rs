@@ -8,7 +8,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -28,7 +28,9 @@ use floodplain::{
     },
     protocol::{
         action::{FileInfo, TransferState},
+        bucket::RateLimits,
         id::{ContentHash, PeerId},
+        piece::{Tree, TreeHasher},
         plan::FileName,
     },
     shutdown::Shutdown,
@@ -77,22 +79,38 @@ fn main() -> Result<()> {
     }
 }
 
-struct OneFile(PathBuf, ContentHash);
+struct OneFile(PathBuf, Tree);
 
 impl FileSource for OneFile {
     fn open(&self, what: &FileName) -> Result<SourceFile, SourceError> {
-        if *what != FileName::Hash(self.1) {
+        if *what != FileName::Hash(self.1.root()) {
             return Err(SourceError::NotFound);
         }
         let file = fs::File::open(&self.0)?;
         let metadata = file.metadata()?;
         let info = FileInfo {
-            hash: Some(self.1),
+            hash: Some(self.1.root()),
             path: "share/copy".into(),
             size_bytes: metadata.len(),
             modified: metadata.modified()?,
         };
         SourceFile::new(file, info)
+    }
+
+    fn tree(&self, hash: &ContentHash) -> Option<Tree> {
+        (*hash == self.1.root()).then(|| self.1.clone())
+    }
+}
+
+/// As the index makes it, before anything is measured.
+fn tree_of(file: &Path) -> Result<Tree> {
+    let (mut file, mut buffer) = (fs::File::open(file)?, vec![0; 256 << 10]);
+    let mut hasher = TreeHasher::new(file.metadata()?.len());
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return hasher.finish().context("the file changed"),
+            count => hasher.update(&buffer[..count]),
+        }
     }
 }
 
@@ -137,7 +155,10 @@ fn transport() -> Transport {
 async fn serve(file: PathBuf, hash: ContentHash) -> Result<()> {
     let shutdown = Shutdown::new();
     let transfers = Transfers::new(1);
-    let uploads = Uploads::new(Arc::new(OneFile(file, hash)), 8, transfers, shutdown.clone());
+    let tree = tree_of(&file)?;
+    ensure!(tree.root() == hash, "the file has another content");
+    let uploads =
+        Uploads::new(Arc::new(OneFile(file, tree)), 8, RateLimits::default(), transfers, shutdown.clone());
     let routes = Routes::new(FastDownload::new(uploads, PeerServiceServer::new(Rest)));
     let transport = transport();
     let listener = transport.listen("127.0.0.1:0".parse()?).await?;

@@ -9,6 +9,7 @@ pub mod channel;
 pub mod identity;
 pub mod limit;
 pub mod listen;
+pub mod queue;
 pub mod standard;
 pub mod throttle;
 

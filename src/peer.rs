@@ -143,12 +143,9 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         shutdown: shutdown.clone(),
     };
     mover.start_revived(revived);
-    let uploads = Uploads::new(
-        Arc::new(Shared(index.clone())),
-        settings.upload_slots,
-        transfers.clone(),
-        shutdown.clone(),
-    );
+    let source = Arc::new(Shared(index.clone()));
+    let (slots, limits) = (settings.upload_slots, settings.upload_limits);
+    let uploads = Uploads::new(source, slots, limits, transfers.clone(), shutdown.clone());
     let known = Arc::new(view.clone());
     let receiver = Receiver::new(inbox, known, transfers.clone(), shutdown.clone());
     let service =

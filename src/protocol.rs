@@ -17,6 +17,7 @@ pub mod pace;
 pub mod piece;
 pub mod plan;
 pub mod query;
+pub mod queue;
 pub mod relay;
 pub mod roster;
 pub mod text;

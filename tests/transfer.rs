@@ -4,6 +4,8 @@
 mod greedy;
 #[path = "transfer/peer.rs"]
 mod peer;
+#[path = "transfer/queue.rs"]
+mod queue;
 
 use std::{fs, sync::atomic::Ordering::SeqCst, time::Duration};
 
@@ -18,7 +20,6 @@ use floodplain::{
 use futures::StreamExt;
 use peer::{Answers, TestPeer, ended};
 use tonic::Code;
-use tonic_types::StatusExt;
 
 /// Bytes that differ from place to place.
 fn content(size: usize) -> Vec<u8> {
@@ -72,7 +73,9 @@ async fn three_hundred_mebibytes_arrive_equal_in_flat_memory() {
         hasher.finalize()
     };
     assert_eq!(hash(&copy), hash(&path));
-    assert_eq!((ana.transfers.bytes_up(), ben.transfers.bytes_down()), (size as u64, size as u64));
+    assert_eq!(ben.transfers.bytes_down(), size as u64);
+    // It was asked for a tree first, which may have brought up to a piece on its way.
+    assert!(ana.transfers.bytes_up() <= (size + (1 << 20)) as u64);
     let status = fs::read_to_string("/proc/self/status").expect("reads");
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("told");
     let peak_kib: u64 = peak.trim().trim_end_matches(" kB").parse().expect("a number");
@@ -159,7 +162,7 @@ async fn the_next_holder_goes_on_where_one_died() {
     ana.faults.dies_after_chunks.store(3, SeqCst);
     let got = ben.get(FileName::Hash(hash), &[&ana, &eve]).await.expect("arrives");
     assert!(fs::read(got.path.expect("published")).expect("reads") == bytes);
-    assert_eq!(got.sources, ["ana", "eve"]);
+    assert_eq!(got.sources, ["eve"], "ana brought no whole piece");
     // Whoever is asked for the tree sends a piece at most besides.
     assert!(eve.transfers.bytes_up() <= (6 << 20) - 3 * (256 << 10), "little was fetched twice");
 }
@@ -223,9 +226,6 @@ async fn a_taken_slot_is_waited_for() {
     let file = || Some(pb::download_request::File::ContentHash(hash.as_bytes().to_vec().into()));
     let ask = || pb::DownloadRequest { file: file(), ..Default::default() };
     let held = client.download(ask()).await.expect("has the slot").into_inner();
-    let refused = client.download(ask()).await.expect_err("no slot");
-    assert_eq!(refused.code(), Code::ResourceExhausted);
-    assert!(refused.get_error_details().retry_info().is_some(), "says when to come again");
     let from = [&ana];
     let getting = ben.get(FileName::Hash(hash), &from);
     let (got, ()) = tokio::join!(getting, async {

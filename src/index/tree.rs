@@ -68,7 +68,9 @@ pub(super) fn make_one(inner: &Inner, buffer: &mut Vec<u8>, shutdown: &Shutdown)
         let Some(folder) = inner.folder_of(&share) else { continue };
         match hash::read_one(inner, &folder, &inside, stamp, buffer, shutdown) {
             Ok(tree) if tree.root() == hash => {
-                inner.known.note_tree(&tree);
+                if inner.known.note_tree(&tree) {
+                    inner.known.write();
+                }
                 break;
             }
             Ok(_) => tracing::debug!(share, inside, "its content is not what its stamp says"),

@@ -27,6 +27,7 @@ use crate::{
             Transfer, TransferControl, TransferState, Which,
         },
         id::{ContentHash, PeerId},
+        piece::Tree,
         plan::FileName,
         roster::Member,
     },
@@ -71,6 +72,10 @@ impl FileSource for Shared {
             }
         }
         Err(failure)
+    }
+
+    fn tree(&self, hash: &ContentHash) -> Option<Tree> {
+        self.0.tree(hash)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Two faces over one reading: [`FastDownload`] answers with a body framed by hand, one buffer per DATA frame and no copy;
 //! [`Uploads::stream`] gives the generated messages. Invariant: at most so many uploads read at once as there are slots,
-//! no fetcher has more than half of them, and none keeps one that takes bytes too slowly.
+//! no fetcher has more than half of them, and none keeps one that takes bytes too slowly. The others wait their turn in a
+//! fair queue, each for as long as its fetcher keeps the stream open.
 
 use std::{
     convert::Infallible,
@@ -13,10 +14,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt, stream::BoxStream};
+use futures::{
+    Stream, StreamExt,
+    stream::{self, BoxStream},
+};
 use http::HeaderMap;
 use http_body::Frame;
 use http_body_util::{BodyExt, Limited, StreamBody};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, body::Body, codegen::BoxFuture, server::NamedService};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -25,8 +31,16 @@ use super::{
     transfers::{Ticket, Transfers},
 };
 use crate::{
-    net::limit::{Admission, Full, Permit},
-    protocol::action::{Direction, FileInfo},
+    net::{
+        queue::{Place, Queue, Turn},
+        throttle::Throttle,
+    },
+    protocol::{
+        action::Direction,
+        bucket::RateLimits,
+        pace::LEAST_BYTES_PER_SECOND,
+        queue::{QueueBounds, QueueFull},
+    },
     shutdown::Shutdown,
     store::{
         pool::Pool,
@@ -35,7 +49,7 @@ use crate::{
     wire::{
         common::to_file_entry,
         pb,
-        transfer::{DEFAULT_CHUNK_BYTES, MAX_CHUNK_BYTES, RangeAsk, frame, range_ask},
+        transfer::{DEFAULT_CHUNK_BYTES, MAX_CHUNK_BYTES, MIN_CHUNK_BYTES, RangeAsk, frame, range_ask},
     },
 };
 
@@ -43,8 +57,16 @@ use crate::{
 const MAX_REQUEST_BYTES: usize = 16 << 10;
 /// How long a fetcher may take to say what it wants, and a disk to open it.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// When a fetcher may ask again after all slots were taken. A guess: some files of a few MB.
+/// When a fetcher may ask again that found the queue full. A guess: some files of a few MB.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
+/// Fetches that wait for a slot, in all and of one fetcher; more are refused. Each costs a task and a stream.
+const MAX_WAITING: usize = 1024;
+/// See [`MAX_WAITING`]: a batch of files is fetched by some streams each.
+const MAX_WAITING_PER_FETCHER: usize = 64;
+/// Positions that a fetcher has not read yet, before it is told no more, and one place for the upload itself.
+const UNREAD_NEWS: usize = 4;
+/// Chunks that a rate limit is cut into, at least, so that none keeps the others waiting for long.
+const CHUNKS_PER_SECOND: u64 = 16;
 /// Buffers kept beyond their use, per slot: what is read ahead and what the connection holds.
 const SPARE_BUFFERS_PER_SLOT: usize = 8;
 const DOWNLOAD_PATH: &str = "/floodplain.v1.PeerService/Download";
@@ -55,7 +77,10 @@ pub struct Uploads(Arc<Inner>);
 
 struct Inner {
     source: Arc<dyn FileSource>,
-    slots: Admission<CallerKey>,
+    slots: Queue<CallerKey>,
+    throttle: Throttle<CallerKey>,
+    /// Chunks are no larger: under a low rate, large ones would come too seldom.
+    most_chunk_bytes: usize,
     pool: Pool,
     large_pool: Pool,
     transfers: Transfers,
@@ -64,26 +89,64 @@ struct Inner {
 
 impl fmt::Debug for Uploads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Uploads").field("taken_slots", &self.0.slots.running()).finish_non_exhaustive()
+        f.debug_struct("Uploads").field("taken_slots", &self.0.slots.holding()).finish_non_exhaustive()
     }
 }
+
+type Slot = Place<CallerKey>;
 
 /// A file that was asked for and opened, and its slot.
 struct Upload {
     source: SourceFile,
+    tree: Bytes,
     range: Range,
     chunk_bytes: usize,
-    slot: Permit<CallerKey>,
+    slot: Slot,
+    fetcher: CallerKey,
     ticket: Ticket,
 }
 
+/// One message of an answer.
+enum Part {
+    /// A position, or the file.
+    Word(pb::DownloadResponse),
+    /// Bytes of it.
+    Chunk(Chunk),
+}
+
+type Parts = BoxStream<'static, Result<Part, Status>>;
+
 impl Uploads {
-    /// With no upload yet, and so many slots; a fetcher gets half of them at most, but one at least.
-    pub fn new(source: Arc<dyn FileSource>, slots: usize, transfers: Transfers, shutdown: Shutdown) -> Self {
+    /// With no upload yet, and so many slots; a fetcher gets half of them at most, but one at least. A rate limit leaves
+    /// no more slots than it brings forward at twice the least pace.
+    pub fn new(
+        source: Arc<dyn FileSource>,
+        slots: usize,
+        limits: RateLimits,
+        transfers: Transfers,
+        shutdown: Shutdown,
+    ) -> Self {
+        let within = |rate: u64, slots: usize| match rate {
+            0 => slots.max(1),
+            rate => {
+                let paced = usize::try_from(rate / (2 * LEAST_BYTES_PER_SECOND)).unwrap_or(usize::MAX);
+                slots.min(paced).max(1)
+            }
+        };
+        let slots = within(limits.whole, slots);
+        let least_rate = [limits.whole, limits.per_peer].into_iter().filter(|&rate| rate > 0).min();
+        let paced_chunk = usize::try_from(least_rate.unwrap_or(u64::MAX) / CHUNKS_PER_SECOND);
         let keep = slots.saturating_mul(SPARE_BUFFERS_PER_SLOT).min(256);
         Self(Arc::new(Inner {
             source,
-            slots: Admission::new((slots / 2).max(1), slots.max(1)),
+            slots: Queue::new(QueueBounds {
+                places: slots,
+                places_per_caller: within(limits.per_peer, slots / 2),
+                waiting: MAX_WAITING,
+                waiting_per_caller: MAX_WAITING_PER_FETCHER,
+            }),
+            throttle: Throttle::new(limits),
+            most_chunk_bytes: paced_chunk.unwrap_or(usize::MAX).clamp(MIN_CHUNK_BYTES, MAX_CHUNK_BYTES),
             pool: Pool::new(frame::HEADROOM + DEFAULT_CHUNK_BYTES, keep),
             large_pool: Pool::new(frame::HEADROOM + MAX_CHUNK_BYTES, keep / 4),
             transfers,
@@ -100,15 +163,18 @@ impl Uploads {
         request: pb::DownloadRequest,
         fetcher: Caller,
     ) -> Result<BoxStream<'static, Result<pb::DownloadResponse, Status>>, Status> {
-        let upload = self.open(range_ask(request)?, fetcher).await?;
-        let entry = first_message(upload.source.info());
-        let rest = self.read(upload).map(|chunk| {
-            let Chunk { offset, payload_bytes, buffer } = chunk?;
-            let end = frame::HEADROOM + payload_bytes;
-            let data = buffer.freeze(end).slice(frame::HEADROOM..);
-            Ok(pb::DownloadResponse { offset, data, ..Default::default() })
+        let parts = self.answer(range_ask(request)?, fetcher).await?;
+        let messages = parts.map(|part| {
+            Ok(match part? {
+                Part::Word(message) => message,
+                Part::Chunk(Chunk { offset, payload_bytes, buffer }) => {
+                    let end = frame::HEADROOM + payload_bytes;
+                    let data = buffer.freeze(end).slice(frame::HEADROOM..);
+                    pb::DownloadResponse { offset, data, ..Default::default() }
+                }
+            })
         });
-        Ok(futures::stream::iter([Ok(entry)]).chain(rest).boxed())
+        Ok(messages.boxed())
     }
 
     /// Answers as one gRPC body, framed by hand.
@@ -121,12 +187,15 @@ impl Uploads {
             .map_err(|error| Status::invalid_argument(format!("the request could not be read: {error}")))?;
         let request = frame::unframe(body.to_bytes())
             .map_err(|malformed| Status::invalid_argument(malformed.to_string()))?;
-        let upload = self.open(range_ask(request)?, fetcher).await?;
-        let entry = Frame::data(frame::frame(&first_message(upload.source.info())));
-        let data = self.read(upload).map(|chunk| chunk.map(|chunk| Frame::data(framed(chunk))));
+        let parts = self.answer(range_ask(request)?, fetcher).await?;
+        let data = parts.map(|part| {
+            Ok(Frame::data(match part? {
+                Part::Word(message) => frame::frame(&message),
+                Part::Chunk(chunk) => framed(chunk),
+            }))
+        });
         // An error ends the body; it becomes the trailers, as the end of a good one does.
-        let frames =
-            futures::stream::iter([Ok(entry)]).chain(data).chain(futures::stream::iter([Ok(ok_trailers())]));
+        let frames = data.chain(stream::iter([Ok(ok_trailers())]));
         let frames = frames.scan(false, |has_ended, frame| {
             let frame = (!*has_ended).then(|| {
                 *has_ended = frame.is_err();
@@ -137,20 +206,68 @@ impl Uploads {
         Ok(Body::new(StreamBody::new(frames)))
     }
 
-    async fn open(&self, ask: RangeAsk, fetcher: Caller) -> Result<Upload, Status> {
-        let slot = self.0.slots.admit(fetcher.key()).map_err(taken)?;
+    async fn answer(&self, ask: RangeAsk, fetcher: Caller) -> Result<Parts, Status> {
+        let mut slot = self.0.slots.enter(fetcher.key()).map_err(full)?;
+        if slot.is_mine() {
+            return Ok(self.read(self.open(ask, fetcher, slot).await?));
+        }
+        let (news, parts) = mpsc::channel(UNREAD_NEWS);
+        // A task of its own: a fetcher that reads nothing is to lose the slot when its turn has come.
+        let waiting = self.clone().wait(slot, ask, fetcher, news);
+        drop(self.0.shutdown.spawn("queue", waiting));
+        Ok(ReceiverStream::new(parts).flatten().boxed())
+    }
+
+    /// Tells of the place in the queue, then hands the whole upload on.
+    async fn wait(self, mut slot: Slot, ask: RangeAsk, fetcher: Caller, news: mpsc::Sender<Parts>) {
+        let only = |part: Result<Part, Status>| stream::iter([part]).boxed();
+        loop {
+            let turn = tokio::select! {
+                () = news.closed() => return,
+                () = self.0.shutdown.stopping() => break,
+                turn = slot.news() => turn,
+            };
+            match turn {
+                Turn::Position(queue_position) if news.capacity() > 1 => {
+                    let told = pb::DownloadResponse { queue_position, ..Default::default() };
+                    let _ = news.try_send(only(Ok(Part::Word(told))));
+                }
+                Turn::Position(_) => {}
+                Turn::Now => {
+                    let opened = tokio::select! {
+                        () = news.closed() => return,
+                        opened = self.open(ask, fetcher, slot) => opened,
+                    };
+                    // There is room: one place was always left.
+                    let _ = news.try_send(match opened {
+                        Ok(upload) => self.read(upload),
+                        Err(status) => only(Err(status)),
+                    });
+                    return;
+                }
+            }
+        }
+        let _ = news.try_send(only(Err(Status::unavailable("this peer is stopping"))));
+    }
+
+    async fn open(&self, ask: RangeAsk, fetcher: Caller, slot: Slot) -> Result<Upload, Status> {
         let inner = self.0.clone();
         // A network drive may hang: the call ends then, and the slot is given back when the drive answers.
         let opening = self.0.shutdown.spawn_blocking(move || {
             let source = inner.source.open(&ask.file)?;
             let range = Range::within(source.info().size_bytes, ask.offset, ask.length)?;
-            Ok((source, range, slot))
+            let hash = source.info().hash.filter(|_| ask.with_tree);
+            let tree = hash.and_then(|hash| inner.source.tree(&hash));
+            // Values of another size are not those of this file.
+            let tree = tree.filter(|tree| tree.layout().size_bytes() == source.info().size_bytes);
+            let tree = tree.map_or_else(Bytes::new, |tree| tree.values().into());
+            Ok((source, tree, range, slot))
         });
         let opened = tokio::time::timeout(REQUEST_TIMEOUT, opening)
             .await
             .map_err(|_| Status::deadline_exceeded("the disk did not answer in time"))?
             .map_err(|_| Status::internal("opening the file failed"))?;
-        let (source, range, slot) = opened.map_err(|error| source_status(&error))?;
+        let (source, tree, range, slot) = opened.map_err(|error| source_status(&error))?;
         let size_bytes = range.end - range.offset;
         let begun = self.0.transfers.begin(
             Direction::Upload,
@@ -160,24 +277,35 @@ impl Uploads {
         );
         let ticket = begun.map_err(|error| Status::resource_exhausted(error.message))?;
         ticket.update(|transfer| transfer.hash = source.info().hash);
-        Ok(Upload { source, range, chunk_bytes: ask.chunk_bytes, slot, ticket })
+        let chunk_bytes = ask.chunk_bytes.min(self.0.most_chunk_bytes);
+        Ok(Upload { source, tree, range, chunk_bytes, slot, fetcher: fetcher.key(), ticket })
     }
 
-    fn read(&self, upload: Upload) -> impl Stream<Item = Result<Chunk, Status>> + Send + use<> {
+    /// The file, then its bytes. Reading begins now, whether or not anyone takes them.
+    fn read(&self, upload: Upload) -> Parts {
+        let file = Some(to_file_entry(upload.source.info()));
+        let first = pb::DownloadResponse { file, tree: upload.tree.clone(), ..Default::default() };
+        let chunks = self.read_chunks(upload).map(|chunk| Ok(Part::Chunk(chunk?)));
+        stream::iter([Ok(Part::Word(first))]).chain(chunks).boxed()
+    }
+
+    fn read_chunks(&self, upload: Upload) -> impl Stream<Item = Result<Chunk, Status>> + Send + use<> {
         use crate::protocol::action::TransferState::Running;
-        let Upload { source, range, chunk_bytes, slot, ticket } = upload;
+        let Upload { source, range, chunk_bytes, slot, fetcher, ticket, .. } = upload;
+        let throttle = self.0.throttle.clone();
         let pool = if chunk_bytes > DEFAULT_CHUNK_BYTES { &self.0.large_pool } else { &self.0.pool };
         let end = range.end;
         let buffers = (pool, frame::HEADROOM, chunk_bytes);
         let chunks = chunks(source, range, buffers, slot, &self.0.shutdown);
         ticket.enter(Running);
-        futures::stream::unfold(Some((chunks, ticket, range.offset)), move |state| async move {
-            let (mut chunks, ticket, reached) = state?;
+        stream::unfold(Some((chunks, throttle, ticket, range.offset)), move |state| async move {
+            let (mut chunks, throttle, ticket, reached) = state?;
             match chunks.recv().await {
                 Some(Ok(chunk)) => {
                     let bytes = chunk.payload_bytes as u64;
+                    throttle.pass(fetcher, bytes).await;
                     ticket.count(bytes);
-                    Some((Ok(chunk), Some((chunks, ticket, reached + bytes))))
+                    Some((Ok(chunk), Some((chunks, throttle, ticket, reached + bytes))))
                 }
                 Some(Err(error)) => Some((Err(source_status(&error)), None)),
                 None if reached < end => {
@@ -187,10 +315,6 @@ impl Uploads {
             }
         })
     }
-}
-
-fn first_message(file: &FileInfo) -> pb::DownloadResponse {
-    pb::DownloadResponse { file: Some(to_file_entry(file)), ..Default::default() }
 }
 
 fn framed(chunk: Chunk) -> Bytes {
@@ -212,11 +336,11 @@ fn error_trailers(status: &Status) -> Result<Frame<Bytes>, Status> {
     Ok(Frame::trailers(trailers))
 }
 
-fn taken(full: Full) -> Status {
+fn full(full: QueueFull) -> Status {
     let details = ErrorDetails::with_retry_info(Some(RETRY_AFTER));
     let message = match full {
-        Full::Key => "you have your share of the upload slots",
-        Full::Total => "all upload slots are taken",
+        QueueFull::Caller => "you have too many fetches waiting for an upload slot",
+        QueueFull::Total => "too many fetches wait for an upload slot",
     };
     Status::with_error_details(Code::ResourceExhausted, message, details)
 }

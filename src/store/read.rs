@@ -18,7 +18,7 @@ use tokio::{
 
 use super::pool::{Buffer, Pool};
 use crate::{
-    protocol::{action::FileInfo, pace::LeastPace, plan::FileName},
+    protocol::{action::FileInfo, id::ContentHash, pace::LeastPace, piece::Tree, plan::FileName},
     shutdown::Shutdown,
 };
 
@@ -54,6 +54,9 @@ pub trait FileSource: Send + Sync + 'static {
     /// # Errors
     /// `NotFound` when nothing of that name is shared, `Changed` when it is not any more what the index knows.
     fn open(&self, what: &FileName) -> Result<SourceFile, SourceError>;
+
+    /// The values of the pieces of a shared content, beside its hash; `None` when they are not known.
+    fn tree(&self, hash: &ContentHash) -> Option<Tree>;
 }
 
 /// A shared file, open.

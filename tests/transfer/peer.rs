@@ -26,8 +26,9 @@ use floodplain::{
     },
     protocol::{
         action::{AcceptPolicy, ActionError, FileInfo, Transfer, TransferState},
+        bucket::RateLimits,
         id::{ContentHash, PeerId},
-        piece::TreeHasher,
+        piece::{Tree, TreeHasher},
         plan::FileName,
         roster::Member,
     },
@@ -52,8 +53,6 @@ pub(crate) struct Faults {
     pub(crate) is_silent: AtomicBool,
     /// Appends to the file after so many chunks; 0 never.
     pub(crate) changes_after_chunks: AtomicUsize,
-    /// Tells the trees of its files.
-    pub(crate) tells_trees: AtomicBool,
     /// Milliseconds before each chunk.
     pub(crate) chunk_takes_ms: AtomicUsize,
     /// Spoils the bytes from this place of a file on; 0 none.
@@ -65,6 +64,7 @@ pub(crate) struct Faults {
 pub(crate) struct Folder {
     path: PathBuf,
     by_hash: Mutex<HashMap<ContentHash, PathBuf>>,
+    trees: Mutex<HashMap<ContentHash, Tree>>,
     faults: Arc<Faults>,
 }
 
@@ -74,15 +74,10 @@ impl Folder {
         fs::write(&path, content).expect("writes");
         let hash = ContentHash::from_bytes(*blake3::hash(content).as_bytes());
         self.by_hash.lock().expect("not poisoned").insert(hash, path);
-        hash
-    }
-
-    fn tree(&self, hash: &ContentHash) -> Vec<u8> {
-        let by_hash = self.by_hash.lock().expect("not poisoned");
-        let Some(content) = by_hash.get(hash).and_then(|path| fs::read(path).ok()) else { return Vec::new() };
         let mut hasher = TreeHasher::new(content.len() as u64);
-        hasher.update(&content);
-        hasher.finish().expect("all bytes came").values()
+        hasher.update(content);
+        self.trees.lock().expect("not poisoned").insert(hash, hasher.finish().expect("the whole content"));
+        hash
     }
 }
 
@@ -106,6 +101,10 @@ impl FileSource for Folder {
             modified: metadata.modified()?,
         };
         SourceFile::new(file, info)
+    }
+
+    fn tree(&self, hash: &ContentHash) -> Option<Tree> {
+        self.trees.lock().expect("not poisoned").get(hash).cloned()
     }
 }
 
@@ -161,22 +160,13 @@ impl pb::peer_service_server::PeerService for Service {
         }
         let caller = Caller::of(request.extensions());
         let request = request.into_inner();
-        let tree = match &request.file {
-            Some(pb::download_request::File::ContentHash(hash))
-                if request.with_tree && self.faults.tells_trees.load(SeqCst) =>
-            {
-                self.folder.tree(&ContentHash::from_bytes(hash[..].try_into().expect("32 bytes")))
-            }
-            _ => Vec::new(),
-        };
         let faults = self.faults.clone();
         let stream = self.uploads.stream(request, caller).await?;
         let stream = stream.then(move |message| {
-            let (faults, tree) = (faults.clone(), tree.clone());
+            let faults = faults.clone();
             async move {
                 let mut message = message?;
-                if message.file.is_some() {
-                    message.tree = tree.into();
+                if message.data.is_empty() {
                     return Ok(message);
                 }
                 let pause = faults.chunk_takes_ms.load(SeqCst);
@@ -255,6 +245,15 @@ impl TestPeer {
     }
 
     pub(crate) async fn start_with(name: &'static str, answers: Answers, slots: usize) -> Self {
+        Self::start_limited(name, answers, slots, RateLimits::default()).await
+    }
+
+    pub(crate) async fn start_limited(
+        name: &'static str,
+        answers: Answers,
+        slots: usize,
+        limits: RateLimits,
+    ) -> Self {
         let home = tempfile::tempdir().expect("a folder");
         let share = home.path().join("share");
         fs::create_dir(&share).expect("makes");
@@ -263,9 +262,14 @@ impl TestPeer {
         let id = transport.identity().id();
         let transfers = Transfers::new(4);
         let faults = Arc::<Faults>::default();
-        let folder = Arc::new(Folder { path: share, by_hash: Mutex::default(), faults: faults.clone() });
+        let folder = Arc::new(Folder {
+            path: share,
+            by_hash: Mutex::default(),
+            trees: Mutex::default(),
+            faults: faults.clone(),
+        });
         let inbox = Inbox::open(home.path().join("inbox"), home.path(), AcceptPolicy::Ask).expect("opens");
-        let uploads = Uploads::new(folder.clone(), slots, transfers.clone(), shutdown.clone());
+        let uploads = Uploads::new(folder.clone(), slots, limits, transfers.clone(), shutdown.clone());
         let known = Arc::<Known>::default();
         let receiver = Receiver::new(inbox.clone(), known.clone(), transfers.clone(), shutdown.clone());
         let service = Service {
@@ -284,7 +288,7 @@ impl TestPeer {
         shutdown.spawn_draining("serve", transport.serve(listener, routes, &shutdown));
         let channels = Channels::new(transport);
         let downloader =
-            Downloader::new(channels.clone(), transfers.clone(), shutdown.clone(), Throttle::default());
+            Downloader::new(channels.clone(), transfers.clone(), shutdown.clone(), Throttle::new(limits));
         let sender = Sender::new(id, channels, transfers.clone(), shutdown.clone());
         Self {
             name,
