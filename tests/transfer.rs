@@ -73,7 +73,9 @@ async fn three_hundred_mebibytes_arrive_equal_in_flat_memory() {
         hasher.finalize()
     };
     assert_eq!(hash(&copy), hash(&path));
-    assert_eq!((ana.transfers.bytes_up(), ben.transfers.bytes_down()), (size as u64, size as u64));
+    assert_eq!(ben.transfers.bytes_down(), size as u64);
+    // It was asked for a tree first, which may have brought up to a piece on its way.
+    assert!(ana.transfers.bytes_up() <= (size + (1 << 20)) as u64);
     let status = fs::read_to_string("/proc/self/status").expect("reads");
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("told");
     let peak_kib: u64 = peak.trim().trim_end_matches(" kB").parse().expect("a number");
@@ -160,7 +162,7 @@ async fn the_next_holder_goes_on_where_one_died() {
     ana.faults.dies_after_chunks.store(3, SeqCst);
     let got = ben.get(FileName::Hash(hash), &[&ana, &eve]).await.expect("arrives");
     assert!(fs::read(got.path.expect("published")).expect("reads") == bytes);
-    assert_eq!(got.sources, ["ana", "eve"]);
+    assert_eq!(got.sources, ["eve"], "ana brought no whole piece");
     // Whoever is asked for the tree sends a piece at most besides.
     assert!(eve.transfers.bytes_up() <= (6 << 20) - 3 * (256 << 10), "little was fetched twice");
 }

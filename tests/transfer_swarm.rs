@@ -36,9 +36,7 @@ fn content(size: usize) -> Vec<u8> {
 }
 
 async fn holder(name: &'static str) -> TestPeer {
-    let peer = TestPeer::start(name, Answers::Generated).await;
-    peer.faults.tells_trees.store(true, SeqCst);
-    peer
+    TestPeer::start(name, Answers::Generated).await
 }
 
 async fn ben() -> TestPeer {

@@ -53,8 +53,6 @@ pub(crate) struct Faults {
     pub(crate) is_silent: AtomicBool,
     /// Appends to the file after so many chunks; 0 never.
     pub(crate) changes_after_chunks: AtomicUsize,
-    /// Tells the trees of its files.
-    pub(crate) tells_trees: AtomicBool,
     /// Milliseconds before each chunk.
     pub(crate) chunk_takes_ms: AtomicUsize,
     /// Spoils the bytes from this place of a file on; 0 none.
@@ -80,14 +78,6 @@ impl Folder {
         hasher.update(content);
         self.trees.lock().expect("not poisoned").insert(hash, hasher.finish().expect("the whole content"));
         hash
-    }
-
-    fn tree(&self, hash: &ContentHash) -> Vec<u8> {
-        let by_hash = self.by_hash.lock().expect("not poisoned");
-        let Some(content) = by_hash.get(hash).and_then(|path| fs::read(path).ok()) else { return Vec::new() };
-        let mut hasher = TreeHasher::new(content.len() as u64);
-        hasher.update(&content);
-        hasher.finish().expect("all bytes came").values()
     }
 }
 
@@ -187,22 +177,13 @@ impl pb::peer_service_server::PeerService for Service {
         }
         let caller = Caller::of(request.extensions());
         let request = request.into_inner();
-        let tree = match &request.file {
-            Some(pb::download_request::File::ContentHash(hash))
-                if request.with_tree && self.faults.tells_trees.load(SeqCst) =>
-            {
-                self.folder.tree(&ContentHash::from_bytes(hash[..].try_into().expect("32 bytes")))
-            }
-            _ => Vec::new(),
-        };
         let faults = self.faults.clone();
         let stream = self.uploads.stream(request, caller).await?;
         let stream = stream.then(move |message| {
-            let (faults, tree) = (faults.clone(), tree.clone());
+            let faults = faults.clone();
             async move {
                 let mut message = message?;
-                if message.file.is_some() {
-                    message.tree = tree.into();
+                if message.data.is_empty() {
                     return Ok(message);
                 }
                 let pause = faults.chunk_takes_ms.load(SeqCst);

@@ -20,7 +20,7 @@ use crate::{
         action::{ErrorKind, TransferState},
         id::ContentHash,
         piece::{MIN_PIECE_BYTES, PieceCheck, Tree},
-        plan::{FailureKind, FileName, holders::Holders},
+        plan::{Failure, FailureKind, FileName, holders::Holders},
     },
     store::pieces::part_path,
 };
@@ -175,7 +175,8 @@ impl Opening<'_> {
             let mut fetch = Fetch::open(&channel, &name, range).await?;
             let (again, _) = fetch.file(|position| show_queue(self.ticket, position)).await?;
             if again.size_bytes != told.size_bytes {
-                return Ok(Told::Lie);
+                let changed = Failure::new(FailureKind::Changed, "the file changed while it was asked for");
+                return Err(Stop::Holder(changed, ErrorKind::Failed));
             }
             let Some(tail) = self.piece(&mut fetch, source.address, &tree, last).await? else {
                 return Ok(Told::Lie);
@@ -220,6 +221,6 @@ impl Opening<'_> {
 /// So that a lie about the size is a failure of its own.
 impl Stop {
     fn passing(reason: &str) -> Self {
-        Self::Holder(crate::protocol::plan::Failure::new(FailureKind::Passing, reason), ErrorKind::TimedOut)
+        Self::Holder(Failure::new(FailureKind::Passing, reason), ErrorKind::TimedOut)
     }
 }
