@@ -3,7 +3,7 @@
 //! Invariant: a tree is told only after its values were merged to the hash it is told for. One that is not kept, for it
 //! was lost or an older version knew the hash alone, is made in the background once it was asked for.
 
-use std::{collections::BTreeSet, sync::Mutex};
+use std::{collections::BTreeMap, sync::Mutex};
 
 use super::{Index, Inner, hash, lock, path::Stamp};
 use crate::{
@@ -19,8 +19,8 @@ const MAX_WANTED: usize = 256;
 /// Copies of a content that are tried.
 const MAX_COPIES: usize = 4;
 
-/// Contents whose trees are to be made.
-pub(super) type Wanted = Mutex<BTreeSet<ContentHash>>;
+/// Contents whose trees are to be made, and whether a reader is at it.
+pub(super) type Wanted = Mutex<BTreeMap<ContentHash, bool>>;
 
 impl Index {
     /// The tree of a shared content; `None` when there is no such file, or its tree is not known: then it is made in the
@@ -36,7 +36,8 @@ impl Index {
             Err(wrong) => {
                 tracing::debug!(%hash, %wrong, "no tree is kept; making it");
                 let mut wanted = lock(&self.inner.wanted_trees);
-                if wanted.len() < MAX_WANTED && wanted.insert(*hash) {
+                if wanted.len() < MAX_WANTED && !wanted.contains_key(hash) {
+                    wanted.insert(*hash, false);
                     drop(wanted);
                     self.inner.want_hashes();
                 }
@@ -55,7 +56,7 @@ impl Index {
 
 /// Makes the next tree that is wanted. False when none is.
 pub(super) fn make_one(inner: &Inner, buffer: &mut Vec<u8>, shutdown: &Shutdown) -> bool {
-    let Some(hash) = lock(&inner.wanted_trees).pop_first() else { return false };
+    let Some(hash) = next_wanted(inner) else { return false };
     let copies: Vec<(String, String, Stamp)> = {
         let files = inner.files();
         let copies = files.by_hash(&hash).take(MAX_COPIES).filter_map(|id| files.entry(id)).map(|entry| {
@@ -77,5 +78,14 @@ pub(super) fn make_one(inner: &Inner, buffer: &mut Vec<u8>, shutdown: &Shutdown)
             Err(error) => tracing::debug!(share, inside, %error, "no tree was made of it"),
         }
     }
+    lock(&inner.wanted_trees).remove(&hash);
     true
+}
+
+/// One that nobody makes yet, which stays on the list while it is made: it may be asked for meanwhile.
+fn next_wanted(inner: &Inner) -> Option<ContentHash> {
+    let mut wanted = lock(&inner.wanted_trees);
+    let (hash, is_being_made) = wanted.iter_mut().find(|(_, is_being_made)| !**is_being_made)?;
+    *is_being_made = true;
+    Some(*hash)
 }
