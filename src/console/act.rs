@@ -1,6 +1,11 @@
 //! One function for each action: asks the peer and prints what comes. Dropping its future cancels the action.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use futures::StreamExt;
 use tokio::time::Instant;
@@ -275,4 +280,27 @@ impl Acting {
             self.names.set_shares(shares.iter().map(|share| share.name.clone()));
         }
     }
+}
+
+/// Prints the offers that were not printed yet. Their numbers rise.
+pub(super) async fn announce(acting: &Acting, announced: &AtomicU64) {
+    // A failure is not told here: nobody asked, and the next command tells it.
+    let Ok(inbox) = acting.handle.inbox().await else { return };
+    let before = announced.load(Ordering::Relaxed);
+    let new = inbox.offers.iter().filter(|offer| offer.id > before);
+    let lines: Vec<String> = new.map(view::offer).collect();
+    if !lines.is_empty() {
+        acting.screen.lines(lines).await;
+    }
+    announced.fetch_max(inbox.offers.iter().map(|offer| offer.id).max().unwrap_or(0), Ordering::Relaxed);
+}
+
+/// As the person at this console means it: from the current folder, `~` as home.
+pub(super) fn absolute(typed: &str) -> PathBuf {
+    let path = match typed.strip_prefix('~') {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => directories::BaseDirs::new()
+            .map_or_else(|| typed.into(), |dirs| dirs.home_dir().join(rest.trim_start_matches('/'))),
+        _ => PathBuf::from(typed),
+    };
+    std::path::absolute(&path).unwrap_or(path)
 }

@@ -3,11 +3,7 @@
 
 use std::{
     future::Future,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -23,7 +19,7 @@ use tokio::{
 
 use super::{
     ExitReason, Mode,
-    act::Acting,
+    act::{Acting, absolute, announce},
     complete::Names,
     input::{Input, Lines},
     menu,
@@ -427,19 +423,6 @@ impl Session {
     }
 }
 
-/// Prints the offers that were not printed yet. Their numbers rise.
-async fn announce(acting: &Acting, announced: &AtomicU64) {
-    // A failure is not told here: nobody asked, and the next command tells it.
-    let Ok(inbox) = acting.handle.inbox().await else { return };
-    let before = announced.load(Ordering::Relaxed);
-    let new = inbox.offers.iter().filter(|offer| offer.id > before);
-    let lines: Vec<String> = new.map(view::offer).collect();
-    if !lines.is_empty() {
-        acting.screen.lines(lines).await;
-    }
-    announced.fetch_max(inbox.offers.iter().map(|offer| offer.id).max().unwrap_or(0), Ordering::Relaxed);
-}
-
 async fn interrupted(interrupts: &mut Option<Signal>) {
     match interrupts {
         Some(interrupts) => _ = interrupts.recv().await,
@@ -452,14 +435,4 @@ fn unquoted(answer: &str) -> String {
         Ok(parts) if parts.len() == 1 => parts.into_iter().next().unwrap_or_default(),
         _ => answer.to_owned(),
     }
-}
-
-/// As the person at this console means it: from the current folder, `~` as home.
-fn absolute(typed: &str) -> PathBuf {
-    let path = match typed.strip_prefix('~') {
-        Some(rest) if rest.is_empty() || rest.starts_with('/') => directories::BaseDirs::new()
-            .map_or_else(|| typed.into(), |dirs| dirs.home_dir().join(rest.trim_start_matches('/'))),
-        _ => PathBuf::from(typed),
-    };
-    std::path::absolute(&path).unwrap_or(path)
 }
