@@ -24,6 +24,7 @@ pub mod upload;
 mod view;
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     num::NonZeroUsize,
     path::PathBuf,
@@ -191,8 +192,9 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
 /// Frees what transfers of a killed process left in the folders that this peer writes to by itself.
 async fn sweep(folders: Vec<PathBuf>, started: SystemTime, shutdown: &Shutdown) {
     let sweeping = shutdown.spawn_blocking(move || {
+        let keep = BTreeSet::new();
         for folder in folders {
-            match sweep_parts(&folder, started) {
+            match sweep_parts(&folder, started, &keep) {
                 Ok(swept) if swept.files == 0 => {}
                 Ok(swept) => tracing::info!(
                     folder = %folder.display(),

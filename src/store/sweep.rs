@@ -1,11 +1,18 @@
-//! Part files that a killed process left behind: worth nothing, as nothing goes on with them.
+//! Part files that a killed process left behind and that no transfer goes on with.
 //!
 //! Invariant: only a hidden regular file with the name of a part is removed, only when it was last written before this
-//! process could have begun one, and no link is followed.
+//! process could have begun one and nobody asked to keep it, and no link is followed.
 
-use std::{fs, io, os::unix::ffi::OsStrExt, path::Path, time::SystemTime};
+use std::{
+    collections::BTreeSet,
+    ffi::{OsStr, OsString},
+    fs, io,
+    os::unix::ffi::OsStrExt,
+    path::Path,
+    time::SystemTime,
+};
 
-use super::PART_SUFFIX;
+use super::{PART_SUFFIX, pieces::without_number};
 
 /// What was removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -17,11 +24,12 @@ pub struct Swept {
 }
 
 /// Removes the dead parts right in this folder that were last written before `started`; those below it are left. What
-/// cannot be removed is warned of and left. A folder that is not there has none.
+/// cannot be removed is warned of and left. A folder that is not there has none. Parts whose file names are in `keep`,
+/// as [`super::pieces::part_path`] makes them, are left, and so are their doubles with a number.
 ///
 /// # Errors
 /// The folder cannot be read.
-pub fn sweep_parts(folder: &Path, started: SystemTime) -> io::Result<Swept> {
+pub fn sweep_parts(folder: &Path, started: SystemTime, keep: &BTreeSet<OsString>) -> io::Result<Swept> {
     let mut swept = Swept::default();
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -32,6 +40,10 @@ pub fn sweep_parts(folder: &Path, started: SystemTime) -> io::Result<Swept> {
         let entry = entry?;
         let name = entry.file_name();
         if !(name.as_bytes().starts_with(b".") && name.as_bytes().ends_with(PART_SUFFIX.as_bytes())) {
+            continue;
+        }
+        let is_kept = |name: &OsStr| keep.contains(name);
+        if is_kept(&name) || without_number(&name).is_some_and(|name| is_kept(OsStr::new(&name))) {
             continue;
         }
         // Of the entry itself: links are neither followed nor removed.
@@ -62,22 +74,46 @@ mod tests {
     fn only_dead_parts_are_swept() {
         let home = tempfile::tempdir().expect("a folder");
         let folder = home.path().join("inbox");
-        assert_eq!(sweep_parts(&folder, SystemTime::now()).expect("no folder"), Swept::default());
+        assert_eq!(
+            sweep_parts(&folder, SystemTime::now(), &BTreeSet::new()).expect("no folder"),
+            Swept::default()
+        );
         fs::create_dir_all(folder.join(".dir.fp-part")).expect("makes");
         fs::write(home.path().join("precious"), b"precious").expect("writes");
         std::os::unix::fs::symlink(home.path().join("precious"), folder.join(".link.fp-part"))
             .expect("links");
-        for name in [".a.0123.fp-part", ".b.4567.fp-part", "c.fp-part", ".d", ".dir.fp-part/.e.fp-part"] {
+        for name in [
+            ".a.0123.fp-part",
+            ".b.4567.fp-part",
+            "c.fp-part",
+            ".d",
+            ".dir.fp-part/.e.fp-part",
+            ".kept.89ab.fp-part",
+            ".kept.89ab.2.fp-part",
+            ".b.4567.2.fp-part",
+        ] {
             fs::write(folder.join(name), b"12345").expect("writes");
         }
         let started = SystemTime::now() + Duration::from_secs(1);
         let live = fs::File::create(folder.join(".live.fp-part")).expect("creates");
         live.set_modified(started + Duration::from_secs(1)).expect("sets");
-        assert_eq!(sweep_parts(&folder, started).expect("reads"), Swept { files: 2, bytes: 10 });
+        let keep = BTreeSet::from([".kept.89ab.fp-part".into()]);
+        assert_eq!(sweep_parts(&folder, started, &keep).expect("reads"), Swept { files: 3, bytes: 15 });
         let mut left: Vec<_> =
             fs::read_dir(&folder).expect("reads").map(|entry| entry.expect("one").file_name()).collect();
         left.sort();
-        assert_eq!(left, [".d", ".dir.fp-part", ".link.fp-part", ".live.fp-part", "c.fp-part"]);
+        assert_eq!(
+            left,
+            [
+                ".d",
+                ".dir.fp-part",
+                ".kept.89ab.2.fp-part",
+                ".kept.89ab.fp-part",
+                ".link.fp-part",
+                ".live.fp-part",
+                "c.fp-part"
+            ]
+        );
         assert!(home.path().join("precious").exists() && folder.join(".dir.fp-part/.e.fp-part").exists());
     }
 }
