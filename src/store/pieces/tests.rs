@@ -417,7 +417,7 @@ async fn a_disk_that_hangs_takes_a_few_threads_and_no_worker() {
     let hang = part.clone();
     let (told, is_hanging) = std::sync::mpsc::channel();
     let (release, until) = std::sync::mpsc::channel::<()>();
-    let hung = std::thread::spawn(move || {
+    let thread = std::thread::spawn(move || {
         let _stripe = hang.0.stripe(0).lock().expect("not poisoned");
         told.send(()).expect("is heard");
         until.recv().expect("is told");
@@ -443,7 +443,7 @@ async fn a_disk_that_hangs_takes_a_few_threads_and_no_worker() {
     };
     assert_eq!(written, Some(Checked { piece: 1, is_right: true }));
     release.send(()).expect("is heard");
-    hung.join().expect("ends");
+    thread.join().expect("ends");
     for written in writers.join_all().await {
         assert_eq!(written.expect("writes"), 1);
     }
@@ -458,7 +458,7 @@ async fn late_bytes_of_a_dropped_writer_are_not_written() {
     let hang = part.clone();
     let (told, is_hanging) = std::sync::mpsc::channel();
     let (release, until) = std::sync::mpsc::channel::<()>();
-    let hung = std::thread::spawn(move || {
+    let thread = std::thread::spawn(move || {
         let _stripe = hang.0.stripe(0).lock().expect("not poisoned");
         told.send(()).expect("is heard");
         until.recv().expect("is told");
@@ -472,7 +472,7 @@ async fn late_bytes_of_a_dropped_writer_are_not_written() {
     late.abort();
     assert!(late.await.expect_err("was dropped").is_cancelled());
     release.send(()).expect("is heard");
-    hung.join().expect("ends");
+    thread.join().expect("ends");
     let all = u32::try_from(MAX_THREADS).expect("few");
     drop(part.0.threads.acquire_many(all).await.expect("never closed"));
     assert_eq!(fs::metadata(part.path()).expect("is there").len(), 0);
