@@ -107,7 +107,10 @@ impl StoreError {
             if source.kind() == io::ErrorKind::StorageFull || source.kind() == io::ErrorKind::QuotaExceeded {
                 let folder = path.parent().unwrap_or(path).to_path_buf();
                 let free_bytes = free_bytes(&folder).unwrap_or(0);
-                return Self::NoSpace { folder, needed_bytes: MIN_FREE_BYTES, free_bytes };
+                // Else it is a quota or the number of files that is used up: the system's own words say more.
+                if free_bytes < MIN_FREE_BYTES {
+                    return Self::NoSpace { folder, needed_bytes: MIN_FREE_BYTES, free_bytes };
+                }
             }
             Self::Io { doing, path: path.to_path_buf(), source }
         }

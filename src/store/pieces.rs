@@ -7,6 +7,7 @@
 mod open;
 
 use std::{
+    ffi::OsStr,
     fs::File,
     io,
     os::unix::fs::FileExt,
@@ -46,7 +47,7 @@ const MAX_THREADS: usize = 4;
 const STRIPES: usize = 16;
 /// Digits of the content hash in the name of a part.
 const HASH_DIGITS: usize = 16;
-/// Left free in that name for the number of another part of the same content.
+/// Left free in that name for `.2` to `.9`, when several transfers of one content go into one folder.
 const NUMBER_BYTES: usize = 2;
 
 /// A piece that was written to its end.
@@ -99,6 +100,13 @@ pub fn part_path(folder: &Path, hash: &ContentHash, name: &str) -> PathBuf {
     folder.join(format!(".{}{tail}", cut(&name, MAX_NAME_BYTES - 1 - NUMBER_BYTES - tail.len())))
 }
 
+/// The file name of the part that this one is a double of, by the number in its name.
+pub(super) fn without_number(name: &OsStr) -> Option<String> {
+    let (stem, number) = name.to_str()?.strip_suffix(PART_SUFFIX)?.rsplit_once('.')?;
+    let is_number = matches!(number.as_bytes(), [b'2'..=b'9']);
+    is_number.then(|| format!("{stem}{PART_SUFFIX}"))
+}
+
 impl PieceFile {
     /// Opens the part at `part`, which lies where the file is to be published, or makes it and its folder. The part has
     /// to be a regular file of this user that has no other name; what else is there under its name is replaced, never
@@ -118,7 +126,7 @@ impl PieceFile {
         let stop = shutdown.clone();
         let opening = shutdown.spawn_blocking(move || {
             let go_on = || !(waits.is_cancelled() || stop.is_stopping());
-            open::open(part, &tree, go_on).map(|opened| (opened, tree))
+            open::open(&part, &tree, go_on).map(|opened| (opened, tree))
         });
         // A panic of it has closed the file; there is no more to say than that it stopped.
         let (open::Opened { file, path, right }, tree) = opening.await.map_err(|_| StoreError::Stopped)??;

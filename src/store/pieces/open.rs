@@ -24,7 +24,7 @@ use crate::{
     store::{PART_SUFFIX, StoreError, check_space, publish::folder_of},
 };
 
-/// Transfers of one content into one folder at a time, each with a part of its own.
+/// Transfers of one content into one folder at a time, each with a part of its own; the number has one digit.
 const MAX_PARTS: u32 = 9;
 /// Things in the way that are removed, one after the other, before it is given up.
 const MAX_REPLACED: u32 = 8;
@@ -41,7 +41,7 @@ pub(super) struct Opened {
 }
 
 /// Blocks. `go_on` is asked before every piece.
-pub(super) fn open(part: PathBuf, tree: &Tree, go_on: impl Fn() -> bool) -> Result<Opened, StoreError> {
+pub(super) fn open(part: &Path, tree: &Tree, go_on: impl Fn() -> bool) -> Result<Opened, StoreError> {
     let layout = tree.layout();
     // There is no piece that could show that this is not the empty file.
     if layout.pieces() == 0 && !PieceCheck::new(tree, 0).is_right() {
@@ -49,9 +49,9 @@ pub(super) fn open(part: PathBuf, tree: &Tree, go_on: impl Fn() -> bool) -> Resu
         let found = ContentHash::from_bytes(*blake3::hash(&[]).as_bytes());
         return Err(StoreError::Mismatch { name, expected: tree.root(), found });
     }
-    let folder = folder_of(&part);
+    let folder = folder_of(part);
     fs::create_dir_all(folder).map_err(StoreError::io("make the folder", folder))?;
-    let (file, path) = take_any(&part)?;
+    let (file, path) = take_any(part)?;
     let right = pieces_in(&file, tree, go_on)?;
     let has_bytes = file.metadata().map_err(StoreError::io("look at", &path))?.len() > 0;
     if right.is_empty() && has_bytes {

@@ -13,6 +13,9 @@ const MIB: usize = 1 << 20;
 /// Every edge of a piece.
 const SIZES: [usize; 8] = [0, 1, MIB - 1, MIB, MIB + 1, 2 * MIB, 3 * MIB - 1, 5 * MIB + 7];
 
+/// Something done to a part.
+type Edit<'a> = &'a dyn Fn(&mut Vec<u8>);
+
 struct Case {
     folder: TempDir,
     content: Bytes,
@@ -162,17 +165,17 @@ async fn what_somebody_did_to_a_part_costs_the_pieces_it_hit() {
     for case in files_of_every_size() {
         let pieces = case.tree.layout().pieces();
         let whole = |_: &mut Vec<u8>| {};
-        let longer = |bytes: &mut Vec<u8>| bytes.extend_from_slice(&[7; 3 * MIB]);
-        let shorter = |bytes: &mut Vec<u8>| drop(bytes.pop());
-        let first = |bytes: &mut Vec<u8>| drop(bytes.first_mut().map(|byte| *byte ^= 1));
-        let last = |bytes: &mut Vec<u8>| drop(bytes.last_mut().map(|byte| *byte ^= 0x80));
+        let longer = |bytes: &mut Vec<u8>| bytes.extend_from_slice(&vec![7; 3 * MIB]);
+        let shorter = |bytes: &mut Vec<u8>| bytes.truncate(bytes.len().saturating_sub(1));
+        let first = |bytes: &mut Vec<u8>| bytes.iter_mut().take(1).for_each(|byte| *byte ^= 1);
+        let last = |bytes: &mut Vec<u8>| bytes.iter_mut().rev().take(1).for_each(|byte| *byte ^= 0x80);
         let shifted = |bytes: &mut Vec<u8>| bytes.insert(0, 0);
         let zeroed = |bytes: &mut Vec<u8>| bytes.fill(0);
         let empty = |bytes: &mut Vec<u8>| bytes.clear();
         let all: Vec<u32> = (0..pieces).collect();
         let without_first = all.get(1..).unwrap_or_default().to_vec();
         let without_last = all[..all.len().saturating_sub(1)].to_vec();
-        let edits: [(&dyn Fn(&mut Vec<u8>), &[u32]); 8] = [
+        let edits: [(Edit<'_>, &[u32]); 8] = [
             (&whole, &all),
             (&longer, &all),
             (&shorter, &without_last),
@@ -412,14 +415,14 @@ async fn a_disk_that_hangs_takes_a_few_threads_and_no_worker() {
     let (part, _) = case.open().await;
     // As a write that hangs holds it; all that follows waits behind it.
     let hang = part.clone();
-    let (hanging, hangs) = std::sync::mpsc::channel();
-    let (release, released) = std::sync::mpsc::channel::<()>();
-    let hung = std::thread::spawn(move || {
+    let (told, is_hanging) = std::sync::mpsc::channel();
+    let (release, until) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || {
         let _stripe = hang.0.stripe(0).lock().expect("not poisoned");
-        hanging.send(()).expect("is heard");
-        released.recv().expect("is told");
+        told.send(()).expect("is heard");
+        until.recv().expect("is told");
     });
-    hangs.recv().expect("hangs");
+    is_hanging.recv().expect("hangs");
     let mut writers = tokio::task::JoinSet::new();
     for _ in 0..3 * MAX_THREADS {
         let (mut writer, piece) = (part.writer(0), case.piece(0));
@@ -440,7 +443,7 @@ async fn a_disk_that_hangs_takes_a_few_threads_and_no_worker() {
     };
     assert_eq!(written, Some(Checked { piece: 1, is_right: true }));
     release.send(()).expect("is heard");
-    hung.join().expect("ends");
+    thread.join().expect("ends");
     for written in writers.join_all().await {
         assert_eq!(written.expect("writes"), 1);
     }
@@ -453,14 +456,14 @@ async fn late_bytes_of_a_dropped_writer_are_not_written() {
     let (part, _) = case.open().await;
     part.0.may_write_here.store(false, Ordering::Relaxed);
     let hang = part.clone();
-    let (hanging, hangs) = std::sync::mpsc::channel();
-    let (release, released) = std::sync::mpsc::channel::<()>();
-    let hung = std::thread::spawn(move || {
+    let (told, is_hanging) = std::sync::mpsc::channel();
+    let (release, until) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || {
         let _stripe = hang.0.stripe(0).lock().expect("not poisoned");
-        hanging.send(()).expect("is heard");
-        released.recv().expect("is told");
+        told.send(()).expect("is heard");
+        until.recv().expect("is told");
     });
-    hangs.recv().expect("hangs");
+    is_hanging.recv().expect("hangs");
     let mut writer = part.writer(0);
     let late = tokio::spawn(async move { writer.write("late".into()).await });
     while part.0.threads.available_permits() == MAX_THREADS {
@@ -469,7 +472,7 @@ async fn late_bytes_of_a_dropped_writer_are_not_written() {
     late.abort();
     assert!(late.await.expect_err("was dropped").is_cancelled());
     release.send(()).expect("is heard");
-    hung.join().expect("ends");
+    thread.join().expect("ends");
     let all = u32::try_from(MAX_THREADS).expect("few");
     drop(part.0.threads.acquire_many(all).await.expect("never closed"));
     assert_eq!(fs::metadata(part.path()).expect("is there").len(), 0);
