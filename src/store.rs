@@ -7,6 +7,7 @@ pub mod inbox;
 pub mod part;
 pub mod pool;
 pub mod read;
+pub mod replica;
 pub mod sweep;
 pub mod verify;
 

@@ -7,6 +7,7 @@ pub mod common;
 pub mod control;
 pub mod peer;
 pub mod registry;
+pub mod replica;
 pub mod session;
 pub mod transfer;
 

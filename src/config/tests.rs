@@ -79,7 +79,8 @@ fn defaults_are_those_of_the_design() {
             upload_slots: 8,
             download_slots: 4,
             accept: AcceptPolicy::Ask,
-            replica_space: 0,
+            replica_space: 1 << 30,
+            replica_grace: Duration::from_secs(300),
             insecure_loopback: false,
         }
     );

@@ -152,6 +152,7 @@ fn to_peer_row(peer: &PeerInfo) -> pb::Peer {
         zone_id: to_zone(peer.zone),
         incarnation: 0,
         shared_files: peer.shared_files,
+        room_bytes: 0,
     }
 }
 

@@ -127,7 +127,7 @@ impl Session {
 
     pub async fn beat(&self) {
         let lease_id = self.lease.clone().into();
-        self.say(session_request::Message::Heartbeat(pb::HeartbeatRequest { lease_id, shared_files: 0 }))
+        self.say(session_request::Message::Heartbeat(pb::HeartbeatRequest { lease_id, shared_files: 0, room_bytes: 0 }))
             .await;
     }
 

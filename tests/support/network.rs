@@ -100,6 +100,7 @@ impl TestPeer {
             download_slots: 4,
             accept: AcceptPolicy::All,
             replica_space: 0,
+            replica_grace: Duration::from_secs(300),
             insecure_loopback: true,
         };
         Self::start_with(settings, folder).await
