@@ -24,7 +24,7 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) fn registry(folder: &Path, arguments: &[&str]) -> Result<Self> {
-        Self::start(folder, &[&["registry", "--listen", "127.0.0.1:0"], arguments].concat(), false)
+        Self::start(folder, &[&["registry", "--listen", "127.0.0.1:0"], arguments].concat(), &[], false)
     }
 
     /// A peer that offers the folder `share` beneath its own.
@@ -32,10 +32,23 @@ impl Daemon {
         let registry = registry.to_string();
         let arguments =
             ["peer", "--headless", "--listen", "127.0.0.1:0", "--registry", &registry, "--name", name];
-        Self::start(folder, &arguments, waits)
+        Self::start(folder, &arguments, &[], waits)
     }
 
-    fn start(folder: &Path, arguments: &[&str], waits: bool) -> Result<Self> {
+    /// The same with settings of its own, waited for until it has joined.
+    pub(crate) fn peer_with(
+        folder: &Path,
+        registry: SocketAddr,
+        name: &str,
+        settings: &[(&str, &str)],
+    ) -> Result<Self> {
+        let registry = registry.to_string();
+        let arguments =
+            ["peer", "--headless", "--listen", "127.0.0.1:0", "--registry", &registry, "--name", name];
+        Self::start(folder, &arguments, settings, true)
+    }
+
+    fn start(folder: &Path, arguments: &[&str], settings: &[(&str, &str)], waits: bool) -> Result<Self> {
         fs::create_dir_all(folder)?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_floodplain"));
         command
@@ -43,6 +56,7 @@ impl Daemon {
             .args(["--data", "data", "--insecure-loopback"])
             .env_clear()
             .env("HOME", folder)
+            .envs(settings.iter().copied())
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -54,6 +68,13 @@ impl Daemon {
         let joined = child.stderr.take().map(|log| until(log, "joined the network")).transpose()?;
         let joined = joined.map(|()| begun.elapsed());
         Ok(Self { child, address: told.parse()?, data: folder.join("data"), listened, joined })
+    }
+
+    /// Ends it as a power cut would.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -1,17 +1,20 @@
 //! What a network costs: the first hit of a search, a zone of 24 processes under rising load, the registry, a daemon's start
-//! and its rest. Each figure is taken from the daemons themselves, over real gRPC on loopback.
+//! and its rest, downloads from several holders. Each figure is taken from the daemons themselves, over real gRPC on loopback.
 //!
-//! `cargo bench --bench network [-- first-hit|load|registry|start]`; without a name, all of them. CPU and memory are read
+//! `cargo bench --bench network [-- first-hit|load|registry|start|holders]`; without a name, all of them. CPU and memory are read
 //! from `/proc`, so that this runs on Linux alone.
 
 #![allow(clippy::cast_precision_loss)] // figures to read, not to reckon with
 
 mod daemon;
 mod first_hit;
+mod holders;
 mod load;
 mod measure;
 mod registry;
 mod start;
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -54,6 +57,18 @@ enum Figure {
         #[arg(long, default_value_t = 21)]
         rounds: usize,
     },
+    /// Downloads from several holders with limited lines, and one that is killed half way.
+    Holders {
+        /// Size of the file.
+        #[arg(long, default_value_t = 512)]
+        size_mib: u64,
+        /// Downloads of each kind.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Where files lie.
+        #[arg(long, default_value = "/dev/shm")]
+        folder: PathBuf,
+    },
 }
 
 fn main() -> Result<()> {
@@ -63,6 +78,7 @@ fn main() -> Result<()> {
         Figure::Load { peers: 24, seconds: 5 },
         Figure::Registry { peers: 10_000 },
         Figure::Start { rounds: 21 },
+        Figure::Holders { size_mib: 512, rounds: 5, folder: "/dev/shm".into() },
     ];
     let figures = args.figure.map_or_else(|| Vec::from(all), |figure| vec![figure]);
     // As many workers as a daemon has.
@@ -76,6 +92,9 @@ fn main() -> Result<()> {
                 Figure::Load { peers, seconds } => load::run(peers, seconds).await,
                 Figure::Registry { peers } => registry::run(peers).await,
                 Figure::Start { rounds } => tokio::task::block_in_place(|| start::run(rounds)),
+                Figure::Holders { size_mib, rounds, folder } => {
+                    tokio::task::block_in_place(|| holders::run(size_mib, rounds, &folder))
+                }
             }
         }))??;
         println!();
