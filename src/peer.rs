@@ -15,6 +15,7 @@ mod mover;
 mod origin;
 pub mod receive;
 pub mod remote;
+mod replicas;
 mod search;
 pub mod send;
 mod service;
@@ -27,7 +28,7 @@ use std::{
     net::SocketAddr,
     num::NonZeroUsize,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -49,6 +50,7 @@ use self::{
     mover::{Mover, Shared},
     origin::Origin,
     receive::Receiver,
+    replicas::{Keeping, Parts, ReplicaFace, Staged, replicas_beside},
     search::Searcher,
     send::Sender,
     service::Service,
@@ -65,8 +67,12 @@ use crate::{
         flood::QueryCache,
     },
     shutdown::Shutdown,
-    store::{inbox::Inbox, sweep::sweep_parts},
-    wire::{pb::peer_service_server::PeerServiceServer, transfer::MAX_CHUNK_BYTES},
+    store::{inbox::Inbox, puts::Puts, replica::Replicas, sweep::sweep_parts},
+    wire::{
+        pb::{peer_service_server::PeerServiceServer, replica_service_server::ReplicaServiceServer},
+        replica,
+        transfer::MAX_CHUNK_BYTES,
+    },
 };
 
 /// Largest message taken from another peer: a chunk of a pushed file with its framing.
@@ -101,6 +107,16 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     sweep(vec![settings.inbox.clone(), downloads.clone()], started, &shutdown).await;
     let mut shares = settings.shares.clone();
     shares.push(downloads.clone());
+    let (folder, data, quota_bytes) =
+        (replicas_beside(&settings.inbox), settings.data.clone(), settings.replica_space);
+    let opening =
+        shutdown.spawn_blocking(move || Ok((Replicas::open(folder, &data, quota_bytes)?, Puts::open(&data)?)));
+    let (replicas, puts) = opening.await.context("opening the replicas failed")?.map_err(
+        |error: crate::store::StoreError| anyhow::Error::from(error).context("could not open the replicas"),
+    )?;
+    if replicas.is_offered() {
+        shares.push(replicas.folder().to_path_buf());
+    }
     let index = IndexSettings { shares, data: settings.data.clone() };
     let index = Index::open(index, &shutdown).context("could not open the index")?;
     let (id, incarnation) = (transport.identity().id(), transport.identity().incarnation());
@@ -123,12 +139,27 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     let transfers = Transfers::new(settings.download_slots);
     let channels = Channels::new(transport.clone());
     let inbox = Inbox::open(settings.inbox, &settings.data, settings.accept)?;
+    let downloader = Downloader::new(channels.clone(), transfers.clone(), shutdown.clone());
+    let keeping = Keeping::new(Parts {
+        store: replicas.clone(),
+        puts,
+        staged: Staged::default(),
+        view: view.clone(),
+        index: index.clone(),
+        channels: channels.clone(),
+        downloader: downloader.clone(),
+        transfers: transfers.clone(),
+        grace: settings.replica_grace,
+        shutdown: shutdown.clone(),
+        short: std::sync::Mutex::default(),
+        is_leaving: AtomicBool::new(false),
+    });
     let mover = Mover {
         view: view.clone(),
         index: index.clone(),
         origin: origin.clone(),
         directory: directory.clone(),
-        downloader: Downloader::new(channels.clone(), transfers.clone(), shutdown.clone()),
+        downloader,
         sender: Sender::new(id, channels, transfers.clone(), shutdown.clone()),
         transfers: transfers.clone(),
         inbox: inbox.clone(),
@@ -136,7 +167,7 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         shutdown: shutdown.clone(),
     };
     let uploads = Uploads::new(
-        Arc::new(Shared(index.clone())),
+        Arc::new(Shared(index.clone(), keeping.staged())),
         settings.upload_slots,
         transfers.clone(),
         shutdown.clone(),
@@ -146,7 +177,9 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     let service =
         PeerServiceServer::new(Service::new(index.clone(), searcher.clone(), uploads.clone(), receiver))
             .max_decoding_message_size(MAX_REQUEST_BYTES);
-    let routes = Routes::new(FastDownload::new(uploads, service));
+    let keeper = ReplicaServiceServer::new(ReplicaFace(keeping.clone()))
+        .max_decoding_message_size(replica::MAX_REQUEST_BYTES);
+    let routes = Routes::new(FastDownload::new(uploads, service)).add_service(keeper);
     let routes = with_standard::<PeerServiceServer<Service>>(routes, &shutdown).await?;
     let served = transport.serve(listener, routes, &shutdown);
     let stop = shutdown.clone();
@@ -162,9 +195,11 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         transport: transport.clone(),
         view: view.clone(),
         index: index.clone(),
+        replicas,
         is_name_default: settings.is_name_default,
     };
     let (session, refusal) = session.start(&shutdown);
+    drop(shutdown.spawn("replicas", keeping.clone().look_after()));
     tracing::info!(name = %settings.name, %address, registry = settings.registry, "peer is up");
     let local = Arc::new(Local {
         registry: settings.registry,
@@ -176,6 +211,7 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         session,
         counts,
         mover,
+        keeping,
         transfers,
         started: Instant::now(),
     });
@@ -261,6 +297,7 @@ impl Peer {
     /// Leaves the network and ends: off the registry's lists first, so that nothing new comes, then what runs is given a
     /// short while. False when something was still running after that.
     pub async fn leave(&self) -> bool {
+        self.local.keeping.hand_over(local::HAND_OVER_TIMEOUT).await;
         self.local.session.leave().await;
         self.shutdown.drain(DRAIN_GRACE).await
     }

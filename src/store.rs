@@ -6,6 +6,7 @@
 pub mod inbox;
 pub mod part;
 pub mod pool;
+pub mod puts;
 pub mod read;
 pub mod replica;
 pub mod sweep;

@@ -404,6 +404,7 @@ pub fn direction(direction: Direction) -> &'static str {
         Direction::Upload => "upload",
         Direction::Send => "send",
         Direction::Receive => "receive",
+        Direction::Put => "put",
     }
 }
 

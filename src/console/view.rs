@@ -167,6 +167,7 @@ fn direction(direction: Direction) -> &'static str {
         Direction::Upload => "upload",
         Direction::Send => "send",
         Direction::Receive => "receive",
+        Direction::Put => "put",
     }
 }
 

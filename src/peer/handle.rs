@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc};
 use futures::stream::BoxStream;
 
 use crate::protocol::action::{
-    ActionError, Answer, FolderPage, GetAsk, InboxInfo, IndexState, Listing, PageAsk, PeerInfo, PeerPath,
-    SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Transfer, ZoneInfo,
+    ActionError, Answer, FolderPage, GetAsk, InboxInfo, IndexState, Listing, PageAsk, PeerInfo, PeerPath, PutAsk,
+    SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Transfer, Unput, ZoneInfo,
 };
 use crate::protocol::id::ZoneId;
 
@@ -25,6 +25,10 @@ pub trait Actions: fmt::Debug + Send + Sync {
     async fn get(&self, ask: GetAsk) -> Outcome<Events<Transfer>>;
     /// Pushes one file into another peer's inbox. The last event has a final state.
     async fn send(&self, ask: SendAsk) -> Outcome<Events<Transfer>>;
+    /// Has the network keep a content. The last event has a final state, and the holders as its sources.
+    async fn put(&self, ask: PutAsk) -> Outcome<Events<Transfer>>;
+    /// Takes back what this peer put, by hash or name.
+    async fn unput(&self, what: String) -> Outcome<Unput>;
     /// Lists one folder of a peer's shares.
     async fn browse(&self, path: PeerPath, page: PageAsk) -> Outcome<FolderPage>;
     /// The peers of the network, or of one zone.

@@ -14,6 +14,7 @@ use super::{
     download::{DownloadAsk, Downloader, Source},
     handle::{Events, Outcome},
     origin::Origin,
+    replicas::Staged,
     send::{PushAsk, Sender},
     transfers::Transfers,
     view::View,
@@ -44,7 +45,7 @@ const MAX_COPIES: usize = 64;
 
 /// Files of the index, as uploads read them.
 #[derive(Debug)]
-pub(super) struct Shared(pub(super) Index);
+pub(super) struct Shared(pub(super) Index, pub(super) Staged);
 
 impl FileSource for Shared {
     fn open(&self, what: &FileName) -> Result<SourceFile, SourceError> {
@@ -61,7 +62,8 @@ impl FileSource for Shared {
                 Err(error) => failure = error,
             }
         }
-        Err(failure)
+        // What is being put may lie in no share.
+        self.1.open(hash).map_err(|_| failure)
     }
 }
 
@@ -243,7 +245,7 @@ mod tests {
         let hash = ContentHash::from_bytes(*blake3::hash(b"equal").as_bytes());
         let copies = index.find_all(&hash, MAX_COPIES);
         assert_eq!((copies.len(), index.find_all(&hash, 2).len()), (3, 2));
-        let shared = Shared(index);
+        let shared = Shared(index, Staged::default());
         for copy in copies {
             let open = shared.open(&FileName::Hash(hash)).expect("a copy is there");
             assert_eq!(open.info().hash, Some(hash));

@@ -26,7 +26,7 @@ use crate::{
     protocol::{
         action::{
             ActionError, Answer, ErrorKind, FolderPage, GetAsk, InboxInfo, IndexState, Listing, PageAsk,
-            PeerInfo, PeerPath, SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Transfer, ZoneInfo,
+            PeerInfo, PeerPath, PutAsk, SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Transfer, Unput, ZoneInfo,
         },
         id::ZoneId,
     },
@@ -176,6 +176,17 @@ impl Actions for Remote {
         let request = wire::to_send_request(&ask).map_err(|invalid| usage(&invalid))?;
         let replies = self.call(ANSWER_DEADLINE, self.client.clone().start_send(request)).await?;
         Ok(self.events(replies, |reply| wire::transfer(reply.transfer)))
+    }
+
+    async fn put(&self, ask: PutAsk) -> Outcome<Events<Transfer>> {
+        let request = wire::to_put_request(&ask).map_err(|invalid| usage(&invalid))?;
+        let replies = self.call(ANSWER_DEADLINE, self.client.clone().start_put(request)).await?;
+        Ok(self.events(replies, |reply| wire::transfer(reply.transfer)))
+    }
+
+    async fn unput(&self, what: String) -> Outcome<Unput> {
+        let request = pb::UnputRequest { target: what };
+        sound(wire::unput(self.call(ANSWER_DEADLINE, self.client.clone().unput(request)).await?))
     }
 
     async fn browse(&self, path: PeerPath, page: PageAsk) -> Outcome<FolderPage> {

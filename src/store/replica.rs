@@ -16,6 +16,8 @@ use crate::protocol::id::{ContentHash, OwnerKey, OwnerTag, PeerId};
 
 mod record;
 
+pub(super) use record::replace;
+
 /// Most replicas of one peer; one more is refused. Checks of so many take 256 calls a peer.
 pub const MAX_KEPT: usize = 65_536;
 /// Contents on their way at once; one more is refused.
