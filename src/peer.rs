@@ -95,6 +95,7 @@ pub struct Peer {
 ///
 /// # Errors
 /// When a port, a folder or the control socket cannot be had; the tasks begun so far end with `shutdown`.
+#[expect(clippy::too_many_lines, reason = "one part after the other, each a few lines")]
 pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     let started = SystemTime::now();
     let identity = Identity::load_or_create(&settings.data)?;
@@ -107,13 +108,7 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     sweep(vec![settings.inbox.clone(), downloads.clone()], started, &shutdown).await;
     let mut shares = settings.shares.clone();
     shares.push(downloads.clone());
-    let (folder, data, quota_bytes) =
-        (replicas_beside(&settings.inbox), settings.data.clone(), settings.replica_space);
-    let opening =
-        shutdown.spawn_blocking(move || Ok((Replicas::open(folder, &data, quota_bytes)?, Puts::open(&data)?)));
-    let (replicas, puts) = opening.await.context("opening the replicas failed")?.map_err(
-        |error: crate::store::StoreError| anyhow::Error::from(error).context("could not open the replicas"),
-    )?;
+    let (replicas, puts) = open_kept(&settings, &shutdown).await?;
     if replicas.is_offered() {
         shares.push(replicas.folder().to_path_buf());
     }
@@ -222,6 +217,17 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         }
     });
     Ok(Peer { local, searcher, address, refusal, shutdown })
+}
+
+/// What this peer keeps for the network, and what it put there.
+async fn open_kept(settings: &PeerSettings, shutdown: &Shutdown) -> Result<(Replicas, Puts)> {
+    let (folder, data) = (replicas_beside(&settings.inbox), settings.data.clone());
+    let quota_bytes = settings.replica_space;
+    let opening = shutdown.spawn_blocking(move || {
+        let replicas = Replicas::open(folder, &data, quota_bytes)?;
+        Ok::<_, anyhow::Error>((replicas, Puts::open(&data)?))
+    });
+    opening.await.context("opening the replicas failed")?.context("could not open the replicas")
 }
 
 /// Frees what transfers of a killed process left in the folders that this peer writes to by itself.

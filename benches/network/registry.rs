@@ -85,7 +85,10 @@ async fn unary(peers: u16) -> Result<()> {
         .map(|lease_id| {
             let mut client = client.clone();
             async move {
-                client.heartbeat(pb::HeartbeatRequest { lease_id, shared_files: 0, room_bytes: 0 }).await.map(drop)
+                client
+                    .heartbeat(pb::HeartbeatRequest { lease_id, shared_files: 0, room_bytes: 0 })
+                    .await
+                    .map(drop)
             }
         })
         .buffer_unordered(AT_ONCE)

@@ -34,8 +34,9 @@ use super::{
 use crate::{
     peer::{Handle, handle::Outcome},
     protocol::{
-        action::{Answer, Connection, GetAsk, SearchAsk, SendAsk, Target},
+        action::{Answer, Connection, GetAsk, PutAsk, PutContent, SearchAsk, SendAsk, Target},
         name::Printable,
+        placement::{DEFAULT_REPLICAS, MAX_REPLICAS},
     },
     shutdown::Shutdown,
 };
@@ -263,6 +264,12 @@ impl Session {
             }
             Command::SetConnected(is_connected) => self.connect(is_connected).await?,
             Command::Upload { file, peer } => self.upload(file, peer).await?,
+            Command::Put { file, replicas } => self.put(file, replicas).await?,
+            Command::Unput(what) => {
+                if let Some(what) = self.given(what, "name or hash to take back: ").await? {
+                    self.start(acting.unput(what)).await;
+                }
+            }
             Command::Download { targets, destination } => self.download(targets, destination).await?,
             Command::Status => self.start(acting.status()).await,
             Command::Search(Some(ask)) => self.search(ask).await,
@@ -333,8 +340,29 @@ impl Session {
 
     async fn upload(&mut self, file: Option<String>, peer: Option<String>) -> Result<(), ExitReason> {
         let Some(file) = self.given(file, "file to upload: ").await? else { return Ok(()) };
-        let Some(peer) = self.given(peer, "to which peer: ").await? else { return Ok(()) };
+        let is_asked = peer.is_none();
+        let Some(peer) = self.given(peer, "to which peer, or `network` to have it kept: ").await? else {
+            return Ok(());
+        };
+        if is_asked && peer == "network" {
+            return self.put(Some(file), None).await;
+        }
         self.start(self.acting.clone().send(SendAsk { path: absolute(&file), peer })).await;
+        Ok(())
+    }
+
+    async fn put(&mut self, file: Option<String>, replicas: Option<u64>) -> Result<(), ExitReason> {
+        let Some(file) = self.given(file, "file that the network is to keep: ").await? else { return Ok(()) };
+        let replicas = match replicas.map(usize::try_from) {
+            None => DEFAULT_REPLICAS,
+            Some(Ok(replicas)) if replicas <= MAX_REPLICAS => replicas,
+            Some(_) => {
+                self.complain(&format!("at most {MAX_REPLICAS} peers keep a file")).await;
+                return Ok(());
+            }
+        };
+        let ask = PutAsk { content: PutContent::Path(absolute(&file)), name: None, replicas };
+        self.start(self.acting.clone().put(ask)).await;
         Ok(())
     }
 

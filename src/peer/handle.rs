@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc};
 use futures::stream::BoxStream;
 
 use crate::protocol::action::{
-    ActionError, Answer, FolderPage, GetAsk, InboxInfo, IndexState, Listing, PageAsk, PeerInfo, PeerPath, PutAsk,
-    SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Transfer, Unput, ZoneInfo,
+    ActionError, Answer, FolderPage, GetAsk, InboxInfo, IndexState, Listing, PageAsk, PeerInfo, PeerPath,
+    PutAsk, SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Transfer, Unput, ZoneInfo,
 };
 use crate::protocol::id::ZoneId;
 

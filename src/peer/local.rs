@@ -27,8 +27,8 @@ use crate::{
     protocol::{
         action::{
             ActionError, Answer, Connection, Counters, ErrorKind, FolderPage, GetAsk, InboxInfo, IndexState,
-            Listing, PageAsk, PeerInfo, PeerPath, PutAsk, Scope, SearchAsk, SearchEvent, SendAsk, ShareInfo, Status,
-            Transfer, Unput, ZoneInfo,
+            Listing, PageAsk, PeerInfo, PeerPath, PutAsk, Scope, SearchAsk, SearchEvent, SendAsk, ShareInfo,
+            Status, Transfer, Unput, ZoneInfo,
         },
         id::ZoneId,
         roster::Member,

@@ -26,7 +26,8 @@ use crate::{
     protocol::{
         action::{
             ActionError, Answer, ErrorKind, FolderPage, GetAsk, InboxInfo, IndexState, Listing, PageAsk,
-            PeerInfo, PeerPath, PutAsk, SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Transfer, Unput, ZoneInfo,
+            PeerInfo, PeerPath, PutAsk, SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Transfer, Unput,
+            ZoneInfo,
         },
         id::ZoneId,
     },

@@ -134,7 +134,12 @@ impl Hub {
         self.lock().register(registration)
     }
 
-    pub(super) fn heartbeat(&self, lease: &LeaseId, shared_files: u64, room_bytes: u64) -> Result<Renewal, Refusal> {
+    pub(super) fn heartbeat(
+        &self,
+        lease: &LeaseId,
+        shared_files: u64,
+        room_bytes: u64,
+    ) -> Result<Renewal, Refusal> {
         self.lock().state.heartbeat(lease, shared_files, room_bytes, Instant::now())
     }
 

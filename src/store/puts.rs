@@ -74,8 +74,7 @@ impl Puts {
     /// The disk fails; the former record stays.
     pub fn keep(&self, put: &Put) -> Result<(), StoreError> {
         let path = self.path_of(&put.hash);
-        let record =
-            Record { hash: put.hash.to_string(), name: put.name.clone(), key: put.key.to_string() };
+        let record = Record { hash: put.hash.to_string(), name: put.name.clone(), key: put.key.to_string() };
         let json = serde_json::to_vec_pretty(&record).map_err(io::Error::from);
         json.and_then(|json| replace(&self.folder, &path, &json)).map_err(StoreError::io("write", &path))
     }

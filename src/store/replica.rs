@@ -170,14 +170,11 @@ impl Replicas {
     pub fn admit(&self, replica: Replica) -> Result<Admitted, Refusal> {
         let mut state = self.lock();
         if let Some(kept) = state.kept.get(&replica.hash) {
-            return match kept.replica.owner_tag == replica.owner_tag {
-                true => Ok(Admitted::Kept),
-                false => Err(Refusal::OtherOwner),
-            };
+            let is_same = kept.replica.owner_tag == replica.owner_tag;
+            return if is_same { Ok(Admitted::Kept) } else { Err(Refusal::OtherOwner) };
         }
-        let is_released = |(hash, key): &(ContentHash, OwnerKey)| {
-            *hash == replica.hash && key.tag() == replica.owner_tag
-        };
+        let is_released =
+            |(hash, key): &(ContentHash, OwnerKey)| *hash == replica.hash && key.tag() == replica.owner_tag;
         if state.released.iter().any(is_released) {
             return Err(Refusal::Released);
         }
@@ -305,7 +302,8 @@ impl Reservation {
         let inner = &self.replicas.0;
         let found = fs::symlink_metadata(content).map_err(StoreError::io("look at", content))?;
         if found.len() != self.replica.size_bytes {
-            let error = io::Error::other(format!("it has {} bytes, not {}", found.len(), self.replica.size_bytes));
+            let error =
+                io::Error::other(format!("it has {} bytes, not {}", found.len(), self.replica.size_bytes));
             return Err(StoreError::io("keep", content)(error));
         }
         let mut state = self.replicas.lock();

@@ -111,9 +111,7 @@ pub fn to_check_request(asked: &[ContentHash]) -> pb::CheckReplicasRequest {
 }
 
 /// What became of the contents at another peer.
-pub fn checked(
-    response: &pb::CheckReplicasResponse,
-) -> Result<(Vec<ContentHash>, Vec<Released>), Invalid> {
+pub fn checked(response: &pb::CheckReplicasResponse) -> Result<(Vec<ContentHash>, Vec<Released>), Invalid> {
     if response.released.len() > MAX_CHECKED {
         return Err(Invalid::new("released", format!("must be at most {MAX_CHECKED}")));
     }

@@ -124,7 +124,9 @@ async fn fault_9_a_foreign_lease_or_credential_removes_nobody() {
     let mut guess = held.lease_id.to_vec();
     guess[15] ^= 1;
     client.unregister(pb::UnregisterRequest { lease_id: guess.clone().into() }).await.unwrap();
-    let renewed = client.heartbeat(pb::HeartbeatRequest { lease_id: guess.into(), shared_files: 0, room_bytes: 0 }).await;
+    let renewed = client
+        .heartbeat(pb::HeartbeatRequest { lease_id: guess.into(), shared_files: 0, room_bytes: 0 })
+        .await;
     assert_eq!(renewed.unwrap_err().code(), Code::NotFound);
 
     let thief = Peer::new(2);
@@ -151,7 +153,9 @@ async fn fault_9_a_foreign_lease_or_credential_removes_nobody() {
         }
     };
     assert_eq!(ended.code(), Code::NotFound);
-    let renewed = client.heartbeat(pb::HeartbeatRequest { lease_id: held.lease_id, shared_files: 0, room_bytes: 0 }).await;
+    let renewed = client
+        .heartbeat(pb::HeartbeatRequest { lease_id: held.lease_id, shared_files: 0, room_bytes: 0 })
+        .await;
     renewed.unwrap();
     registry.stop().await;
 }

@@ -19,9 +19,7 @@ use crate::{
         transfers::Ticket,
     },
     protocol::{
-        action::{
-            ActionError, Direction, ErrorKind, PutAsk, PutContent, Transfer, TransferState, Unput,
-        },
+        action::{ActionError, Direction, ErrorKind, PutAsk, PutContent, Transfer, TransferState, Unput},
         id::{ContentHash, OwnerKey},
         name::{Printable, portable_name, to_portable_name},
         placement,
@@ -61,13 +59,13 @@ impl Keeping {
                 ActionError::new(ErrorKind::Usage, format!("`{}`: {error}", Printable(name)))
             })?,
             (None, PutContent::Text(text)) => as_text_name(text),
-            (None, PutContent::Path(path)) => match path.file_name() {
-                Some(name) => to_portable_name(&name.to_string_lossy()),
-                None => {
+            (None, PutContent::Path(path)) => {
+                let Some(name) = path.file_name() else {
                     let error = format!("{} has no file name", path.display());
                     return Err(ActionError::new(ErrorKind::Usage, error));
-                }
-            },
+                };
+                to_portable_name(&name.to_string_lossy())
+            }
         };
         let ticket = self.0.transfers.begin(Direction::Put, &name, 0, Vec::new())?;
         let events = ticket.events();
@@ -263,7 +261,10 @@ impl Keeping {
                 PutContent::Path(path) => (path, None),
                 PutContent::Text(text) => {
                     let kept = kept_text(&text).map_err(|error| {
-                        ActionError::new(ErrorKind::Failed, format!("could not keep the text to put: {error}"))
+                        ActionError::new(
+                            ErrorKind::Failed,
+                            format!("could not keep the text to put: {error}"),
+                        )
                     })?;
                     (kept.to_path_buf(), Some(kept))
                 }

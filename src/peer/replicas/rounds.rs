@@ -56,10 +56,8 @@ impl Keeping {
             let due = self.round(&mut after).await;
             tokio::time::sleep(PAUSE).await;
             let late = due.map_or(EVERY, |due| due.saturating_duration_since(Instant::now()).min(EVERY));
-            let changed = self
-                .0
-                .view
-                .until(|now| now.roster.as_ref().map(|roster| roster.revision()) != seen);
+            let changed =
+                self.0.view.until(|now| now.roster.as_ref().map(|roster| roster.revision()) != seen);
             tokio::select! {
                 _ = changed => {}
                 () = tokio::time::sleep(late) => {}
@@ -128,7 +126,8 @@ impl Keeping {
                 let kept = seen.others.iter().filter(|other| other.told == Told::Kept).count();
                 let missing = seen.replica.replicas.saturating_sub(kept);
                 let candidates = placement::candidates(&seen.replica.hash, &seen.others);
-                let made = if missing > 0 { self.replicate(&seen.replica, missing, candidates).await } else { 0 };
+                let made =
+                    if missing > 0 { self.replicate(&seen.replica, missing, candidates).await } else { 0 };
                 // One who leaves takes one copy along; what was missing before is not its to make up.
                 if missing == 0 || made > 0 {
                     handed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -181,7 +180,8 @@ impl Keeping {
         let mut asked: HashMap<PeerId, Vec<ContentHash>> = HashMap::new();
         let mut by_content = Vec::with_capacity(replicas.len());
         for replica in &replicas {
-            let mut members: Vec<&Member> = roster.members().iter().filter(|member| member.id != me).collect();
+            let mut members: Vec<&Member> =
+                roster.members().iter().filter(|member| member.id != me).collect();
             placement::rank(&replica.hash, &mut members, |member| member.id);
             members.truncate(MAX_ASKED);
             for member in &members {

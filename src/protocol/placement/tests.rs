@@ -211,8 +211,7 @@ impl Zone {
         if !node.has_replica {
             return;
         }
-        node.short_since =
-            is_short(&wanted(REPLICAS), told).then(|| node.short_since.unwrap_or(now));
+        node.short_since = is_short(&wanted(REPLICAS), told).then(|| node.short_since.unwrap_or(now));
         match rule(&wanted(REPLICAS), id(number), told, node.short_since, now) {
             Decision::Rest | Decision::WaitUntil(_) => {}
             Decision::Drop => {
@@ -268,10 +267,8 @@ fn fails(rule: Rule) -> bool {
 fn the_simulation_fails_when_the_rule_is_bent() {
     // Any surplus holder drops, whatever its score: two drop at once.
     assert!(fails(|wanted, me, others, since, now| {
-        match others.iter().filter(|other| other.told == Told::Kept).count() >= wanted.replicas {
-            true => Decision::Drop,
-            false => decide(wanted, me, others, since, now),
-        }
+        let holders = others.iter().filter(|other| other.told == Told::Kept).count();
+        if holders >= wanted.replicas { Decision::Drop } else { decide(wanted, me, others, since, now) }
     }));
     // Nobody drops: what was repaired twice stays twice.
     assert!(fails(|wanted, me, others, since, now| match decide(wanted, me, others, since, now) {

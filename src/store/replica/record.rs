@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    fmt::Write as _,
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
@@ -80,9 +81,10 @@ pub(super) fn read_all(records: &Path) -> Result<BTreeMap<ContentHash, Kept>, St
         let is_small = entry.metadata().is_ok_and(|found| found.is_file() && found.len() <= MAX_RECORD_BYTES);
         let bytes = if is_small { fs::read(&path).ok() } else { None };
         let record = bytes.and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
-        match record.and_then(Record::check) {
-            Some(found) => drop(kept.insert(found.replica.hash, found)),
-            None => tracing::warn!(path = %path.display(), "not the record of a replica"),
+        if let Some(found) = record.and_then(Record::check) {
+            kept.insert(found.replica.hash, found);
+        } else {
+            tracing::warn!(path = %path.display(), "not the record of a replica");
         }
     }
     Ok(kept)
@@ -123,7 +125,10 @@ pub(super) fn write_released(
     released: &VecDeque<(ContentHash, OwnerKey)>,
 ) -> Result<(), StoreError> {
     let path = records.join(RELEASED_FILE);
-    let text: String = released.iter().map(|(hash, key)| format!("{hash} {key}\n")).collect();
+    let mut text = String::with_capacity(released.len() * 130);
+    for (hash, key) in released {
+        let _ = writeln!(text, "{hash} {key}");
+    }
     replace(records, &path, text.as_bytes()).map_err(StoreError::io("write", &path))
 }
 
