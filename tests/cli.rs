@@ -224,6 +224,12 @@ async fn json_lines_are_exactly_these() {
         ("share rm docs", r#"{"type":"done"}"#.into()),
         ("share rescan", r#"{"type":"index","files":2,"size_bytes":4608,"hashed_files":1,"is_scanning":true}"#.into()),
         ("transfers cancel 2", r#"{"type":"done"}"#.into()),
+        (
+            "put --text hello",
+            format!(
+                r#"{{"type":"transfer","state":"done","path":null,"hash":"{one}","size_bytes":2048,"sources":["ana","ben"]}}"#
+            ),
+        ),
         ("inbox", r#"{"type":"inbox","folder":"/srv/inbox","policy":"ask"}"#.into()),
         (
             "status",
@@ -295,6 +301,13 @@ async fn the_end_of_every_verb_is_told_by_its_exit_code() {
         ("send a.txt --to all --yes", 7, "a.txt to ben: no peer is named ben"),
         ("send a.txt --to zone:1 --yes", 0, "report.pdf to ana: done"),
         ("send a.txt --to zone:9 --yes", 3, "there is nobody else to send to\n"),
+        ("put a.txt", 0, "report.pdf, 2.0 KiB, kept by ana, ben\n"),
+        ("put a.txt --replicas 3", 7, "2 of 3 replicas; more are made when other peers have room\n"),
+        ("put --text hello", 0, "kept by ana, ben\n"),
+        ("put b.txt", 2, "error: b.txt: "),
+        ("put a.txt --replicas 17", 2, "17 is not in 1..=16"),
+        ("unput report.pdf", 7, "could not be asked: ben; a copy there goes when they are back\n"),
+        ("unput a.txt", 5, "error: this peer did not put `a.txt`\n"),
         ("share rm old", 3, "error: no such share\n"),
         ("peers --zone 1", 0, "the registry cannot be reached"),
         ("transfers cancel 3", 3, "error: no transfer 3\n"),

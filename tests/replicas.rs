@@ -12,8 +12,10 @@ use floodplain::protocol::{
     placement,
     zone::Layout,
 };
+use floodplain::wire::pb::{self, replica_service_client::ReplicaServiceClient};
 use futures::StreamExt;
 use support::{TestPeer, TestRegistry, put, soon};
+use tonic::Code;
 
 const GRACE: Duration = Duration::from_millis(300);
 
@@ -118,7 +120,8 @@ async fn what_is_put_lies_with_the_best_scoring_peers_and_is_found_by_search() {
     let best = &ranked(&peers, &content)[..2];
     let mut told = ended.sources.clone();
     let mut there = holders(&peers, &content);
-    (told.sort(), there.sort_unstable());
+    told.sort();
+    there.sort_unstable();
     let mut best: Vec<&str> = best.iter().map(String::as_str).collect();
     best.sort_unstable();
     assert_eq!((told.iter().map(String::as_str).collect::<Vec<_>>(), there), (best.clone(), best));
@@ -227,4 +230,56 @@ async fn a_holder_that_was_away_does_not_bring_back_what_was_taken_back() {
     unput(&peers[at], &hash(content).to_string()).await.expect("its own");
     let back = TestPeer::start_with(settings, folder).await;
     until("the late release", || replica(&back, content).is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_keeper_believes_no_source_no_key_and_no_size_that_it_cannot_check() {
+    let (_registry, peers) = zone(&[1 << 20; 3]).await;
+    let content = b"what a stranger wants kept or gone";
+    put_text(&peers[0], std::str::from_utf8(content).expect("text"), 1).await.expect("kept");
+    let best = ranked(&peers, content).remove(0);
+    let holder = peers.iter().find(|peer| peer.name == best).expect("there");
+    let other = peers.iter().find(|peer| peer.name != best).expect("there");
+    let client = |peer: &TestPeer| ReplicaServiceClient::connect(format!("http://{}", peer.peer.address()));
+    let stranger = pb::ReleaseRequest {
+        content_hash: hash(content).as_bytes().to_vec().into(),
+        owner_key: vec![9; 32].into(),
+    };
+    let refused = client(holder).await.expect("connects").release(stranger).await.expect_err("not the key");
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    let ask = |source: PeerId, size_bytes| pb::KeepRequest {
+        content_hash: hash(content).as_bytes().to_vec().into(),
+        size_bytes,
+        name: "x".into(),
+        replicas: 1,
+        owner_tag: vec![1; 32].into(),
+        owner_id: vec![2; 32].into(),
+        source_id: source.as_bytes().to_vec().into(),
+    };
+    let right = holder.peer.view().now().me.id;
+    for (source, size, code) in [
+        (PeerId::from_bytes([7; 32]), content.len() as u64, Code::FailedPrecondition),
+        (right, 3, Code::Aborted),
+        (right, 1 << 40, Code::ResourceExhausted),
+    ] {
+        let mut answers = client(other)
+            .await
+            .expect("connects")
+            .keep(ask(source, size))
+            .await
+            .expect("answers")
+            .into_inner();
+        let refused = soon("the refusal", async {
+            loop {
+                if let Err(status) = answers.message().await.map(|said| said.expect("no end without a word"))
+                {
+                    return status;
+                }
+            }
+        });
+        assert_eq!(refused.await.code(), code);
+    }
+    assert_eq!(holders(&peers, content), [best.as_str()]);
+    let left = std::fs::read_dir(other.folder.path().join("replicas/.incoming")).expect("reads").count();
+    assert_eq!(left, 0);
 }
