@@ -225,7 +225,7 @@ async fn json_lines_are_exactly_these() {
         ("share rescan", r#"{"type":"index","files":2,"size_bytes":4608,"hashed_files":1,"is_scanning":true}"#.into()),
         ("transfers cancel 2", r#"{"type":"done"}"#.into()),
         (
-            "put --text hello",
+            "--quiet put --text hello",
             format!(
                 r#"{{"type":"transfer","state":"done","path":null,"hash":"{one}","size_bytes":2048,"sources":["ana","ben"]}}"#
             ),
