@@ -224,12 +224,6 @@ async fn json_lines_are_exactly_these() {
         ("share rm docs", r#"{"type":"done"}"#.into()),
         ("share rescan", r#"{"type":"index","files":2,"size_bytes":4608,"hashed_files":1,"is_scanning":true}"#.into()),
         ("transfers cancel 2", r#"{"type":"done"}"#.into()),
-        (
-            "--quiet put --text hello",
-            format!(
-                r#"{{"type":"transfer","state":"done","path":null,"hash":"{one}","size_bytes":2048,"sources":["ana","ben"]}}"#
-            ),
-        ),
         ("inbox", r#"{"type":"inbox","folder":"/srv/inbox","policy":"ask"}"#.into()),
         (
             "status",
@@ -276,6 +270,20 @@ async fn json_lines_are_exactly_these() {
             ]
         )
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_put_tells_its_holders_and_an_unput_who_released_it() {
+    let served = Served::start();
+    let hash = digits(1);
+    let kept = format!(
+        r#"{{"type":"transfer","state":"done","path":null,"hash":"{hash}","size_bytes":2048,"sources":["ana","ben"]}}"#
+    );
+    assert_eq!(served.json("--quiet put --text hello").await, (0, vec![kept]));
+    let released = format!(
+        r#"{{"type":"unput","hash":"{hash}","name":"report.pdf","released_by":["ana"],"unreachable":["ben"]}}"#
+    );
+    assert_eq!(served.json("--quiet unput report.pdf").await, (7, vec![released]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
