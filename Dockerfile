@@ -17,7 +17,7 @@ COPY . .
 # The folders of the runtime image are made here, because there is no shell to make them there.
 RUN cargo build --locked --release --bin floodplain \
  && install -D -m 0755 target/release/floodplain /out/bin/floodplain \
- && install -d -m 0700 /out/data /out/data/state /out/data/inbox /out/data/downloads \
+ && install -d -m 0700 /out/data /out/data/state /out/data/inbox /out/data/downloads /out/data/replicas \
  && install -d -m 0755 /out/share
 
 # glibc, libgcc and CA certificates; no shell, no package manager.

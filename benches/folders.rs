@@ -103,6 +103,7 @@ async fn serve(share: PathBuf, data: PathBuf) -> Result<()> {
         query_cache: 1000,
         upload_slots: 8,
         download_slots: 4,
+        replica_grace: Duration::from_secs(300),
         upload_limits: RateLimits::default(),
         download_limits: RateLimits::default(),
         accept: AcceptPolicy::None,

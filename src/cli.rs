@@ -9,6 +9,7 @@ pub mod json;
 pub mod network;
 pub mod output;
 mod progress;
+pub mod put;
 pub mod search;
 pub mod share;
 pub mod transfer;
@@ -116,6 +117,8 @@ fn one_shot(global: &Global, verb: &Verb, out: &mut Output) -> Ended {
             Verb::Search(args) => search::search(peer, out, args).await,
             Verb::Get(args) => transfer::get(peer, out, args).await,
             Verb::Send(args) => transfer::send(peer, out, args, global.yes).await,
+            Verb::Put(args) => put::put(peer, out, args).await,
+            Verb::Unput { target } => put::unput(peer, out, target).await,
             Verb::Transfers { action } => transfer::transfers(peer, out, action.as_ref()).await,
             Verb::Browse { path } => network::browse(peer, out, path).await,
             Verb::Peers { zone } => network::peers(peer, out, *zone).await,

@@ -18,6 +18,7 @@ mod origin;
 mod read;
 pub mod receive;
 pub mod remote;
+mod replicas;
 mod search;
 pub mod send;
 mod service;
@@ -30,7 +31,7 @@ use std::{
     net::SocketAddr,
     num::NonZeroUsize,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -54,6 +55,7 @@ use self::{
     origin::Origin,
     read::Reader,
     receive::Receiver,
+    replicas::{Keeping, Parts, ReplicaFace, Staged, replicas_beside},
     search::Searcher,
     send::Sender,
     service::Service,
@@ -73,8 +75,12 @@ use crate::{
         flood::QueryCache,
     },
     shutdown::Shutdown,
-    store::{inbox::Inbox, stage::sweep_pushed, sweep::sweep_parts},
-    wire::{pb::peer_service_server::PeerServiceServer, transfer::MAX_CHUNK_BYTES},
+    store::{inbox::Inbox, puts::Puts, replica::Replicas, stage::sweep_pushed, sweep::sweep_parts},
+    wire::{
+        pb::{peer_service_server::PeerServiceServer, replica_service_server::ReplicaServiceServer},
+        replica,
+        transfer::MAX_CHUNK_BYTES,
+    },
 };
 
 /// Largest message taken from another peer: a chunk of a pushed file with its framing.
@@ -97,6 +103,7 @@ pub struct Peer {
 ///
 /// # Errors
 /// When a port, a folder or the control socket cannot be had; the tasks begun so far end with `shutdown`.
+#[expect(clippy::too_many_lines, reason = "one part after the other, each a few lines")]
 pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     let started = SystemTime::now();
     let identity = Identity::load_or_create(&settings.data)?;
@@ -109,6 +116,10 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     let (transfers, revived) = open_transfers(&settings, &downloads, started, &shutdown).await?;
     let mut shares = settings.shares.clone();
     shares.push(downloads.clone());
+    let (replicas, puts) = open_kept(&settings, &shutdown).await?;
+    if replicas.is_offered() {
+        shares.push(replicas.folder().to_path_buf());
+    }
     let index = IndexSettings { shares, data: settings.data.clone() };
     let index = Index::open(index, &shutdown).context("could not open the index")?;
     let (id, incarnation) = (transport.identity().id(), transport.identity().incarnation());
@@ -131,12 +142,27 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     let channels = Channels::new(transport.clone());
     let inbox = Inbox::open(settings.inbox, &settings.data, settings.accept)?;
     let throttle = Throttle::new(settings.download_limits);
+    let downloader = Downloader::new(channels.clone(), transfers.clone(), shutdown.clone(), throttle.clone());
+    let keeping = Keeping::new(Parts {
+        store: replicas.clone(),
+        puts,
+        staged: Staged::default(),
+        view: view.clone(),
+        index: index.clone(),
+        channels: channels.clone(),
+        downloader: downloader.clone(),
+        transfers: transfers.clone(),
+        grace: settings.replica_grace,
+        shutdown: shutdown.clone(),
+        short: std::sync::Mutex::default(),
+        is_leaving: AtomicBool::new(false),
+    });
     let mover = Mover {
         view: view.clone(),
         index: index.clone(),
         origin: origin.clone(),
         directory: directory.clone(),
-        downloader: Downloader::new(channels.clone(), transfers.clone(), shutdown.clone(), throttle.clone()),
+        downloader,
         reader: Reader::new(channels.clone(), throttle.clone(), shutdown.clone()),
         folders: FolderGetter::new(channels.clone(), transfers.clone(), throttle, shutdown.clone()),
         sender: Sender::new(id, channels, transfers.clone(), shutdown.clone()),
@@ -147,7 +173,7 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         shutdown: shutdown.clone(),
     };
     mover.start_revived(revived);
-    let source = Arc::new(Shared(index.clone()));
+    let source = Arc::new(Shared(index.clone(), keeping.staged()));
     let (slots, limits) = (settings.upload_slots, settings.upload_limits);
     let uploads = Uploads::new(source, slots, limits, transfers.clone(), shutdown.clone());
     let known = Arc::new(view.clone());
@@ -155,7 +181,9 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     let service =
         PeerServiceServer::new(Service::new(index.clone(), searcher.clone(), uploads.clone(), receiver))
             .max_decoding_message_size(MAX_REQUEST_BYTES);
-    let routes = Routes::new(FastDownload::new(uploads, service));
+    let keeper = ReplicaServiceServer::new(ReplicaFace(keeping.clone()))
+        .max_decoding_message_size(replica::MAX_REQUEST_BYTES);
+    let routes = Routes::new(FastDownload::new(uploads, service)).add_service(keeper);
     let routes = with_standard::<PeerServiceServer<Service>>(routes, &shutdown).await?;
     let served = transport.serve(listener, routes, &shutdown);
     let stop = shutdown.clone();
@@ -171,9 +199,11 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         transport: transport.clone(),
         view: view.clone(),
         index: index.clone(),
+        replicas,
         is_name_default: settings.is_name_default,
     };
     let (session, refusal) = session.start(&shutdown);
+    drop(shutdown.spawn("replicas", keeping.clone().look_after()));
     tracing::info!(name = %settings.name, %address, registry = settings.registry, "peer is up");
     let local = Arc::new(Local {
         registry: settings.registry,
@@ -185,6 +215,7 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         session,
         counts,
         mover,
+        keeping,
         transfers,
         started: Instant::now(),
     });
@@ -237,6 +268,17 @@ fn kept_parts(downloads: &[Transfer]) -> KeptParts {
         }
     }
     kept
+}
+
+/// What this peer keeps for the network, and what it put there.
+async fn open_kept(settings: &PeerSettings, shutdown: &Shutdown) -> Result<(Replicas, Puts)> {
+    let (folder, data) = (replicas_beside(&settings.inbox), settings.data.clone());
+    let quota_bytes = settings.replica_space;
+    let opening = shutdown.spawn_blocking(move || {
+        let replicas = Replicas::open(folder, &data, quota_bytes)?;
+        Ok::<_, anyhow::Error>((replicas, Puts::open(&data)?))
+    });
+    opening.await.context("opening the replicas failed")?.context("could not open the replicas")
 }
 
 /// Frees what transfers of a killed process left in the folders that this peer writes to by itself.
@@ -315,6 +357,7 @@ impl Peer {
     /// Leaves the network and ends: off the registry's lists first, so that nothing new comes, then what runs is given a
     /// short while. False when something was still running after that.
     pub async fn leave(&self) -> bool {
+        self.local.keeping.hand_over(local::HAND_OVER_TIMEOUT).await;
         self.local.session.leave().await;
         self.shutdown.drain(DRAIN_GRACE).await
     }

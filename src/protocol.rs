@@ -16,6 +16,7 @@ pub mod name;
 pub mod neighbor;
 pub mod pace;
 pub mod piece;
+pub mod placement;
 pub mod plan;
 pub mod query;
 pub mod queue;

@@ -8,6 +8,7 @@ pub mod control;
 pub mod folder;
 pub mod peer;
 pub mod registry;
+pub mod replica;
 pub mod session;
 pub mod transfer;
 

@@ -283,6 +283,20 @@ async fn json_lines_are_exactly_these() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_put_tells_its_holders_and_an_unput_who_released_it() {
+    let served = Served::start();
+    let hash = digits(1);
+    let kept = format!(
+        r#"{{"type":"transfer","state":"done","path":null,"hash":"{hash}","size_bytes":2048,"sources":["ana","ben"]}}"#
+    );
+    assert_eq!(served.json("--quiet put --text hello").await, (0, vec![kept]));
+    let released = format!(
+        r#"{{"type":"unput","hash":"{hash}","name":"report.pdf","released_by":["ana"],"unreachable":["ben"]}}"#
+    );
+    assert_eq!(served.json("--quiet unput report.pdf").await, (7, vec![released]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_every_verb_is_told_by_its_exit_code() {
     let served = Served::start();
     std::fs::write(served.folder.path().join("a.txt"), "a").unwrap();
@@ -305,6 +319,13 @@ async fn the_end_of_every_verb_is_told_by_its_exit_code() {
         ("send a.txt --to all --yes", 7, "a.txt to ben: no peer is named ben"),
         ("send a.txt --to zone:1 --yes", 0, "report.pdf to ana: done"),
         ("send a.txt --to zone:9 --yes", 3, "there is nobody else to send to\n"),
+        ("put a.txt", 0, "report.pdf, 2.0 KiB, kept by ana, ben\n"),
+        ("put a.txt --replicas 3", 7, "2 of 3 replicas; more are made when other peers have room\n"),
+        ("put --text hello", 0, "kept by ana, ben\n"),
+        ("put b.txt", 2, "error: b.txt: "),
+        ("put a.txt --replicas 17", 2, "17 is not in 1..=16"),
+        ("unput report.pdf", 7, "could not be asked: ben; a copy there goes when they are back\n"),
+        ("unput a.txt", 5, "error: this peer did not put `a.txt`\n"),
         ("share rm old", 3, "error: no such share\n"),
         ("peers --zone 1", 0, "the registry cannot be reached"),
         ("transfers cancel 3", 3, "error: no transfer 3\n"),

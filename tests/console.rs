@@ -124,6 +124,19 @@ async fn missing_arguments_are_asked_for_and_an_empty_line_leads_back() {
 }
 
 #[tokio::test]
+async fn an_upload_may_go_to_a_peer_or_to_the_network() {
+    let (lines, _, calls) =
+        typed("2\n/etc/hostname\nnetwork\nput /etc/hostname 3\nunput report.pdf\n0\n").await;
+    let ask = |replicas| {
+        format!("put(PutAsk {{ content: Path(\"/etc/hostname\"), name: None, replicas: {replicas} }})")
+    };
+    assert_eq!(calls, [ask(2), ask(3), "unput(\"report.pdf\")".to_owned()]);
+    assert!(lines.contains(&"#9 report.pdf: done, 2.0 KiB kept by ana, ben".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"2 of 3 replicas: no other peer has room".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"report.pdf is taken back from ana".to_owned()), "{lines:?}");
+}
+
+#[tokio::test]
 async fn the_first_entry_toggles_the_connection() {
     let (lines, _, calls) = typed("\n1\n\n1\n\n").await;
     let disconnected = MENU.replace("[1] Disconnect", "[1] Connect");

@@ -144,7 +144,7 @@ async fn join_liar(registry: &TestRegistry) {
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(Duration::from_millis(500)).await;
-            let beat = pb::HeartbeatRequest { lease_id: lease_id.clone(), shared_files: 0 };
+            let beat = pb::HeartbeatRequest { lease_id: lease_id.clone(), shared_files: 0, room_bytes: 0 };
             let _ = client.heartbeat(beat).await;
         }
     });

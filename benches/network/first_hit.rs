@@ -155,6 +155,7 @@ async fn zone(folder: &Path, size: u32, shutdown: &Shutdown) -> Result<Vec<Peer>
             download_limits: RateLimits::default(),
             accept: AcceptPolicy::None,
             replica_space: 0,
+            replica_grace: Duration::from_secs(300),
             insecure_loopback: true,
         };
         let peer = peer::start(settings, shutdown.clone()).await?;

@@ -85,7 +85,10 @@ async fn unary(peers: u16) -> Result<()> {
         .map(|lease_id| {
             let mut client = client.clone();
             async move {
-                client.heartbeat(pb::HeartbeatRequest { lease_id, shared_files: 0 }).await.map(drop)
+                client
+                    .heartbeat(pb::HeartbeatRequest { lease_id, shared_files: 0, room_bytes: 0 })
+                    .await
+                    .map(drop)
             }
         })
         .buffer_unordered(AT_ONCE)
@@ -141,7 +144,7 @@ impl Session {
 
     /// Reads until a heartbeat is answered; everything before it is read by then.
     async fn beat(&mut self) -> Result<()> {
-        let beat = pb::HeartbeatRequest { lease_id: self.lease_id.clone(), shared_files: 0 };
+        let beat = pb::HeartbeatRequest { lease_id: self.lease_id.clone(), shared_files: 0, room_bytes: 0 };
         self.up.send(SessionRequest { message: Some(session_request::Message::Heartbeat(beat)) }).await?;
         loop {
             let message = self.down.message().await?.context("the session ended")?.message;
@@ -169,6 +172,7 @@ fn registration(number: u16) -> pb::RegisterRequest {
         address: ([127, 0, 0, 1], 10_000 + number).into(),
         incarnation: 1,
         shared_files: 0,
+        room_bytes: 0,
     };
     let registration = Registration { member, credential, host_id: format!("host-{number}") };
     wire::registry::to_registration(&registration)

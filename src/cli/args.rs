@@ -108,6 +108,14 @@ pub enum Verb {
     Get(GetArgs),
     /// Send files into other peers' inboxes
     Send(SendArgs),
+    /// Have the network keep a file; 7 when fewer peers than asked for could keep it
+    Put(PutArgs),
+    /// Take back what this peer put
+    Unput {
+        /// Its content hash, or its name
+        #[arg(value_name = "HASH|NAME")]
+        target: String,
+    },
     /// List what a peer shares
     Browse {
         /// PEER or PEER:FOLDER; a peer is its name, or the beginning of its id
@@ -307,6 +315,23 @@ pub struct SendArgs {
     /// PEER, zone:N, or all
     #[arg(long, value_parser = recipients)]
     pub to: Recipients,
+}
+
+/// Arguments of `put`.
+#[derive(Debug, Clone, Args)]
+pub struct PutArgs {
+    /// A file, or - for stdin
+    #[arg(value_name = "PATH|-", required_unless_present = "text")]
+    pub path: Option<PathBuf>,
+    /// A short text in place of a file
+    #[arg(long, conflicts_with = "path")]
+    pub text: Option<String>,
+    /// Its name in the network; by default the file's, or the beginning of a text
+    #[arg(long)]
+    pub name: Option<String>,
+    /// How many peers are to keep it
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub replicas: u8,
 }
 
 /// Whom files are sent to.

@@ -31,6 +31,8 @@ use crate::{
 
 /// For running work to end after the stop: `docker stop` kills after 10 s.
 const DRAIN_GRACE: Duration = Duration::from_secs(8);
+/// As [`DRAIN_GRACE`], for a peer that hands over first what it keeps for the network, for at most 20 s.
+const LEAVE_GRACE: Duration = Duration::from_secs(28);
 /// For a console's own tasks to end.
 const CONSOLE_GRACE: Duration = Duration::from_secs(2);
 /// How long a console waits for its peer to have joined; it opens without after that, and says so.
@@ -129,7 +131,7 @@ pub(super) fn peer(global: &Global, args: &PeerArgs, out: &mut Output) -> Ended 
                 () = shutdown.stopping() => Err(Failure::failed("the peer stopped by itself; the log says why")),
             }
         };
-        match drain(peer.leave(), &mut signals).await {
+        match drain_within(LEAVE_GRACE, peer.leave(), &mut signals).await {
             Exit::Done => ended,
             late => ended.and(Ok(late)),
         }
@@ -195,8 +197,12 @@ async fn refused_by_registry(peer: &mut Peer) -> ActionError {
 
 /// Waits for what runs to end, within bounds of time and patience.
 async fn drain(draining: impl Future<Output = bool>, signals: &mut Signals) -> Exit {
+    drain_within(DRAIN_GRACE, draining, signals).await
+}
+
+async fn drain_within(grace: Duration, draining: impl Future<Output = bool>, signals: &mut Signals) -> Exit {
     tokio::select! {
-        is_drained = tokio::time::timeout(DRAIN_GRACE, draining) => {
+        is_drained = tokio::time::timeout(grace, draining) => {
             if is_drained == Ok(true) {
                 tracing::info!("stopped");
                 return Exit::Done;

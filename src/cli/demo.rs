@@ -206,7 +206,8 @@ impl Node {
             download_limits: RateLimits::default(),
             // The one with the console is asked, so that there is something to see.
             accept: if number == 0 { AcceptPolicy::Ask } else { AcceptPolicy::All },
-            replica_space: 0,
+            replica_space: 64 << 20,
+            replica_grace: Duration::from_secs(300),
             insecure_loopback: true,
         };
         let peer = peer::start(settings, shutdown.clone()).await?;

@@ -235,6 +235,27 @@ pub struct Controlled {
     pub count: u32,
 }
 
+/// What was taken back.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "unput")]
+pub struct Unput<'a> {
+    hash: String,
+    name: &'a str,
+    released_by: &'a [String],
+    unreachable: &'a [String],
+}
+
+impl<'a> From<&'a action::Unput> for Unput<'a> {
+    fn from(unput: &'a action::Unput) -> Self {
+        Self {
+            hash: unput.hash.to_string(),
+            name: &unput.name,
+            released_by: &unput.released_by,
+            unreachable: &unput.unreachable,
+        }
+    }
+}
+
 /// One offered folder.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename = "share")]
@@ -429,6 +450,7 @@ pub fn direction(direction: Direction) -> &'static str {
         Direction::Upload => "upload",
         Direction::Send => "send",
         Direction::Receive => "receive",
+        Direction::Put => "put",
     }
 }
 

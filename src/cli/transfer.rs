@@ -96,7 +96,10 @@ async fn get_to_stdout(peer: &Handle, out: &mut Output, args: &GetArgs) -> Ended
 }
 
 /// Follows one transfer to its end; one that did not succeed is an error.
-async fn follow(mut events: Events<Transfer>, progress: &mut Progress) -> Result<Transfer, ActionError> {
+pub(super) async fn follow(
+    mut events: Events<Transfer>,
+    progress: &mut Progress,
+) -> Result<Transfer, ActionError> {
     while let Some(transfer) = events.try_next().await? {
         progress.show(&transfer);
         match transfer.state {

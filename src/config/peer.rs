@@ -18,6 +18,9 @@ const MAX_UPLOAD_SLOTS: usize = 256;
 /// Most downloads at once; a guess.
 const MAX_DOWNLOAD_SLOTS: usize = 64;
 
+/// Grace of a missing replica: shorter, and every restart of a peer would be repaired; longer protects little.
+const REPLICA_GRACE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(7 * 24 * 3600));
+
 /// What a peer runs with; every value checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerSettings {
@@ -58,6 +61,8 @@ pub struct PeerSettings {
     pub accept: AcceptPolicy,
     /// Bytes it keeps for the network.
     pub replica_space: u64,
+    /// How long a missing replica is waited for before another peer keeps it.
+    pub replica_grace: Duration,
     /// Plaintext, loopback addresses only.
     pub insecure_loopback: bool,
 }
@@ -94,6 +99,9 @@ impl PeerSettings {
             download_limits: limits(raw, table::DOWNLOAD_LIMIT, table::PEER_DOWNLOAD_LIMIT)?,
             accept: raw.required(table::ACCEPT, value::accept)?,
             replica_space: raw.required(table::REPLICA_SPACE, value::size)?,
+            replica_grace: raw.required(table::REPLICA_GRACE, |text| {
+                value::duration(text, "5m", REPLICA_GRACE.0, REPLICA_GRACE.1)
+            })?,
             insecure_loopback: raw.required(table::INSECURE_LOOPBACK, value::boolean)?,
         };
         settings.stays_on_loopback()?;

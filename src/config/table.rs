@@ -81,7 +81,9 @@ settings! {
     /// Who may put files into the inbox.
     ACCEPT = "ask";
     /// Bytes kept for the network.
-    REPLICA_SPACE = "0" not_yet;
+    REPLICA_SPACE = "1GiB";
+    /// How long a missing replica is waited for before another peer keeps it.
+    REPLICA_GRACE = "5m";
     /// What is logged.
     LOG = "info";
     /// How it is logged.

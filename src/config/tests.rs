@@ -81,7 +81,8 @@ fn defaults_are_those_of_the_design() {
             upload_limits: RateLimits { whole: 0, per_peer: 0 },
             download_limits: RateLimits { whole: 0, per_peer: 0 },
             accept: AcceptPolicy::Ask,
-            replica_space: 0,
+            replica_space: 1 << 30,
+            replica_grace: Duration::from_secs(300),
             insecure_loopback: false,
         }
     );

@@ -18,8 +18,8 @@ use crate::{
     },
     protocol::{
         action::{
-            ActionError, Answer, Connection, Coverage, ErrorKind, GetAsk, Hit, PageAsk, PeerPath, SearchAsk,
-            SearchEvent, SendAsk, Transfer, TransferControl, Which,
+            ActionError, Answer, Connection, Coverage, ErrorKind, GetAsk, Hit, PageAsk, PeerPath, PutAsk,
+            SearchAsk, SearchEvent, SendAsk, Transfer, TransferControl, TransferState, Which,
         },
         id::ZoneId,
         name::Printable,
@@ -123,6 +123,35 @@ impl Acting {
     pub(super) async fn send(self, ask: SendAsk) {
         let events = self.handle.send(ask).await;
         self.follow(events).await;
+    }
+
+    pub(super) async fn put(self, ask: PutAsk) {
+        let wanted = ask.replicas;
+        let events = self.handle.put(ask).await;
+        let events = events.map(|events| {
+            let screen = self.screen.clone();
+            events
+                .then(move |event| {
+                    let screen = screen.clone();
+                    async move {
+                        if let Ok(transfer) = &event
+                            && transfer.state == TransferState::Done
+                            && transfer.sources.len() < wanted
+                        {
+                            let kept = transfer.sources.len();
+                            screen.line(format!("{kept} of {wanted} replicas: no other peer has room")).await;
+                        }
+                        event
+                    }
+                })
+                .boxed()
+        });
+        self.follow(events).await;
+    }
+
+    pub(super) async fn unput(self, what: String) {
+        let outcome = self.handle.unput(what).await;
+        self.print(outcome.map(|unput| view::unput(&unput))).await;
     }
 
     async fn follow(&self, events: Outcome<Events<Transfer>>) {

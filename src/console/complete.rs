@@ -98,7 +98,7 @@ fn kind(before: &[&str]) -> Kind {
     // The command alone tells what follows; its own arguments need not be whole yet.
     match (parse::parse(word), given, before.get(1)) {
         (Ok(parse::Command::Download { .. }), 0, _) => Kind::Downloadable,
-        (Ok(parse::Command::Upload { .. }), 0, _)
+        (Ok(parse::Command::Upload { .. } | parse::Command::Put { .. }), 0, _)
         | (Ok(parse::Command::Download { .. }), _, _)
         | (Ok(parse::Command::Shares), 1, Some(&"add")) => Kind::File,
         (Ok(parse::Command::Upload { .. }), _, _) => Kind::Peer,

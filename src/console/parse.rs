@@ -31,6 +31,15 @@ pub enum Command {
         /// Receiver.
         peer: Option<String>,
     },
+    /// A file that the network is to keep.
+    Put {
+        /// Path as typed.
+        file: Option<String>,
+        /// Replicas.
+        replicas: Option<u64>,
+    },
+    /// What is to be taken back: a hash or a name.
+    Unput(Option<String>),
     /// Files to this peer.
     Download {
         /// What; none yet when empty.
@@ -76,6 +85,8 @@ enum Verb {
     Connect,
     Disconnect,
     Upload,
+    Put,
+    Unput,
     Download,
     Status,
     Search,
@@ -118,7 +129,7 @@ const NUMBERS: [(&str, Verb); 10] = [
 const WHOLE: [(&str, Verb); 4] =
     [("quit", Verb::Quit), ("exit", Verb::Quit), ("q", Verb::Quit), ("?", Verb::Help)];
 
-const WORDS: [(&str, Verb); 31] = [
+const WORDS: [(&str, Verb); 33] = [
     ("accept", Verb::Accept),
     ("attributes", Verb::Status),
     ("browse", Verb::Browse),
@@ -139,6 +150,7 @@ const WORDS: [(&str, Verb); 31] = [
     ("peers", Verb::Peers),
     ("print", Verb::Status),
     ("priority", Verb::Priority),
+    ("put", Verb::Put),
     ("rescan", Verb::Rescan),
     ("resume", Verb::Resume),
     ("retry", Verb::Retry),
@@ -148,6 +160,7 @@ const WORDS: [(&str, Verb); 31] = [
     ("status", Verb::Status),
     ("transfers", Verb::Transfers),
     ("trust", Verb::Trust),
+    ("unput", Verb::Unput),
     ("upload", Verb::Upload),
     ("zones", Verb::Zones),
 ];
@@ -197,6 +210,17 @@ fn command(verb: Verb, args: &[&str]) -> Result<Command, String> {
             [file] => Ok(Command::Upload { file: owned(file), peer: None }),
             [file, peer] | [file, "to", peer] => Ok(Command::Upload { file: owned(file), peer: owned(peer) }),
             _ => Err("write `send FILE PEER`; put a file name with spaces in quotes".into()),
+        },
+        Verb::Put => match args {
+            [] => Ok(Command::Put { file: None, replicas: None }),
+            [file] => Ok(Command::Put { file: owned(file), replicas: None }),
+            [file, copies] => Ok(Command::Put { file: owned(file), replicas: Some(number(copies)?) }),
+            _ => Err("write `put FILE [COPIES]`; put a file name with spaces in quotes".into()),
+        },
+        Verb::Unput => match args {
+            [] => Ok(Command::Unput(None)),
+            [what] => Ok(Command::Unput(owned(what))),
+            _ => Err("write `unput NAME`; put a name with spaces in quotes".into()),
         },
         Verb::Download => download(args),
         Verb::Peers => match args {

@@ -30,8 +30,12 @@ use super::{
 use crate::{
     peer::{Handle, handle::Outcome},
     protocol::{
-        action::{Answer, Connection, GetAsk, Priority, SearchAsk, SendAsk, Target, TransferState},
+        action::{
+            Answer, Connection, GetAsk, Priority, PutAsk, PutContent, SearchAsk, SendAsk, Target,
+            TransferState,
+        },
         name::Printable,
+        placement::{DEFAULT_REPLICAS, MAX_REPLICAS},
     },
     shutdown::Shutdown,
 };
@@ -272,6 +276,12 @@ impl Session {
             }
             Command::SetConnected(is_connected) => self.connect(is_connected).await?,
             Command::Upload { file, peer } => self.upload(file, peer).await?,
+            Command::Put { file, replicas } => self.put(file, replicas).await?,
+            Command::Unput(what) => {
+                if let Some(what) = self.given(what, "name or hash to take back: ").await? {
+                    self.start(acting.unput(what)).await;
+                }
+            }
             Command::Download { targets, destination, priority } => {
                 self.download(targets, destination, priority).await?;
             }
@@ -348,8 +358,29 @@ impl Session {
 
     async fn upload(&mut self, file: Option<String>, peer: Option<String>) -> Result<(), ExitReason> {
         let Some(file) = self.given(file, "file to upload: ").await? else { return Ok(()) };
-        let Some(peer) = self.given(peer, "to which peer: ").await? else { return Ok(()) };
+        let is_asked = peer.is_none();
+        let Some(peer) = self.given(peer, "to which peer, or `network` to have it kept: ").await? else {
+            return Ok(());
+        };
+        if is_asked && peer == "network" {
+            return self.put(Some(file), None).await;
+        }
         self.start(self.acting.clone().send(SendAsk { path: absolute(&file), peer })).await;
+        Ok(())
+    }
+
+    async fn put(&mut self, file: Option<String>, replicas: Option<u64>) -> Result<(), ExitReason> {
+        let Some(file) = self.given(file, "file that the network is to keep: ").await? else { return Ok(()) };
+        let replicas = match replicas.map(usize::try_from) {
+            None => DEFAULT_REPLICAS,
+            Some(Ok(replicas)) if replicas <= MAX_REPLICAS => replicas,
+            Some(_) => {
+                self.complain(&format!("at most {MAX_REPLICAS} peers keep a file")).await;
+                return Ok(());
+            }
+        };
+        let ask = PutAsk { content: PutContent::Path(absolute(&file)), name: None, replicas };
+        self.start(self.acting.clone().put(ask)).await;
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use comfy_table::{Table, presets};
 use crate::protocol::{
     action::{
         ActionError, Coverage, Direction, FileInfo, FolderPage, Hit, InboxInfo, IndexState, Listing, Offer,
-        PeerInfo, ShareInfo, Status, Transfer, TransferState, ZoneInfo,
+        PeerInfo, ShareInfo, Status, Transfer, TransferState, Unput, ZoneInfo,
     },
     id::ZoneId,
     name::Printable,
@@ -180,6 +180,7 @@ fn direction(direction: Direction) -> &'static str {
         Direction::Upload => "upload",
         Direction::Send => "send",
         Direction::Receive => "receive",
+        Direction::Put => "put",
     }
 }
 
@@ -228,7 +229,11 @@ pub fn ended(transfer: &Transfer) -> String {
     let (id, name) = (transfer.id, Printable(&transfer.name));
     match &transfer.state {
         TransferState::Done => {
-            let way = if transfer.direction == Direction::Send { "to" } else { "from" };
+            let way = match transfer.direction {
+                Direction::Send => "to",
+                Direction::Put => "kept by",
+                _ => "from",
+            };
             let sources = Some(sources(transfer)).filter(|sources| !sources.is_empty());
             let sources = sources.map(|sources| format!(" {way} {sources}")).unwrap_or_default();
             let path = transfer
@@ -241,6 +246,21 @@ pub fn ended(transfer: &Transfer) -> String {
         TransferState::Failed(problem) => format!("#{id} {name}: {}", error(problem)),
         _ => format!("#{id} {name}: {}", state(transfer)),
     }
+}
+
+/// What was taken back, and from whom.
+pub fn unput(unput: &Unput) -> Vec<String> {
+    let names = |names: &[String]| match names {
+        [] => "nobody".to_owned(),
+        names => Printable(&names.join(", ")).to_string(),
+    };
+    let mut lines =
+        vec![format!("{} is taken back from {}", Printable(&unput.name), names(&unput.released_by))];
+    if !unput.unreachable.is_empty() {
+        let unreachable = names(&unput.unreachable);
+        lines.push(format!("could not be asked: {unreachable}; a copy there goes when they are back"));
+    }
+    lines
 }
 
 /// Shares, one a row.

@@ -191,6 +191,7 @@ impl ControlService for Service {
     type StartGetStream = Replies<pb::StartGetResponse>;
     type StartReadStream = Replies<pb::StartReadResponse>;
     type StartSendStream = Replies<pb::StartSendResponse>;
+    type StartPutStream = Replies<pb::StartPutResponse>;
 
     async fn start_search(
         &self,
@@ -225,6 +226,21 @@ impl ControlService for Service {
         let ask = wire::send_ask(request.into_inner())?;
         let convert = |transfer| pb::StartSendResponse { transfer: Some(wire::to_transfer(transfer)) };
         self.relay(TRANSFER_DEADLINE, self.handle.send(ask), convert).await
+    }
+
+    async fn start_put(
+        &self,
+        request: Request<pb::StartPutRequest>,
+    ) -> Result<Response<Self::StartPutStream>, Status> {
+        let ask = wire::put_ask(request.into_inner())?;
+        let convert = |transfer| pb::StartPutResponse { transfer: Some(wire::to_transfer(transfer)) };
+        self.relay(TRANSFER_DEADLINE, self.handle.put(ask), convert).await
+    }
+
+    async fn unput(&self, request: Request<pb::UnputRequest>) -> Result<Response<pb::UnputResponse>, Status> {
+        let what = wire::unput_ask(request.into_inner())?;
+        let unput = self.run(ANSWER_DEADLINE, self.handle.unput(what)).await?;
+        Ok(Response::new(wire::to_unput(unput)))
     }
 
     async fn browse_peer(

@@ -89,6 +89,7 @@ impl Directory {
                 address: peer.address,
                 incarnation: 0,
                 shared_files: peer.shared_files,
+                room_bytes: 0,
             }),
             (Some(_), Some(_)) => {
                 Err(ActionError::new(ErrorKind::Usage, format!("`{text}` fits several peers"))

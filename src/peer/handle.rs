@@ -6,8 +6,8 @@ use futures::stream::BoxStream;
 
 use crate::protocol::action::{
     ActionError, Answer, FolderPage, GetAsk, InboxInfo, IndexState, Listing, PageAsk, PeerInfo, PeerPath,
-    ReadAsk, ReadEvent, SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Transfer, TransferControl, Which,
-    ZoneInfo,
+    PutAsk, ReadAsk, ReadEvent, SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Transfer,
+    TransferControl, Unput, Which, ZoneInfo,
 };
 use crate::protocol::id::ZoneId;
 
@@ -28,6 +28,10 @@ pub trait Actions: fmt::Debug + Send + Sync {
     async fn read(&self, ask: ReadAsk) -> Outcome<Events<ReadEvent>>;
     /// Pushes one file into another peer's inbox. The last event has a final state.
     async fn send(&self, ask: SendAsk) -> Outcome<Events<Transfer>>;
+    /// Has the network keep a content. The last event has a final state, and the holders as its sources.
+    async fn put(&self, ask: PutAsk) -> Outcome<Events<Transfer>>;
+    /// Takes back what this peer put, by hash or name.
+    async fn unput(&self, what: String) -> Outcome<Unput>;
     /// Lists one folder of a peer's shares.
     async fn browse(&self, path: PeerPath, page: PageAsk) -> Outcome<FolderPage>;
     /// The peers of the network, or of one zone.

@@ -17,6 +17,7 @@ use super::{
     links::Links,
     mover::Mover,
     origin::Origin,
+    replicas::Keeping,
     session::SessionControl,
     transfers::Transfers,
     view::View,
@@ -26,8 +27,8 @@ use crate::{
     protocol::{
         action::{
             ActionError, Answer, Connection, Counters, ErrorKind, FolderPage, GetAsk, InboxInfo, IndexState,
-            Listing, PageAsk, PeerInfo, PeerPath, ReadAsk, ReadEvent, Scope, SearchAsk, SearchEvent, SendAsk,
-            ShareInfo, Status, Transfer, TransferControl, Which, ZoneInfo,
+            Listing, PageAsk, PeerInfo, PeerPath, PutAsk, ReadAsk, ReadEvent, Scope, SearchAsk, SearchEvent,
+            SendAsk, ShareInfo, Status, Transfer, TransferControl, Unput, Which, ZoneInfo,
         },
         id::ZoneId,
         roster::Member,
@@ -40,6 +41,9 @@ const BROWSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long joining again may take before it is told that it goes on in the background.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a leaving peer hands over what it keeps.
+pub(super) const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// The parts of a peer, as its actions need them.
 pub(super) struct Local {
     pub(super) registry: String,
@@ -51,6 +55,7 @@ pub(super) struct Local {
     pub(super) session: SessionControl,
     pub(super) counts: Counts,
     pub(super) mover: Mover,
+    pub(super) keeping: Keeping,
     pub(super) transfers: Transfers,
     pub(super) started: Instant,
 }
@@ -82,6 +87,14 @@ impl Actions for Local {
     async fn send(&self, ask: SendAsk) -> Outcome<Events<Transfer>> {
         let receiver = self.directory.find(&ask.peer).await?;
         self.mover.send(ask, &receiver)
+    }
+
+    async fn put(&self, ask: PutAsk) -> Outcome<Events<Transfer>> {
+        self.keeping.put(ask)
+    }
+
+    async fn unput(&self, what: String) -> Outcome<Unput> {
+        self.keeping.unput(&what).await
     }
 
     async fn browse(&self, path: PeerPath, page: PageAsk) -> Outcome<FolderPage> {
@@ -158,6 +171,7 @@ impl Actions for Local {
 
     async fn set_connected(&self, connected: bool) -> Outcome<()> {
         if connected {
+            self.keeping.come_back();
             self.session.join().await;
             let joined = self.view.until(|now| now.connection == Connection::Connected);
             timeout(JOIN_TIMEOUT, joined).await.map_err(|_| {
@@ -168,6 +182,7 @@ impl Actions for Local {
                 .hint("the peer goes on trying")
             })?;
         } else {
+            self.keeping.hand_over(HAND_OVER_TIMEOUT).await;
             self.session.leave().await;
         }
         Ok(())

@@ -17,6 +17,7 @@ use super::{
     handle::{Events, Outcome},
     origin::Origin,
     read::{ReadFrom, Reader},
+    replicas::Staged,
     send::{PushAsk, Sender},
     transfers::{Revived, Ticket, Transfers},
     view::View,
@@ -56,7 +57,7 @@ const MAX_COPIES: usize = 64;
 
 /// Files of the index, as uploads read them.
 #[derive(Debug)]
-pub(super) struct Shared(pub(super) Index);
+pub(super) struct Shared(pub(super) Index, pub(super) Staged);
 
 impl FileSource for Shared {
     fn open(&self, what: &FileName) -> Result<SourceFile, SourceError> {
@@ -73,7 +74,8 @@ impl FileSource for Shared {
                 Err(error) => failure = error,
             }
         }
-        Err(failure)
+        // What is being put may lie in no share.
+        self.1.open(hash).map_err(|_| failure)
     }
 
     fn tree(&self, hash: &ContentHash) -> Option<Tree> {
@@ -233,7 +235,11 @@ impl Mover {
             // Has a finished download found at once, so that others may get it from here.
             if let Transfer { state: TransferState::Done, path: Some(path), hash: Some(hash), .. } = ended {
                 let index = this.index.clone();
-                drop(this.shutdown.spawn_blocking(move || index.note_file(&path, hash)));
+                drop(this.shutdown.spawn_blocking(move || {
+                    index.note_file(&path, hash);
+                    // Asked for once, its tree is made: the next fetcher is to have it at once.
+                    let _ = index.tree(&hash);
+                }));
             }
         }));
     }
@@ -387,7 +393,7 @@ mod tests {
         let hash = ContentHash::from_bytes(*blake3::hash(b"equal").as_bytes());
         let copies = index.find_all(&hash, MAX_COPIES);
         assert_eq!((copies.len(), index.find_all(&hash, 2).len()), (3, 2));
-        let shared = Shared(index);
+        let shared = Shared(index, Staged::default());
         for copy in copies {
             let open = shared.open(&FileName::Hash(hash)).expect("a copy is there");
             assert_eq!(open.info().hash, Some(hash));

@@ -26,8 +26,8 @@ use crate::{
     protocol::{
         action::{
             ActionError, Answer, ErrorKind, FolderPage, GetAsk, InboxInfo, IndexState, Listing, PageAsk,
-            PeerInfo, PeerPath, ReadAsk, ReadEvent, SearchAsk, SearchEvent, SendAsk, ShareInfo, Status,
-            Transfer, TransferControl, Which, ZoneInfo,
+            PeerInfo, PeerPath, PutAsk, ReadAsk, ReadEvent, SearchAsk, SearchEvent, SendAsk, ShareInfo,
+            Status, Transfer, TransferControl, Unput, Which, ZoneInfo,
         },
         id::ZoneId,
     },
@@ -183,6 +183,17 @@ impl Actions for Remote {
         let request = wire::to_send_request(&ask).map_err(|invalid| usage(&invalid))?;
         let replies = self.call(ANSWER_DEADLINE, self.client.clone().start_send(request)).await?;
         Ok(self.events(replies, |reply| wire::transfer(reply.transfer)))
+    }
+
+    async fn put(&self, ask: PutAsk) -> Outcome<Events<Transfer>> {
+        let request = wire::to_put_request(&ask).map_err(|invalid| usage(&invalid))?;
+        let replies = self.call(ANSWER_DEADLINE, self.client.clone().start_put(request)).await?;
+        Ok(self.events(replies, |reply| wire::transfer(reply.transfer)))
+    }
+
+    async fn unput(&self, what: String) -> Outcome<Unput> {
+        let request = pb::UnputRequest { target: what };
+        sound(wire::unput(self.call(ANSWER_DEADLINE, self.client.clone().unput(request)).await?))
     }
 
     async fn browse(&self, path: PeerPath, page: PageAsk) -> Outcome<FolderPage> {

@@ -24,6 +24,7 @@ use crate::{
         roster::Member,
     },
     shutdown::Shutdown,
+    store::replica::Replicas,
     wire::{
         self,
         pb::{self, registry_service_client::RegistryServiceClient, session_request},
@@ -85,6 +86,8 @@ pub(crate) struct Session {
     pub(crate) view: View,
     /// For the number of shared files.
     pub(crate) index: Index,
+    /// For the room that is left.
+    pub(crate) replicas: Replicas,
     /// Another name may be taken when this one is in use.
     pub(crate) is_name_default: bool,
 }
@@ -231,7 +234,7 @@ impl Session {
                     if heard.elapsed() > welcome.lease_ttl {
                         return End::Lost(anyhow!("no answer within a lease"));
                     }
-                    let beat = pb::HeartbeatRequest { lease_id: wire::bytes(lease.as_bytes()), shared_files: self.index.state().files };
+                    let beat = pb::HeartbeatRequest { lease_id: wire::bytes(lease.as_bytes()), shared_files: self.index.state().files, room_bytes: self.replicas.room_bytes() };
                     if up.try_send(request(session_request::Message::Heartbeat(beat))).is_err() {
                         return End::Lost(anyhow!("heartbeats do not get through"));
                     }
@@ -287,6 +290,7 @@ impl Session {
     fn me(&self) -> Member {
         let mut me = self.view.now().me.clone();
         me.shared_files = self.index.state().files;
+        me.room_bytes = self.replicas.room_bytes();
         me
     }
 

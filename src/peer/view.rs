@@ -63,7 +63,7 @@ pub struct View {
 impl View {
     /// Before the first join.
     pub fn new(id: PeerId, name: PeerName, address: SocketAddr, incarnation: u64) -> Self {
-        let me = Member { id, name, address, incarnation, shared_files: 0 };
+        let me = Member { id, name, address, incarnation, shared_files: 0, room_bytes: 0 };
         let knowledge =
             Knowledge { me, connection: Connection::Reconnecting, roster: None, neighbors: Arc::new([]) };
         Self { knowledge: Arc::new(ArcSwap::from_pointee(knowledge)), changed: watch::Sender::new(()) }

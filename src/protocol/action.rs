@@ -327,6 +327,39 @@ pub struct SendAsk {
     pub peer: String,
 }
 
+/// What to put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PutContent {
+    /// The file at this absolute path.
+    Path(PathBuf),
+    /// A short text, which becomes a file.
+    Text(String),
+}
+
+/// A put to start: the network is to keep a content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PutAsk {
+    /// What.
+    pub content: PutContent,
+    /// Its name in the network; `None` takes the file's, or the beginning of the text.
+    pub name: Option<String>,
+    /// Replicas wanted, 1 to [`MAX_REPLICAS`](super::placement::MAX_REPLICAS).
+    pub replicas: usize,
+}
+
+/// What became of a content that was taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unput {
+    /// Which.
+    pub hash: ContentHash,
+    /// Its name.
+    pub name: String,
+    /// Names of the peers that kept it and do not any more.
+    pub released_by: Vec<String>,
+    /// Names of the peers that could not be asked; a copy there goes when they are back.
+    pub unreachable: Vec<String>,
+}
+
 /// Which way a transfer goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -338,6 +371,8 @@ pub enum Direction {
     Send,
     /// To this peer's inbox.
     Receive,
+    /// From this peer into the network, which keeps it.
+    Put,
 }
 
 /// Where a transfer stands.

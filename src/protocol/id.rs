@@ -110,6 +110,22 @@ byte_id! {
     LeaseId, 16, "lease id"
 }
 byte_id! {
+    /// The secret with which the one who put a content takes it back.
+    OwnerKey, 32, "owner key"
+}
+byte_id! {
+    /// The BLAKE3 hash of an [`OwnerKey`]: every replica carries it, and it gives nothing away.
+    OwnerTag, 32, "owner tag"
+}
+
+impl OwnerKey {
+    /// What the holders of a replica check the key against.
+    pub fn tag(&self) -> OwnerTag {
+        OwnerTag(*blake3::hash(&self.0).as_bytes())
+    }
+}
+
+byte_id! {
     /// The secret whose BLAKE3 hash is a peer id; shown to the registry alone, to prove that the id is one's own.
     Credential, 32, "credential"
 }

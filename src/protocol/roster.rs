@@ -17,6 +17,8 @@ pub struct Member {
     pub incarnation: u64,
     /// Files in its index when it last said so. No part of what a revision tells apart: it changes without one.
     pub shared_files: u64,
+    /// Bytes that it would keep for the network when it last said so; makes no revision either.
+    pub room_bytes: u64,
 }
 
 /// One change of a roster.
@@ -91,6 +93,13 @@ impl Roster {
         let Ok(at) = self.position(id) else { return false };
         let before = std::mem::replace(&mut self.members[at].shared_files, shared_files);
         before != shared_files
+    }
+
+    /// Notes how much a member would keep for the network now; the revision stays. False when nothing changed.
+    pub fn set_room_bytes(&mut self, id: &PeerId, room_bytes: u64) -> bool {
+        let Ok(at) = self.position(id) else { return false };
+        let before = std::mem::replace(&mut self.members[at].room_bytes, room_bytes);
+        before != room_bytes
     }
 
     /// Where the id is in the ring, or where it would be.

@@ -57,8 +57,10 @@ impl RegistryService for Service {
     ) -> Result<Response<pb::HeartbeatResponse>, Status> {
         let request = request.into_inner();
         let lease = wire::lease(&request.lease_id)?;
-        let renewal =
-            self.hub.heartbeat(&lease, request.shared_files).map_err(|refusal| refused(&refusal))?;
+        let renewal = self
+            .hub
+            .heartbeat(&lease, request.shared_files, request.room_bytes)
+            .map_err(|refusal| refused(&refusal))?;
         Ok(Response::new(wire::to_renewal(&renewal)))
     }
 

@@ -134,8 +134,13 @@ impl Hub {
         self.lock().register(registration)
     }
 
-    pub(super) fn heartbeat(&self, lease: &LeaseId, shared_files: u64) -> Result<Renewal, Refusal> {
-        self.lock().state.heartbeat(lease, shared_files, Instant::now())
+    pub(super) fn heartbeat(
+        &self,
+        lease: &LeaseId,
+        shared_files: u64,
+        room_bytes: u64,
+    ) -> Result<Renewal, Refusal> {
+        self.lock().state.heartbeat(lease, shared_files, room_bytes, Instant::now())
     }
 
     pub(super) fn unregister(&self, lease: &LeaseId) {
@@ -184,9 +189,9 @@ impl Hub {
     }
 
     /// Renews over a session; the answer goes through the outbox, behind the deltas that it counts.
-    pub(super) fn beat(&self, session: &Opened, shared_files: u64) -> Result<(), Refusal> {
+    pub(super) fn beat(&self, session: &Opened, shared_files: u64, room_bytes: u64) -> Result<(), Refusal> {
         let mut inner = self.lock();
-        inner.state.heartbeat(&session.lease, shared_files, Instant::now())?;
+        inner.state.heartbeat(&session.lease, shared_files, room_bytes, Instant::now())?;
         if let Some(outbox) = inner.outbox(session) {
             outbox.is_ack_due = true;
             outbox.wake.notify_one();

@@ -182,8 +182,9 @@ impl State {
         let before = self.member(&peer).map(|(zone, member)| (zone, member.clone()));
         let zone = match before {
             Some((zone, before)) => {
-                self.note_shared_files(&peer, member.shared_files);
-                if before != (Member { shared_files: before.shared_files, ..member.clone() }) {
+                self.note_load(&peer, member.shared_files, member.room_bytes);
+                let Member { shared_files, room_bytes, .. } = before;
+                if before != (Member { shared_files, room_bytes, ..member.clone() }) {
                     self.names.remove(&name_key(&before.name));
                     self.addresses.remove(&before.address);
                     changes.joined(zone, member.clone());
@@ -235,7 +236,7 @@ impl State {
         Ok(zone)
     }
 
-    /// Renews a lease and notes the number of shared files, which is listed but makes no revision.
+    /// Renews a lease and notes the number of shared files and the room for replicas, which are listed but make no revision.
     ///
     /// # Errors
     /// [`Refusal::UnknownLease`]; nothing changed.
@@ -243,16 +244,21 @@ impl State {
         &mut self,
         lease: &LeaseId,
         shared_files: u64,
+        room_bytes: u64,
         now: Instant,
     ) -> Result<Renewal, Refusal> {
         let peer = self.leases.renew(lease, now).ok_or(Refusal::UnknownLease)?;
-        self.note_shared_files(&peer, shared_files);
+        self.note_load(&peer, shared_files, room_bytes);
         self.renewal(&peer).ok_or(Refusal::UnknownLease)
     }
 
-    fn note_shared_files(&mut self, peer: &PeerId, shared_files: u64) {
+    fn note_load(&mut self, peer: &PeerId, shared_files: u64, room_bytes: u64) {
         let roster = self.zones.zone_of(peer).and_then(|zone| self.rosters.get_mut(&zone));
-        if roster.is_some_and(|roster| roster.set_shared_files(peer, shared_files)) {
+        let is_new = roster.is_some_and(|roster| {
+            let has_new_files = roster.set_shared_files(peer, shared_files);
+            roster.set_room_bytes(peer, room_bytes) || has_new_files
+        });
+        if is_new {
             self.generation += 1;
         }
     }

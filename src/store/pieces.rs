@@ -7,7 +7,6 @@
 mod open;
 
 use std::{
-    ffi::OsStr,
     fs::File,
     io,
     os::unix::fs::FileExt,
@@ -98,13 +97,6 @@ pub fn part_path(folder: &Path, hash: &ContentHash, name: &str) -> PathBuf {
     let tail = format!(".{}{PART_SUFFIX}", cut(&hash, HASH_DIGITS));
     let name = name.replace(['/', '\0'], "_");
     folder.join(format!(".{}{tail}", cut(&name, MAX_NAME_BYTES - 1 - NUMBER_BYTES - tail.len())))
-}
-
-/// The file name of the part that this one is a double of, by the number in its name.
-pub(super) fn without_number(name: &OsStr) -> Option<String> {
-    let (stem, number) = name.to_str()?.strip_suffix(PART_SUFFIX)?.rsplit_once('.')?;
-    let is_number = matches!(number.as_bytes(), [b'2'..=b'9']);
-    is_number.then(|| format!("{stem}{PART_SUFFIX}"))
 }
 
 impl PieceFile {

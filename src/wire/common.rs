@@ -41,6 +41,7 @@ pub fn member(peer: &pb::Peer) -> Result<(Member, Option<ZoneId>), Invalid> {
         address: address("peer.address", &peer.address)?,
         incarnation: peer.incarnation,
         shared_files: peer.shared_files,
+        room_bytes: peer.room_bytes,
     };
     Ok((member, ZoneId::new(peer.zone_id)))
 }
@@ -54,6 +55,7 @@ pub fn to_peer(member: &Member, zone: Option<ZoneId>) -> pb::Peer {
         zone_id: zone.map_or(0, ZoneId::get),
         incarnation: member.incarnation,
         shared_files: member.shared_files,
+        room_bytes: member.room_bytes,
     }
 }
 

@@ -206,6 +206,7 @@ mod tests {
             address: ([10, 0, 0, number], 7001).into(),
             incarnation: 3,
             shared_files: 12,
+            room_bytes: 1 << 30,
         }
     }
 

@@ -127,8 +127,12 @@ impl Session {
 
     pub async fn beat(&self) {
         let lease_id = self.lease.clone().into();
-        self.say(session_request::Message::Heartbeat(pb::HeartbeatRequest { lease_id, shared_files: 0 }))
-            .await;
+        self.say(session_request::Message::Heartbeat(pb::HeartbeatRequest {
+            lease_id,
+            shared_files: 0,
+            room_bytes: 0,
+        }))
+        .await;
     }
 
     /// The next message, after taking it into the view.

@@ -41,6 +41,7 @@ fn registration(number: u32) -> Registration {
         address: ([10, b, c, d], 7001).into(),
         incarnation: 1,
         shared_files: 0,
+        room_bytes: 0,
     };
     Registration { member, credential, host_id: format!("host-{number}") }
 }
@@ -65,13 +66,13 @@ fn a_peer_costs_little() {
 
     let begun = cpu();
     for lease in &leases {
-        state.heartbeat(lease, 0, now + Duration::from_secs(10)).unwrap();
+        state.heartbeat(lease, 0, 0, now + Duration::from_secs(10)).unwrap();
     }
     let heartbeat = cpu().saturating_sub(begun) / PEERS;
 
     let begun = cpu();
     for lease in &leases {
-        state.heartbeat(lease, 1, now + Duration::from_secs(20)).unwrap();
+        state.heartbeat(lease, 1, 0, now + Duration::from_secs(20)).unwrap();
     }
     let changed = cpu().saturating_sub(begun) / PEERS;
 

@@ -124,7 +124,9 @@ async fn fault_9_a_foreign_lease_or_credential_removes_nobody() {
     let mut guess = held.lease_id.to_vec();
     guess[15] ^= 1;
     client.unregister(pb::UnregisterRequest { lease_id: guess.clone().into() }).await.unwrap();
-    let renewed = client.heartbeat(pb::HeartbeatRequest { lease_id: guess.into(), shared_files: 0 }).await;
+    let renewed = client
+        .heartbeat(pb::HeartbeatRequest { lease_id: guess.into(), shared_files: 0, room_bytes: 0 })
+        .await;
     assert_eq!(renewed.unwrap_err().code(), Code::NotFound);
 
     let thief = Peer::new(2);
@@ -151,7 +153,9 @@ async fn fault_9_a_foreign_lease_or_credential_removes_nobody() {
         }
     };
     assert_eq!(ended.code(), Code::NotFound);
-    let renewed = client.heartbeat(pb::HeartbeatRequest { lease_id: held.lease_id, shared_files: 0 }).await;
+    let renewed = client
+        .heartbeat(pb::HeartbeatRequest { lease_id: held.lease_id, shared_files: 0, room_bytes: 0 })
+        .await;
     renewed.unwrap();
     registry.stop().await;
 }
@@ -226,7 +230,7 @@ async fn fault_12_every_malformed_field_is_refused_by_its_name() {
         let violations = refused.get_details_bad_request().unwrap().field_violations;
         assert_eq!(violations[0].field, field, "{number}");
     }
-    let heartbeat = pb::HeartbeatRequest { lease_id: vec![1; 15].into(), shared_files: 0 };
+    let heartbeat = pb::HeartbeatRequest { lease_id: vec![1; 15].into(), shared_files: 0, room_bytes: 0 };
     assert_eq!(client.heartbeat(heartbeat).await.unwrap_err().code(), Code::InvalidArgument);
     let page = pb::ListPeersRequest { page_size: 1001, ..pb::ListPeersRequest::default() };
     assert_eq!(client.list_peers(page).await.unwrap_err().code(), Code::InvalidArgument);
@@ -274,7 +278,7 @@ async fn a_restart_keeps_zones_and_leases() {
     let mut client = registry.client().await;
     assert_eq!(list(&mut client).await, before);
     for (_, lease_id) in &joined {
-        let heartbeat = pb::HeartbeatRequest { lease_id: lease_id.clone(), shared_files: 0 };
+        let heartbeat = pb::HeartbeatRequest { lease_id: lease_id.clone(), shared_files: 0, room_bytes: 0 };
         assert!(client.heartbeat(heartbeat).await.unwrap().into_inner().revision > revision);
     }
     let again = Session::open(&mut client, &joined[0].0).await.unwrap();

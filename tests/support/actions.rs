@@ -19,8 +19,8 @@ use floodplain::{
         action::{
             AcceptPolicy, ActionError, Answer, Connection, Counters, Coverage, Direction, ErrorKind,
             FileInfo, FolderPage, GetAsk, Hit, Holder, InboxInfo, IndexState, Listing, Offer, PageAsk,
-            PeerInfo, PeerPath, Priority, ReadAsk, ReadEvent, SearchAsk, SearchEvent, SendAsk, ShareInfo,
-            Status, Target, Transfer, TransferControl, TransferState, Which, ZoneInfo,
+            PeerInfo, PeerPath, Priority, PutAsk, ReadAsk, ReadEvent, SearchAsk, SearchEvent, SendAsk,
+            ShareInfo, Status, Target, Transfer, TransferControl, TransferState, Unput, Which, ZoneInfo,
         },
         id::{ContentHash, PeerId, ZoneId},
     },
@@ -261,6 +261,25 @@ impl Actions for Double {
         }
         let sent = |state| Transfer { direction: Direction::Send, ..transfer(8, state) };
         Ok(stream::iter([sent(TransferState::Waiting), sent(TransferState::Done)].map(Ok)).boxed())
+    }
+
+    async fn put(&self, ask: PutAsk) -> Outcome<Events<Transfer>> {
+        self.record(format!("put({ask:?})"));
+        let kept = |state| Transfer { direction: Direction::Put, path: None, ..transfer(9, state) };
+        Ok(stream::iter([kept(TransferState::Running), kept(TransferState::Done)].map(Ok)).boxed())
+    }
+
+    async fn unput(&self, what: String) -> Outcome<Unput> {
+        self.record(format!("unput({what:?})"));
+        match what.as_str() {
+            "report.pdf" => Ok(Unput {
+                hash: ContentHash::from_bytes([1; 32]),
+                name: what,
+                released_by: vec!["ana".into()],
+                unreachable: vec!["ben".into()],
+            }),
+            other => Err(ActionError::new(ErrorKind::Refused, format!("this peer did not put `{other}`"))),
+        }
     }
 
     async fn browse(&self, path: PeerPath, page: PageAsk) -> Outcome<FolderPage> {

@@ -78,13 +78,23 @@ pub(crate) struct TestPeer {
 impl TestPeer {
     /// Started and joined, with these files in its share.
     pub(crate) async fn start(registry: SocketAddr, name: &str, files: &[(&str, &[u8])]) -> Self {
+        Self::start_changed(registry, name, files, |_| ()).await
+    }
+
+    /// As [`Self::start`], with other settings.
+    pub(crate) async fn start_changed(
+        registry: SocketAddr,
+        name: &str,
+        files: &[(&str, &[u8])],
+        change: impl FnOnce(&mut PeerSettings),
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let share = folder.path().join("docs");
         std::fs::create_dir(&share).expect("made");
         for (path, bytes) in files {
             put(&share.join(path), bytes);
         }
-        let settings = PeerSettings {
+        let mut settings = PeerSettings {
             registry: registry.to_string(),
             name: name.parse().expect("a name"),
             is_name_default: false,
@@ -103,8 +113,10 @@ impl TestPeer {
             download_limits: RateLimits::default(),
             accept: AcceptPolicy::All,
             replica_space: 0,
+            replica_grace: Duration::from_secs(300),
             insecure_loopback: true,
         };
+        change(&mut settings);
         Self::start_with(settings, folder).await
     }
 

@@ -192,6 +192,7 @@ impl Zone {
             address: ([127, 0, 0, 1], 7001).into(),
             incarnation: 1,
             shared_files: 1,
+            room_bytes: 0,
         };
         let neighbors = rings(n, if n > 100 { 6 } else { 4 }, &mut rng);
         let mut order: Vec<usize> = (0..n).collect();

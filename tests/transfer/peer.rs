@@ -115,7 +115,7 @@ pub(crate) struct Known(Mutex<HashMap<PeerId, Member>>);
 impl Known {
     pub(crate) fn add(&self, id: PeerId, name: &str, address: SocketAddr) {
         let name = name.parse().expect("a peer name");
-        let member = Member { id, name, address, incarnation: 1, shared_files: 0 };
+        let member = Member { id, name, address, incarnation: 1, shared_files: 0, room_bytes: 0 };
         self.0.lock().expect("not poisoned").insert(id, member);
     }
 }

@@ -179,7 +179,7 @@ impl Ticket {
         self.news.send_modify(|transfer| transfer.done_bytes += bytes);
         let totals = &self.table.0;
         let total = match self.news.borrow().direction {
-            Direction::Upload | Direction::Send => &totals.bytes_up,
+            Direction::Upload | Direction::Send | Direction::Put => &totals.bytes_up,
             Direction::Download | Direction::Receive => &totals.bytes_down,
         };
         total.fetch_add(bytes, Ordering::Relaxed);

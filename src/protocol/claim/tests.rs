@@ -19,6 +19,7 @@ fn roster(ids: impl IntoIterator<Item = PeerId>) -> Roster {
         address: ([127, 0, 0, 1], 7001).into(),
         incarnation: 1,
         shared_files: 0,
+        room_bytes: 0,
     });
     Roster::new(ZoneId::new(1).expect("not 0"), 1, members.collect())
 }

@@ -31,6 +31,7 @@ fn roster(count: usize) -> Roster {
         address: ([127, 0, 0, 1], 7001).into(),
         incarnation: 1,
         shared_files: 0,
+        room_bytes: 0,
     };
     Roster::new(ZoneId::new(1).expect("not 0"), REVISION, (0..count).map(member).collect())
 }

@@ -12,6 +12,7 @@ fn members(count: usize, seed: u8) -> Vec<Member> {
             address: ([127, 0, 0, 1], 7001).into(),
             incarnation: 1,
             shared_files: 0,
+            room_bytes: 0,
         })
         .collect()
 }

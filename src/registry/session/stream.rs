@@ -118,9 +118,9 @@ fn receive(hub: &Hub, opened: &Opened, request: SessionRequest) -> Result<Flow, 
         session_request::Message::Register(_) => {
             return Err(Invalid::new("message", "`register` comes once, at the beginning").into());
         }
-        session_request::Message::Heartbeat(pb::HeartbeatRequest { lease_id, shared_files }) => {
+        session_request::Message::Heartbeat(pb::HeartbeatRequest { lease_id, shared_files, room_bytes }) => {
             check_lease(opened, wire::lease(&lease_id)?)?;
-            hub.beat(opened, shared_files).map_err(|refusal| refused(&refusal))?;
+            hub.beat(opened, shared_files, room_bytes).map_err(|refusal| refused(&refusal))?;
         }
         session_request::Message::Leave(pb::UnregisterRequest { lease_id }) => {
             check_lease(opened, wire::lease(&lease_id)?)?;

@@ -20,6 +20,7 @@ fn registration(number: u8, incarnation: u64) -> Registration {
         address: ([10, 1, 1, number], 7001).into(),
         incarnation,
         shared_files: 0,
+        room_bytes: 0,
     };
     Registration { member, credential, host_id: String::new() }
 }

@@ -23,6 +23,7 @@ fn registration(number: u16, incarnation: u64) -> Registration {
             address: ([10, 1, high, low], 7001).into(),
             incarnation,
             shared_files: 0,
+            room_bytes: 0,
         },
         credential,
         host_id: format!("host-{number}"),
@@ -124,7 +125,7 @@ fn a_newer_incarnation_replaces_and_an_older_one_is_refused() {
     assert_ne!(new.lease, old.lease);
     assert_eq!(new.roster.zone(), old.roster.zone());
     assert!(matches!(registry.register(1, 5), Err(Refusal::Superseded(_))));
-    assert_eq!(registry.state.heartbeat(&old.lease, 0, registry.now), Err(Refusal::UnknownLease));
+    assert_eq!(registry.state.heartbeat(&old.lease, 0, 0, registry.now), Err(Refusal::UnknownLease));
     assert!(registry.state.unregister(&old.lease, registry.now).is_empty());
     registry.state.stream_lost(&old.lease, registry.now);
     registry.now += Duration::from_secs(2);
@@ -171,7 +172,7 @@ fn a_restart_keeps_zones_and_leases_and_raises_revisions() {
     for (number, membership) in (0..).zip(before) {
         let id = registration(number, 1).member.id;
         assert_eq!(restored.zone_of(&id), registry.state.zone_of(&id));
-        let renewal = restored.heartbeat(&membership.lease, 0, now).unwrap();
+        let renewal = restored.heartbeat(&membership.lease, 0, 0, now).unwrap();
         assert!(renewal.revision > registry.state.revision);
     }
 }
@@ -194,9 +195,10 @@ fn a_changed_number_of_files_is_listed_and_makes_no_revision() {
     let mut registry = Watched::new(ELASTIC);
     let joined = registry.register(1, 1).unwrap();
     let generation = registry.state.generation();
-    let renewal = registry.state.heartbeat(&joined.lease, 7, registry.now).unwrap();
+    let renewal = registry.state.heartbeat(&joined.lease, 7, 9, registry.now).unwrap();
     assert_eq!(renewal.revision, joined.roster.revision());
-    assert_eq!(registry.state.list_peers(None, None, 10).items[0].1.shared_files, 7);
+    let listed = &registry.state.list_peers(None, None, 10).items[0].1;
+    assert_eq!((listed.shared_files, listed.room_bytes), (7, 9));
     assert!(registry.state.generation() > generation, "it is saved");
     // Neither does one that comes with a new session of the same start.
     let mut again = registration(1, 1);
@@ -254,7 +256,7 @@ proptest! {
                 }
                 6 => {
                     if let Some(lease) = leases.get(&number) {
-                        let _ = registry.state.heartbeat(lease, 0, registry.now);
+                        let _ = registry.state.heartbeat(lease, 0, 0, registry.now);
                     }
                 }
                 _ => for _ in 0..number % 40 {

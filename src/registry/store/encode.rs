@@ -53,6 +53,8 @@ struct PeerRecord {
     host: u64,
     #[prost(fixed64, tag = "9")]
     net: u64,
+    #[prost(uint64, tag = "10")]
+    room_bytes: u64,
 }
 
 pub(super) fn encode(saved: &Saved) -> Vec<u8> {
@@ -84,6 +86,7 @@ fn to_record(peer: &SavedPeer) -> PeerRecord {
         lease: peer.lease.as_bytes().to_vec(),
         host,
         net,
+        room_bytes: peer.member.room_bytes,
     }
 }
 
@@ -95,6 +98,7 @@ fn from_record(record: &PeerRecord) -> Option<SavedPeer> {
             address: record.address.parse().ok()?,
             incarnation: record.incarnation,
             shared_files: record.shared_files,
+            room_bytes: record.room_bytes,
         },
         zone: ZoneId::new(record.zone)?,
         lease: LeaseId::try_from(&record.lease[..]).ok()?,

@@ -18,6 +18,7 @@ fn hub(peers: u8) -> Hub {
             address: ([10, 0, 0, number], 7001).into(),
             incarnation: 1,
             shared_files: 5,
+            room_bytes: 6,
         };
         let registration = Registration { member, credential, host_id: String::new() };
         state.register(registration, Instant::now(), &mut rand::rng()).unwrap();

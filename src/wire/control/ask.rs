@@ -15,12 +15,13 @@ use super::{
 };
 use crate::protocol::{
     action::{
-        Answer, GetAsk, PageAsk, PeerPath, Priority, ReadAsk, Scope, SearchAsk, SendAsk, Target,
-        TransferControl, Which,
+        Answer, GetAsk, PageAsk, PeerPath, Priority, PutAsk, PutContent, ReadAsk, Scope, SearchAsk, SendAsk,
+        Target, TransferControl, Unput, Which,
     },
     flood::MAX_TTL_PLUS_HOPS,
     id::ContentHash,
     name::{MAX_NAME_BYTES, MAX_PATH_BYTES},
+    placement::{DEFAULT_REPLICAS, MAX_REPLICAS},
     query::MAX_QUERY_BYTES,
 };
 
@@ -34,6 +35,8 @@ pub const MAX_PAGE_SIZE: u32 = 1000;
 pub const MAX_TOKEN_BYTES: usize = MAX_PATH_BYTES;
 /// Longest reason told to a sender.
 pub const MAX_REASON_BYTES: usize = 256;
+/// Longest text that is put; more is a file.
+pub const MAX_TEXT_BYTES: usize = 8 << 10;
 /// Longest name of a peer or hexadecimal id.
 const MAX_PEER_BYTES: usize = 64;
 
@@ -215,6 +218,57 @@ pub fn send_ask(request: pb::StartSendRequest) -> Result<SendAsk, Invalid> {
 /// What a push asks, on its way out.
 pub fn to_send_request(ask: &SendAsk) -> Result<pb::StartSendRequest, Invalid> {
     Ok(pb::StartSendRequest { path: utf8("path", &ask.path)?, peer: ask.peer.clone() })
+}
+
+/// What a put asks.
+pub fn put_ask(request: pb::StartPutRequest) -> Result<PutAsk, Invalid> {
+    use pb::start_put_request::Content as Pb;
+    let content = match required("content", request.content)? {
+        Pb::Path(path) => PutContent::Path(absolute("path", path)?),
+        Pb::Text(text) => PutContent::Text(bounded("text", text, MAX_TEXT_BYTES)?),
+    };
+    let name = bounded("name", request.name, MAX_NAME_BYTES)?;
+    let replicas = match usize::try_from(request.replicas) {
+        Ok(0) => DEFAULT_REPLICAS,
+        Ok(replicas) if replicas <= MAX_REPLICAS => replicas,
+        _ => return Err(Invalid::new("replicas", format!("must be 1 to {MAX_REPLICAS}"))),
+    };
+    Ok(PutAsk { content, name: Some(name).filter(|name| !name.is_empty()), replicas })
+}
+
+/// What a put asks, on its way out.
+pub fn to_put_request(ask: &PutAsk) -> Result<pb::StartPutRequest, Invalid> {
+    use pb::start_put_request::Content as Pb;
+    let content = match &ask.content {
+        PutContent::Path(path) => Pb::Path(utf8("path", path)?),
+        PutContent::Text(text) => Pb::Text(bounded("text", text.clone(), MAX_TEXT_BYTES)?),
+    };
+    Ok(pb::StartPutRequest {
+        content: Some(content),
+        name: ask.name.clone().unwrap_or_default(),
+        replicas: u32::try_from(ask.replicas).unwrap_or(u32::MAX),
+    })
+}
+
+/// What is to be taken back: a hash or a name.
+pub fn unput_ask(request: pb::UnputRequest) -> Result<String, Invalid> {
+    if request.target.is_empty() {
+        return Err(Invalid::new("target", "must be a content hash or a name"));
+    }
+    bounded("target", request.target, MAX_NAME_BYTES)
+}
+
+/// What became of a content that was taken back.
+pub fn unput(response: pb::UnputResponse) -> Result<Unput, Invalid> {
+    let hash = ContentHash::try_from(&response.content_hash[..]).map_err(Invalid::id("content_hash"))?;
+    let pb::UnputResponse { name, released_by, unreachable, .. } = response;
+    Ok(Unput { hash, name, released_by, unreachable })
+}
+
+/// What became of a content that was taken back, on its way out.
+pub fn to_unput(unput: Unput) -> pb::UnputResponse {
+    let Unput { hash, name, released_by, unreachable } = unput;
+    pb::UnputResponse { content_hash: hash.as_bytes().to_vec().into(), name, released_by, unreachable }
 }
 
 /// Which folder of which peer.

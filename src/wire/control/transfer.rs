@@ -22,6 +22,7 @@ pub fn transfer(transfer: Option<pb::Transfer>) -> Result<Transfer, Invalid> {
         Ok(pb::Direction::Upload) => Direction::Upload,
         Ok(pb::Direction::Send) => Direction::Send,
         Ok(pb::Direction::Receive) => Direction::Receive,
+        Ok(pb::Direction::Put) => Direction::Put,
         Ok(pb::Direction::Unspecified) | Err(_) => {
             return Err(Invalid::new("transfer.direction", "is not a known direction"));
         }
@@ -88,6 +89,7 @@ pub fn to_transfer(transfer: Transfer) -> pb::Transfer {
         Direction::Upload => pb::Direction::Upload,
         Direction::Send => pb::Direction::Send,
         Direction::Receive => pb::Direction::Receive,
+        Direction::Put => pb::Direction::Put,
     };
     let (state, error) = match transfer.state {
         TransferState::Waiting => (pb::TransferState::Waiting, None),

@@ -1,0 +1,109 @@
+//! `put` and `unput`: the network keeps a content, and gives it up again. Dropping a put half way takes it back.
+
+use std::{
+    io::{self, Read, Write},
+    path,
+};
+
+use super::{
+    args::PutArgs,
+    exit::{Ended, Exit, Failure},
+    json,
+    output::{Output, size},
+    progress::Progress,
+    transfer::follow,
+};
+use crate::{
+    peer::Handle,
+    protocol::{
+        action::{PutAsk, PutContent},
+        name::Printable,
+    },
+    wire::control::MAX_TEXT_BYTES,
+};
+
+/// Has the network keep a file, what comes in on stdin, or a text. Fewer holders than asked for is partial.
+pub async fn put(peer: &Handle, out: &mut Output, args: &PutArgs) -> Ended {
+    // What comes in on stdin lies here until it is kept.
+    let (content, stdin_name, _file) = match (&args.path, &args.text) {
+        (_, Some(text)) => (PutContent::Text(text.clone()), None, None),
+        (Some(path), None) if path.as_os_str() != "-" => {
+            let absolute = path::absolute(path).and_then(|absolute| {
+                if absolute.metadata()?.is_file() {
+                    Ok(absolute)
+                } else {
+                    Err(io::Error::other("is not a file"))
+                }
+            });
+            let absolute =
+                absolute.map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+            (PutContent::Path(absolute), None, None)
+        }
+        _ => {
+            let (content, file) = tokio::task::spawn_blocking(from_stdin)
+                .await
+                .map_err(|_| Failure::failed("reading stdin failed"))?
+                .map_err(|error| Failure::failed(format!("could not read stdin: {error}")))?;
+            let name = file.is_some().then(|| "stdin".to_owned());
+            (content, name, file)
+        }
+    };
+    let ask = PutAsk { content, name: args.name.clone().or(stdin_name), replicas: args.replicas.into() };
+    let events = peer.put(ask).await?;
+    let transfer = follow(events, &mut Progress::new(out.style)).await?;
+    let (kept, wanted) = (transfer.sources.len(), usize::from(args.replicas));
+    if out.style.json {
+        out.json(&json::Transfer::from(&transfer))?;
+    } else {
+        if let Some(hash) = transfer.hash {
+            out.line(hash)?;
+        }
+        let (name, holders) = (Printable(&transfer.name), transfer.sources.join(", "));
+        let bytes = size(transfer.size_bytes);
+        out.note(format_args!("{name}, {bytes}, kept by {}", Printable(&holders)));
+    }
+    if kept < wanted {
+        out.note(format_args!("{kept} of {wanted} replicas; more are made when other peers have room"));
+        return Ok(Exit::TimedOut);
+    }
+    Ok(Exit::Done)
+}
+
+/// A short text as such, anything else in a file of its own.
+fn from_stdin() -> io::Result<(PutContent, Option<tempfile::TempPath>)> {
+    let (mut stdin, mut head) = (io::stdin().lock(), Vec::new());
+    stdin.by_ref().take(MAX_TEXT_BYTES as u64 + 1).read_to_end(&mut head)?;
+    if head.len() <= MAX_TEXT_BYTES {
+        match String::from_utf8(head) {
+            Ok(text) => return Ok((PutContent::Text(text), None)),
+            Err(error) => head = error.into_bytes(),
+        }
+    }
+    let mut file = tempfile::Builder::new().prefix("floodplain-put-").tempfile()?;
+    file.write_all(&head)?;
+    io::copy(&mut stdin, &mut file)?;
+    let path = file.into_temp_path();
+    Ok((PutContent::Path(path.to_path_buf()), Some(path)))
+}
+
+/// Takes back what this peer put. Peers that could not be asked make it partial.
+pub async fn unput(peer: &Handle, out: &mut Output, target: &str) -> Ended {
+    let unput = peer.unput(target.to_owned()).await?;
+    if out.style.json {
+        out.json(&json::Unput::from(&unput))?;
+    } else {
+        out.line(unput.hash)?;
+        let name = Printable(&unput.name);
+        let by = unput.released_by.join(", ");
+        out.note(format_args!("{name} is taken back from {}", if by.is_empty() { "nobody" } else { &by }));
+    }
+    if unput.unreachable.is_empty() {
+        return Ok(Exit::Done);
+    }
+    let missing = unput.unreachable.join(", ");
+    out.note(format_args!(
+        "could not be asked: {}; a copy there goes when they are back",
+        Printable(&missing)
+    ));
+    Ok(Exit::TimedOut)
+}

@@ -1,0 +1,117 @@
+//! Replicas in real folders.
+
+use std::fs;
+
+use super::*;
+
+fn replica(content: &[u8], name: &str, owner: u8) -> Replica {
+    Replica {
+        hash: ContentHash::from_bytes(*blake3::hash(content).as_bytes()),
+        size_bytes: content.len() as u64,
+        name: name.into(),
+        replicas: 2,
+        owner_tag: key(owner).tag(),
+        owner: PeerId::from_bytes([owner; 32]),
+    }
+}
+
+fn key(owner: u8) -> OwnerKey {
+    OwnerKey::from_bytes([owner; 32])
+}
+
+fn open(home: &Path, quota: u64) -> Replicas {
+    Replicas::open(home.join("replicas"), &home.join("data"), quota).expect("opens")
+}
+
+fn keep(replicas: &Replicas, content: &[u8], name: &str) -> PathBuf {
+    let Admitted::Pull(reservation) = replicas.admit(replica(content, name, 1)).expect("room") else {
+        panic!("kept already");
+    };
+    let incoming = reservation.incoming();
+    fs::write(&incoming, content).expect("writes");
+    reservation.keep(&incoming).expect("keeps")
+}
+
+#[test]
+fn what_is_kept_outlives_a_restart_and_never_takes_another_name() {
+    let home = tempfile::tempdir().expect("a folder");
+    let replicas = open(home.path(), 100);
+    let one = keep(&replicas, b"one", "note.txt");
+    let two = keep(&replicas, b"two", "note.txt");
+    assert_eq!(two.file_name().expect("named"), "note (1).txt");
+    drop(replicas);
+    let replicas = open(home.path(), 100);
+    assert_eq!(replicas.list().len(), 2);
+    assert_eq!((fs::read(one).expect("reads"), replicas.room_bytes()), (b"one".to_vec(), 94));
+}
+
+#[test]
+fn a_record_without_its_content_is_dropped_and_a_content_without_record_stays_the_owners() {
+    let home = tempfile::tempdir().expect("a folder");
+    let replicas = open(home.path(), 100);
+    let path = keep(&replicas, b"one", "one");
+    keep(&replicas, b"two", "two");
+    fs::write(home.path().join("replicas/mine"), b"own file").expect("writes");
+    fs::write(home.path().join("replicas/.incoming/half"), b"ha").expect("writes");
+    fs::remove_file(path).expect("removes");
+    assert_eq!(replicas.mend(), 1);
+    assert_eq!(replicas.list().len(), 1);
+    let replicas = open(home.path(), 100);
+    assert_eq!(replicas.list()[0].name, "two");
+    assert!(home.path().join("replicas/mine").exists());
+    assert!(!home.path().join("replicas/.incoming/half").exists());
+}
+
+#[test]
+fn the_quota_counts_what_is_on_its_way() {
+    let home = tempfile::tempdir().expect("a folder");
+    let replicas = open(home.path(), 10);
+    let Ok(Admitted::Pull(first)) = replicas.admit(replica(b"123456", "a", 1)) else { panic!("room") };
+    assert!(matches!(replicas.admit(replica(b"12345", "b", 1)), Err(Refusal::NoRoom { room_bytes: 4 })));
+    assert!(matches!(replicas.admit(replica(b"123456", "a", 1)), Err(Refusal::Busy)));
+    drop(first);
+    assert_eq!(replicas.room_bytes(), 10);
+    assert!(matches!(open(home.path(), 0).admit(replica(b"", "b", 1)), Err(Refusal::NoRoom { .. })));
+}
+
+#[test]
+fn a_content_of_another_size_is_not_kept() {
+    let home = tempfile::tempdir().expect("a folder");
+    let replicas = open(home.path(), 100);
+    let Ok(Admitted::Pull(reservation)) = replicas.admit(replica(b"123456", "a", 1)) else { panic!("room") };
+    let incoming = reservation.incoming();
+    fs::write(&incoming, b"12345").expect("writes");
+    assert!(reservation.keep(&incoming).is_err());
+    assert!(!incoming.exists() && replicas.list().is_empty() && replicas.room_bytes() == 100);
+}
+
+#[test]
+fn only_the_owner_releases_and_what_was_released_does_not_come_back() {
+    let home = tempfile::tempdir().expect("a folder");
+    let replicas = open(home.path(), 100);
+    let path = keep(&replicas, b"one", "one");
+    let hash = replica(b"one", "one", 1).hash;
+    assert_eq!(replicas.release(&hash, key(2)), Err(WrongKey));
+    assert!(matches!(replicas.admit(replica(b"one", "one", 2)), Err(Refusal::OtherOwner)));
+    assert!(matches!(replicas.admit(replica(b"one", "one", 1)), Ok(Admitted::Kept)));
+    assert_eq!(replicas.release(&hash, key(1)), Ok(true));
+    assert!(!path.exists());
+    assert_eq!(replicas.release(&hash, key(1)), Ok(false));
+    let replicas = open(home.path(), 100);
+    assert_eq!(replicas.released(&hash), Some(key(1)));
+    assert!(matches!(replicas.admit(replica(b"one", "one", 1)), Err(Refusal::Released)));
+    assert!(matches!(replicas.admit(replica(b"one", "one", 2)), Ok(Admitted::Pull(_))), "another put of it");
+}
+
+#[test]
+fn releases_are_bounded() {
+    let home = tempfile::tempdir().expect("a folder");
+    let replicas = open(home.path(), 100);
+    let hash = |number: u32| ContentHash::from_bytes(*blake3::hash(&number.to_le_bytes()).as_bytes());
+    let mut state = replicas.lock();
+    state.released = (0..4096).map(|number| (hash(number), key(1))).collect();
+    drop(state);
+    replicas.bury(hash(5000), key(1));
+    assert_eq!((replicas.released(&hash(0)), replicas.released(&hash(5000))), (None, Some(key(1))));
+    assert_eq!(replicas.lock().released.len(), MAX_RELEASED);
+}
