@@ -153,11 +153,11 @@ pub struct PieceCheck<'a> {
 }
 
 impl<'a> PieceCheck<'a> {
-    /// Before its first byte.
+    /// Before its first byte. A piece behind the last is never right.
     pub fn new(tree: &'a Tree, piece: u32) -> Self {
         let range = tree.layout.range(piece);
         let mut hasher = blake3::Hasher::new();
-        if tree.layout.has_values() {
+        if tree.layout.has_values() && !range.is_empty() {
             hasher.set_input_offset(range.start);
         }
         Self { tree, piece, hasher, left: range.end - range.start }
@@ -338,6 +338,15 @@ mod tests {
         let mut check = PieceCheck::new(&lie, 2);
         check.update(&content[2 << 20..(3 << 20) - 5]);
         assert!(!check.is_right());
+    }
+
+    #[test]
+    fn a_piece_behind_the_last_is_never_right() {
+        for size in [0, 5, MIB + 5] {
+            let tree = tree_of(&content(size), 1 << 20);
+            let piece = tree.layout().pieces() + 1;
+            assert!(size == 0 || !PieceCheck::new(&tree, piece).is_right());
+        }
     }
 
     #[test]
