@@ -4,6 +4,7 @@
 //! share, without following links. A file's hash is told only while its stamp is the one that was hashed.
 
 mod browse;
+mod content;
 mod files;
 mod hash;
 mod keep;

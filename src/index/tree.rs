@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Mutex};
 
-use super::{Index, Inner, hash, lock, path::Stamp};
+use super::{Index, Inner, content::read_one, lock, path::Stamp};
 use crate::{
     protocol::{
         id::ContentHash,
@@ -67,7 +67,7 @@ pub(super) fn make_one(inner: &Inner, buffer: &mut Vec<u8>, shutdown: &Shutdown)
     };
     for (share, inside, stamp) in copies {
         let Some(folder) = inner.folder_of(&share) else { continue };
-        match hash::read_one(inner, &folder, &inside, stamp, buffer, shutdown) {
+        match read_one(inner, &folder, &inside, stamp, buffer, shutdown) {
             Ok(tree) if tree.root() == hash => {
                 if inner.known.note_tree(&tree) {
                     inner.known.write();
