@@ -50,7 +50,15 @@ impl People {
     }
 
     pub(super) fn names(&self, holders: &[usize]) -> Vec<String> {
-        holders.iter().map(|&holder| self.sources[holder].name.clone()).collect()
+        let mut names: Vec<String> = Vec::new();
+        for &holder in holders {
+            let name = &self.sources[holder].name;
+            // One that came back at another address is a source of its own, but no other peer.
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        names
     }
 
     /// Why nobody could bring the file of that name.
