@@ -145,7 +145,7 @@ fn content(home: &Path, size_mib: u64) -> Result<(PathBuf, String)> {
 
 fn floodplain(data: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_floodplain"));
-    command.args(arguments).arg("--data").arg(data).stdin(Stdio::null()).stdout(Stdio::null());
+    command.arg("--data").arg(data).args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
     command
 }
 
