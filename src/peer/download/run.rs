@@ -68,7 +68,8 @@ impl<'a> Run<'a> {
             };
             // Others may run while this one waits.
             drop(slot);
-            let Some(finder) = self.ask.finder.clone().filter(|_| self.has_pieces()) else {
+            let finder = self.ask.finder.clone().filter(|finder| !finder.is_of_folder && self.has_pieces());
+            let Some(finder) = finder else {
                 return Err(halted);
             };
             if self.verified_bytes() > had {

@@ -107,7 +107,8 @@ impl Swarm {
         with: &Downloader,
         finder: Option<&Finder>,
     ) -> Result<(), Halt> {
-        let mut look_at = Instant::now() + LOOK_EVERY;
+        let is_alone = finder.is_some_and(|finder| finder.is_of_folder);
+        let mut look_at = Instant::now() + if is_alone { Duration::ZERO } else { LOOK_EVERY };
         let mut looking: Option<BoxFuture<'static, Vec<Source>>> = None;
         loop {
             let until = loop {

@@ -94,7 +94,7 @@ impl Run {
         let requests = futures::stream::iter(to_many_requests(paths));
         let channel = self
             .channels
-            .to(self.ask.source.address)
+            .to(self.wanted.source.address)
             .map_err(|forbidden| ActionError::new(ErrorKind::Refused, forbidden.to_string()))?;
         let mut client =
             PeerServiceClient::new((*channel).clone()).max_decoding_message_size(MAX_FOLDER_MESSAGE_BYTES);
@@ -122,7 +122,7 @@ impl Run {
             answered += batch.1;
             pace.waited(wait, bytes);
             self.ticket.count(bytes);
-            self.throttle.pass(self.ask.source.address, bytes).await;
+            self.throttle.pass(self.wanted.source.address, bytes).await;
             if batches.send(batch.0).await.is_err() || failed.len() >= KEPT_FAILURES {
                 break Ok(());
             }

@@ -173,6 +173,16 @@ impl Ticket {
         }
     }
 
+    /// Keeps with a kept download that a whole folder lies at its path.
+    pub(in crate::peer) fn keep_tree(&self) {
+        let mut table = self.table.lock();
+        let job = table.running.get_mut(&self.id).and_then(|running| running.job.as_mut());
+        if let Some(job) = job.filter(|job| !job.is_tree && !self.cancel.is_cancelled()) {
+            job.is_tree = true;
+            self.table.save(self.id, Some(job));
+        }
+    }
+
     /// Counts file bytes that went over the network.
     pub fn count(&self, bytes: u64) {
         self.meter.lock().unwrap_or_else(PoisonError::into_inner).count(bytes, Instant::now());
