@@ -9,7 +9,10 @@ use std::{
 };
 
 use futures::{Stream, StreamExt};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Running, Transfers, seen, slots::DownloadSlot, speed::Meter, with_speed};
@@ -175,6 +178,20 @@ impl Ticket {
             }
             is_new
         });
+    }
+
+    /// Waits for those who may turn up and says why, and how long until they are looked for; then that they are. May be
+    /// dropped at any point.
+    pub async fn wait(&self, wait: Duration, reason: &str) {
+        let until = Instant::now() + wait;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return self.note(format!("looks for holders: {reason}"));
+            }
+            self.note(format!("looks for holders in {} s: {reason}", left.as_secs_f64().ceil()));
+            sleep(left.min(Duration::from_secs(1))).await;
+        }
     }
 
     /// Keeps name, size and progress with the job.
