@@ -19,6 +19,8 @@ use crate::protocol::{
 const SHORT_HASH_DIGITS: usize = 12;
 /// Names longer than this are cut in progress lines, which must fit one row.
 const MAX_PROGRESS_NAME_CHARS: usize = 30;
+/// A row of 80, without the mark that it is cut and without the last column, after which some terminals break.
+const MAX_ROW_CHARS: usize = 78;
 
 /// What happened; what to do.
 pub fn error(error: &ActionError) -> String {
@@ -154,7 +156,7 @@ pub fn transfers(transfers: &[Transfer]) -> Vec<String> {
         let is_download = transfer.direction == Direction::Download;
         [
             transfer.id.to_string(),
-            direction(transfer.direction).into(),
+            transfer.direction.name().into(),
             Printable(&transfer.name).to_string(),
             bytes,
             pace(transfer).join(", "),
@@ -174,54 +176,52 @@ pub fn pace(transfer: &Transfer) -> Vec<String> {
     speed.into_iter().chain(left).collect()
 }
 
-fn direction(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Download => "download",
-        Direction::Upload => "upload",
-        Direction::Send => "send",
-        Direction::Receive => "receive",
-        Direction::Put => "put",
+/// Where it stands, and what there is to say of that.
+pub fn state(transfer: &Transfer) -> String {
+    let mut said = word(transfer);
+    let why = match &transfer.state {
+        TransferState::Failed(error) if error.hint.is_empty() => error.message.clone(),
+        TransferState::Failed(error) => format!("{}; {}", error.message, error.hint),
+        _ => transfer.note.clone(),
+    };
+    if !why.is_empty() {
+        said += &format!(": {}", Printable(&why));
     }
+    said
 }
 
-fn state(transfer: &Transfer) -> String {
-    match &transfer.state {
-        TransferState::Waiting => match transfer.queue_position {
-            Some(place) => format!("waiting, place {place}"),
-            None => "waiting".into(),
-        },
-        TransferState::Paused => "paused".into(),
-        TransferState::Running => "running".into(),
-        TransferState::Verifying => "verifying".into(),
-        TransferState::Done => "done".into(),
-        TransferState::Failed(error) => match error.hint.as_str() {
-            "" => format!("failed: {}", Printable(&error.message)),
-            hint => format!("failed: {}; {}", Printable(&error.message), Printable(hint)),
-        },
-        TransferState::Cancelled => "cancelled".into(),
-    }
+/// Where it stands, and its place when it waits for a slot of this peer.
+fn word(transfer: &Transfer) -> String {
+    let state = transfer.state.name();
+    transfer.queue_position.map_or_else(|| state.to_owned(), |place| format!("{state}, place {place}"))
 }
 
 fn sources(transfer: &Transfer) -> String {
     transfer.sources.iter().map(|name| Printable(name).to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// A transfer as it goes, in one row of a terminal.
+/// A transfer as it goes, in one row of a terminal; what there is to say of its state comes last and is cut.
 pub fn progress(transfer: &Transfer) -> String {
-    let mut name: String = Printable(&transfer.name).to_string();
-    if let Some((cut, _)) = name.char_indices().nth(MAX_PROGRESS_NAME_CHARS) {
-        name.truncate(cut);
-        name.push('…');
+    let name = cut(Printable(&transfer.name).to_string(), MAX_PROGRESS_NAME_CHARS);
+    let mut parts = vec![format!("#{} {name}: {}", transfer.id, word(transfer))];
+    if transfer.state != TransferState::Waiting {
+        let percent = transfer.percent().unwrap_or(0);
+        parts.push(format!("{percent} % of {}", size(transfer.size_bytes)));
+        parts.extend(pace(transfer));
     }
-    let (id, state) = (transfer.id, state(transfer));
-    if transfer.state == TransferState::Waiting {
-        return format!("#{id} {name}: {state}");
+    let mut line = parts.join(", ");
+    if !transfer.note.is_empty() {
+        line += &format!(": {}", Printable(&transfer.note));
     }
-    let percent = transfer.percent().unwrap_or(0);
-    let mut parts =
-        vec![format!("#{id} {name}: {state}"), format!("{percent} % of {}", size(transfer.size_bytes))];
-    parts.extend(pace(transfer));
-    parts.join(", ")
+    cut(line, MAX_ROW_CHARS)
+}
+
+fn cut(mut text: String, max_chars: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(max_chars) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// How a transfer ended.

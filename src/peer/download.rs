@@ -10,6 +10,7 @@ mod run;
 mod sequential;
 mod stream;
 mod swarm;
+mod telling;
 
 use std::{
     fmt,
@@ -216,7 +217,7 @@ impl Downloader {
                     tracing::info!(reason = %error, "a begun download waits for holders");
                     ticket.enter(TransferState::Waiting);
                     tokio::select! {
-                        () = tokio::time::sleep(wait) => wait = (wait * 2).min(LONGEST_SEARCH_WAIT),
+                        () = ticket.wait(wait, &error.message) => wait = (wait * 2).min(LONGEST_SEARCH_WAIT),
                         interrupt = ticket.interrupted() => match interrupt {
                             Interrupt::Cancel => break TransferState::Cancelled,
                             Interrupt::Pause => {}

@@ -78,7 +78,7 @@ impl<'a> Run<'a> {
             tracing::info!(reason = %halted, "a begun download waits for holders");
             loop {
                 self.ticket.enter(TransferState::Waiting);
-                tokio::time::sleep(wait).await;
+                self.ticket.wait(wait, &halted.message).await;
                 wait = (wait * 2).min(LONGEST_SEARCH_WAIT);
                 let found = finder.find().await;
                 if !found.is_empty() {
