@@ -173,7 +173,7 @@ impl Mover {
             tracing::info!(reason = %error, tries, "a download waits for its peer");
             ticket.enter(TransferState::Waiting);
             tokio::select! {
-                () = sleep(wait) => wait = (wait * 2).min(LONGEST_WAIT),
+                () = ticket.wait(wait, &error.message) => wait = (wait * 2).min(LONGEST_WAIT),
                 interrupt = ticket.interrupted() => if interrupt == Interrupt::Cancel {
                     return FoundOut::Ended(TransferState::Cancelled);
                 },
