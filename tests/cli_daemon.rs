@@ -281,7 +281,7 @@ fn the_get_of_a_folder_survives_a_kill_of_the_peer() {
     becomes(1, "done");
     assert_eq!(told(1, "/percent"), Some(100));
     let size = told(1, "/size_bytes").unwrap();
-    let came = number(&run(&ben, "--json status").1, "counters", "/counters/bytes_down").unwrap();
+    let came = number(&run(&ben, "--json status").1, "bytes_down", "/bytes_down").unwrap();
     assert!(came < size * 6 / 10, "{came} of {size} bytes came after the kill");
     assert!(tree(&out.join("project")) == tree(&project));
     drop(fetcher);
