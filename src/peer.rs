@@ -246,7 +246,7 @@ async fn open_transfers(
         .context("could not read the kept downloads")?;
     let folders = vec![settings.inbox.clone(), downloads.to_path_buf()];
     sweep(folders, started, kept_parts(&transfers.list()), shutdown).await;
-    let places = transfers.kept().iter().filter(|job| job.is_tree).filter_map(Place::of_job).collect();
+    let places = transfers.kept().iter().filter_map(Place::of_job).collect();
     sweep_folders(downloads.to_path_buf(), started, places, shutdown).await;
     Ok((transfers, revived))
 }

@@ -129,6 +129,7 @@ impl Mover {
             // One look at the folder: answered from the kernel's cache.
             is_folder: destination.is_dir(),
             is_tree: false,
+            stage_inode: None,
             destination: destination.clone(),
             size_bytes: file.as_ref().map(|file| file.size_bytes),
             done_bytes: 0,

@@ -41,6 +41,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// What lies at a path.
 enum Looked {
     File,
+    /// Nothing to be fetched: it lies here since just before the last process was killed.
+    Published(PathBuf),
     Folder(Box<Wanted>, FirstPage),
 }
 
@@ -144,9 +146,16 @@ impl Mover {
             let had_bytes = ticket.transfer().done_bytes;
             let error = match looked {
                 Ok(Looked::File) => return FoundOut::File(Some(slot)),
+                Ok(Looked::Published(path)) => {
+                    ticket.update(|transfer| {
+                        transfer.path = Some(path);
+                        transfer.done_bytes = transfer.size_bytes;
+                    });
+                    return FoundOut::Ended(TransferState::Done);
+                }
                 Ok(Looked::Folder(wanted, first)) => {
                     job.is_tree = true;
-                    ticket.keep_tree();
+                    ticket.keep_job(|job| job.is_tree = true);
                     match self.folders.attempt(&wanted, first, ticket).await {
                         Ok(Attempted::Done(_)) => return FoundOut::Ended(TransferState::Done),
                         Ok(Attempted::Interrupted(Interrupt::Cancel)) => {
@@ -194,6 +203,13 @@ impl Mover {
     }
 
     async fn look(&self, job: &Job, place: &Place, known: Option<Source>) -> Outcome<Looked> {
+        if let Some(inode) = job.stage_inode {
+            let place = place.clone();
+            let looking = self.shutdown.spawn_blocking(move || place.published(inode));
+            if let Ok(Some(path)) = looking.await {
+                return Ok(Looked::Published(path));
+            }
+        }
         refuse_lost_folder(job)?;
         let JobTarget::Path { peer, path } = &job.what else { return Ok(Looked::File) };
         let source = match known {
