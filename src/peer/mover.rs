@@ -140,7 +140,8 @@ impl Mover {
         let events = if ask.is_detached { ticket.detached_events() } else { ticket.events() };
         let name = job.name.clone();
         let finder = Some(self.finder(&what, &sources));
-        self.run(job, ticket, Some(DownloadAsk { what, sources, destination, name, finder }));
+        let ask = DownloadAsk { what, sources, destination, name, finder };
+        self.run(job, ticket, Some(ask), false);
         // Whoever is told its number may rely on it.
         self.transfers.saved().await;
         Ok(events)

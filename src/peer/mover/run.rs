@@ -60,20 +60,24 @@ impl Mover {
         let mut this = self.clone();
         this.patient_until = Instant::now() + PATIENCE_AFTER_START;
         drop(self.shutdown.spawn("revive transfers", async move {
+            // Those of an earlier run are there already; what comes later is tried again.
+            let mut left_over = revived.len();
             while let Some((job, ticket)) = revived.recv().await {
-                this.run(job, ticket, None);
+                this.run(job, ticket, None, left_over > 0);
+                left_over = left_over.saturating_sub(1);
             }
         }));
     }
 
-    /// Does a download in the background. `found` is who has it as far as that is known already.
-    pub(super) fn run(&self, mut job: Job, ticket: Ticket, found: Option<DownloadAsk>) {
+    /// Does a download in the background. `found` is who has it as far as that is known already; one that an earlier run
+    /// of this program left (`is_revived`) may be done.
+    pub(super) fn run(&self, mut job: Job, ticket: Ticket, found: Option<DownloadAsk>, is_revived: bool) {
         let this = self.clone();
         drop(self.shutdown.spawn("download", async move {
             let ticket = Arc::new(ticket);
             let known = found.as_ref().and_then(|found| found.sources.first().cloned());
             match this.find_out(&mut job, &ticket, known).await {
-                FoundOut::File(slot) => this.run_file(job, ticket, slot, found).await,
+                FoundOut::File(slot) => this.run_file(job, ticket, slot, found, is_revived).await,
                 FoundOut::Ended(state) => {
                     // A stop of the peer leaves what came.
                     if ticket.cancel_token().is_cancelled() {
@@ -91,6 +95,7 @@ impl Mover {
         ticket: Arc<Ticket>,
         slot: Option<DownloadSlot>,
         found: Option<DownloadAsk>,
+        is_revived: bool,
     ) {
         let place = DownloadAsk {
             what: match &job.what {
@@ -111,7 +116,7 @@ impl Mover {
                 None => finder.clone().find_again(job.clone()).boxed(),
             }
         });
-        let ended = self.downloader.clone().run(ticket, slot, place, find).await;
+        let ended = self.downloader.clone().run(ticket, slot, place, find, is_revived).await;
         // Has a finished download found at once, so that others may get it from here.
         if let Transfer { state: TransferState::Done, path: Some(path), hash: Some(hash), .. } = ended {
             let index = self.index.clone();

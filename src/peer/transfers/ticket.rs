@@ -242,6 +242,23 @@ impl Ticket {
         total.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Shows what has come to another transfer that fetches the same bytes for this one too. They are counted there.
+    pub(in crate::peer) fn follow(&self, fetching: &Transfer) {
+        let state = &fetching.state;
+        if matches!(state, TransferState::Waiting | TransferState::Running | TransferState::Verifying) {
+            self.enter(state.clone());
+            self.note(format!("transfer {} fetches it", fetching.id));
+        }
+        self.news.send_modify(|transfer| {
+            let came = fetching.done_bytes.saturating_sub(transfer.done_bytes);
+            self.meter.lock().unwrap_or_else(PoisonError::into_inner).count(came, Instant::now());
+            transfer.done_bytes = fetching.done_bytes;
+            transfer.size_bytes = fetching.size_bytes;
+            transfer.hash = fetching.hash.or(transfer.hash);
+            transfer.sources.clone_from(&fetching.sources);
+        });
+    }
+
     /// As others see it now.
     pub fn transfer(&self) -> Transfer {
         seen(&self.news, &self.meter)
