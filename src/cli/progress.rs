@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output::{Style, size};
 use crate::{
-    console::view::{pace, state},
+    console::view::{is_news, pace, state},
     protocol::{
         action::{Transfer, TransferState},
         name::Printable,
@@ -27,15 +27,8 @@ const WAITING_LINE_EVERY: Duration = Duration::from_secs(30);
 pub(super) struct Progress {
     style: Style,
     bar: Option<ProgressBar>,
-    last: Option<Line>,
-}
-
-/// What the last line said.
-#[derive(Debug)]
-struct Line {
-    state: &'static str,
-    has_note: bool,
-    at: Instant,
+    /// What the last line told, and when.
+    last: Option<(Transfer, Instant)>,
 }
 
 impl Progress {
@@ -71,20 +64,17 @@ impl Progress {
         });
     }
 
-    /// The first line of each state, the first that says why, then one at times.
+    /// The first line of each state and of each reason, then one at times.
     fn line(&mut self, transfer: &Transfer, now: Instant) -> Option<String> {
-        let name = Printable(&transfer.name);
-        let said = state(transfer);
-        let (state, has_note) = (transfer.state.name(), !transfer.note.is_empty());
         let every = if transfer.state == TransferState::Waiting { WAITING_LINE_EVERY } else { LINE_EVERY };
-        if let Some(last) = &self.last
-            && last.state == state
-            && last.has_note >= has_note
-            && now.duration_since(last.at) < every
+        if let Some((last, at)) = &self.last
+            && !is_news(last, transfer)
+            && now.duration_since(*at) < every
         {
             return None;
         }
-        self.last = Some(Line { state, has_note, at: now });
+        self.last = Some((transfer.clone(), now));
+        let (name, said) = (Printable(&transfer.name), state(transfer));
         if transfer.state == TransferState::Waiting {
             // Its size may not be known yet.
             return Some(format!("{name}: {said}"));

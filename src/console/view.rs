@@ -216,6 +216,13 @@ pub fn progress(transfer: &Transfer) -> String {
     cut(line, MAX_ROW_CHARS)
 }
 
+/// Whether it tells something else than before: another state, or another reason. A place that moves up in a queue and
+/// seconds that pass are the same reason.
+pub fn is_news(before: &Transfer, now: &Transfer) -> bool {
+    let reason = |transfer: &Transfer| transfer.note.replace(|c: char| c.is_ascii_digit(), "");
+    before.state != now.state || reason(before) != reason(now)
+}
+
 fn cut(mut text: String, max_chars: usize) -> String {
     if let Some((end, _)) = text.char_indices().nth(max_chars) {
         text.truncate(end);
