@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output::{Style, size};
 use crate::{
-    console::view::{is_news, pace, state},
+    console::view::{is_news, pace, state, word},
     protocol::{
         action::{Transfer, TransferState},
         name::Printable,
@@ -57,10 +57,13 @@ impl Progress {
         });
         bar.set_length(transfer.size_bytes);
         bar.set_position(transfer.done_bytes);
-        bar.set_prefix(pace(transfer).join(", "));
+        // A row is cut at its end: what is longest stands there.
+        let note = Some(&transfer.note).filter(|note| !note.is_empty());
+        let note = note.map(|note| Printable(note).to_string());
+        bar.set_prefix(pace(transfer).into_iter().chain(note).collect::<Vec<_>>().join(", "));
         bar.set_message(match transfer.state {
-            TransferState::Running if transfer.note.is_empty() => Printable(&transfer.name).to_string(),
-            _ => format!("{} ({})", Printable(&transfer.name), state(transfer)),
+            TransferState::Running => Printable(&transfer.name).to_string(),
+            _ => format!("{} ({})", Printable(&transfer.name), word(transfer)),
         });
     }
 

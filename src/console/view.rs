@@ -191,7 +191,7 @@ pub fn state(transfer: &Transfer) -> String {
 }
 
 /// Where it stands, and its place when it waits for a slot of this peer.
-fn word(transfer: &Transfer) -> String {
+pub fn word(transfer: &Transfer) -> String {
     let state = transfer.state.name();
     transfer.queue_position.map_or_else(|| state.to_owned(), |place| format!("{state}, place {place}"))
 }
