@@ -141,6 +141,11 @@ impl Opening<'_> {
             .channels
             .to(source.address)
             .map_err(|forbidden| Stop::last(ErrorKind::Refused, forbidden.to_string()))?;
+        self.ticket.update(|transfer| {
+            if !transfer.sources.contains(&source.name) {
+                transfer.sources.push(source.name.clone());
+            }
+        });
         let what = &self.ask.what;
         let range = Range { offset: 0, length: MIN_PIECE_BYTES, with_tree: true };
         let mut fetch = Fetch::open(&channel, what, range).await?;

@@ -7,7 +7,7 @@ use std::{path::PathBuf, sync::Arc};
 use super::{
     DownloadAsk, Downloader, FIRST_SEARCH_WAIT, LONGEST_SEARCH_WAIT, Source, folder_and_name,
     opening::{Known, Opened, Opening},
-    people::People,
+    people::{People, only_reasons},
     sequential::Sequential,
     shared::Sharing,
     store_error,
@@ -110,9 +110,11 @@ impl<'a> Run<'a> {
                 wait = FIRST_SEARCH_WAIT;
             }
             tracing::info!(reason = %halted, "a begun download waits for holders");
+            let name = self.ticket.transfer().name;
+            let reason = only_reasons(&halted, &name);
             loop {
                 self.ticket.enter(TransferState::Waiting);
-                self.ticket.wait(wait, &halted.message).await;
+                self.ticket.wait(wait, reason).await;
                 wait = (wait * 2).min(LONGEST_SEARCH_WAIT);
                 let found = finder.find().await;
                 if !found.is_empty() {

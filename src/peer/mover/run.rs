@@ -290,8 +290,8 @@ impl Mover {
         Finder::new(move || {
             let (this, what, known) = (this.clone(), what.clone(), known.clone());
             async move {
-                // What has no hash has no other holder; this one may come back.
-                let FileName::Hash(hash) = what else { return known };
+                // What has no hash has no other holder; this one may come back, and at another address.
+                let FileName::Hash(hash) = what else { return this.where_now(known).await };
                 match this.by_hash(hash).await {
                     Ok((_, _, sources)) => sources,
                     Err(error) => {
@@ -302,6 +302,15 @@ impl Mover {
             }
             .boxed()
         })
+    }
+
+    async fn where_now(&self, mut known: Vec<Source>) -> Vec<Source> {
+        for holder in &mut known {
+            if let Ok(member) = self.directory.find(&holder.peer_id.to_string()).await {
+                *holder = source(&member);
+            }
+        }
+        known
     }
 
     /// Other peers that have a file of a folder.
