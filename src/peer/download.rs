@@ -170,12 +170,6 @@ impl Downloader {
         Self { index: Some(index), ..self }
     }
 
-    /// Of the same contents, which are fetched once for both, but listed in that table.
-    #[must_use]
-    pub fn listed_in(&self, transfers: Transfers) -> Self {
-        Self { transfers, ..self.clone() }
-    }
-
     /// Starts a download, which waits for a slot first. The events end with a final state; dropping them cancels it.
     ///
     /// # Errors
