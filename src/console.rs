@@ -17,6 +17,7 @@ mod act;
 mod complete;
 mod input;
 mod menu;
+pub mod pages;
 pub mod parse;
 mod screen;
 mod session;

@@ -330,7 +330,7 @@ async fn the_end_of_every_verb_is_told_by_its_exit_code() {
         ("peers --zone 1", 0, "the registry cannot be reached"),
         ("transfers cancel 3", 3, "error: no transfer 3\n"),
         ("transfers pause 2", 0, "transfer 2 is paused\n"),
-        ("transfers retry all", 0, "tried again: 2\n"),
+        ("transfers retry all", 0, "transfers tried again: 2\n"),
         ("get 2 --detach", 0, "report.pdf is queued; see `floodplain transfers`\n"),
         ("get 9 --detach", 3, "the last search has no hit 9\n"),
         ("get 1 --detach -o -", 2, "--detach has no stdout"),

@@ -203,7 +203,7 @@ async fn transfers_are_paused_resumed_retried_and_reordered() {
             "transfers tried again: 2",
             "transfer 2 is of high priority now",
             "error: no transfer 9",
-            "transfers cancelled or had ended: 2",
+            "transfers cancelled: 2",
         ]
     );
     assert_eq!(

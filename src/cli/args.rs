@@ -1,5 +1,6 @@
 //! What may be typed. Nothing here does anything; values are checked as far as one argument alone can be.
 
+mod daemon;
 mod transfer;
 
 use std::{path::PathBuf, time::Duration};
@@ -7,13 +8,14 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    config::{table, value},
+    config::value,
     protocol::{
         action::{PeerPath, Scope, Target},
         id::{ContentHash, ZoneId},
     },
 };
 
+pub use daemon::{DemoArgs, HealthArgs, PeerArgs, RegistryArgs};
 pub use transfer::{ByteRange, GetArgs, TransferAction};
 
 /// Most hits that one search may ask for: what its stream is bounded to anyway.
@@ -165,109 +167,6 @@ pub enum Verb {
     Man,
 }
 
-/// Arguments of `demo`.
-#[derive(Debug, Clone, Args)]
-pub struct DemoArgs {
-    /// Peers
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(2..=64))]
-    pub peers: u32,
-    /// Zones of equal size, each of two peers or more
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=32))]
-    pub zones: u32,
-    /// Search, download, send, lose a peer; print what held; exit 0 or 1
-    #[arg(long)]
-    pub check: bool,
-}
-
-/// Arguments of `registry`; each stands before its setting.
-#[derive(Debug, Clone, Default, Args)]
-pub struct RegistryArgs {
-    /// Where to listen, IP:PORT
-    #[arg(long, value_name = "ADDR")]
-    listen: Option<String>,
-    /// Fixed layout: peers in all
-    #[arg(long, value_name = "N")]
-    network_size: Option<String>,
-    /// Fixed layout: zones of equal size
-    #[arg(long, value_name = "N")]
-    number_of_zones: Option<String>,
-    /// A peer that is silent this long is gone
-    #[arg(long, value_name = "TIME")]
-    lease: Option<String>,
-    /// How often peers renew
-    #[arg(long, value_name = "TIME")]
-    heartbeat: Option<String>,
-    /// Refuse to leave this machine
-    #[arg(long)]
-    insecure_loopback: bool,
-}
-
-impl RegistryArgs {
-    /// As settings.
-    pub fn settings(&self) -> Vec<(&'static str, String)> {
-        set([
-            (table::REGISTRY_LISTEN, self.listen.clone()),
-            (table::NETWORK_SIZE, self.network_size.clone()),
-            (table::NUMBER_OF_ZONES, self.number_of_zones.clone()),
-            (table::LEASE, self.lease.clone()),
-            (table::HEARTBEAT, self.heartbeat.clone()),
-            (table::INSECURE_LOOPBACK, self.insecure_loopback.then(|| "true".into())),
-        ])
-    }
-}
-
-/// Arguments of `peer`; each stands before its setting.
-#[derive(Debug, Clone, Default, Args)]
-pub struct PeerArgs {
-    /// Open no console, even on a terminal
-    #[arg(long)]
-    pub headless: bool,
-    /// The registry to join, HOST:PORT
-    #[arg(long, value_name = "ADDR")]
-    registry: Option<String>,
-    /// Name of this peer
-    #[arg(long)]
-    name: Option<String>,
-    /// Where to listen, IP:PORT
-    #[arg(long, value_name = "ADDR")]
-    listen: Option<String>,
-    /// Where others dial this peer, IP:PORT
-    #[arg(long, value_name = "ADDR")]
-    advertise: Option<String>,
-    /// A folder to offer; may be repeated
-    #[arg(long, value_name = "DIR", value_parser = share_folder)]
-    share: Vec<String>,
-    /// Where files sent by others arrive
-    #[arg(long, value_name = "DIR")]
-    inbox: Option<String>,
-    /// Who may send files here: ask, trusted, all or none
-    #[arg(long, value_name = "WHO")]
-    accept: Option<String>,
-    /// Refuse to leave this machine
-    #[arg(long)]
-    insecure_loopback: bool,
-}
-
-impl PeerArgs {
-    /// As settings.
-    pub fn settings(&self) -> Vec<(&'static str, String)> {
-        set([
-            (table::REGISTRY, self.registry.clone()),
-            (table::NAME, self.name.clone()),
-            (table::LISTEN, self.listen.clone()),
-            (table::ADVERTISE, self.advertise.clone()),
-            (table::SHARES, (!self.share.is_empty()).then(|| self.share.join(":"))),
-            (table::INBOX, self.inbox.clone()),
-            (table::ACCEPT, self.accept.clone()),
-            (table::INSECURE_LOOPBACK, self.insecure_loopback.then(|| "true".into())),
-        ])
-    }
-}
-
-fn set<const N: usize>(flags: [(&'static str, Option<String>); N]) -> Vec<(&'static str, String)> {
-    flags.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
-}
-
 /// Arguments of `search`.
 #[derive(Debug, Clone, Args)]
 pub struct SearchArgs {
@@ -387,17 +286,6 @@ pub enum InboxAction {
     },
 }
 
-/// Arguments of `health`.
-#[derive(Debug, Clone, Args)]
-pub struct HealthArgs {
-    /// Fail unless it takes requests now; without, any answer will do
-    #[arg(long)]
-    pub ready: bool,
-    /// The daemon at this address; by default the peer of the data folder, or else the registry of the settings
-    #[arg(long, value_name = "HOST:PORT", value_parser = value::host_port)]
-    pub addr: Option<String>,
-}
-
 fn timeout(text: &str) -> Result<Duration, String> {
     value::duration(text, "30s", Duration::from_millis(1), Duration::from_secs(7 * 24 * 3600))
 }
@@ -408,13 +296,6 @@ fn wait(text: &str) -> Result<Duration, String> {
 
 fn zone(text: &str) -> Result<ZoneId, String> {
     text.parse().ok().and_then(ZoneId::new).ok_or_else(|| "must be a zone's number, from 1".into())
-}
-
-fn share_folder(text: &str) -> Result<String, String> {
-    if text.contains(':') {
-        return Err("a folder whose path holds `:` cannot be given here; use `floodplain share add`".into());
-    }
-    Ok(text.to_owned())
 }
 
 fn browse_path(text: &str) -> Result<PeerPath, String> {

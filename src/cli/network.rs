@@ -1,6 +1,8 @@
 //! `browse`, `peers`, `zones`, `status`: looking, and changing nothing.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
+
+use futures::TryStreamExt;
 
 use super::{
     exit::{Ended, Exit, Failure},
@@ -8,25 +10,24 @@ use super::{
     output::{Output, size},
 };
 use crate::{
+    console::pages::pages,
     peer::Handle,
     protocol::{
-        action::{Listing, PageAsk, PeerPath, ZoneInfo},
+        action::{Listing, PeerPath, ZoneInfo},
         id::ZoneId,
     },
 };
 
 /// How often a watched list is asked for: half of the 2 s within which a change is to be seen.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// Entries asked for at once; the most that a peer gives.
-const PAGE_SIZE: usize = 1000;
 /// Pages after which a listing is cut: a peer that never ends would be followed for ever.
 const MAX_PAGES: usize = 1000;
 
 /// Lists one folder of a peer's shares, all of its pages.
 pub async fn browse(peer: &Handle, out: &mut Output, path: &PeerPath) -> Ended {
-    let (mut token, mut entries) = (None, 0);
-    for page_number in 0..MAX_PAGES {
-        let page = peer.browse(path.clone(), PageAsk { size: PAGE_SIZE, token: token.take() }).await?;
+    let (mut entries, mut page_number, mut has_more) = (0, 0, false);
+    let mut pages = pin!(pages(peer, path, MAX_PAGES));
+    while let Some(page) = pages.try_next().await? {
         entries += page.folders.len() + page.files.len();
         if out.style.json {
             page.folders.iter().try_for_each(|name| out.json(&json::Folder { name }))?;
@@ -49,12 +50,10 @@ pub async fn browse(peer: &Handle, out: &mut Output, path: &PeerPath) -> Ended {
                 out.rows(rows)?;
             }
         }
-        token = page.next;
-        if token.is_none() {
-            break;
-        }
+        page_number += 1;
+        has_more = page.next.is_some();
     }
-    if token.is_some() {
+    if has_more {
         out.note(format_args!("the listing does not end; cut after {entries} entries"));
         return Ok(Exit::TimedOut);
     }

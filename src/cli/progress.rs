@@ -26,6 +26,8 @@ const WAITING_LINE_EVERY: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Progress {
     style: Style,
+    /// Told beside the name, where one command sends to several.
+    receiver: Option<String>,
     bar: Option<ProgressBar>,
     /// What the last line told, and when.
     last: Option<(Transfer, Instant)>,
@@ -33,7 +35,12 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn new(style: Style) -> Self {
-        Self { style, bar: None, last: None }
+        Self { style, receiver: None, bar: None, last: None }
+    }
+
+    /// Of one of several sends.
+    pub(super) fn to(style: Style, receiver: &str) -> Self {
+        Self { style, receiver: Some(receiver.to_owned()), bar: None, last: None }
     }
 
     pub(super) fn show(&mut self, transfer: &Transfer) {
@@ -77,7 +84,10 @@ impl Progress {
             return None;
         }
         self.last = Some((transfer.clone(), now));
-        let (name, said) = (Printable(&transfer.name), state(transfer));
+        let (mut name, said) = (Printable(&transfer.name).to_string(), state(transfer));
+        if let Some(receiver) = &self.receiver {
+            name = format!("{name} to {}", Printable(receiver));
+        }
         if transfer.state == TransferState::Waiting {
             // Its size may not be known yet.
             return Some(format!("{name}: {said}"));

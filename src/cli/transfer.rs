@@ -15,11 +15,12 @@ use super::{
     progress::Progress,
 };
 use crate::{
+    console::view::controlled,
     peer::{Handle, handle::Events},
     protocol::{
         action::{
             ActionError, Direction, ErrorKind, GetAsk, ReadAsk, ReadEvent, SendAsk, Transfer,
-            TransferControl, TransferState, Which,
+            TransferControl, TransferState,
         },
         name::Printable,
     },
@@ -140,18 +141,20 @@ pub async fn send(peer: &Handle, out: &mut Output, args: &SendArgs, is_yes: bool
         files.iter().map(move |path| SendAsk { path: path.clone(), peer: receiver.clone() })
     });
     let mut style = out.style;
+    let is_single = files.len() * receivers.len() == 1;
     // Several bars would fight for one line.
-    style.draws_progress &= files.len() * receivers.len() == 1;
+    style.draws_progress &= is_single;
     let mut ended = stream::iter(asks)
         .map(|ask| async move {
             let sent = match peer.send(ask.clone()).await {
-                Ok(events) => follow(events, &mut Progress::new(style)).await,
+                Ok(events) if is_single => follow(events, &mut Progress::new(style)).await,
+                Ok(events) => follow(events, &mut Progress::to(style, &ask.peer)).await,
                 Err(error) => Err(error),
             };
             (ask, sent)
         })
         .buffer_unordered(SENDS_AT_ONCE);
-    let (mut sent_count, mut failures) = (0, Vec::new());
+    let (mut sent_count, mut first_failure) = (0, None);
     while let Some((ask, sent)) = ended.next().await {
         match sent {
             Ok(transfer) if style.json => out.json(&json::Transfer::from(&transfer))?,
@@ -159,30 +162,32 @@ pub async fn send(peer: &Handle, out: &mut Output, args: &SendArgs, is_yes: bool
                 let (name, to) = (Printable(&transfer.name), Printable(&ask.peer));
                 out.note(format_args!("{name} to {to}: done, {}", size(transfer.size_bytes)));
             }
+            Err(error) if is_single => return Err(error.into()),
             Err(error) => {
-                failures.push((ask, error));
+                tell(out, &ask, &error)?;
+                first_failure.get_or_insert(error.kind);
                 continue;
             }
         }
         sent_count += 1;
     }
-    drop(ended);
-    report(out, sent_count, failures)
-}
-
-fn report(out: &mut Output, sent_count: usize, mut failures: Vec<(SendAsk, ActionError)>) -> Ended {
-    if failures.len() == 1 && sent_count == 0 {
-        return Err(failures.remove(0).1.into());
-    }
-    for (ask, error) in &failures {
-        let message = format!("{} to {}: {}", ask.path.display(), ask.peer, error.message);
-        out.error(&ActionError { message, ..error.clone() });
-    }
-    Ok(match failures.first() {
+    Ok(match first_failure {
         None => Exit::Done,
-        Some((_, error)) if sent_count == 0 => error.kind.into(),
+        Some(kind) if sent_count == 0 => kind.into(),
         Some(_) => Exit::TimedOut,
     })
+}
+
+/// Which of several sends failed, and why.
+fn tell(out: &mut Output, ask: &SendAsk, error: &ActionError) -> Result<(), Failure> {
+    let path = ask.path.to_string_lossy();
+    let message = format!("{path} to {}: {}", ask.peer, error.message);
+    let error = ActionError { message, ..error.clone() };
+    if out.style.json {
+        return out.json(&json::Error::of_send(&error, &ask.peer, &path));
+    }
+    out.error(&error);
+    Ok(())
 }
 
 /// Everyone who is meant, this peer left out.
@@ -204,24 +209,19 @@ async fn receivers(peer: &Handle, to: &Recipients) -> Result<Vec<String>, Failur
 
 /// Lists transfers, or does something to one or all.
 pub async fn transfers(peer: &Handle, out: &mut Output, action: Option<&TransferAction>) -> Ended {
-    let (which, control, said) = match action {
+    let (which, control) = match action {
         None | Some(TransferAction::Ls) => return list(peer, out).await,
-        Some(TransferAction::Pause { which }) => (*which, TransferControl::Pause, "paused"),
-        Some(TransferAction::Resume { which }) => (*which, TransferControl::Resume, "resumed"),
-        Some(TransferAction::Retry { which }) => (*which, TransferControl::Retry, "tried again"),
-        Some(TransferAction::Cancel { which }) => (*which, TransferControl::Cancel, "cancelled"),
-        Some(TransferAction::Priority { which, priority }) => {
-            (*which, TransferControl::Priority(*priority), "given another place")
-        }
+        Some(TransferAction::Pause { which }) => (*which, TransferControl::Pause),
+        Some(TransferAction::Resume { which }) => (*which, TransferControl::Resume),
+        Some(TransferAction::Retry { which }) => (*which, TransferControl::Retry),
+        Some(TransferAction::Cancel { which }) => (*which, TransferControl::Cancel),
+        Some(TransferAction::Priority { which, priority }) => (*which, TransferControl::Priority(*priority)),
     };
     let count = peer.control_transfers(which, control).await?;
     if out.style.json {
         out.json(&json::Controlled { count })?;
     } else {
-        match which {
-            Which::One(id) => out.note(format_args!("transfer {id} is {said}")),
-            Which::All => out.note(format_args!("{said}: {count}")),
-        }
+        out.note(controlled(which, control, count));
     }
     Ok(Exit::Done)
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
+    pin::pin,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -10,7 +11,13 @@ use std::{
 use futures::StreamExt;
 use tokio::time::Instant;
 
-use super::{complete::Names, menu, screen::Screen, view};
+use super::{
+    complete::Names,
+    menu,
+    pages::{PAGE_SIZE, pages},
+    screen::Screen,
+    view,
+};
 use crate::{
     peer::{
         Handle,
@@ -18,8 +25,8 @@ use crate::{
     },
     protocol::{
         action::{
-            ActionError, Answer, Connection, Coverage, ErrorKind, GetAsk, Hit, PageAsk, PeerPath, PutAsk,
-            SearchAsk, SearchEvent, SendAsk, Transfer, TransferControl, TransferState, Which,
+            ActionError, Answer, Connection, Coverage, ErrorKind, GetAsk, Hit, PeerPath, PutAsk, SearchAsk,
+            SearchEvent, SendAsk, Transfer, TransferControl, TransferState, Which,
         },
         id::ZoneId,
         name::Printable,
@@ -28,8 +35,6 @@ use crate::{
 
 /// Hits of one search that are shown; the rest is only counted.
 const MAX_SHOWN_HITS: usize = 1000;
-/// Entries of a folder asked for at once, the most that a peer gives.
-const PAGE_SIZE: usize = 1000;
 /// Pages of one folder that are shown.
 const MAX_PAGES: usize = 10;
 /// Time between two lines of progress where one takes the place of the other, and where they add up.
@@ -211,10 +216,10 @@ impl Acting {
     }
 
     pub(super) async fn browse(self, path: PeerPath) {
-        let mut token = None;
-        for _ in 0..MAX_PAGES {
-            let page = PageAsk { size: PAGE_SIZE, token: token.take() };
-            let page = match self.handle.browse(path.clone(), page).await {
+        let mut pages = pin!(pages(&self.handle, &path, MAX_PAGES));
+        let mut has_more = false;
+        while let Some(page) = pages.next().await {
+            let page = match page {
                 Ok(page) => page,
                 Err(error) => return self.screen.line(view::error(&error)).await,
             };
@@ -226,15 +231,14 @@ impl Acting {
                 self.names.add_place(format!("{}:{}", path.peer, file.path));
             }
             self.screen.lines(view::folder(&page)).await;
-            token = page.next;
-            if token.is_none() {
-                return;
-            }
+            has_more = page.next.is_some();
         }
-        let shown = MAX_PAGES * PAGE_SIZE;
-        self.screen
-            .line(format!("{shown} entries were shown, and there are more; search for what you want"))
-            .await;
+        if has_more {
+            let shown = MAX_PAGES * PAGE_SIZE;
+            self.screen
+                .line(format!("{shown} entries were shown, and there are more; search for what you want"))
+                .await;
+        }
     }
 
     pub(super) async fn transfers(self) {
@@ -243,19 +247,8 @@ impl Acting {
     }
 
     pub(super) async fn control_transfers(self, which: Which, control: TransferControl) {
-        let said = match control {
-            TransferControl::Pause => "paused".to_owned(),
-            TransferControl::Resume => "resumed".into(),
-            TransferControl::Cancel => "cancelled or had ended".into(),
-            TransferControl::Retry => "tried again".into(),
-            TransferControl::Priority(priority) => format!("of {} priority now", priority.name()),
-        };
         let outcome = self.handle.control_transfers(which, control).await;
-        let said = outcome.map(|count| match which {
-            Which::One(id) => vec![format!("transfer {id} is {said}")],
-            Which::All => vec![format!("transfers {said}: {count}")],
-        });
-        self.print(said).await;
+        self.print(outcome.map(|count| vec![view::controlled(which, control, count)])).await;
     }
 
     pub(super) async fn shares(self) {

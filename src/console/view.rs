@@ -9,7 +9,7 @@ use comfy_table::{Table, presets};
 use crate::protocol::{
     action::{
         ActionError, Coverage, Direction, FileInfo, FolderPage, Hit, InboxInfo, IndexState, Listing, Offer,
-        PeerInfo, ShareInfo, Status, Transfer, TransferState, Unput, ZoneInfo,
+        PeerInfo, ShareInfo, Status, Transfer, TransferControl, TransferState, Unput, Which, ZoneInfo,
     },
     id::ZoneId,
     name::Printable,
@@ -166,6 +166,25 @@ pub fn transfers(transfers: &[Transfer]) -> Vec<String> {
         ]
     });
     table(["number", "way", "file", "bytes", "speed", "priority", "state", "with"], rows, "no transfers")
+}
+
+/// What was done to one transfer or to all, and to how many.
+pub fn controlled(which: Which, control: TransferControl, count: u32) -> String {
+    let (done, already) = match control {
+        TransferControl::Pause => ("paused".to_owned(), "was paused already".to_owned()),
+        TransferControl::Resume => ("resumed".into(), "was not paused".into()),
+        TransferControl::Cancel => ("cancelled".into(), "had ended already".into()),
+        TransferControl::Retry => ("tried again".into(), "was tried again already".into()),
+        TransferControl::Priority(priority) => {
+            let name = priority.name();
+            (format!("of {name} priority now"), format!("was of {name} priority already"))
+        }
+    };
+    match which {
+        Which::One(id) if count > 0 => format!("transfer {id} is {done}"),
+        Which::One(id) => format!("transfer {id} {already}"),
+        Which::All => format!("transfers {done}: {count}"),
+    }
 }
 
 /// How fast it is and how long it still takes, as far as that is known.

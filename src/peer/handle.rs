@@ -50,7 +50,7 @@ pub trait Actions: fmt::Debug + Send + Sync {
     async fn rescan(&self) -> Outcome<IndexState>;
     /// Running transfers, failed downloads that can be retried, and the last 100 ended, in order of their ids.
     async fn transfers(&self) -> Outcome<Vec<Transfer>>;
-    /// Pauses, resumes, cancels, retries or reorders transfers; how many were meant. Answers when it has happened, or
+    /// Pauses, resumes, cancels, retries or reorders transfers; how many that changed. Answers when it has happened, or
     /// is sure to. Nothing happens to one that is as it shall be already, and none need be there when all are meant.
     async fn control_transfers(&self, which: Which, control: TransferControl) -> Outcome<u32>;
     /// Offers that wait for an answer.

@@ -10,10 +10,14 @@ use std::{
     net::SocketAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    pin::pin,
     time::{Duration, SystemTime},
 };
 
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
@@ -52,6 +56,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// From the last byte to the receiver's `done`: it brings the file to disk meanwhile.
 const DONE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Reading a file for its hash is told when it takes longer.
+const TELL_READING_AFTER: Duration = Duration::from_secs(1);
 /// Chunks between the disk and the connection.
 const QUEUE_CHUNKS: usize = 2;
 const SPARE_BUFFERS: usize = 8;
@@ -116,16 +122,15 @@ impl Sender {
     }
 
     async fn push(&self, ask: &PushAsk, name: String, ticket: &Ticket) -> Result<(), ActionError> {
-        ticket.note("reads what is to be sent");
         let path = ask.path.clone();
         let is_folder = self.shutdown.spawn_blocking(move || path.is_dir()).await.unwrap_or(false);
         let (offer, what) = if is_folder {
-            let folder = self.read_folder(ask, ticket).await?;
+            let folder = when_slow(ticket, self.read_folder(ask, ticket)).await?;
             let (manifest, files) = (&folder.manifest, folder.manifest.files().len());
             let (size_bytes, hash) = (manifest.size_bytes(), manifest.id());
             (self.offer(ask, name, size_bytes, hash, u32::try_from(files).ok()), What::Folder(folder))
         } else {
-            let (source, hash) = self.open(ask, ticket).await?;
+            let (source, hash) = when_slow(ticket, self.open(ask, ticket)).await?;
             ticket.update(|transfer| transfer.hash = Some(hash));
             (self.offer(ask, name, source.info().size_bytes, hash, None), What::File(source))
         };
@@ -309,6 +314,16 @@ impl Sender {
             Err(_) => Err(ActionError::new(ErrorKind::Failed, "reading the file failed")),
         }
     }
+}
+
+/// Says that the file is being read, if that takes a while.
+async fn when_slow<T>(ticket: &Ticket, reading: impl Future<Output = T>) -> T {
+    let mut reading = pin!(reading);
+    tokio::select! {
+        read = &mut reading => return read,
+        () = sleep(TELL_READING_AFTER) => ticket.note("reads what is to be sent"),
+    }
+    reading.await
 }
 
 /// What is pushed.

@@ -23,7 +23,8 @@ struct After {
 }
 
 impl Transfers {
-    /// Does it to one or all; how many it was done to. Uploads are never meant by all: they are others' downloads.
+    /// Does it to one or all; how many it changed: one that is as it shall be already does not count. Uploads are never
+    /// meant by all: they are others' downloads.
     ///
     /// # Errors
     /// `NotFound` when there was none of that number, or it is forgotten; `Refused` when it makes no sense for that one.
@@ -38,7 +39,7 @@ impl Transfers {
             };
             for id in ids {
                 match self.apply(&mut state, id, control, &mut after) {
-                    Ok(()) => count += 1,
+                    Ok(is_changed) => count += u32::from(is_changed),
                     Err(error) if matches!(which, Which::One(_)) => return Err(error),
                     Err(_) => {}
                 }
@@ -79,7 +80,7 @@ impl Transfers {
         id: u64,
         control: TransferControl,
         after: &mut After,
-    ) -> Result<(), ActionError> {
+    ) -> Result<bool, ActionError> {
         if state.running.contains_key(&id) {
             return self.apply_to_running(state, id, control, after);
         }
@@ -89,7 +90,7 @@ impl Transfers {
         match (state.ended.iter().any(|ended| ended.id == id), control) {
             (false, _) => Err(ActionError::new(ErrorKind::NotFound, format!("there is no transfer {id}"))
                 .hint("see `floodplain transfers`")),
-            (true, TransferControl::Cancel) => Ok(()),
+            (true, TransferControl::Cancel) => Ok(false),
             (true, _) => Err(refused(format!("transfer {id} has ended"))),
         }
     }
@@ -100,38 +101,39 @@ impl Transfers {
         id: u64,
         control: TransferControl,
         after: &mut After,
-    ) -> Result<(), ActionError> {
-        let Some(running) = state.running.get_mut(&id) else { return Ok(()) };
+    ) -> Result<bool, ActionError> {
+        let Some(running) = state.running.get_mut(&id) else { return Ok(false) };
         if control == TransferControl::Cancel {
+            let is_changed = !running.cancel.is_cancelled();
             running.cancel.cancel();
             if running.job.is_some() {
                 // Before its task gets to it: a kill right now must not bring it back.
                 self.save(id, None);
             }
-            return Ok(());
+            return Ok(is_changed);
         }
         if running.news.borrow().direction != Direction::Download {
             let error = refused(format!("transfer {id} is no download of this peer"));
             return Err(error.hint("the one who fetches can pause it; `cancel` ends it"));
         }
-        match control {
-            TransferControl::Cancel => {}
+        let is_changed = match control {
+            TransferControl::Cancel => true,
             TransferControl::Pause => {
-                running.is_paused.send_replace(true);
                 after.pausing.push(running.news.subscribe());
+                !running.is_paused.send_replace(true)
             }
-            TransferControl::Resume => {
-                running.is_paused.send_replace(false);
-            }
+            TransferControl::Resume => running.is_paused.send_replace(false),
             TransferControl::Retry => {
                 return Err(
                     refused(format!("transfer {id} has not failed")).hint("only failed ones are retried")
                 );
             }
             TransferControl::Priority(priority) => {
+                let before = running.news.borrow().priority;
                 running.news.send_modify(|transfer| transfer.priority = priority);
+                before != priority
             }
-        }
+        };
         if let Some(job) = running.job.as_mut().filter(|_| !running.cancel.is_cancelled()) {
             change(job, control);
             self.save(id, Some(job));
@@ -139,7 +141,7 @@ impl Transfers {
         if let TransferControl::Priority(priority) = control {
             self.requeue(state, id, priority);
         }
-        Ok(())
+        Ok(is_changed)
     }
 
     fn apply_to_failed(
@@ -148,23 +150,23 @@ impl Transfers {
         id: u64,
         control: TransferControl,
         after: &mut After,
-    ) -> Result<(), ActionError> {
+    ) -> Result<bool, ActionError> {
         match control {
             TransferControl::Pause | TransferControl::Resume => {
                 Err(refused(format!("transfer {id} has failed"))
                     .hint(format!("`floodplain transfers retry {id}` starts it again")))
             }
             TransferControl::Priority(priority) => {
-                if let Some((transfer, job)) = state.failed.get_mut(&id) {
-                    transfer.priority = priority;
-                    job.priority = priority;
-                    self.save(id, Some(job));
-                }
-                Ok(())
+                let Some((transfer, job)) = state.failed.get_mut(&id) else { return Ok(false) };
+                let is_changed = job.priority != priority;
+                transfer.priority = priority;
+                job.priority = priority;
+                self.save(id, Some(job));
+                Ok(is_changed)
             }
             TransferControl::Retry | TransferControl::Cancel => {
                 state.check_room()?;
-                let Some((mut transfer, mut job)) = state.failed.remove(&id) else { return Ok(()) };
+                let Some((mut transfer, mut job)) = state.failed.remove(&id) else { return Ok(false) };
                 job.state = JobState::Queued;
                 transfer.sources.clear();
                 let is_cancel = control == TransferControl::Cancel;
@@ -175,7 +177,7 @@ impl Transfers {
                     ticket.cancel_token().cancel();
                 }
                 after.revived.push((job, ticket));
-                Ok(())
+                Ok(true)
             }
         }
     }

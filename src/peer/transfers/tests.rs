@@ -63,7 +63,7 @@ async fn dropped_events_cancel_and_a_dropped_ticket_ends() {
     ticket.cancelled().await;
     drop(ticket);
     assert_eq!(table.list()[0].state, TransferState::Cancelled);
-    assert_eq!(table.control(Which::One(1), TransferControl::Cancel).await, Ok(1), "ended already");
+    assert_eq!(table.control(Which::One(1), TransferControl::Cancel).await, Ok(0), "ended already");
     let unknown = table.control(Which::One(2), TransferControl::Cancel).await;
     assert_eq!(unknown.expect_err("unknown").kind, ErrorKind::NotFound);
     assert_eq!(table.control(Which::All, TransferControl::Cancel).await, Ok(0));
@@ -160,6 +160,7 @@ async fn a_pause_interrupts_and_a_resume_gives_the_old_place_back() {
     let mut turn = Box::pin(ticket.turn());
     assert!(futures::poll!(&mut turn).is_pending());
     assert_eq!(paused.await.unwrap(), Ok(1));
+    assert_eq!(table.control(Which::All, TransferControl::Pause).await, Ok(0), "it is paused");
     assert_eq!(table.list()[0].state, TransferState::Paused);
     let younger = table.begin_download(job("g", Priority::Normal)).unwrap();
     let slot = go(&younger).await;
@@ -167,7 +168,9 @@ async fn a_pause_interrupts_and_a_resume_gives_the_old_place_back() {
     assert!(futures::poll!(&mut turn).is_pending(), "the slot is taken");
     drop(slot);
     assert!(matches!(turn.await, Turn::Go(_)));
-    table.control(Which::One(1), TransferControl::Cancel).await.unwrap();
+    assert_eq!(table.control(Which::One(1), TransferControl::Resume).await, Ok(0), "it is not paused");
+    assert_eq!(table.control(Which::One(1), TransferControl::Cancel).await, Ok(1));
+    assert_eq!(table.control(Which::One(1), TransferControl::Cancel).await, Ok(0), "it ends already");
     assert_eq!(ticket.interrupted().await, Interrupt::Cancel);
     assert!(matches!(ticket.turn().await, Turn::Cancel));
 }
