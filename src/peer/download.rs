@@ -399,6 +399,11 @@ impl<'a> Run<'a> {
                 let destination = self.ask.destination_for(&known.name);
                 let (_, name) = folder_and_name(&destination);
                 self.ticket.update(|transfer| transfer.name = name);
+                if let Some(path) =
+                    known.store_whole(&destination, &self.people, &self.ticket, &self.with.shutdown).await?
+                {
+                    return Ok(Err(path));
+                }
                 let holders = self.holders.clone();
                 Ok(Ok(Swarm::open(known, holders, destination, &self.ticket, &self.with.shutdown).await?))
             }

@@ -4,7 +4,7 @@
 //! to it from then on, and the file gets its name only when every piece is there and on disk. What an earlier run
 //! left under the part's name is worth what its bytes are worth: each piece is hashed before it is believed.
 
-mod open;
+pub(super) mod open;
 
 use std::{
     fs::File,
@@ -21,6 +21,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
+use self::open::is_at;
 use super::{
     PART_SUFFIX, StoreError,
     inline::{SLOW_WRITE, at_the_disk, has_workers},
@@ -332,7 +333,7 @@ impl Shared {
             self.remove();
             return Err(StoreError::NotOnDisk { path: self.path.clone(), source });
         }
-        if !open::is_at(&self.file, &self.path) {
+        if !is_at(&self.file, &self.path) {
             return Err(StoreError::Lost(self.path.clone()));
         }
         publish(&self.path, destination)
@@ -340,7 +341,7 @@ impl Shared {
 
     /// Removes the part, unless something else took its name.
     fn remove(&self) {
-        if open::is_at(&self.file, &self.path)
+        if is_at(&self.file, &self.path)
             && let Err(error) = std::fs::remove_file(&self.path)
         {
             tracing::warn!(path = %self.path.display(), %error, "could not remove a part file");

@@ -210,6 +210,19 @@ pub fn chunks<H: Send + 'static>(
     chunks
 }
 
+/// The only chunk of a range that fits one, read at once; `None` of an empty range, where only the file's state is
+/// checked. Blocks.
+///
+/// # Errors
+/// `Changed` when the file is not what it was when it was opened.
+pub fn only_chunk(
+    source: &SourceFile,
+    range: Range,
+    (pool, headroom): (&Pool, usize),
+) -> Result<Option<Chunk>, SourceError> {
+    read_chunk(source, pool, headroom, range.offset, range.end, pool.buffer_bytes() - headroom)
+}
+
 fn hand_on<T>(runtime: &Handle, sender: &mpsc::Sender<T>, item: T, patience: Duration) -> bool {
     match sender.try_send(item) {
         Ok(()) => true,
