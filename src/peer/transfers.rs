@@ -291,6 +291,7 @@ fn blank(id: u64, direction: Direction, name: String, size_bytes: u64) -> Transf
         priority: Priority::Normal,
         bytes_per_second: 0,
         queue_position: None,
+        note: String::new(),
     }
 }
 

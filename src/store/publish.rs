@@ -47,7 +47,7 @@ pub(super) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
+pub(super) fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         // File systems without the flag: a link does not replace either.
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
@@ -65,7 +65,7 @@ pub(super) fn cut(text: &str, max_bytes: usize) -> &str {
 }
 
 /// `name (2).ext`; 0 is the name itself.
-fn numbered(path: &Path, number: u32) -> PathBuf {
+pub(super) fn numbered(path: &Path, number: u32) -> PathBuf {
     if number == 0 {
         return path.to_path_buf();
     }

@@ -16,7 +16,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{StoreError, check_space, pieces::open::is_at, publish::folder_of, publish::publish};
+use super::{StoreError, check_space, pieces::{open::is_at, proof::Look}, publish::{folder_of, publish}};
 use crate::{
     protocol::piece::{PieceCheck, Tree},
     shutdown::Shutdown,
@@ -80,19 +80,17 @@ fn fill(
 ) -> Result<Option<PathBuf>, StoreError> {
     check_space(folder_of(part), bytes.len() as u64)?;
     file.write_all(bytes).map_err(StoreError::io("write", part))?;
-    let mut check = PieceCheck::new(tree, 0);
-    let mut there = vec![0; bytes.len()];
-    file.read_exact_at(&mut there, 0).map_err(StoreError::io("read back", part))?;
-    check.update(&there);
-    if !check.is_right() {
-        tracing::warn!(path = %part.display(), "a file is not what was written to it");
-        return Ok(None);
-    }
+    let last_look = Look::at(file).map_err(StoreError::io("look at", part))?;
     if let Err(error) = file.sync_all() {
         tracing::warn!(path = %part.display(), %error, "the disk lost a part");
         return Ok(None);
     }
-    if !is_at(file, part) {
+    let mut check = PieceCheck::new(tree, 0);
+    let mut there = vec![0; bytes.len()];
+    file.read_exact_at(&mut there, 0).map_err(StoreError::io("read back", part))?;
+    check.update(&there);
+    if !(check.is_right() && is_at(file, part) && last_look.is_still_so(file)) {
+        tracing::warn!(path = %part.display(), "a file is not what was written to it");
         return Ok(None);
     }
     publish(part, destination).map(Some)
