@@ -76,7 +76,7 @@ impl Progress {
         let name = Printable(&transfer.name);
         let said = state(transfer);
         let (state, has_note) = (transfer.state.name(), !transfer.note.is_empty());
-        let every = if transfer.state == TransferState::Running { LINE_EVERY } else { WAITING_LINE_EVERY };
+        let every = if transfer.state == TransferState::Waiting { WAITING_LINE_EVERY } else { LINE_EVERY };
         if let Some(last) = &self.last
             && last.state == state
             && last.has_note >= has_note

@@ -10,6 +10,7 @@ mod run;
 mod sequential;
 mod stream;
 mod swarm;
+mod telling;
 
 use std::{
     fmt,
@@ -57,16 +58,27 @@ pub struct Source {
 
 /// Looks for the holders of a file once more; cheap to clone.
 #[derive(Clone)]
-pub struct Finder(Arc<dyn Fn() -> BoxFuture<'static, Vec<Source>> + Send + Sync>);
+pub struct Finder {
+    search: Arc<dyn Fn() -> BoxFuture<'static, Vec<Source>> + Send + Sync>,
+    is_of_folder: bool,
+}
 
 impl Finder {
     /// By that search, which ends by itself. No holder found is an empty list.
     pub fn new(search: impl Fn() -> BoxFuture<'static, Vec<Source>> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(search))
+        Self { search: Arc::new(search), is_of_folder: false }
+    }
+
+    /// For a file of a folder: asked as soon as the file is begun, for one holder alone is known; and when nobody is left
+    /// the file fails, for it is the folder that waits then.
+    pub(super) fn of_folder(
+        search: impl Fn() -> BoxFuture<'static, Vec<Source>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { is_of_folder: true, ..Self::new(search) }
     }
 
     fn find(&self) -> BoxFuture<'static, Vec<Source>> {
-        (self.0)()
+        (self.search)()
     }
 }
 
@@ -159,17 +171,30 @@ impl Downloader {
             let ask = ask.clone();
             async { Ok(ask) }.boxed()
         });
-        drop(self.shutdown.spawn("download", async move { this.run(ticket, place, find).await }));
+        drop(
+            self.shutdown
+                .spawn("download", async move { this.run(Arc::new(ticket), None, place, find).await }),
+        );
         Ok(events)
     }
 
     /// Does a download until it has ended, however often it is paused meanwhile. Who has the file is asked each time that
-    /// it begins or goes on; `place` is what is known of it before. Gives the transfer with its final state.
-    pub(super) async fn run(self, ticket: Ticket, mut place: DownloadAsk, mut find: Find) -> Transfer {
-        let ticket = Arc::new(ticket);
+    /// it begins or goes on; `place` is what is known of it before, `slot` is there when its turn has come already. Gives
+    /// the transfer with its final state. When it is dropped, what was verified stays in the part.
+    pub(super) async fn run(
+        self,
+        ticket: Arc<Ticket>,
+        mut slot: Option<DownloadSlot>,
+        mut place: DownloadAsk,
+        mut find: Find,
+    ) -> Transfer {
         let mut wait = FIRST_SEARCH_WAIT;
         let state = loop {
-            let slot = match ticket.turn().await {
+            let turn = match slot.take() {
+                Some(slot) => Turn::Go(slot),
+                None => ticket.turn().await,
+            };
+            let slot = match turn {
                 Turn::Go(slot) => slot,
                 Turn::Cancel => break TransferState::Cancelled,
             };
@@ -192,7 +217,7 @@ impl Downloader {
                     tracing::info!(reason = %error, "a begun download waits for holders");
                     ticket.enter(TransferState::Waiting);
                     tokio::select! {
-                        () = tokio::time::sleep(wait) => wait = (wait * 2).min(LONGEST_SEARCH_WAIT),
+                        () = ticket.wait(wait, &error.message) => wait = (wait * 2).min(LONGEST_SEARCH_WAIT),
                         interrupt = ticket.interrupted() => match interrupt {
                             Interrupt::Cancel => break TransferState::Cancelled,
                             Interrupt::Pause => {}

@@ -116,6 +116,7 @@ impl Sender {
     }
 
     async fn push(&self, ask: &PushAsk, name: String, ticket: &Ticket) -> Result<(), ActionError> {
+        ticket.note("reads what is to be sent");
         let path = ask.path.clone();
         let is_folder = self.shutdown.spawn_blocking(move || path.is_dir()).await.unwrap_or(false);
         let (offer, what) = if is_folder {
@@ -142,6 +143,7 @@ impl Sender {
         let call = timeout(CALL_TIMEOUT, client.send(ReceiverStream::new(outgoing))).await;
         let late = || Status::deadline_exceeded("it did not answer");
         let mut answers = call.map_err(|_| failed(late()))?.map_err(failed)?.into_inner();
+        ticket.note(format!("waits for {}'s answer", ask.receiver));
         let accepted = timeout(ANSWER_TIMEOUT + CALL_TIMEOUT, answers.message()).await;
         match accepted.map_err(|_| failed(late()))?.map_err(failed)? {
             Some(pb::SendResponse { message: Some(Response::Accepted(_)) }) => {}

@@ -173,13 +173,17 @@ impl Transfers {
     /// # Errors
     /// `Refused` when too many run.
     pub fn begin_download(&self, mut job: Job) -> Result<Ticket, ActionError> {
+        let mut forgotten = None;
         let mut state = self.lock();
         state.check_room()?;
         if state.running.len() + state.failed.len() >= MAX_DOWNLOADS
-            && let Some((id, (transfer, _))) = state.failed.pop_first()
+            && let Some((id, (transfer, job))) = state.failed.pop_first()
         {
             self.save(id, None);
-            state.remember(transfer);
+            // Its task is started to discard what it stored.
+            let ticket = self.insert(&mut state, transfer, Some(job.clone()));
+            ticket.cancel_token().cancel();
+            forgotten = Some((job, ticket));
         }
         job.id = state.next_id();
         job.state = JobState::Queued;
@@ -190,7 +194,12 @@ impl Transfers {
         }
         self.note_id(job.id);
         self.save(job.id, Some(&job));
-        Ok(self.insert(&mut state, transfer, Some(job)))
+        let ticket = self.insert(&mut state, transfer, Some(job));
+        drop(state);
+        if let Some((job, forgotten)) = forgotten {
+            self.revive(job, forgotten);
+        }
+        Ok(ticket)
     }
 
     fn insert(&self, state: &mut State, mut transfer: Transfer, job: Option<Job>) -> Ticket {
@@ -219,6 +228,13 @@ impl Transfers {
         let mut list: Vec<Transfer> = state.ended.iter().cloned().chain(failed).chain(running).collect();
         list.sort_by_key(|transfer| transfer.id);
         list
+    }
+
+    /// The downloads that outlive the process, in no order.
+    pub(super) fn kept(&self) -> Vec<Job> {
+        let state = self.lock();
+        let running = state.running.values().filter_map(|running| running.job.clone());
+        state.failed.values().map(|(_, job)| job.clone()).chain(running).collect()
     }
 
     /// Waits until all that was kept so far is on disk, as far as it can be written at all.
@@ -298,7 +314,9 @@ fn blank(id: u64, direction: Direction, name: String, size_bytes: u64) -> Transf
 /// What a download is called before its holders tell.
 fn shown_name(job: &Job) -> String {
     let name = job.name.clone().unwrap_or_else(|| match &job.what {
-        JobTarget::Path { path, .. } => path.rsplit('/').next().unwrap_or(path).to_owned(),
+        JobTarget::Path { path, .. } => {
+            path.trim_end_matches('/').rsplit('/').next().unwrap_or(path).to_owned()
+        }
         JobTarget::Hash(hash) => hash.to_string(),
     });
     crate::protocol::name::to_portable_name(&name)

@@ -65,6 +65,8 @@ pub struct Job {
     pub destination: PathBuf,
     /// The destination is a folder.
     pub is_folder: bool,
+    /// It is known that a whole folder lies at the path.
+    pub is_tree: bool,
     /// Once known.
     pub size_bytes: Option<u64>,
     /// Verified so far when it was last written, to be shown; what counts is the part file.
@@ -90,6 +92,8 @@ struct Written {
     destination: PathBuf,
     #[serde(default)]
     is_folder: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_tree: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     size_bytes: Option<u64>,
     #[serde(default)]
@@ -126,6 +130,7 @@ impl From<&Job> for Written {
             name: job.name.clone(),
             destination: job.destination.clone(),
             is_folder: job.is_folder,
+            is_tree: job.is_tree,
             size_bytes: job.size_bytes,
             done_bytes: job.done_bytes,
             priority: job.priority.name().into(),
@@ -146,6 +151,7 @@ impl Written {
             (None, Some(peer), Some(path)) => JobTarget::Path { peer: peer.parse().ok()?, path },
             _ => return None,
         };
+        (!self.is_tree || matches!(what, JobTarget::Path { .. })).then_some(())?;
         let state = match (self.state.as_str(), self.error) {
             ("queued", _) => JobState::Queued,
             ("paused", _) => JobState::Paused,
@@ -161,6 +167,7 @@ impl Written {
             name: self.name,
             destination: self.destination,
             is_folder: self.is_folder,
+            is_tree: self.is_tree,
             size_bytes: self.size_bytes,
             done_bytes: self.done_bytes,
             priority: Priority::from_name(&self.priority)?,
@@ -294,6 +301,7 @@ mod tests {
             name: Some("a.pdf".into()),
             destination: "/srv/downloads".into(),
             is_folder: true,
+            is_tree: true,
             size_bytes: Some(10),
             done_bytes: 4,
             priority: Priority::High,
@@ -309,6 +317,7 @@ mod tests {
         let failed = JobState::Failed(ActionError::new(ErrorKind::Mismatch, "wrong").hint("again"));
         let by_hash = Job {
             what: JobTarget::Hash(ContentHash::from_bytes([3; 32])),
+            is_tree: false,
             size_bytes: None,
             name: None,
             ..job(10, JobState::Queued)

@@ -2,9 +2,8 @@
 
 use super::{Source, store_error};
 use crate::{
-    peer::transfers::Ticket,
     protocol::{
-        action::{ActionError, ErrorKind, TransferState},
+        action::{ActionError, ErrorKind},
         name::Printable,
         plan::{Failure, Outcome},
     },
@@ -93,10 +92,4 @@ impl People {
             }
         }
     }
-}
-
-/// The place in a holder's queue, while nothing else comes.
-pub(super) fn show_queue(ticket: &Ticket, position: u32) {
-    tracing::debug!(position, "waits in a holder's queue");
-    ticket.enter(TransferState::Waiting);
 }

@@ -68,7 +68,8 @@ impl<'a> Run<'a> {
             };
             // Others may run while this one waits.
             drop(slot);
-            let Some(finder) = self.ask.finder.clone().filter(|_| self.has_pieces()) else {
+            let finder = self.ask.finder.clone().filter(|finder| !finder.is_of_folder && self.has_pieces());
+            let Some(finder) = finder else {
                 return Err(halted);
             };
             if self.verified_bytes() > had {
@@ -77,7 +78,7 @@ impl<'a> Run<'a> {
             tracing::info!(reason = %halted, "a begun download waits for holders");
             loop {
                 self.ticket.enter(TransferState::Waiting);
-                tokio::time::sleep(wait).await;
+                self.ticket.wait(wait, &halted.message).await;
                 wait = (wait * 2).min(LONGEST_SEARCH_WAIT);
                 let found = finder.find().await;
                 if !found.is_empty() {

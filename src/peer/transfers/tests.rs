@@ -16,6 +16,7 @@ fn job(name: &str, priority: Priority) -> Job {
         name: Some(name.into()),
         destination: "/srv".into(),
         is_folder: true,
+        is_tree: false,
         size_bytes: None,
         done_bytes: 0,
         priority,

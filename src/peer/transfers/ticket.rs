@@ -9,7 +9,10 @@ use std::{
 };
 
 use futures::{Stream, StreamExt};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Running, Transfers, seen, slots::DownloadSlot, speed::Meter, with_speed};
@@ -177,6 +180,20 @@ impl Ticket {
         });
     }
 
+    /// Waits for those who may turn up and says why, and how long until they are looked for; then that they are. May be
+    /// dropped at any point.
+    pub async fn wait(&self, wait: Duration, reason: &str) {
+        let until = Instant::now() + wait;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return self.note(format!("looks for holders: {reason}"));
+            }
+            self.note(format!("looks for holders in {} s: {reason}", left.as_secs_f64().ceil()));
+            sleep(left.min(Duration::from_secs(1))).await;
+        }
+    }
+
     /// Keeps name, size and progress with the job.
     fn keep(&self) {
         let transfer = self.news.borrow().clone();
@@ -191,6 +208,16 @@ impl Ticket {
         }
         job.done_bytes = transfer.done_bytes;
         if *job != before {
+            self.table.save(self.id, Some(job));
+        }
+    }
+
+    /// Keeps with a kept download that a whole folder lies at its path.
+    pub(in crate::peer) fn keep_tree(&self) {
+        let mut table = self.table.lock();
+        let job = table.running.get_mut(&self.id).and_then(|running| running.job.as_mut());
+        if let Some(job) = job.filter(|job| !job.is_tree && !self.cancel.is_cancelled()) {
+            job.is_tree = true;
             self.table.save(self.id, Some(job));
         }
     }
