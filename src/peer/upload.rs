@@ -44,7 +44,7 @@ use crate::{
     shutdown::Shutdown,
     store::{
         pool::Pool,
-        read::{Chunk, FileSource, Range, SourceError, SourceFile, chunks, only_chunk},
+        read::{Chunk, FileSource, Range, SourceError, SourceFile, cached_chunk, chunks, only_chunk},
     },
     wire::{
         common::to_file_entry,
@@ -111,6 +111,9 @@ struct Upload {
     fetcher: CallerKey,
     ticket: Ticket,
 }
+
+/// The values of its pieces are those that were asked for; a small range has been read.
+type OpenedFile = (SourceFile, Bytes, Range, Option<Vec<Chunk>>, Slot);
 
 /// One message of an answer.
 enum Part {
@@ -286,27 +289,11 @@ impl Uploads {
     }
 
     async fn open(&self, ask: RangeAsk, fetcher: Caller, slot: Slot) -> Result<Upload, Status> {
-        let inner = self.0.clone();
-        // A network drive may hang: the call ends then, and the slot is given back when the drive answers.
-        let opening = self.0.shutdown.spawn_blocking(move || {
-            let source = inner.source.open(&ask.file)?;
-            let range = Range::within(source.info().size_bytes, ask.offset, ask.length)?;
-            let hash = source.info().hash.filter(|_| ask.with_tree);
-            let tree = hash.and_then(|hash| inner.source.tree(&hash));
-            // Values of another size are not those of this file.
-            let tree = tree.filter(|tree| tree.layout().size_bytes() == source.info().size_bytes);
-            let tree = tree.map_or_else(Bytes::new, |tree| tree.values().into());
-            let is_small = range.end - range.offset <= AT_ONCE_BYTES.min(ask.chunk_bytes as u64);
-            let buffers = (&inner.pool, frame::HEADROOM);
-            let at_once =
-                is_small.then(|| only_chunk(&source, range, buffers)).transpose()?.map(Vec::from_iter);
-            Ok((source, tree, range, at_once, slot))
-        });
-        let opened = tokio::time::timeout(REQUEST_TIMEOUT, opening)
-            .await
-            .map_err(|_| Status::deadline_exceeded("the disk did not answer in time"))?
-            .map_err(|_| Status::internal("opening the file failed"))?;
-        let (source, tree, range, at_once, slot) = opened.map_err(|error| source_status(&error))?;
+        let opened = match self.open_now(&ask) {
+            Some((source, range, chunks)) => (source, Bytes::new(), range, Some(chunks), slot),
+            None => self.open_there(&ask, slot).await?,
+        };
+        let (source, tree, range, at_once, slot) = opened;
         let size_bytes = range.end - range.offset;
         let begun = self.0.transfers.begin(
             Direction::Upload,
@@ -318,6 +305,46 @@ impl Uploads {
         ticket.update(|transfer| transfer.hash = source.info().hash);
         let chunk_bytes = ask.chunk_bytes.min(self.0.most_chunk_bytes);
         Ok(Upload { source, tree, range, at_once, chunk_bytes, slot, fetcher: fetcher.key(), ticket })
+    }
+
+    /// A small file that lies in memory, and all of what is wanted of it.
+    fn open_now(&self, ask: &RangeAsk) -> Option<(SourceFile, Range, Vec<Chunk>)> {
+        let source = self.0.source.open_cached(&ask.file)?;
+        let size_bytes = source.info().size_bytes;
+        let range = Range::within(size_bytes, ask.offset, ask.length).ok()?;
+        // It has one piece, and so no values to look up.
+        (size_bytes <= self.at_once_bytes(ask)).then_some(())?;
+        let chunk = cached_chunk(&source, range, (&self.0.pool, frame::HEADROOM))?;
+        Some((source, range, Vec::from_iter(chunk)))
+    }
+
+    fn at_once_bytes(&self, ask: &RangeAsk) -> u64 {
+        AT_ONCE_BYTES.min(ask.chunk_bytes.min(self.0.most_chunk_bytes) as u64)
+    }
+
+    /// On a thread that may wait for the disk.
+    async fn open_there(&self, ask: &RangeAsk, slot: Slot) -> Result<OpenedFile, Status> {
+        let (inner, ask, at_once_bytes) = (self.0.clone(), ask.clone(), self.at_once_bytes(ask));
+        // A network drive may hang: the call ends then, and the slot is given back when the drive answers.
+        let opening = self.0.shutdown.spawn_blocking(move || {
+            let source = inner.source.open(&ask.file)?;
+            let range = Range::within(source.info().size_bytes, ask.offset, ask.length)?;
+            let hash = source.info().hash.filter(|_| ask.with_tree);
+            let tree = hash.and_then(|hash| inner.source.tree(&hash));
+            // Values of another size are not those of this file.
+            let tree = tree.filter(|tree| tree.layout().size_bytes() == source.info().size_bytes);
+            let tree = tree.map_or_else(Bytes::new, |tree| tree.values().into());
+            let is_small = range.end - range.offset <= at_once_bytes;
+            let buffers = (&inner.pool, frame::HEADROOM);
+            let at_once =
+                is_small.then(|| only_chunk(&source, range, buffers)).transpose()?.map(Vec::from_iter);
+            Ok((source, tree, range, at_once, slot))
+        });
+        let opened = tokio::time::timeout(REQUEST_TIMEOUT, opening)
+            .await
+            .map_err(|_| Status::deadline_exceeded("the disk did not answer in time"))?
+            .map_err(|_| Status::internal("opening the file failed"))?;
+        opened.map_err(|error| source_status(&error))
     }
 
     /// The file, then its bytes. Reading begins now, whether or not anyone takes them.

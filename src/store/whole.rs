@@ -16,7 +16,11 @@ use rustix::{
     io::Errno,
 };
 
-use super::{StoreError, check_space, pieces::{open::is_at, proof::Look}, publish::{folder_of, publish}};
+use super::{
+    StoreError, check_space,
+    pieces::{open::is_at, proof::Look},
+    publish::{folder_of, publish},
+};
 use crate::{
     protocol::piece::{PieceCheck, Tree},
     shutdown::Shutdown,
