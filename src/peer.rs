@@ -149,7 +149,8 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     let channels = Channels::new(transport.clone());
     let inbox = Inbox::open(settings.inbox, &settings.data, settings.accept)?;
     let throttle = Throttle::new(settings.download_limits);
-    let downloader = Downloader::new(channels.clone(), transfers.clone(), shutdown.clone(), throttle.clone());
+    let downloader = Downloader::new(channels.clone(), transfers.clone(), shutdown.clone(), throttle.clone())
+        .with_index(index.clone());
     let keeping = Keeping::new(Parts {
         store: replicas.clone(),
         puts,
@@ -246,7 +247,7 @@ async fn open_transfers(
         .context("could not read the kept downloads")?;
     let folders = vec![settings.inbox.clone(), downloads.to_path_buf()];
     sweep(folders, started, kept_parts(&transfers.list()), shutdown).await;
-    let places = transfers.kept().iter().filter(|job| job.is_tree).filter_map(Place::of_job).collect();
+    let places = transfers.kept().iter().filter_map(Place::of_job).collect();
     sweep_folders(downloads.to_path_buf(), started, places, shutdown).await;
     Ok((transfers, revived))
 }

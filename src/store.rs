@@ -10,7 +10,7 @@ pub mod jobs;
 pub mod part;
 pub mod pieces;
 pub mod pool;
-mod publish;
+pub(crate) mod publish;
 pub mod puts;
 pub mod read;
 pub mod replica;

@@ -4,6 +4,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -281,7 +282,7 @@ fn the_get_of_a_folder_survives_a_kill_of_the_peer() {
     becomes(1, "done");
     assert_eq!(told(1, "/percent"), Some(100));
     let size = told(1, "/size_bytes").unwrap();
-    let came = number(&run(&ben, "--json status").1, "counters", "/counters/bytes_down").unwrap();
+    let came = number(&run(&ben, "--json status").1, "bytes_down", "/bytes_down").unwrap();
     assert!(came < size * 6 / 10, "{came} of {size} bytes came after the kill");
     assert!(tree(&out.join("project")) == tree(&project));
     drop(fetcher);
@@ -294,6 +295,7 @@ fn the_get_of_a_folder_survives_a_kill_of_the_peer() {
     becomes(2, "paused");
     let percent = told(2, "/percent");
     drop(fetcher);
+    let kept = std::fs::read_to_string(ben.join("data/transfers/2.json")).unwrap();
     let fetcher = start(&settings(""));
     assert!(is(2, "paused") && percent >= Some(20));
     assert_eq!(told(2, "/percent"), percent);
@@ -321,8 +323,57 @@ fn the_get_of_a_folder_survives_a_kill_of_the_peer() {
     assert_eq!(stages(&out), 0);
     drop(fetcher);
     std::fs::remove_file(ben.join("data/transfers/4.json")).unwrap();
+    // Killed when the folder had just got its name: it is not fetched once more.
+    let mut job: serde_json::Value = serde_json::from_str(&kept).unwrap();
+    job["id"] = 9.into();
+    job["state"] = "queued".into();
+    job["stage_inode"] = std::fs::metadata(out.join("project (1)")).unwrap().ino().into();
+    std::fs::write(ben.join("data/transfers/9.json"), job.to_string()).unwrap();
     let _fetcher = start(&settings(""));
     assert_eq!(stages(&downloads), 0);
+    becomes(9, "done");
+    assert_eq!(told(9, "/percent"), Some(100));
+    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 2);
+}
+
+#[test]
+fn a_send_whose_receiver_is_killed_says_so_and_leaves_nothing_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| {
+        let folder = folder.path().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    };
+    let (hub, ana, ben) = (at("hub"), at("ana"), at("ben"));
+    let registry = Daemon::start(&hub, &["registry", "--listen", "127.0.0.1:0", "--data", "data"]);
+    let settings = format!(
+        "FLOODPLAIN_REGISTRY={}\nFLOODPLAIN_LISTEN=127.0.0.1:0\nFLOODPLAIN_DATA=data\n\
+         FLOODPLAIN_INSECURE_LOOPBACK=true\nFLOODPLAIN_ACCEPT=all\n",
+        registry.address
+    );
+    for folder in [&ana, &ben] {
+        std::fs::write(folder.join(".env"), &settings).unwrap();
+    }
+    let film = ana.join("film");
+    std::fs::File::create(&film).unwrap().set_len(256 << 20).unwrap();
+    let receiver = Daemon::start(&ben, &["peer", "--name", "ben"]);
+    let _sender = Daemon::start(&ana, &["peer", "--name", "ana"]);
+    until(&ana, "--json status", "\"zone_peers\":2");
+    let mut sending = program(&ana);
+    let sending = sending.args(["send", "film", "--to", "ben"]).stdout(Stdio::null()).stderr(Stdio::piped());
+    let sending = sending.spawn().unwrap();
+    let inbox = ben.join("inbox");
+    let began = Instant::now();
+    while !inbox.is_dir() || stages(&inbox) == 0 {
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", run(&ana, "transfers"));
+    }
+    drop(receiver); // By SIGKILL.
+    let output = sending.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("ben broke off after") && said.contains("send it again"), "{said}");
+    let _receiver = Daemon::start(&ben, &["peer", "--name", "ben"]);
+    assert_eq!(std::fs::read_dir(&inbox).unwrap().count(), 0);
 }
 
 #[test]

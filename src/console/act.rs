@@ -179,10 +179,9 @@ impl Acting {
                 TransferState::Waiting => PLAIN_WAITING_INTERVAL,
                 _ => PLAIN_PROGRESS_INTERVAL,
             };
-            let is_due = shown.as_ref().is_none_or(|(last, at)| {
-                let is_explained = last.note.is_empty() && !transfer.note.is_empty();
-                last.state != transfer.state || is_explained || now - *at >= interval
-            });
+            let is_due = shown
+                .as_ref()
+                .is_none_or(|(last, at)| view::is_news(last, &transfer) || now - *at >= interval);
             if !is_due {
                 continue;
             }

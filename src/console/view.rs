@@ -191,7 +191,7 @@ pub fn state(transfer: &Transfer) -> String {
 }
 
 /// Where it stands, and its place when it waits for a slot of this peer.
-fn word(transfer: &Transfer) -> String {
+pub fn word(transfer: &Transfer) -> String {
     let state = transfer.state.name();
     transfer.queue_position.map_or_else(|| state.to_owned(), |place| format!("{state}, place {place}"))
 }
@@ -214,6 +214,13 @@ pub fn progress(transfer: &Transfer) -> String {
         line += &format!(": {}", Printable(&transfer.note));
     }
     cut(line, MAX_ROW_CHARS)
+}
+
+/// Whether it tells something else than before: another state, or another reason. A place that moves up in a queue and
+/// seconds that pass are the same reason.
+pub fn is_news(before: &Transfer, now: &Transfer) -> bool {
+    let reason = |transfer: &Transfer| transfer.note.replace(|c: char| c.is_ascii_digit(), "");
+    before.state != now.state || reason(before) != reason(now)
 }
 
 fn cut(mut text: String, max_chars: usize) -> String {

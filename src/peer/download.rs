@@ -8,6 +8,7 @@ mod opening;
 mod people;
 mod run;
 mod sequential;
+mod shared;
 mod stream;
 mod swarm;
 mod telling;
@@ -22,22 +23,32 @@ use std::{
 
 use futures::{FutureExt, future::BoxFuture};
 
-use self::run::Run;
+use self::{
+    run::{Early, Run},
+    shared::{Contents, Followed, Sharing},
+};
 use super::{
     channels::Channels,
     handle::Events,
     transfers::{DownloadSlot, Interrupt, Ticket, Transfers, Turn},
 };
 use crate::{
+    index::Index,
     net::throttle::Throttle,
     protocol::{
         action::{ActionError, Direction, ErrorKind, Transfer, TransferState},
         id::{ContentHash, PeerId},
         name::to_portable_name,
+        piece::Tree,
         plan::FileName,
     },
     shutdown::Shutdown,
-    store::{StoreError, pieces::part_path},
+    store::{
+        StoreError,
+        pieces::{self, part_path},
+        publish::find_published,
+        sweep::remove_parts_called,
+    },
 };
 
 /// A begun file is never given up while its hash may turn up again: the wait between two searches, from the first to
@@ -138,6 +149,8 @@ pub struct Downloader {
     transfers: Transfers,
     shutdown: Shutdown,
     throttle: Throttle<SocketAddr>,
+    contents: Contents,
+    index: Option<Index>,
 }
 
 impl Downloader {
@@ -148,7 +161,13 @@ impl Downloader {
         shutdown: Shutdown,
         throttle: Throttle<SocketAddr>,
     ) -> Self {
-        Self { channels, transfers, shutdown, throttle }
+        Self { channels, transfers, shutdown, throttle, contents: Contents::default(), index: None }
+    }
+
+    /// Leaves the tree of what was fetched with that index, so that it is not read again to be shared.
+    #[must_use]
+    pub fn with_index(self, index: Index) -> Self {
+        Self { index: Some(index), ..self }
     }
 
     /// Starts a download, which waits for a slot first. The events end with a final state; dropping them cancels it.
@@ -171,24 +190,29 @@ impl Downloader {
             let ask = ask.clone();
             async { Ok(ask) }.boxed()
         });
-        drop(
-            self.shutdown
-                .spawn("download", async move { this.run(Arc::new(ticket), None, place, find).await }),
-        );
+        let run = async move { this.run(Arc::new(ticket), None, place, find, false).await };
+        drop(self.shutdown.spawn("download", run));
         Ok(events)
     }
 
     /// Does a download until it has ended, however often it is paused meanwhile. Who has the file is asked each time that
-    /// it begins or goes on; `place` is what is known of it before, `slot` is there when its turn has come already. Gives
-    /// the transfer with its final state. When it is dropped, what was verified stays in the part.
+    /// it begins or goes on; `place` is what is known of it before, `slot` is there when its turn has come already. One
+    /// that an earlier run of this program left (`is_revived`) may be done. Gives the transfer with its final state. When
+    /// it is dropped, what was verified stays in the part.
     pub(super) async fn run(
         self,
         ticket: Arc<Ticket>,
         mut slot: Option<DownloadSlot>,
         mut place: DownloadAsk,
         mut find: Find,
+        is_revived: bool,
     ) -> Transfer {
         let mut wait = FIRST_SEARCH_WAIT;
+        let mut is_to_be_looked_for = is_revived;
+        let mut sharing = Sharing::new(&self.contents);
+        if let Some(hash) = place.hash() {
+            sharing.join(hash);
+        }
         let state = loop {
             let turn = match slot.take() {
                 Some(slot) => Turn::Go(slot),
@@ -198,8 +222,18 @@ impl Downloader {
                 Turn::Go(slot) => slot,
                 Turn::Cancel => break TransferState::Cancelled,
             };
+            if std::mem::take(&mut is_to_be_looked_for)
+                && let Some(hash) = place.hash()
+                && let Some(path) = self.done_before(&place, hash, &ticket).await
+            {
+                ticket.update(|transfer| transfer.path = Some(path));
+                break TransferState::Done;
+            }
+            // What is here needs nobody.
+            let is_here = sharing.has_published();
+            let finding = async { if is_here { Ok(place.clone()) } else { find().await } };
             let found = tokio::select! {
-                found = find() => found,
+                found = finding => found,
                 interrupt = ticket.interrupted() => match interrupt {
                     Interrupt::Cancel => break TransferState::Cancelled,
                     Interrupt::Pause => continue,
@@ -208,7 +242,7 @@ impl Downloader {
             match found {
                 Ok(ask) => {
                     place = DownloadAsk { sources: Vec::new(), ..ask.clone() };
-                    if let Some(state) = self.attempt(ask, slot, &ticket).await {
+                    if let Some(state) = self.attempt(ask, slot, &mut sharing, is_revived, &ticket).await {
                         break state;
                     }
                 }
@@ -228,71 +262,121 @@ impl Downloader {
             }
         };
         if state == TransferState::Cancelled {
-            self.remove_part(&place, &ticket).await;
+            self.remove_part(&place, &sharing, &ticket).await;
         }
         ticket.enter(state);
         ticket.transfer()
     }
 
-    /// `None` when it is paused.
+    /// `None` when it is paused, or to be gone on with.
     async fn attempt(
         &self,
         ask: DownloadAsk,
         slot: DownloadSlot,
+        sharing: &mut Sharing,
+        is_revived: bool,
         ticket: &Arc<Ticket>,
     ) -> Option<TransferState> {
-        let mut run = Run::new(ask, self, ticket.clone());
+        let mut run = Run::new(ask, sharing, is_revived, self, ticket.clone());
         let ended = tokio::select! {
-            ended = run.until_ended(slot) => Ok(ended),
-            interrupt = ticket.interrupted() => Err(interrupt),
+            ended = run.until_ended(slot) => ended.map_err(Ok),
+            interrupt = ticket.interrupted() => Err(Err(interrupt)),
         };
-        match ended {
+        let (state, published, part) = match ended {
             Ok(Ok(path)) => {
-                ticket.update(|transfer| transfer.path = Some(path));
-                Some(TransferState::Done)
+                ticket.update(|transfer| transfer.path = Some(path.clone()));
+                (Some(TransferState::Done), Some(path), None)
             }
-            Err(Interrupt::Pause) => {
-                run.leave().await;
-                None
-            }
+            Err(Err(Interrupt::Pause)) => (None, None, run.leave().await),
             Ok(Err(error)) if error.kind != ErrorKind::Cancelled => {
-                run.leave().await;
-                Some(TransferState::Failed(error))
+                (Some(TransferState::Failed(error)), None, run.leave().await)
             }
-            Err(Interrupt::Cancel) => {
-                run.discard().await;
-                Some(TransferState::Cancelled)
-            }
+            Err(Err(Interrupt::Cancel)) => (Some(TransferState::Cancelled), None, run.cancel().await),
             // The peer is stopping.
-            Ok(Err(_)) => {
-                run.leave().await;
-                Some(TransferState::Cancelled)
+            Ok(Err(_)) => (Some(TransferState::Cancelled), None, run.leave().await),
+            Err(Ok(Early::Again)) => (None, None, run.leave().await),
+            Err(Ok(Early::Elsewhere)) => {
+                return match sharing.follow(ticket).await {
+                    Followed::Ended | Followed::Interrupted(Interrupt::Pause) => None,
+                    Followed::Interrupted(Interrupt::Cancel) => Some(TransferState::Cancelled),
+                };
             }
-        }
+        };
+        drop(run);
+        sharing.end(published.as_deref(), part);
+        state
     }
 
     /// What an earlier run or an earlier turn left of it, unless another download of that content may be writing there.
-    async fn remove_part(&self, place: &DownloadAsk, ticket: &Ticket) {
-        let transfer = ticket.transfer();
-        let Some(hash) = place.hash().or(transfer.hash).filter(|_| !self.shutdown.is_stopping()) else {
+    async fn remove_part(&self, place: &DownloadAsk, sharing: &Sharing, ticket: &Ticket) {
+        if self.shutdown.is_stopping() {
             return;
-        };
-        let is_other = |other: &Transfer| {
-            other.id != transfer.id && other.hash == Some(hash) && other.direction == Direction::Download
-        };
-        if self.transfers.list().iter().any(|other| is_other(other) && !other.state.is_final()) {
+        }
+        let transfer = ticket.transfer();
+        let hash = place.hash().or(transfer.hash);
+        // Those that may have their part there; what is being written is locked besides.
+        let others = self.transfers.list().into_iter().filter(|other| {
+            other.id != transfer.id
+                && other.direction == Direction::Download
+                && other.name == transfer.name
+                && may_go_on(&other.state)
+        });
+        let others: Vec<Option<ContentHash>> = others.map(|other| other.hash).collect();
+        let orphan = sharing.take_part_of_nobody();
+        if sharing.has_part() {
+            // Left for another one.
             return;
         }
         let destination = place.destination_for(&transfer.name);
-        let (folder, name) = folder_and_name(&destination);
-        let part = part_path(folder, &hash, &name);
-        match tokio::fs::remove_file(&part).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                tracing::warn!(part = %part.display(), %error, "could not remove a part file");
+        let removing = self.shutdown.spawn_blocking(move || {
+            orphan.iter().for_each(|part| pieces::remove_part(part));
+            let (folder, name) = folder_and_name(&destination);
+            match hash {
+                Some(hash) if others.contains(&Some(hash)) => {}
+                Some(hash) => pieces::remove_parts(&part_path(folder, &hash, &name)),
+                // It was known by its path alone; the part of another one might be meant.
+                None if others.contains(&None) => {}
+                None => remove_parts_called(folder, &name, |part| {
+                    others.iter().flatten().any(|hash| part_path(folder, hash, &name) == part)
+                }),
             }
-            _ => {}
-        }
+        });
+        // A panic in it leaves the part behind, as a crash would.
+        let _ = removing.await;
     }
+
+    /// The file of that content which an earlier run of this program published under this name, and was ended before it
+    /// could say so. What has a part was not published.
+    async fn done_before(&self, ask: &DownloadAsk, hash: ContentHash, ticket: &Ticket) -> Option<PathBuf> {
+        let Transfer { name, size_bytes, .. } = ticket.transfer();
+        let (destination, stop) = (ask.destination_for(&name), self.shutdown.clone());
+        let looking = self.shutdown.spawn_blocking(move || {
+            let (folder, name) = folder_and_name(&destination);
+            if part_path(folder, &hash, &name).is_file() {
+                return None;
+            }
+            let size_bytes = Some(size_bytes).filter(|&size_bytes| size_bytes > 0);
+            find_published(&destination, &hash, size_bytes, || !stop.is_stopping())
+        });
+        let path = looking.await.ok().flatten()?;
+        let size_bytes = tokio::fs::metadata(&path).await.ok()?.len();
+        tracing::info!(path = %path.display(), "an earlier run published it");
+        ticket.update(|transfer| {
+            (transfer.size_bytes, transfer.done_bytes) = (size_bytes, size_bytes);
+            transfer.hash = Some(hash);
+        });
+        Some(path)
+    }
+
+    /// Before the file is told of: whoever learns of it may ask for its tree at once.
+    async fn keep_tree(&self, tree: Tree) {
+        let Some(index) = self.index.clone() else { return };
+        let _ = self.shutdown.spawn_blocking(move || index.note_tree(&tree)).await;
+    }
+}
+
+fn may_go_on(state: &TransferState) -> bool {
+    !state.is_final() || matches!(state, TransferState::Failed(_))
 }
 
 /// Whether holders may be found later.

@@ -107,6 +107,11 @@ impl Place {
         }
     }
 
+    /// Where it lies, when the stage of that inode was published already.
+    pub(super) fn published(&self, inode: u64) -> Option<PathBuf> {
+        if self.stage().exists() { None } else { stage::published_as(&self.destination, inode) }
+    }
+
     /// The stage on disk, if there is one.
     pub(super) fn stage(&self) -> PathBuf {
         let (parent, name) = self.parent_and_name();
@@ -248,14 +253,22 @@ impl FolderGetter {
             interrupt = ticket.interrupted() => Ok(Some(interrupt)),
         };
         if let Ok(None) = gathered {
-            // Not to be interrupted: what is published would be fetched once more.
+            // Not to be interrupted, and known again after a kill: what is published would be fetched once more.
+            let look = |held: &mut Option<Stage>| held.as_ref().ok_or(StoreError::Stopped)?.inode();
+            let inode = run.with_stage(look).await?;
+            ticket.keep_job(|job| job.stage_inode = Some(inode));
+            ticket.saved().await;
             let path = run.publish().await?;
             ticket.update(|transfer| transfer.path = Some(path.clone()));
             return Ok(Attempted::Done(path));
         }
         over.cancel();
         // Waits for whoever still writes, so that the next try finds the stage free.
-        run.with_stage(|held| Ok(drop(held.take()))).await?;
+        let release = |held: &mut Option<Stage>| {
+            *held = None;
+            Ok(())
+        };
+        run.with_stage(release).await?;
         match gathered? {
             Some(interrupt) => Ok(Attempted::Interrupted(interrupt)),
             None => Err(ActionError::new(ErrorKind::Failed, "the folder was gathered twice")),

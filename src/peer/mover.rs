@@ -141,6 +141,7 @@ impl Mover {
             // One look at the folder: answered from the kernel's cache.
             is_folder: destination.is_dir(),
             is_tree: false,
+            stage_inode: None,
             destination: destination.clone(),
             size_bytes: file.as_ref().map(|file| file.size_bytes),
             done_bytes: 0,
@@ -151,7 +152,8 @@ impl Mover {
         let events = if ask.is_detached { ticket.detached_events() } else { ticket.events() };
         let name = job.name.clone();
         let finder = Some(self.finder(&what, &sources));
-        self.run(job, ticket, Some(DownloadAsk { what, sources, destination, name, finder }));
+        let ask = DownloadAsk { what, sources, destination, name, finder };
+        self.run(job, ticket, Some(ask), false);
         // Whoever is told its number may rely on it.
         self.transfers.saved().await;
         Ok(events)

@@ -173,15 +173,16 @@ impl Transfers {
     /// # Errors
     /// `Refused` when too many run.
     pub fn begin_download(&self, mut job: Job) -> Result<Ticket, ActionError> {
-        let mut forgotten = None;
-        let mut state = self.lock();
+        let mut guard = self.lock();
+        let state = &mut *guard;
         state.check_room()?;
+        let mut forgotten = None;
         if state.running.len() + state.failed.len() >= MAX_DOWNLOADS
             && let Some((id, (transfer, job))) = state.failed.pop_first()
         {
             self.save(id, None);
             // Its task is started to discard what it stored.
-            let ticket = self.insert(&mut state, transfer, Some(job.clone()));
+            let ticket = self.insert(state, transfer, Some(job.clone()));
             ticket.cancel_token().cancel();
             forgotten = Some((job, ticket));
         }
@@ -194,10 +195,10 @@ impl Transfers {
         }
         self.note_id(job.id);
         self.save(job.id, Some(&job));
-        let ticket = self.insert(&mut state, transfer, Some(job));
-        drop(state);
-        if let Some((job, forgotten)) = forgotten {
-            self.revive(job, forgotten);
+        let ticket = self.insert(state, transfer, Some(job));
+        drop(guard);
+        if let Some((job, ticket)) = forgotten {
+            self.revive(job, ticket);
         }
         Ok(ticket)
     }

@@ -67,6 +67,8 @@ pub struct Job {
     pub is_folder: bool,
     /// It is known that a whole folder lies at the path.
     pub is_tree: bool,
+    /// Of the whole folder that was about to get its name, which keeps it then.
+    pub stage_inode: Option<u64>,
     /// Once known.
     pub size_bytes: Option<u64>,
     /// Verified so far when it was last written, to be shown; what counts is the part file.
@@ -94,6 +96,8 @@ struct Written {
     is_folder: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     is_tree: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stage_inode: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     size_bytes: Option<u64>,
     #[serde(default)]
@@ -131,6 +135,7 @@ impl From<&Job> for Written {
             destination: job.destination.clone(),
             is_folder: job.is_folder,
             is_tree: job.is_tree,
+            stage_inode: job.stage_inode,
             size_bytes: job.size_bytes,
             done_bytes: job.done_bytes,
             priority: job.priority.name().into(),
@@ -168,6 +173,7 @@ impl Written {
             destination: self.destination,
             is_folder: self.is_folder,
             is_tree: self.is_tree,
+            stage_inode: self.stage_inode,
             size_bytes: self.size_bytes,
             done_bytes: self.done_bytes,
             priority: Priority::from_name(&self.priority)?,
@@ -302,6 +308,7 @@ mod tests {
             destination: "/srv/downloads".into(),
             is_folder: true,
             is_tree: true,
+            stage_inode: Some(12),
             size_bytes: Some(10),
             done_bytes: 4,
             priority: Priority::High,

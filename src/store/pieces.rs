@@ -104,6 +104,22 @@ pub fn part_path(folder: &Path, hash: &ContentHash, name: &str) -> PathBuf {
     folder.join(format!(".{}{tail}", cut(&name, MAX_NAME_BYTES - 1 - NUMBER_BYTES - tail.len())))
 }
 
+/// Removes the part at `part`, and those of that name with a number, but for what another transfer has or is no part.
+/// What cannot be removed is warned of and left. Blocks.
+pub fn remove_parts(part: &Path) {
+    open::remove_all(part);
+}
+
+/// Whether a transfer has that part, here or in another process.
+pub fn is_taken(part: &Path) -> bool {
+    open::is_taken(part)
+}
+
+/// Removes a part unless another transfer has it. Blocks.
+pub fn remove_part(part: &Path) {
+    open::remove(part);
+}
+
 impl PieceFile {
     /// Opens the part at `part`, which lies where the file is to be published, or makes it and its folder. The part has
     /// to be a regular file of this user that has no other name; what else is there under its name is replaced, never

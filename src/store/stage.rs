@@ -94,6 +94,15 @@ impl Stage {
         &self.path
     }
 
+    /// By which it is known again when it has its name; see [`published_as`].
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn inode(&self) -> Result<u64, StoreError> {
+        let stat = rustix::fs::fstat(&self.root);
+        stat.map(|stat| stat.st_ino).map_err(|error| StoreError::io("look at", &self.path)(error.into()))
+    }
+
     /// Reads what is there already: true for each file of the manifest that is right. Whatever else lies here is removed,
     /// but for part files with which a download may go on. `go_on` is asked again and again.
     ///
@@ -281,6 +290,13 @@ impl Drop for Stage {
     }
 }
 
+/// What the stage of that inode is called, when a process was killed right after it had published it there.
+pub fn published_as(destination: &Path, inode: u64) -> Option<PathBuf> {
+    (0..=MAX_NUMBER).map(|number| numbered(destination, number)).find(|path| {
+        path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir() && metadata.ino() == inode)
+    })
+}
+
 /// Removes a stage that nothing goes on with. False when there is none, or a transfer fills it.
 ///
 /// # Errors
@@ -301,7 +317,7 @@ pub fn remove(stage: &Path) -> Result<bool, StoreError> {
             Ok(()) => return Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && tries < REMOVE_TRIES => {
-                tries += 1
+                tries += 1;
             }
             Err(error) => return Err(StoreError::io("remove", stage)(error)),
         }

@@ -42,9 +42,10 @@ pub(super) struct Known {
     pub(super) tree: Tree,
     /// As its first holder calls it.
     pub(super) name: String,
-    /// Pieces that came with the proof, checked already, and who brought them.
+    /// Pieces that came with the proof, checked already.
     pub(super) came: Vec<(u32, Bytes)>,
-    pub(super) teller: usize,
+    /// Who told; nobody when it was known here.
+    pub(super) teller: Option<usize>,
 }
 
 impl Known {
@@ -53,9 +54,7 @@ impl Known {
     pub(super) async fn store_whole(
         &self,
         destination: &Path,
-        people: &People,
-        ticket: &Ticket,
-        shutdown: &Shutdown,
+        (people, ticket, shutdown): (&People, &Ticket, &Shutdown),
     ) -> Result<Option<PathBuf>, StoreError> {
         let layout = self.tree.layout();
         let [(0, bytes)] = &self.came[..] else { return Ok(None) };
@@ -68,8 +67,8 @@ impl Known {
         let part = part_path(folder, &self.tree.root(), &name);
         let (tree, bytes) = (self.tree.clone(), bytes.clone());
         let stored = store_whole(part, destination.to_path_buf(), tree, bytes, shutdown).await?;
-        if stored.is_some() {
-            let teller = people.source(self.teller).name.clone();
+        if let (Some(_), Some(teller)) = (&stored, self.teller) {
+            let teller = people.source(teller).name.clone();
             ticket.update(|transfer| transfer.sources = vec![teller]);
         }
         Ok(stored)
@@ -174,6 +173,11 @@ impl Opening<'_> {
             .channels
             .to(source.address)
             .map_err(|forbidden| Stop::last(ErrorKind::Refused, forbidden.to_string()))?;
+        self.ticket.update(|transfer| {
+            if !transfer.sources.contains(&source.name) {
+                transfer.sources.push(source.name.clone());
+            }
+        });
         let what = &self.ask.what;
         let range = Range { offset: 0, length: MIN_PIECE_BYTES, with_tree: true };
         let mut fetch = Fetch::open(&channel, what, range).await?;
@@ -196,7 +200,7 @@ impl Opening<'_> {
         };
         let layout = tree.layout();
         let known =
-            |came| Told::Known(Known { tree: tree.clone(), name: name.clone(), came, teller: holder });
+            |came| Told::Known(Known { tree: tree.clone(), name: name.clone(), came, teller: Some(holder) });
         if layout.has_values() && self.is_proved(hash, told.size_bytes, &name).await {
             return Ok(known(Vec::new()));
         }

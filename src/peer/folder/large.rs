@@ -111,7 +111,7 @@ impl Run {
             async { Ok(ask) }.boxed()
         });
         // Not a task of its own: dropped with this try, it leaves its part.
-        let mut run = std::pin::pin!(downloader.clone().run(ticket, None, without, find));
+        let mut run = std::pin::pin!(downloader.clone().run(ticket, None, without, find, false));
         let mut counted = 0;
         let ended = loop {
             tokio::select! {

@@ -41,6 +41,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// What lies at a path.
 enum Looked {
     File,
+    /// Nothing to be fetched: it lies here since just before the last process was killed.
+    Published(PathBuf),
     Folder(Box<Wanted>, FirstPage),
 }
 
@@ -58,20 +60,24 @@ impl Mover {
         let mut this = self.clone();
         this.patient_until = Instant::now() + PATIENCE_AFTER_START;
         drop(self.shutdown.spawn("revive transfers", async move {
+            // Those of an earlier run are there already; what comes later is tried again.
+            let mut left_over = revived.len();
             while let Some((job, ticket)) = revived.recv().await {
-                this.run(job, ticket, None);
+                this.run(job, ticket, None, left_over > 0);
+                left_over = left_over.saturating_sub(1);
             }
         }));
     }
 
-    /// Does a download in the background. `found` is who has it as far as that is known already.
-    pub(super) fn run(&self, mut job: Job, ticket: Ticket, found: Option<DownloadAsk>) {
+    /// Does a download in the background. `found` is who has it as far as that is known already; one that an earlier run
+    /// of this program left (`is_revived`) may be done.
+    pub(super) fn run(&self, mut job: Job, ticket: Ticket, found: Option<DownloadAsk>, is_revived: bool) {
         let this = self.clone();
         drop(self.shutdown.spawn("download", async move {
             let ticket = Arc::new(ticket);
             let known = found.as_ref().and_then(|found| found.sources.first().cloned());
             match this.find_out(&mut job, &ticket, known).await {
-                FoundOut::File(slot) => this.run_file(job, ticket, slot, found).await,
+                FoundOut::File(slot) => this.run_file(job, ticket, slot, found, is_revived).await,
                 FoundOut::Ended(state) => {
                     // A stop of the peer leaves what came.
                     if ticket.cancel_token().is_cancelled() {
@@ -89,6 +95,7 @@ impl Mover {
         ticket: Arc<Ticket>,
         slot: Option<DownloadSlot>,
         found: Option<DownloadAsk>,
+        is_revived: bool,
     ) {
         let place = DownloadAsk {
             what: match &job.what {
@@ -109,7 +116,7 @@ impl Mover {
                 None => finder.clone().find_again(job.clone()).boxed(),
             }
         });
-        let ended = self.downloader.clone().run(ticket, slot, place, find).await;
+        let ended = self.downloader.clone().run(ticket, slot, place, find, is_revived).await;
         // Has a finished download found at once, so that others may get it from here.
         if let Transfer { state: TransferState::Done, path: Some(path), hash: Some(hash), .. } = ended {
             let index = self.index.clone();
@@ -144,9 +151,16 @@ impl Mover {
             let had_bytes = ticket.transfer().done_bytes;
             let error = match looked {
                 Ok(Looked::File) => return FoundOut::File(Some(slot)),
+                Ok(Looked::Published(path)) => {
+                    ticket.update(|transfer| {
+                        transfer.path = Some(path);
+                        transfer.done_bytes = transfer.size_bytes;
+                    });
+                    return FoundOut::Ended(TransferState::Done);
+                }
                 Ok(Looked::Folder(wanted, first)) => {
                     job.is_tree = true;
-                    ticket.keep_tree();
+                    ticket.keep_job(|job| job.is_tree = true);
                     match self.folders.attempt(&wanted, first, ticket).await {
                         Ok(Attempted::Done(_)) => return FoundOut::Ended(TransferState::Done),
                         Ok(Attempted::Interrupted(Interrupt::Cancel)) => {
@@ -194,6 +208,13 @@ impl Mover {
     }
 
     async fn look(&self, job: &Job, place: &Place, known: Option<Source>) -> Outcome<Looked> {
+        if let Some(inode) = job.stage_inode {
+            let place = place.clone();
+            let looking = self.shutdown.spawn_blocking(move || place.published(inode));
+            if let Ok(Some(path)) = looking.await {
+                return Ok(Looked::Published(path));
+            }
+        }
         refuse_lost_folder(job)?;
         let JobTarget::Path { peer, path } = &job.what else { return Ok(Looked::File) };
         let source = match known {
@@ -269,8 +290,8 @@ impl Mover {
         Finder::new(move || {
             let (this, what, known) = (this.clone(), what.clone(), known.clone());
             async move {
-                // What has no hash has no other holder; this one may come back.
-                let FileName::Hash(hash) = what else { return known };
+                // What has no hash has no other holder; this one may come back, and at another address.
+                let FileName::Hash(hash) = what else { return this.where_now(known).await };
                 match this.by_hash(hash).await {
                     Ok((_, _, sources)) => sources,
                     Err(error) => {
@@ -281,6 +302,15 @@ impl Mover {
             }
             .boxed()
         })
+    }
+
+    async fn where_now(&self, mut known: Vec<Source>) -> Vec<Source> {
+        for holder in &mut known {
+            if let Ok(member) = self.directory.find(&holder.peer_id.to_string()).await {
+                *holder = source(&member);
+            }
+        }
+        known
     }
 
     /// Other peers that have a file of a folder.

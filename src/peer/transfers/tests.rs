@@ -17,6 +17,7 @@ fn job(name: &str, priority: Priority) -> Job {
         destination: "/srv".into(),
         is_folder: true,
         is_tree: false,
+        stage_inode: None,
         size_bytes: None,
         done_bytes: 0,
         priority,

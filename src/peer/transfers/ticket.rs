@@ -19,7 +19,7 @@ use super::{Running, Transfers, seen, slots::DownloadSlot, speed::Meter, with_sp
 use crate::{
     peer::handle::Events,
     protocol::action::{ActionError, Direction, ErrorKind, MAX_NOTE_CHARS, Transfer, TransferState},
-    store::jobs::JobState,
+    store::jobs::{Job, JobState},
 };
 
 /// Progress is told no oftener; the last event is never held back.
@@ -212,14 +212,22 @@ impl Ticket {
         }
     }
 
-    /// Keeps with a kept download that a whole folder lies at its path.
-    pub(in crate::peer) fn keep_tree(&self) {
+    /// Keeps what is now known of a kept download, what is to be fetched above all; see [`Self::saved`].
+    pub(in crate::peer) fn keep_job(&self, change: impl FnOnce(&mut Job)) {
         let mut table = self.table.lock();
         let job = table.running.get_mut(&self.id).and_then(|running| running.job.as_mut());
-        if let Some(job) = job.filter(|job| !job.is_tree && !self.cancel.is_cancelled()) {
-            job.is_tree = true;
-            self.table.save(self.id, Some(job));
+        if let Some(job) = job.filter(|_| !self.cancel.is_cancelled()) {
+            let before = job.clone();
+            change(job);
+            if *job != before {
+                self.table.save(self.id, Some(job));
+            }
         }
+    }
+
+    /// Waits until what was kept so far is on disk, as far as it can be written at all.
+    pub(in crate::peer) async fn saved(&self) {
+        self.table.saved().await;
     }
 
     /// Counts file bytes that went over the network.
@@ -232,6 +240,23 @@ impl Ticket {
             Direction::Download | Direction::Receive => &totals.bytes_down,
         };
         total.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Shows what has come to another transfer that fetches the same bytes for this one too. They are counted there.
+    pub(in crate::peer) fn follow(&self, fetching: &Transfer) {
+        let state = &fetching.state;
+        if matches!(state, TransferState::Waiting | TransferState::Running | TransferState::Verifying) {
+            self.enter(state.clone());
+            self.note(format!("transfer {} fetches it", fetching.id));
+        }
+        self.news.send_modify(|transfer| {
+            let came = fetching.done_bytes.saturating_sub(transfer.done_bytes);
+            self.meter.lock().unwrap_or_else(PoisonError::into_inner).count(came, Instant::now());
+            transfer.done_bytes = fetching.done_bytes;
+            transfer.size_bytes = fetching.size_bytes;
+            transfer.hash = fetching.hash.or(transfer.hash);
+            transfer.sources.clone_from(&fetching.sources);
+        });
     }
 
     /// As others see it now.

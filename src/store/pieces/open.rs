@@ -90,6 +90,34 @@ fn take_any(part: &Path) -> Result<(File, PathBuf), StoreError> {
     Err(StoreError::NamesTaken(part.to_path_buf()))
 }
 
+pub(super) fn remove_all(part: &Path) {
+    for number in 1..=MAX_PARTS {
+        remove(&numbered(part, number));
+    }
+}
+
+pub(super) fn is_taken(part: &Path) -> bool {
+    let lock = FlockOperation::NonBlockingLockShared;
+    look_at(part).is_ok_and(|file| rustix::fs::flock(file, lock) == Err(Errno::WOULDBLOCK))
+}
+
+pub(super) fn look_at(part: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(part)
+}
+
+pub(super) fn remove(part: &Path) {
+    // What is no plain file is replaced when the part is opened; it takes no space.
+    let Ok(file) = look_at(part) else { return };
+    if is_plain(&file).unwrap_or(false)
+        && lock(&file)
+        && is_at(&file, part)
+        && let Err(error) = fs::remove_file(part)
+    {
+        tracing::warn!(part = %part.display(), %error, "could not remove a part file");
+    }
+}
+
 /// `.name.hash.2.fp-part`; 1 is the part itself.
 fn numbered(part: &Path, number: u32) -> PathBuf {
     let name = part.file_name().unwrap_or_default().to_string_lossy();

@@ -3,18 +3,15 @@
 //! Invariant: it saves fetching and proves nothing: what comes out of a seed is hashed like all else that lies in a part.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, Read, Seek},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
-use rustix::{
-    fs::{OFlags, SeekFrom},
-    io::Errno,
-};
+use rustix::{fs::SeekFrom, io::Errno};
 
-use super::open::{is_at, is_plain, lock};
+use super::open::{is_at, is_plain, lock, look_at};
 use crate::store::{
     StoreError, check_space,
     publish::{folder_of, rename_without_replacing},
@@ -50,9 +47,7 @@ pub(super) fn pour(
     go_on: &impl Fn() -> bool,
 ) -> Result<(), StoreError> {
     let (Seed::File(at) | Seed::Part(at)) = seed;
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let opened = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(at);
-    let Ok(from) = opened else { return Ok(()) };
+    let Ok(from) = look_at(at) else { return Ok(()) };
     let has_more = match (from.metadata(), part.metadata()) {
         (Ok(from), Ok(part)) => from.is_file() && (part.len() == 0 || from.blocks() > part.blocks()),
         _ => false,

@@ -41,8 +41,11 @@ fn a_stage_is_found_again_and_only_what_is_right_counts() {
     stage.put("deep/er/b.txt", b"bb").expect("puts");
     stage.put("empty", b"").expect("puts");
     fs::create_dir(home.path().join("docs")).expect("makes");
+    let inode = stage.inode().expect("looks");
+    assert_eq!(published_as(&home.path().join("docs"), inode), None);
     let published = stage.publish(&manifest, &home.path().join("docs")).expect("publishes");
     assert_eq!(published, home.path().join("docs (1)"));
+    assert_eq!(published_as(&home.path().join("docs"), inode), Some(published.clone()));
     assert_eq!(names(home.path()), ["docs", "docs (1)"]);
     assert_eq!(names(&published), ["a.txt", "deep", "empty"]);
     assert_eq!(names(&published.join("deep")), ["er"], "no part is published");
