@@ -294,6 +294,22 @@ async fn a_folder_waits_its_turn_where_all_slots_are_taken_and_comes_whole() {
     assert!(tree(&bea.folder.path().join("project")) == tree(&source));
 }
 
+/// A holder that is asked for a tree for the first time makes it; what is fetched before comes from one holder.
+async fn until_it_has_the_tree(peer: &TestPeer, path: &str) {
+    let url = format!("http://{}", peer.peer.address());
+    let mut client = PeerServiceClient::connect(url).await.expect("connects");
+    loop {
+        let file = Some(pb::download_request::File::Path(path.into()));
+        let request = pb::DownloadRequest { file, length: 1, with_tree: true, ..Default::default() };
+        let mut answer = client.download(request).await.expect("answers").into_inner();
+        while let Some(message) = answer.message().await.expect("no error") {
+            if !message.tree.is_empty() {
+                return;
+            }
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_file_of_a_folder_comes_from_all_who_have_it() {
     let film: Vec<u8> =
@@ -304,8 +320,9 @@ async fn a_large_file_of_a_folder_comes_from_all_who_have_it() {
     let ana = TestPeer::start_changed(registry.address, "ana", &files, slowly).await;
     let cid = TestPeer::start_changed(registry.address, "cid", &[("other/name", &film)], slowly).await;
     let bea = TestPeer::start(registry.address, "bea", &[]).await;
-    for peer in [&ana, &cid] {
+    for (peer, path) in [(&ana, "docs/project/film"), (&cid, "docs/other/name")] {
         soon("hashes", peer.peer.until_hashed()).await;
+        soon("the values of the pieces", until_it_has_the_tree(peer, path)).await;
     }
     bea.until_zone_has(3).await;
     let got = bea.get(path("ana", "docs/project"), bea.folder.path()).await;

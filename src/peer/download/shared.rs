@@ -209,8 +209,8 @@ impl Sharing {
 
     /// With the holders that those that follow know of.
     pub(super) fn finder(&self, own: Finder) -> Finder {
-        let (contents, hash) = (self.contents.clone(), self.hash);
-        Finder::new(move || {
+        let (contents, hash, is_of_folder) = (self.contents.clone(), self.hash, own.is_of_folder);
+        let all = Finder::new(move || {
             let (contents, finding) = (contents.clone(), own.find());
             async move {
                 let mut found = finding.await;
@@ -221,7 +221,8 @@ impl Sharing {
                 found
             }
             .boxed()
-        })
+        });
+        Finder { is_of_folder, ..all }
     }
 
     /// Shows what the one that fetches has, until it does so no more.
