@@ -1,8 +1,10 @@
 //! Many small files over loopback: a folder fetched by the library against the rsync daemon, `cp -r` and tar over TCP.
 //!
-//! `cargo bench --bench folders [-- --files 10000 --bytes 4096 --rounds 9 --folder /dev/shm]`. Rounds are interleaved; a row
-//! is the median of the time that the whole fetching process takes. All write to the same file system; ours lists, checks
-//! every BLAKE3, brings the folder to disk and renames it as well. The holder is a whole peer with its index.
+//! `cargo bench --bench folders [-- --files 10000 --bytes 4096 --rounds 9 --folder /dev/shm]`. Rounds are interleaved, each
+//! into a fresh folder of the same file system; a time is that of the whole fetching process, a ratio the median of the
+//! ratios within a round, CPU that of both ends. Ours lists, checks every BLAKE3, brings the folder to disk and renames it;
+//! the others leave their files in the cache, so that their rows stand twice: as they are, and with a `syncfs` behind them.
+//! The holder is a whole peer with its index.
 
 use std::{
     fs,
@@ -144,6 +146,20 @@ impl Drop for Killed {
     }
 }
 
+/// What fetches.
+const NAMES: [&str; 4] = ["floodplain", "rsync -rW", "cp -r", "tar over TCP"];
+
+/// What one kind took in each round.
+#[derive(Default)]
+struct Row {
+    /// Until the process ended.
+    seconds: Vec<f64>,
+    /// And until everything was on disk.
+    durable_seconds: Vec<f64>,
+    /// Of the processes that ended.
+    cpu_seconds: f64,
+}
+
 fn compare(args: &Args) -> Result<()> {
     let home = tempfile::tempdir_in(&args.folder)?;
     let share = home.path().join("files");
@@ -156,14 +172,20 @@ fn compare(args: &Args) -> Result<()> {
     BufReader::new(ours.0.stdout.take().context("piped")?).read_line(&mut address)?;
     let address = address.trim();
     ensure!(!address.is_empty(), "the peer did not start");
-    let (_rsync, rsync_port) = rsync_daemon(home.path(), &share)?;
+    let (rsync, rsync_port) = rsync_daemon(home.path(), &share)?;
+    let servers = [Some(ours.0.id()), Some(rsync.0.id()), None, None];
 
-    let names = ["floodplain", "rsync -rW", "cp -r", "tar over TCP"];
-    let mut seconds: [Vec<f64>; 4] = Default::default();
+    let mut rows: [Row; 4] = Default::default();
+    let mut served = [0.0; 4];
     for round in 0..=args.rounds {
-        for (kind, seconds) in seconds.iter_mut().enumerate() {
+        if round == 1 {
+            // The first round warms all up.
+            served = servers.map(|server| server.map_or(0.0, |pid| cpu_seconds(pid, true)));
+        }
+        for (kind, row) in rows.iter_mut().enumerate() {
             let copies = tempfile::tempdir_in(home.path())?;
             let to = copies.path().join("copy");
+            let cpu = cpu_seconds(std::process::id(), false);
             let took = match kind {
                 0 => timed(Command::new(&me).arg("get").arg(address).arg(&to))?,
                 1 => {
@@ -173,23 +195,67 @@ fn compare(args: &Args) -> Result<()> {
                 2 => timed(Command::new("cp").arg("-r").arg(&share).arg(&to))?,
                 _ => tar_over_tcp(&share, &to)?,
             };
-            ensure!(count(&to)? == args.files, "{} brought another number of files", names[kind]);
-            // The first round warms all up.
+            let cpu = cpu_seconds(std::process::id(), false) - cpu;
+            let began = Instant::now();
+            rustix::fs::syncfs(fs::File::open(&to)?)?;
+            let synced = began.elapsed().as_secs_f64();
+            ensure!(count(&to)? == args.files, "{} brought another number of files", NAMES[kind]);
             if round > 0 {
-                seconds.push(took);
+                row.seconds.push(took);
+                row.durable_seconds.push(if kind == 0 { took } else { took + synced });
+                row.cpu_seconds += cpu;
             }
         }
     }
-    let medians = seconds.map(|mut seconds| {
-        seconds.sort_by(f64::total_cmp);
-        seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN)
-    });
-    println!("{} files of {} bytes, {} rounds, medians", args.files, args.bytes, args.rounds);
-    println!("{:<14} {:>8} {:>22}", "", "ms", "floodplain is faster by");
-    for (name, median) in names.iter().zip(medians) {
-        println!("{name:<14} {:>8.1} {:>22.2}", median * 1e3, median / medians[0]);
+    for ((row, server), before) in rows.iter_mut().zip(servers).zip(served) {
+        row.cpu_seconds += server.map_or(0.0, |pid| cpu_seconds(pid, true) - before);
     }
+    print(args, &rows);
     Ok(())
+}
+
+#[allow(clippy::cast_precision_loss)] // a few rounds
+fn print(args: &Args, rows: &[Row; 4]) {
+    println!(
+        "{} files of {} bytes in {}, {} rounds, medians",
+        args.files,
+        args.bytes,
+        args.folder.display(),
+        args.rounds
+    );
+    println!(
+        "{:<14} {:>8} {:>12} {:>15} {:>12} {:>14}",
+        "", "ms", "floodplain x", "ms with syncfs", "floodplain x", "CPU ms, both"
+    );
+    let ours = &rows[0].seconds;
+    let faster =
+        |theirs: &[f64]| median(theirs.iter().zip(ours).map(|(theirs, ours)| theirs / ours).collect());
+    for (name, row) in NAMES.iter().zip(rows) {
+        println!(
+            "{name:<14} {:>8.1} {:>12.2} {:>15.1} {:>12.2} {:>14.0}",
+            median(row.seconds.clone()) * 1e3,
+            faster(&row.seconds),
+            median(row.durable_seconds.clone()) * 1e3,
+            faster(&row.durable_seconds),
+            row.cpu_seconds * 1e3 / args.rounds as f64
+        );
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// CPU time of the children of a process that have ended, and of itself as well `with_itself`; in ticks of 10 ms. Zero
+/// where the system does not tell it so.
+#[allow(clippy::cast_precision_loss)] // far below 2^53
+fn cpu_seconds(pid: u32, with_itself: bool) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let skipped = if with_itself { 11 } else { 13 };
+    let ticks = fields.skip(skipped).take(15 - skipped).filter_map(|ticks| ticks.parse::<u64>().ok());
+    ticks.sum::<u64>() as f64 / 100.0
 }
 
 fn make_files(share: &Path, args: &Args) -> Result<()> {

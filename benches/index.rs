@@ -1,16 +1,18 @@
-//! What the index costs: names a second, bytes hashed a second, memory and query times at 100,000 files.
+//! What the index costs: names a second, bytes hashed a second with and without their trees, CPU, memory and query times at
+//! 100,000 files.
 //!
 //! `cargo bench --bench index [-- FILES]`; the files are made under `TMPDIR`, so set that to `/dev/shm` to leave the disk out.
 
 use std::{
     fs,
+    io::Read,
     path::Path,
     time::{Duration, Instant, SystemTime},
 };
 
 use floodplain::{
     index::{Index, IndexSettings},
-    protocol::query::Query,
+    protocol::{piece::TreeHasher, query::Query},
     shutdown::Shutdown,
 };
 
@@ -61,21 +63,23 @@ async fn many(count: usize) -> anyhow::Result<()> {
     }
     let shutdown = Shutdown::new();
     let before = rss_kib();
-    let begun = Instant::now();
+    let (begun, cpu) = (Instant::now(), cpu_time());
     let index = open(dir.path(), &shutdown)?;
     index.until_ready().await;
     let scanned = begun.elapsed();
     println!(
-        "{count} files: names in {scanned:?}, {:.0} names/s, RSS {} KiB (+{})",
+        "{count} files: names in {scanned:?}, {:.0} names/s, {:?} CPU, RSS {} KiB (+{})",
         rate(count, scanned),
+        cpu_time().saturating_sub(cpu),
         rss_kib(),
         rss_kib() - before
     );
     index.until_hashed().await;
     println!(
-        "hashed in {:?}, {:.0} files/s, RSS {} KiB",
+        "hashed in {:?}, {:.0} files/s, {:?} CPU, RSS {} KiB",
         begun.elapsed(),
         rate(count, begun.elapsed()),
+        cpu_time().saturating_sub(cpu),
         rss_kib()
     );
 
@@ -118,10 +122,15 @@ async fn many(count: usize) -> anyhow::Result<()> {
     drop(index);
 
     let shutdown = Shutdown::new();
-    let begun = Instant::now();
+    let (begun, cpu) = (Instant::now(), cpu_time());
     let index = open(dir.path(), &shutdown)?;
     index.until_hashed().await;
-    println!("restart: names and hashes in {:?}, {} files read", begun.elapsed(), index.files_read());
+    println!(
+        "restart: names and hashes in {:?}, {:?} CPU, {} files read",
+        begun.elapsed(),
+        cpu_time().saturating_sub(cpu),
+        index.files_read()
+    );
     shutdown.drain(Duration::from_secs(10)).await;
     Ok(())
 }
@@ -135,12 +144,54 @@ async fn large() -> anyhow::Result<()> {
     // The index waits for fresh files to rest; this one has.
     fs::File::options().write(true).open(&path)?.set_modified(SystemTime::now() - Duration::from_secs(60))?;
     let shutdown = Shutdown::new();
-    let begun = Instant::now();
+    let (begun, cpu) = (Instant::now(), cpu_time());
     let index = open(dir.path(), &shutdown)?;
     index.until_hashed().await;
-    println!("1 GiB hashed in {:?}, {:.0} MB/s", begun.elapsed(), rate(BYTES, begun.elapsed()) / 1e6);
+    let (took, cpu) = (begun.elapsed(), cpu_time().saturating_sub(cpu));
+    println!("1 GiB hashed in {took:?}, {:.0} MB/s, {cpu:?} CPU", rate(BYTES, took) / 1e6);
     shutdown.drain(Duration::from_secs(5)).await;
+    tokio::task::block_in_place(|| hashers(&path, BYTES))
+}
+
+/// What the tree costs: a file read and hashed with and without it, in turns.
+fn hashers(path: &Path, bytes: usize) -> anyhow::Result<()> {
+    const ROUNDS: usize = 9;
+    let mut buffer = vec![0; 256 << 10];
+    let (mut plain, mut with_tree, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let begun = Instant::now();
+        let mut hasher = blake3::Hasher::new();
+        read_all(path, &mut buffer, |bytes| drop(hasher.update(bytes)))?;
+        let root = hasher.finalize();
+        plain.push(begun.elapsed());
+        let begun = Instant::now();
+        let mut hasher = TreeHasher::new(bytes as u64);
+        read_all(path, &mut buffer, |bytes| hasher.update(bytes))?;
+        let tree = hasher.finish().ok_or_else(|| anyhow::anyhow!("another size"))?;
+        with_tree.push(begun.elapsed());
+        anyhow::ensure!(tree.root().as_bytes() == root.as_bytes(), "another hash");
+        ratios.push(with_tree[ratios.len()].as_secs_f64() / plain[ratios.len()].as_secs_f64());
+    }
+    plain.sort_unstable();
+    with_tree.sort_unstable();
+    ratios.sort_by(f64::total_cmp);
+    println!(
+        "1 GiB read and hashed by one thread: {:.0} MB/s, with its tree {:.0} MB/s; it takes {:.3} times as long",
+        rate(bytes, plain[ROUNDS / 2]) / 1e6,
+        rate(bytes, with_tree[ROUNDS / 2]) / 1e6,
+        ratios[ROUNDS / 2]
+    );
     Ok(())
+}
+
+fn read_all(path: &Path, buffer: &mut [u8], mut take: impl FnMut(&[u8])) -> anyhow::Result<()> {
+    let mut file = fs::File::open(path)?;
+    loop {
+        match file.read(buffer)? {
+            0 => return Ok(()),
+            read => take(&buffer[..read]),
+        }
+    }
 }
 
 fn open(dir: &Path, shutdown: &Shutdown) -> anyhow::Result<Index> {

@@ -258,6 +258,18 @@ impl Index {
         }
     }
 
+    /// As [`Self::open_file`], when that needs no disk; never waits. `None` says nothing.
+    pub fn open_cached(&self, path: &str) -> Option<OpenFile> {
+        let (info, stamp, share, inside) = {
+            let files = self.inner.files();
+            let entry = files.by_path(path)?;
+            let (share, inside) = entry.place();
+            (entry.info(), entry.stamp, share.to_owned(), inside)
+        };
+        let (file, found) = path::open_cached(&self.inner.folder_of(&share)?, &inside)?;
+        (found == stamp).then_some(OpenFile { file, info, stamp })
+    }
+
     /// What it holds.
     pub fn state(&self) -> IndexState {
         let totals = self.inner.files().totals();

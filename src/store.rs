@@ -17,6 +17,7 @@ pub mod replica;
 pub mod stage;
 pub mod sweep;
 pub mod verify;
+pub mod whole;
 
 use std::{
     io,

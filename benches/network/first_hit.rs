@@ -117,7 +117,7 @@ pub(crate) async fn run(samples: u32) -> Result<()> {
 }
 
 /// A registry and its peers, each with 100 files of its own name.
-async fn zone(folder: &Path, size: u32, shutdown: &Shutdown) -> Result<Vec<Peer>> {
+pub(crate) async fn zone(folder: &Path, size: u32, shutdown: &Shutdown) -> Result<Vec<Peer>> {
     let settings = RegistrySettings {
         listen: ([127, 0, 0, 1], 0).into(),
         layout: Layout::Fixed { zones: 1, zone_size: size },
@@ -217,7 +217,7 @@ async fn direct(pair: &[Peer]) -> Result<PeerServiceClient<Channel>> {
     Ok(PeerServiceClient::new(transport().dial(pair[1].address(), Purpose::Link).await?))
 }
 
-fn transport() -> Transport {
+pub(crate) fn transport() -> Transport {
     Transport::new(Identity::ephemeral(), Security::PlaintextLoopback)
 }
 
@@ -245,7 +245,7 @@ async fn one_answer(
     Ok((request, answers))
 }
 
-/// Answers every search alike.
+/// Answers every search alike, and a list of files with 1 KiB.
 struct Echo(Vec<pb::SearchResponse>);
 
 type Replies<T> = BoxStream<'static, Result<T, Status>>;
@@ -262,7 +262,7 @@ impl PeerService for Echo {
         &self,
         _: Request<pb::ListFilesRequest>,
     ) -> Result<Response<pb::ListFilesResponse>, Status> {
-        Err(Status::unimplemented(""))
+        Ok(Response::new(pb::ListFilesResponse { next_page_token: "x".repeat(1024), ..Default::default() }))
     }
 
     async fn download_many(
@@ -295,7 +295,10 @@ impl PeerService for Echo {
     }
 }
 
-async fn echo(answers: Vec<pb::SearchResponse>, shutdown: &Shutdown) -> Result<PeerServiceClient<Channel>> {
+pub(crate) async fn echo(
+    answers: Vec<pb::SearchResponse>,
+    shutdown: &Shutdown,
+) -> Result<PeerServiceClient<Channel>> {
     let transport = transport();
     let listener = transport.listen(([127, 0, 0, 1], 0).into()).await?;
     let address = listener.address();

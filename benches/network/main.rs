@@ -1,7 +1,7 @@
 //! What a network costs: the first hit of a search, a zone of 24 processes under rising load, the registry, a daemon's start
-//! and its rest, downloads from several holders. Each figure is taken from the daemons themselves, over real gRPC on loopback.
+//! and its rest, downloads from several holders and of small files. Each figure is taken from the daemons themselves, over real gRPC on loopback.
 //!
-//! `cargo bench --bench network [-- first-hit|load|registry|start|holders]`; without a name, all of them. CPU and memory are read
+//! `cargo bench --bench network [-- first-hit|load|registry|start|holders|small]`; without a name, all of them. CPU and memory are read
 //! from `/proc`, so that this runs on Linux alone.
 
 #![allow(clippy::cast_precision_loss)] // figures to read, not to reckon with
@@ -12,6 +12,7 @@ mod holders;
 mod load;
 mod measure;
 mod registry;
+mod small;
 mod start;
 
 use std::path::PathBuf;
@@ -69,6 +70,18 @@ enum Figure {
         #[arg(long, default_value = "/dev/shm")]
         folder: PathBuf,
     },
+    /// A file of 1 KiB over a warm link, against a plain call of that size.
+    Small {
+        /// Downloads of each kind.
+        #[arg(long, default_value_t = 4000)]
+        samples: u32,
+        /// In memory.
+        #[arg(long, default_value = "/dev/shm")]
+        memory: PathBuf,
+        /// On a disk.
+        #[arg(long, default_value = ".")]
+        disk: PathBuf,
+    },
 }
 
 fn main() -> Result<()> {
@@ -79,6 +92,7 @@ fn main() -> Result<()> {
         Figure::Registry { peers: 10_000 },
         Figure::Start { rounds: 21 },
         Figure::Holders { size_mib: 512, rounds: 5, folder: "/dev/shm".into() },
+        Figure::Small { samples: 4000, memory: "/dev/shm".into(), disk: ".".into() },
     ];
     let figures = args.figure.map_or_else(|| Vec::from(all), |figure| vec![figure]);
     // As many workers as a daemon has.
@@ -95,6 +109,7 @@ fn main() -> Result<()> {
                 Figure::Holders { size_mib, rounds, folder } => {
                     tokio::task::block_in_place(|| holders::run(size_mib, rounds, &folder))
                 }
+                Figure::Small { samples, memory, disk } => small::run(samples, &memory, &disk).await,
             }
         }))??;
         println!();

@@ -6,12 +6,15 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use notify_debouncer_full::{
     DebounceEventResult, Debouncer, NoCache, new_debouncer_opt,
-    notify::{Config, EventKind, RecommendedWatcher, RecursiveMode},
+    notify::{
+        Config, Event, EventHandler, EventKind, RecommendedWatcher, RecursiveMode, Result as NotifyResult,
+        Watcher, WatcherKind,
+    },
 };
 use tokio::sync::Notify;
 use tracing::{debug, warn};
@@ -20,6 +23,11 @@ use tracing::{debug, warn};
 const DEBOUNCE: Duration = Duration::from_millis(400);
 /// How often the debouncer looks; its idle cost.
 const TICK: Duration = Duration::from_millis(200);
+/// Opened files are looked away from for so long, so that they are heard of in one go: each would cost the thread a wake and
+/// two reads, more than reading a small file does. The system keeps 16,384 events meanwhile, or tells that it did not.
+const NAP: Duration = Duration::from_millis(20);
+/// And for at least so long events are taken as they come.
+const AWAKE: Duration = Duration::from_millis(2);
 /// Touched paths that wait; beyond them everything is walked.
 const TOUCHED_MAX: usize = 10_000;
 
@@ -82,11 +90,7 @@ impl Wishes {
             }
         };
         let is_overflow = events.iter().any(|event| event.need_rescan());
-        let paths = events
-            .into_iter()
-            .filter(|event| !matches!(event.kind, EventKind::Access(_)))
-            .flat_map(|event| event.event.paths);
-        let mut paths = paths.peekable();
+        let mut paths = events.into_iter().flat_map(|event| event.event.paths).peekable();
         if !is_overflow && paths.peek().is_none() {
             return;
         }
@@ -106,7 +110,7 @@ impl Wishes {
 
 /// The watched folders.
 pub(super) struct Watch {
-    debouncer: Option<Debouncer<RecommendedWatcher, NoCache>>,
+    debouncer: Option<Debouncer<Deaf, NoCache>>,
     /// With device and inode: a folder that was replaced has to be watched anew.
     watched: BTreeMap<PathBuf, (u64, u64)>,
     wishes: Arc<Wishes>,
@@ -171,6 +175,45 @@ impl Watch {
         }
         let Some(debouncer) = &mut self.debouncer else { return Ok(()) };
         debouncer.watch(folder, RecursiveMode::Recursive)
+    }
+}
+
+/// A watcher that does not hear of files which are only opened and read, as every upload does.
+#[derive(Debug)]
+struct Deaf(RecommendedWatcher);
+
+struct Hearing<F> {
+    handler: F,
+    woke: Instant,
+}
+
+impl<F: EventHandler> EventHandler for Hearing<F> {
+    fn handle_event(&mut self, event: NotifyResult<Event>) {
+        if !matches!(&event, Ok(event) if matches!(event.kind, EventKind::Access(_))) {
+            return self.handler.handle_event(event);
+        }
+        if self.woke.elapsed() > AWAKE {
+            std::thread::sleep(NAP);
+            self.woke = Instant::now();
+        }
+    }
+}
+
+impl Watcher for Deaf {
+    fn new<F: EventHandler>(handler: F, config: Config) -> NotifyResult<Self> {
+        RecommendedWatcher::new(Hearing { handler, woke: Instant::now() }, config).map(Self)
+    }
+
+    fn watch(&mut self, path: &Path, mode: RecursiveMode) -> NotifyResult<()> {
+        self.0.watch(path, mode)
+    }
+
+    fn unwatch(&mut self, path: &Path) -> NotifyResult<()> {
+        self.0.unwatch(path)
+    }
+
+    fn kind() -> WatcherKind {
+        RecommendedWatcher::kind()
     }
 }
 

@@ -72,6 +72,18 @@ impl FileSource for Shared {
         self.1.open(hash).map_err(|_| failure)
     }
 
+    fn open_cached(&self, what: &FileName) -> Option<SourceFile> {
+        let open = match what {
+            FileName::Path(path) => self.0.open_cached(path)?,
+            FileName::Hash(hash) => {
+                let open = self.0.open_cached(&self.0.find_hash(hash)?.path)?;
+                // It may have been written anew between the two looks.
+                (open.info.hash == Some(*hash)).then_some(open)?
+            }
+        };
+        SourceFile::new(open.file, open.info).ok()
+    }
+
     fn tree(&self, hash: &ContentHash) -> Option<Tree> {
         self.0.tree(hash)
     }

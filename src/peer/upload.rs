@@ -8,7 +8,7 @@
 use std::{
     convert::Infallible,
     fmt,
-    sync::Arc,
+    sync::{Arc, Mutex},
     task::{Context, Poll},
     time::Duration,
 };
@@ -21,7 +21,7 @@ use futures::{
 use http::HeaderMap;
 use http_body::Frame;
 use http_body_util::{BodyExt, Limited, StreamBody};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, body::Body, codegen::BoxFuture, server::NamedService};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -44,7 +44,7 @@ use crate::{
     shutdown::Shutdown,
     store::{
         pool::Pool,
-        read::{Chunk, FileSource, Range, SourceError, SourceFile, chunks},
+        read::{Chunk, FileSource, Range, SourceError, SourceFile, cached_chunk, chunks, only_chunk},
     },
     wire::{
         common::to_file_entry,
@@ -69,6 +69,10 @@ const UNREAD_NEWS: usize = 4;
 const CHUNKS_PER_SECOND: u64 = 16;
 /// Buffers kept beyond their use, per slot: what is read ahead and what the connection holds.
 const SPARE_BUFFERS_PER_SLOT: usize = 8;
+/// A range of at most so many bytes is read by the task that opens the file: a thread of its own costs more than that.
+const AT_ONCE_BYTES: u64 = 64 << 10;
+/// How long a fetcher may leave such bytes untaken and keep the slot.
+const UNTAKEN_TIMEOUT: Duration = Duration::from_secs(60);
 const DOWNLOAD_PATH: &str = "/floodplain.v1.PeerService/Download";
 
 /// The uploads of a peer; cheap to clone.
@@ -100,11 +104,16 @@ struct Upload {
     source: SourceFile,
     tree: Bytes,
     range: Range,
+    /// All of a small range.
+    at_once: Option<Vec<Chunk>>,
     chunk_bytes: usize,
     slot: Slot,
     fetcher: CallerKey,
     ticket: Ticket,
 }
+
+/// The values of its pieces are those that were asked for; a small range has been read.
+type OpenedFile = (SourceFile, Bytes, Range, Option<Vec<Chunk>>, Slot);
 
 /// One message of an answer.
 enum Part {
@@ -280,23 +289,11 @@ impl Uploads {
     }
 
     async fn open(&self, ask: RangeAsk, fetcher: Caller, slot: Slot) -> Result<Upload, Status> {
-        let inner = self.0.clone();
-        // A network drive may hang: the call ends then, and the slot is given back when the drive answers.
-        let opening = self.0.shutdown.spawn_blocking(move || {
-            let source = inner.source.open(&ask.file)?;
-            let range = Range::within(source.info().size_bytes, ask.offset, ask.length)?;
-            let hash = source.info().hash.filter(|_| ask.with_tree);
-            let tree = hash.and_then(|hash| inner.source.tree(&hash));
-            // Values of another size are not those of this file.
-            let tree = tree.filter(|tree| tree.layout().size_bytes() == source.info().size_bytes);
-            let tree = tree.map_or_else(Bytes::new, |tree| tree.values().into());
-            Ok((source, tree, range, slot))
-        });
-        let opened = tokio::time::timeout(REQUEST_TIMEOUT, opening)
-            .await
-            .map_err(|_| Status::deadline_exceeded("the disk did not answer in time"))?
-            .map_err(|_| Status::internal("opening the file failed"))?;
-        let (source, tree, range, slot) = opened.map_err(|error| source_status(&error))?;
+        let opened = match self.open_now(&ask) {
+            Some((source, range, chunks)) => (source, Bytes::new(), range, Some(chunks), slot),
+            None => self.open_there(&ask, slot).await?,
+        };
+        let (source, tree, range, at_once, slot) = opened;
         let size_bytes = range.end - range.offset;
         let begun = self.0.transfers.begin(
             Direction::Upload,
@@ -307,15 +304,86 @@ impl Uploads {
         let ticket = begun.map_err(|error| Status::resource_exhausted(error.message))?;
         ticket.update(|transfer| transfer.hash = source.info().hash);
         let chunk_bytes = ask.chunk_bytes.min(self.0.most_chunk_bytes);
-        Ok(Upload { source, tree, range, chunk_bytes, slot, fetcher: fetcher.key(), ticket })
+        Ok(Upload { source, tree, range, at_once, chunk_bytes, slot, fetcher: fetcher.key(), ticket })
+    }
+
+    /// A small file that lies in memory, and all of what is wanted of it.
+    fn open_now(&self, ask: &RangeAsk) -> Option<(SourceFile, Range, Vec<Chunk>)> {
+        let source = self.0.source.open_cached(&ask.file)?;
+        let size_bytes = source.info().size_bytes;
+        let range = Range::within(size_bytes, ask.offset, ask.length).ok()?;
+        // It has one piece, and so no values to look up.
+        (size_bytes <= self.at_once_bytes(ask)).then_some(())?;
+        let chunk = cached_chunk(&source, range, (&self.0.pool, frame::HEADROOM))?;
+        Some((source, range, Vec::from_iter(chunk)))
+    }
+
+    fn at_once_bytes(&self, ask: &RangeAsk) -> u64 {
+        AT_ONCE_BYTES.min(ask.chunk_bytes.min(self.0.most_chunk_bytes) as u64)
+    }
+
+    /// On a thread that may wait for the disk.
+    async fn open_there(&self, ask: &RangeAsk, slot: Slot) -> Result<OpenedFile, Status> {
+        let (inner, ask, at_once_bytes) = (self.0.clone(), ask.clone(), self.at_once_bytes(ask));
+        // A network drive may hang: the call ends then, and the slot is given back when the drive answers.
+        let opening = self.0.shutdown.spawn_blocking(move || {
+            let source = inner.source.open(&ask.file)?;
+            let range = Range::within(source.info().size_bytes, ask.offset, ask.length)?;
+            let hash = source.info().hash.filter(|_| ask.with_tree);
+            let tree = hash.and_then(|hash| inner.source.tree(&hash));
+            // Values of another size are not those of this file.
+            let tree = tree.filter(|tree| tree.layout().size_bytes() == source.info().size_bytes);
+            let tree = tree.map_or_else(Bytes::new, |tree| tree.values().into());
+            let is_small = range.end - range.offset <= at_once_bytes;
+            let buffers = (&inner.pool, frame::HEADROOM);
+            let at_once =
+                is_small.then(|| only_chunk(&source, range, buffers)).transpose()?.map(Vec::from_iter);
+            Ok((source, tree, range, at_once, slot))
+        });
+        let opened = tokio::time::timeout(REQUEST_TIMEOUT, opening)
+            .await
+            .map_err(|_| Status::deadline_exceeded("the disk did not answer in time"))?
+            .map_err(|_| Status::internal("opening the file failed"))?;
+        opened.map_err(|error| source_status(&error))
     }
 
     /// The file, then its bytes. Reading begins now, whether or not anyone takes them.
-    fn read(&self, upload: Upload) -> Parts {
+    fn read(&self, mut upload: Upload) -> Parts {
         let file = Some(to_file_entry(upload.source.info()));
         let first = pb::DownloadResponse { file, tree: upload.tree.clone(), ..Default::default() };
-        let chunks = self.read_chunks(upload).map(|chunk| Ok(Part::Chunk(chunk?)));
-        stream::iter([Ok(Part::Word(first))]).chain(chunks).boxed()
+        let first = stream::iter([Ok(Part::Word(first))]);
+        match upload.at_once.take() {
+            Some(chunks) => {
+                first.chain(self.give_at_once(upload, chunks).map(|c| Ok(Part::Chunk(c)))).boxed()
+            }
+            None => first.chain(self.read_chunks(upload).map(|chunk| Ok(Part::Chunk(chunk?)))).boxed(),
+        }
+    }
+
+    /// What was read with the opening. As with all else the slot is taken until the bytes are.
+    fn give_at_once(&self, upload: Upload, chunks: Vec<Chunk>) -> impl Stream<Item = Chunk> + Send + use<> {
+        let Upload { slot, fetcher, ticket, .. } = upload;
+        let slot = Arc::new(Mutex::new((!chunks.is_empty()).then_some(slot)));
+        let give_back = |slot: &Mutex<Option<Slot>>| drop(slot.lock().map(|mut slot| slot.take()));
+        let (taken, is_taken) = oneshot::channel::<()>();
+        let kept = slot.clone();
+        drop(self.0.shutdown.spawn("upload", async move {
+            let _ = tokio::time::timeout(UNTAKEN_TIMEOUT, is_taken).await;
+            give_back(&kept);
+        }));
+        ticket.enter(crate::protocol::action::TransferState::Running);
+        let held = Arc::new((self.0.throttle.clone(), ticket, taken));
+        stream::iter(chunks).then(move |chunk| {
+            let (held, slot) = (held.clone(), slot.clone());
+            async move {
+                let bytes = chunk.payload_bytes as u64;
+                held.0.pass(fetcher, bytes).await;
+                held.1.count(bytes);
+                // Before the end is told, so that whoever hears of it may have it next.
+                give_back(&slot);
+                chunk
+            }
+        })
     }
 
     fn read_chunks(&self, upload: Upload) -> impl Stream<Item = Result<Chunk, Status>> + Send + use<> {

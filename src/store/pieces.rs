@@ -4,8 +4,8 @@
 //! to it from then on, and the file gets its name only when it was read whole once more, was right, and is on disk. What
 //! an earlier run left under the part's name is worth what its bytes are worth: each piece is hashed before it is believed.
 
-mod open;
-mod proof;
+pub(super) mod open;
+pub(super) mod proof;
 mod seed;
 
 use std::{
@@ -25,6 +25,7 @@ use tokio::sync::Semaphore;
 
 pub use seed::Seed;
 
+use self::open::is_at;
 use super::{
     PART_SUFFIX, StoreError,
     inline::{SLOW_WRITE, at_the_disk, has_workers},
@@ -368,7 +369,7 @@ impl Shared {
             self.remove();
             return Err(StoreError::NotOnDisk { path: self.path.clone(), source });
         }
-        if !open::is_at(&self.file, &self.path) {
+        if !is_at(&self.file, &self.path) {
             return Err(StoreError::Lost(self.path.clone()));
         }
         let is_right = match proof.is_right {
@@ -383,7 +384,7 @@ impl Shared {
 
     /// Removes the part, unless something else took its name.
     fn remove(&self) {
-        if open::is_at(&self.file, &self.path)
+        if is_at(&self.file, &self.path)
             && let Err(error) = std::fs::remove_file(&self.path)
         {
             tracing::warn!(path = %self.path.display(), %error, "could not remove a part file");

@@ -55,6 +55,11 @@ pub trait FileSource: Send + Sync + 'static {
     /// `NotFound` when nothing of that name is shared, `Changed` when it is not any more what the index knows.
     fn open(&self, what: &FileName) -> Result<SourceFile, SourceError>;
 
+    /// Opens a shared file when that needs no disk. Called on a worker of the runtime: never waits. `None` says nothing.
+    fn open_cached(&self, _what: &FileName) -> Option<SourceFile> {
+        None
+    }
+
     /// The values of the pieces of a shared content, beside its hash; `None` when they are not known.
     fn tree(&self, hash: &ContentHash) -> Option<Tree>;
 }
@@ -208,6 +213,58 @@ pub fn chunks<H: Send + 'static>(
     };
     drop(shutdown.spawn_blocking(read_all));
     chunks
+}
+
+/// The only chunk of a range that fits one, read at once; `None` of an empty range, where only the file's state is
+/// checked. Blocks.
+///
+/// # Errors
+/// `Changed` when the file is not what it was when it was opened.
+pub fn only_chunk(
+    source: &SourceFile,
+    range: Range,
+    (pool, headroom): (&Pool, usize),
+) -> Result<Option<Chunk>, SourceError> {
+    read_chunk(source, pool, headroom, range.offset, range.end, pool.buffer_bytes() - headroom)
+}
+
+/// As [`only_chunk`], when the bytes are in memory; never waits. `None` says nothing.
+pub fn cached_chunk(
+    source: &SourceFile,
+    range: Range,
+    (pool, headroom): (&Pool, usize),
+) -> Option<Option<Chunk>> {
+    let payload_bytes = usize::try_from(range.end - range.offset).ok()?;
+    let mut chunk = None;
+    if payload_bytes > 0 {
+        let mut buffer = pool.take();
+        let payload = buffer.bytes_mut().get_mut(headroom..headroom + payload_bytes)?;
+        read_cached(&source.file, payload, range.offset)?;
+        chunk = Some(Chunk { offset: range.offset, payload_bytes, buffer });
+    }
+    (Stamp::of(&source.file.metadata().ok()?) == source.stamp).then_some(chunk)
+}
+
+#[cfg(target_os = "linux")]
+fn read_cached(file: &File, bytes: &mut [u8], offset: u64) -> Option<()> {
+    use rustix::io::{Errno, ReadWriteFlags, preadv2};
+    /// Of a file system that lies in memory, and so has no such flag.
+    const TMPFS_MAGIC: i64 = 0x0102_1994;
+    let size = bytes.len();
+    match preadv2(file, &mut [io::IoSliceMut::new(bytes)], offset, ReadWriteFlags::NOWAIT) {
+        Ok(read) => (read == size).then_some(()),
+        #[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions)] // widths differ
+        Err(Errno::OPNOTSUPP) => {
+            let kind = i64::try_from(rustix::fs::fstatfs(file).ok()?.f_type).ok()?;
+            (kind == TMPFS_MAGIC).then(|| file.read_exact_at(bytes, offset).ok()).flatten()
+        }
+        Err(_) => None,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn read_cached(_: &File, _: &mut [u8], _: u64) -> Option<()> {
+    None
 }
 
 fn hand_on<T>(runtime: &Handle, sender: &mpsc::Sender<T>, item: T, patience: Duration) -> bool {

@@ -3,7 +3,11 @@
 //! Invariant: what comes out is proved. The values merge to the hash, and the last piece, which no wrong size can bring,
 //! was checked, or lies beside the destination at the size that was proved once.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -23,7 +27,8 @@ use crate::{
         piece::{MIN_PIECE_BYTES, PieceCheck, Tree},
         plan::{Failure, FailureKind, FileName, holders::Holders},
     },
-    store::pieces::part_path,
+    shutdown::Shutdown,
+    store::{StoreError, pieces::part_path, whole::store_whole},
 };
 
 /// A holder that has not told and proved the tree by then is left for another one, if there is another one.
@@ -41,6 +46,33 @@ pub(super) struct Known {
     pub(super) came: Vec<(u32, Bytes)>,
     /// Who told; nobody when it was known here.
     pub(super) teller: Option<usize>,
+}
+
+impl Known {
+    /// The shortest way of a small file, all of which came with the proof: one write, and it is published. `None` when it
+    /// has to go the long one.
+    pub(super) async fn store_whole(
+        &self,
+        destination: &Path,
+        (people, ticket, shutdown): (&People, &Ticket, &Shutdown),
+    ) -> Result<Option<PathBuf>, StoreError> {
+        let layout = self.tree.layout();
+        let [(0, bytes)] = &self.came[..] else { return Ok(None) };
+        if layout.has_values() || bytes.len() as u64 != layout.size_bytes() {
+            return Ok(None);
+        }
+        ticket.update(|transfer| transfer.done_bytes = layout.size_bytes());
+        ticket.enter(TransferState::Verifying);
+        let (folder, name) = super::folder_and_name(destination);
+        let part = part_path(folder, &self.tree.root(), &name);
+        let (tree, bytes) = (self.tree.clone(), bytes.clone());
+        let stored = store_whole(part, destination.to_path_buf(), tree, bytes, shutdown).await?;
+        if let (Some(_), Some(teller)) = (&stored, self.teller) {
+            let teller = people.source(teller).name.clone();
+            ticket.update(|transfer| transfer.sources = vec![teller]);
+        }
+        Ok(stored)
+    }
 }
 
 /// What was found out.

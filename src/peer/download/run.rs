@@ -205,6 +205,13 @@ impl<'a> Run<'a> {
                 }
                 self.sharing.know(&known.tree, &known.name);
                 let seed = self.sharing.take_part().map(Seed::Part);
+                if seed.is_none() {
+                    let destination = self.name(&known);
+                    let with = (&self.people, &*self.ticket, &self.with.shutdown);
+                    if let Some(path) = known.store_whole(&destination, with).await? {
+                        return Ok(Err(path));
+                    }
+                }
                 self.begin(known, seed).await.map(Ok)
             }
             Opened::NoTree(having) => self.fetch_sequentially(&having).await.map(Err),

@@ -199,7 +199,7 @@ pub(super) fn lock(file: &File) -> bool {
 }
 
 /// Whether the path still names the file.
-pub(super) fn is_at(file: &File, path: &Path) -> bool {
+pub(in crate::store) fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), fs::symlink_metadata(path)) {
         (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
         _ => false,

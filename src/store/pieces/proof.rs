@@ -20,7 +20,7 @@ const MIN_SPREAD_PIECES: u32 = 8;
 
 /// What tells whether somebody touched a file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Look {
+pub(in crate::store) struct Look {
     names: u64,
     size_bytes: u64,
     modified: (i64, i64),
@@ -29,7 +29,7 @@ pub(super) struct Look {
 }
 
 impl Look {
-    pub(super) fn at(file: &File) -> io::Result<Self> {
+    pub(in crate::store) fn at(file: &File) -> io::Result<Self> {
         let seen = file.metadata()?;
         Ok(Self {
             names: seen.nlink(),
@@ -40,7 +40,7 @@ impl Look {
     }
 
     /// Nothing was written to it since, and it has no name but its own.
-    pub(super) fn is_still_so(&self, file: &File) -> bool {
+    pub(in crate::store) fn is_still_so(&self, file: &File) -> bool {
         self.names == 1 && Self::at(file).is_ok_and(|now| now == *self)
     }
 }
