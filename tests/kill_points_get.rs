@@ -1,0 +1,465 @@
+//! What a get leaves when its whole peer is killed, or its disk fails, at any of its system calls: the file is whole under
+//! its name or not there, once, and the next start ends it without a word of anybody.
+//!
+//! The peer is the program itself under ptrace, with a registry and two holders that live through all points. By default
+//! some points are taken, spread by a seed that is printed; `FLOODPLAIN_EVERY_KILL_POINT=1` takes all,
+//! `FLOODPLAIN_KILL_SEED=N` the same ones again.
+
+#![cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
+
+#[path = "support/daemons.rs"]
+mod daemons;
+#[path = "support/kill.rs"]
+mod kill;
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use floodplain::protocol::id::ContentHash;
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
+
+use self::{
+    daemons::{Daemon, ask, home, in_home, json, log, logged, run, status, until, wait_for},
+    kill::{Act, Call, KILLS, Traced},
+};
+
+const PIECE_BYTES: u64 = 1 << 20;
+/// Five pieces, the last one short.
+const SIZE_BYTES: usize = (4 << 20) + 70_001;
+const NAME: &str = "film.mkv";
+/// Fetchers at once, each with holders of its own.
+const LANES: usize = 4;
+/// Points of each set that are taken by default.
+const SOME: usize = 5;
+/// Streams that may have a piece half way when the fetcher is killed: one from each holder.
+const STREAMS: u64 = 2;
+
+/// When the act is counted from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum From {
+    /// The call of `get`.
+    Get,
+    /// The start of a peer that has a download half way.
+    Start,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Point {
+    from: From,
+    act: Act,
+    number: usize,
+}
+
+/// A fetcher, and two that have what it gets.
+struct Lane {
+    home: PathBuf,
+    name: String,
+    holders: Vec<(PathBuf, Daemon)>,
+    content: Vec<u8>,
+    hash: String,
+    /// Gets so far.
+    gets: usize,
+    peer: Option<Traced>,
+}
+
+fn content(seed: u64) -> Vec<u8> {
+    let mut content = vec![0; SIZE_BYTES];
+    rand::Rng::fill_bytes(&mut SmallRng::seed_from_u64(seed), &mut content);
+    content
+}
+
+impl Lane {
+    fn new(folder: &Path, registry: &str, number: usize) -> Self {
+        let content = content(number as u64);
+        let hash = ContentHash::from_bytes(*blake3::hash(&content).as_bytes()).to_string();
+        let holders = ["a", "b"].map(|letter| {
+            let name = format!("holder-{number}{letter}");
+            let home = home(&folder.join(&name), registry, "");
+            fs::write(home.join("share").join(NAME), &content).expect("writes");
+            let daemon = Daemon::start(&home, &["peer", "--name", &name]);
+            (home, daemon)
+        });
+        let name = format!("fetcher-{number}");
+        let home = home(&folder.join(&name), registry, "");
+        for folder in ["data", "out"] {
+            fs::create_dir(home.join(folder)).expect("makes");
+        }
+        let mut lane = Self { home, name, holders: holders.into(), content, hash, gets: 0, peer: None };
+        for (home, _) in &lane.holders {
+            until(home, "--json status", "\"hashed_files\":1");
+        }
+        lane.start(None);
+        for letter in ["a", "b"] {
+            until(&lane.home, "--json peers", &format!("\"name\":\"holder-{number}{letter}\""));
+        }
+        lane
+    }
+
+    /// Where this get is to put the file.
+    fn out(&self) -> PathBuf {
+        self.home.join("out").join(self.gets.to_string())
+    }
+
+    /// Starts the peer; false when it has ended already.
+    fn start(&mut self, at: Option<(usize, Act)>) -> bool {
+        let mut command = in_home(kill::program(Path::new(env!("CARGO_BIN_EXE_floodplain"))), &self.home);
+        command.args(["peer", "--name", &self.name]).stderr(log(&self.home));
+        let mut peer = Traced::start(command, &[&self.home.join("data"), &self.home.join("out")], at);
+        let stdout = peer.stdout();
+        let is_up = daemons::address(stdout).is_some();
+        self.peer = Some(peer);
+        is_up
+    }
+
+    fn peer(&self) -> &Traced {
+        self.peer.as_ref().expect("was started")
+    }
+
+    /// Whether the file is there. A wrong one is a failure at any moment.
+    fn is_there(&self) -> bool {
+        match fs::read(self.out().join(NAME)) {
+            Ok(found) => {
+                assert!(found == self.content, "a wrong file of {} bytes under its name", found.len());
+                true
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+                false
+            }
+        }
+    }
+
+    /// Files of unended jobs.
+    fn jobs(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.home.join("data/transfers")).expect("lists");
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        paths.filter(|path| path.extension().is_some_and(|ending| ending == "json")).collect()
+    }
+
+    fn names(&self) -> Vec<OsString> {
+        let entries = fs::read_dir(self.out()).expect("lists");
+        let mut names: Vec<_> = entries.map(|entry| entry.expect("an entry").file_name()).collect();
+        names.sort();
+        names
+    }
+
+    fn sent_bytes(&self) -> u64 {
+        self.holders.iter().map(|(home, _)| status(home, "bytes_up")).sum()
+    }
+
+    fn get(&self) -> Result<(), String> {
+        let out = format!("out/{}", self.gets);
+        let got = ask(&self.home, &["get", "--detach", &self.hash, "-o", &out]);
+        if got.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&got.stderr).into_owned();
+        assert!(said.len() > 10 && !said.contains("panicked"), "does not say what is wrong: {said:?}");
+        Err(said)
+    }
+
+    /// What is wrong with the job, if it has failed.
+    fn failure(&self) -> Option<String> {
+        let transfers = json(&self.home, "transfers");
+        let failed = transfers.iter().find(|transfer| transfer["state"] == "failed")?;
+        Some(failed["error"].as_str().expect("says why").to_owned())
+    }
+
+    fn describe(&self) -> String {
+        format!(
+            "{:?}, jobs {:?}, transfers {:?}\n{}",
+            self.names(),
+            self.jobs(),
+            run(&self.home, "--json transfers"),
+            logged(&self.home)
+        )
+    }
+
+    /// Until nothing is on its way any more.
+    fn until_ended(&self) {
+        wait_for(
+            "the job has ended",
+            || {
+                let is_there = self.is_there();
+                self.jobs().is_empty() && is_there
+            },
+            || self.describe(),
+        );
+    }
+
+    /// Starts the peer again if it is not up, and has it end what is on its way; asks again when nothing is.
+    fn finish(&mut self, tally: &mut Tally) {
+        if self.peer().has_ended() {
+            assert!(self.start(None), "does not start again: {}", logged(&self.home));
+        }
+        if self.jobs().is_empty() && !self.is_there() {
+            tally.note("was not accepted yet");
+            wait_for("the peer is ready", || run(&self.home, "health --ready").0 == 0, || self.describe());
+            let mut said = String::new();
+            wait_for("asked again", || self.get().map_err(|error| said = error).is_ok(), || self.describe());
+        }
+        self.until_ended();
+    }
+
+    /// The file is there once, and nothing else.
+    fn check_end(&self, point: Point, hit: Option<&Call>, tally: &mut Tally) {
+        assert!(self.is_there());
+        wait_for(
+            "no job is left",
+            || json(&self.home, "transfers").iter().all(|transfer| transfer["state"] == "done"),
+            || self.describe(),
+        );
+        let names = self.names();
+        if names.len() > 1 {
+            tally.note(&format!("DOUBLED {names:?} after {point:?} at {hit:?}"));
+        }
+    }
+
+    fn take(&mut self, point: Point, tally: &mut Tally) -> bool {
+        self.gets += 1;
+        fs::create_dir_all(self.out()).expect("makes");
+        let sent_before = self.sent_bytes();
+        let is_hit = match (point.from, point.act) {
+            (From::Get, Act::KillBefore | Act::KillAfter | Act::KillTorn) => self.kill_get(point, tally),
+            (From::Start, _) => self.act_at_start(point, tally),
+            (From::Get, _) => self.fail_get(point, tally),
+        };
+        let sent = self.sent_bytes() - sent_before;
+        let over = sent.saturating_sub(SIZE_BYTES as u64);
+        tally.most_over = tally.most_over.max(over);
+        tally.points += usize::from(is_hit);
+        let kills = if point.from == From::Start { 2 } else { 1 };
+        if KILLS.contains(&point.act) && over > STREAMS * PIECE_BYTES * kills {
+            tally.note(&format!("SENT {over} bytes too many for {point:?}"));
+        }
+        fs::remove_dir_all(self.out()).expect("removes");
+        is_hit
+    }
+
+    fn kill_get(&mut self, point: Point, tally: &mut Tally) -> bool {
+        self.peer().arm(point.number, point.act);
+        let accepted = self.get();
+        if accepted.is_ok() {
+            wait_for(
+                "it was killed or has ended",
+                || {
+                    let is_there = self.is_there();
+                    self.peer().has_ended() || (is_there && self.jobs().is_empty() && !self.peer().is_hit())
+                },
+                || self.describe(),
+            );
+        } else {
+            wait_for("it was killed", || self.peer().has_ended(), || self.describe());
+        }
+        // Ended without a call of that number.
+        self.peer().disarm();
+        let hit = self.peer().so_far().hit;
+        if hit.is_some() {
+            wait_for("it was killed", || self.peer().has_ended(), || self.describe());
+        }
+        let is_there = self.is_there();
+        tally.note(match (accepted.is_ok(), is_there, self.jobs().is_empty(), hit.is_some()) {
+            (.., false) => "beyond the end",
+            (_, true, true, _) => "was done",
+            (_, true, false, _) => "was published, and the job not done",
+            (false, ..) => "had not told its number",
+            (true, false, false, _) => "was on its way",
+            (true, false, true, _) => panic!("an accepted get is lost at {hit:?}"),
+        });
+        self.finish(tally);
+        self.check_end(point, hit.as_ref(), tally);
+        hit.is_some()
+    }
+
+    /// A get is killed half way, then the start that is to go on with it is disturbed.
+    fn act_at_start(&mut self, point: Point, tally: &mut Tally) -> bool {
+        self.peer().arm(tally.middle, Act::KillAfter);
+        let _ = self.get();
+        wait_for("it was killed", || self.peer().has_ended(), || self.describe());
+        self.is_there();
+        let at = Some((point.number, point.act));
+        let is_up = self.start(at);
+        let ended_or_killed = || {
+            let is_there = self.is_there();
+            self.peer().has_ended() || (is_there && self.jobs().is_empty()) || self.failed(is_up)
+        };
+        wait_for("the start was disturbed or has ended it", ended_or_killed, || self.describe());
+        self.peer().disarm();
+        let hit = self.peer().so_far().hit;
+        self.is_there();
+        self.settle(tally);
+        self.check_end(point, hit.as_ref(), tally);
+        hit.is_some()
+    }
+
+    fn failed(&self, is_up: bool) -> bool {
+        is_up && self.peer().is_hit() && self.failure().is_some()
+    }
+
+    fn fail_get(&mut self, point: Point, tally: &mut Tally) -> bool {
+        self.peer().arm(point.number, point.act);
+        let accepted = self.get();
+        if accepted.is_ok() {
+            let has_ended = || {
+                let is_there = self.is_there();
+                self.peer().has_ended() || (is_there && self.jobs().is_empty()) || self.failed(true)
+            };
+            wait_for("it has ended or failed", has_ended, || self.describe());
+        }
+        self.peer().disarm();
+        let hit = self.peer().so_far().hit;
+        if let Err(said) = &accepted {
+            tally.note(&format!("get said: {}", said.lines().next().unwrap_or_default()));
+        }
+        self.settle(tally);
+        self.check_end(point, hit.as_ref(), tally);
+        hit.is_some()
+    }
+
+    /// After a failing disk that is well again: what failed is tried again.
+    fn settle(&mut self, tally: &mut Tally) {
+        if !self.peer().has_ended()
+            && let Some(why) = self.failure()
+        {
+            assert!(!self.is_there(), "a file in spite of the failure: {why}");
+            tally.note(&format!("failed: {}", why.replace(&self.home.to_string_lossy().into_owned(), "~")));
+            assert_eq!(run(&self.home, "transfers retry all").0, 0, "{}", self.describe());
+        } else if self.peer().has_ended() {
+            let status = self.peer.take().expect("was started").wait().status;
+            tally.note(match status {
+                None => "start killed",
+                Some(_) => "the peer ended by itself",
+            });
+            assert!(status.is_none() || logged(&self.home).contains("rror"), "{}", logged(&self.home));
+            assert!(self.start(None), "does not start again: {}", logged(&self.home));
+        }
+        self.finish(tally);
+    }
+}
+
+/// What became of the points.
+#[derive(Debug, Default)]
+struct Tally {
+    /// The call at which a get is half way.
+    middle: usize,
+    points: usize,
+    most_over: u64,
+    outcomes: BTreeMap<String, usize>,
+}
+
+impl Tally {
+    fn note(&mut self, outcome: &str) {
+        *self.outcomes.entry(outcome.to_owned()).or_default() += 1;
+    }
+}
+
+/// The registry, and lanes that take points side by side until there are none left.
+fn take_points(sets: &[(From, Act)]) -> Tally {
+    let began = Instant::now();
+    let takes_all = std::env::var_os("FLOODPLAIN_EVERY_KILL_POINT").is_some_and(|value| value == "1");
+    let seed = std::env::var("FLOODPLAIN_KILL_SEED").ok().map(|seed| seed.parse().expect("a number"));
+    let seed: u64 = seed.unwrap_or_else(rand::random);
+    println!("FLOODPLAIN_KILL_SEED={seed}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let registry = Daemon::registry(&folder.path().join("registry"), "127.0.0.1:0");
+    let mut first = Lane::new(folder.path(), &registry.address, 0);
+    let mut tally = Tally::default();
+    let calls = first.count(From::Get, &mut tally);
+    tally.middle = calls.iter().position(|call| call.offset >= SIZE_BYTES as u64 / 2).expect("writes") + 1;
+    let at_start = first.count(From::Start, &mut tally);
+    let synced = calls.iter().rposition(|call| call.number == nix::libc::SYS_fsync && is_part(&call.file));
+    let tail = synced.expect("is brought to disk") + 1..=calls.len();
+    println!("{} calls of a get, {} of a start that goes on", calls.len(), at_start.len());
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let mut points = Vec::new();
+    for &(from, act) in sets {
+        let number = if from == From::Get { calls.len() } else { at_start.len() };
+        let mut numbers: Vec<usize> = if takes_all {
+            (1..=number).collect()
+        } else {
+            (0..SOME).map(|at| rng.random_range(number * at / SOME..number * (at + 1) / SOME) + 1).collect()
+        };
+        if (from, act) == (From::Get, Act::KillAfter) && !takes_all {
+            numbers.extend(tail.clone());
+        }
+        points.extend(numbers.into_iter().map(|number| Point { from, act, number }));
+    }
+    let next = AtomicUsize::new(0);
+    let total = Mutex::new(Tally::default());
+    std::thread::scope(|scope| {
+        let mut first = Some(first);
+        for number in 0..LANES {
+            let lane = first.take();
+            let (next, total, points, registry, middle) = (&next, &total, &points, &registry, tally.middle);
+            let folder = folder.path();
+            scope.spawn(move || {
+                let mut lane = lane.unwrap_or_else(|| Lane::new(folder, &registry.address, number));
+                let mut tally = Tally { middle, ..Tally::default() };
+                while let Some(&point) = points.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let taking = std::panic::AssertUnwindSafe(|| lane.take(point, &mut tally));
+                    if let Err(panic) = std::panic::catch_unwind(taking) {
+                        println!("failed at {point:?} of seed {seed}");
+                        next.store(usize::MAX / 2, Ordering::Relaxed);
+                        std::panic::resume_unwind(panic);
+                    }
+                }
+                total.lock().expect("no panic while held").add(tally);
+            });
+        }
+    });
+    let total = total.into_inner().expect("no panic while held");
+    println!(
+        "{} points in {:?}, at most {} bytes sent again",
+        total.points,
+        began.elapsed(),
+        total.most_over
+    );
+    for (outcome, count) in &total.outcomes {
+        println!("{count:5} {outcome}");
+    }
+    total
+}
+
+fn is_part(file: &Path) -> bool {
+    file.to_string_lossy().ends_with(".fp-part")
+}
+
+impl Lane {
+    /// The calls of a run that nothing disturbs.
+    fn count(&mut self, from: From, tally: &mut Tally) -> Vec<Call> {
+        let point = Point { from, act: Act::KillBefore, number: usize::MAX };
+        assert!(!self.take(point, tally));
+        self.peer().so_far().done.into_iter().map(|(call, _)| call).collect()
+    }
+}
+
+impl Tally {
+    fn add(&mut self, other: Self) {
+        self.points += other.points;
+        self.most_over = self.most_over.max(other.most_over);
+        for (outcome, count) in other.outcomes {
+            *self.outcomes.entry(outcome).or_default() += count;
+        }
+    }
+}
+
+#[test]
+fn a_get_that_is_killed_at_any_call_is_ended_once_by_the_next_start() {
+    let sets = [From::Get, From::Start].map(|from| KILLS.map(|act| (from, act)));
+    take_points(sets.as_flattened());
+}
+
+#[test]
+fn a_get_on_a_failing_disk_is_told_and_ended_by_a_retry() {
+    let sets = [From::Get, From::Start].map(|from| kill::FAILURES.map(|act| (from, act)));
+    take_points(sets.as_flattened());
+}
