@@ -13,7 +13,7 @@ mod daemons;
 mod kill;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
@@ -25,11 +25,12 @@ use std::{
 };
 
 use floodplain::protocol::id::ContentHash;
+use nix::libc;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
 use self::{
     daemons::{Daemon, ask, home, in_home, json, log, logged, run, status, until, wait_for},
-    kill::{Act, Call, KILLS, Traced},
+    kill::{Act, Call, Ended, KILLS, Traced},
 };
 
 const PIECE_BYTES: u64 = 1 << 20;
@@ -83,7 +84,7 @@ impl Lane {
         let hash = ContentHash::from_bytes(*blake3::hash(&content).as_bytes()).to_string();
         let holders = ["a", "b"].map(|letter| {
             let name = format!("holder-{number}{letter}");
-            let home = home(&folder.join(&name), registry, "");
+            let home = home(&folder.join(&name), registry, "FLOODPLAIN_UPLOAD_LIMIT=4MiB\n");
             fs::write(home.join("share").join(NAME), &content).expect("writes");
             let daemon = Daemon::start(&home, &["peer", "--name", &name]);
             (home, daemon)
@@ -184,6 +185,11 @@ impl Lane {
         )
     }
 
+    fn is_done(&self) -> bool {
+        let transfers = json(&self.home, "transfers");
+        transfers.last().is_some_and(|transfer| transfer["state"] == "done")
+    }
+
     /// Until nothing is on its way any more.
     fn until_ended(&self) {
         wait_for(
@@ -260,12 +266,7 @@ impl Lane {
         } else {
             wait_for("it was killed", || self.peer().has_ended(), || self.describe());
         }
-        // Ended without a call of that number.
-        self.peer().disarm();
-        let hit = self.peer().so_far().hit;
-        if hit.is_some() {
-            wait_for("it was killed", || self.peer().has_ended(), || self.describe());
-        }
+        let hit = self.hit(point);
         let is_there = self.is_there();
         tally.note(match (accepted.is_ok(), is_there, self.jobs().is_empty(), hit.is_some()) {
             (.., false) => "beyond the end",
@@ -275,7 +276,17 @@ impl Lane {
             (true, false, false, _) => "was on its way",
             (true, false, true, _) => panic!("an accepted get is lost at {hit:?}"),
         });
+        let whole = written_whole(&self.peer().so_far());
+        let is_killed = self.peer().has_ended();
         self.finish(tally);
+        if is_killed && !is_there {
+            for (call, _) in self.peer().so_far().done {
+                let piece = call.offset / PIECE_BYTES;
+                let is_again =
+                    call.number == libc::SYS_pwrite64 && is_part(&call.file) && whole.contains(&piece);
+                assert!(!is_again, "piece {piece} was whole at {hit:?} and is written again");
+            }
+        }
         self.check_end(point, hit.as_ref(), tally);
         hit.is_some()
     }
@@ -290,15 +301,24 @@ impl Lane {
         let is_up = self.start(at);
         let ended_or_killed = || {
             let is_there = self.is_there();
-            self.peer().has_ended() || (is_there && self.jobs().is_empty()) || self.failed(is_up)
+            self.peer().has_ended() || (is_up && is_there && self.is_done()) || self.failed(is_up)
         };
         wait_for("the start was disturbed or has ended it", ended_or_killed, || self.describe());
-        self.peer().disarm();
-        let hit = self.peer().so_far().hit;
+        let hit = self.hit(point);
         self.is_there();
-        self.settle(tally);
+        self.settle(hit.as_ref(), tally);
         self.check_end(point, hit.as_ref(), tally);
         hit.is_some()
+    }
+
+    /// The call that was acted on; from now on none is.
+    fn hit(&self, point: Point) -> Option<Call> {
+        self.peer().disarm();
+        let hit = self.peer().so_far().hit;
+        if hit.is_some() && KILLS.contains(&point.act) {
+            wait_for("it was killed", || self.peer().has_ended(), || self.describe());
+        }
+        hit
     }
 
     fn failed(&self, is_up: bool) -> bool {
@@ -311,35 +331,49 @@ impl Lane {
         if accepted.is_ok() {
             let has_ended = || {
                 let is_there = self.is_there();
-                self.peer().has_ended() || (is_there && self.jobs().is_empty()) || self.failed(true)
+                self.peer().has_ended() || (is_there && self.is_done()) || self.failed(true)
             };
             wait_for("it has ended or failed", has_ended, || self.describe());
         }
-        self.peer().disarm();
-        let hit = self.peer().so_far().hit;
+        let hit = self.hit(point);
         if let Err(said) = &accepted {
             tally.note(&format!("get said: {}", said.lines().next().unwrap_or_default()));
         }
-        self.settle(tally);
+        self.settle(hit.as_ref(), tally);
         self.check_end(point, hit.as_ref(), tally);
         hit.is_some()
     }
 
+    fn shorten(&self, message: &str) -> String {
+        message.replace(&*self.home.to_string_lossy(), "~").replace(&format!("/out/{}/", self.gets), "/out/")
+    }
+
     /// After a failing disk that is well again: what failed is tried again.
-    fn settle(&mut self, tally: &mut Tally) {
+    fn settle(&mut self, hit: Option<&Call>, tally: &mut Tally) {
+        let is_unforgotten =
+            |call: &Call| call.number == libc::SYS_unlink && self.jobs().contains(&call.file);
+        if !self.peer().has_ended() && self.is_there() && hit.is_some_and(is_unforgotten) {
+            tally.note("done, and the job could not be forgotten");
+            self.peer().kill();
+            wait_for("it was killed", || self.peer().has_ended(), || self.describe());
+        }
         if !self.peer().has_ended()
             && let Some(why) = self.failure()
         {
             assert!(!self.is_there(), "a file in spite of the failure: {why}");
-            tally.note(&format!("failed: {}", why.replace(&self.home.to_string_lossy().into_owned(), "~")));
+            tally.note(&format!("failed: {}", self.shorten(&why)));
             assert_eq!(run(&self.home, "transfers retry all").0, 0, "{}", self.describe());
         } else if self.peer().has_ended() {
             let status = self.peer.take().expect("was started").wait().status;
-            tally.note(match status {
-                None => "start killed",
-                Some(_) => "the peer ended by itself",
-            });
-            assert!(status.is_none() || logged(&self.home).contains("rror"), "{}", logged(&self.home));
+            match status {
+                None => tally.note("killed"),
+                Some(status) => {
+                    let log = logged(&self.home);
+                    let last = log.lines().rfind(|line| !line.starts_with("hint")).unwrap_or_default();
+                    assert!(status != 101 && last.contains("rror"), "ends without a clear error: {log}");
+                    tally.note(&format!("ended by itself: {}", self.shorten(last)));
+                }
+            }
             assert!(self.start(None), "does not start again: {}", logged(&self.home));
         }
         self.finish(tally);
@@ -376,7 +410,7 @@ fn take_points(sets: &[(From, Act)]) -> Tally {
     let calls = first.count(From::Get, &mut tally);
     tally.middle = calls.iter().position(|call| call.offset >= SIZE_BYTES as u64 / 2).expect("writes") + 1;
     let at_start = first.count(From::Start, &mut tally);
-    let synced = calls.iter().rposition(|call| call.number == nix::libc::SYS_fsync && is_part(&call.file));
+    let synced = calls.iter().rposition(|call| call.number == libc::SYS_fsync && is_part(&call.file));
     let tail = synced.expect("is brought to disk") + 1..=calls.len();
     println!("{} calls of a get, {} of a start that goes on", calls.len(), at_start.len());
     let mut rng = SmallRng::seed_from_u64(seed);
@@ -427,6 +461,18 @@ fn take_points(sets: &[(From, Act)]) -> Tally {
         println!("{count:5} {outcome}");
     }
     total
+}
+
+/// The pieces that the program has written to their ends.
+fn written_whole(ended: &Ended) -> HashSet<u64> {
+    let mut written: BTreeMap<u64, u64> = BTreeMap::new();
+    for (call, bytes) in &ended.done {
+        if call.number == libc::SYS_pwrite64 && is_part(&call.file) {
+            *written.entry(call.offset / PIECE_BYTES).or_default() += u64::try_from(*bytes).unwrap_or(0);
+        }
+    }
+    let size = |piece: u64| (SIZE_BYTES as u64 - piece * PIECE_BYTES).min(PIECE_BYTES);
+    written.into_iter().filter(|&(piece, bytes)| bytes == size(piece)).map(|(piece, _)| piece).collect()
 }
 
 fn is_part(file: &Path) -> bool {

@@ -139,13 +139,8 @@ impl Traced {
         Ended { status, ..lock(&self.plan).ended.clone() }
     }
 
-    /// Kills it now if it still runs.
-    pub fn kill(self) -> Ended {
-        self.signal();
-        self.wait()
-    }
-
-    fn signal(&self) {
+    /// Kills it now if it still runs. [`Self::wait`] tells when it has ended.
+    pub fn kill(&self) {
         if !self.has_ended() {
             // It may have ended just now.
             let _ = kill(self.leader, Signal::SIGKILL);
@@ -155,7 +150,7 @@ impl Traced {
 
 impl Drop for Traced {
     fn drop(&mut self) {
-        self.signal();
+        self.kill();
         if let Some(tracer) = self.tracer.take() {
             let _ = tracer.join();
         }
