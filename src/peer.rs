@@ -142,7 +142,8 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     let channels = Channels::new(transport.clone());
     let inbox = Inbox::open(settings.inbox, &settings.data, settings.accept)?;
     let throttle = Throttle::new(settings.download_limits);
-    let downloader = Downloader::new(channels.clone(), transfers.clone(), shutdown.clone(), throttle.clone());
+    let downloader = Downloader::new(channels.clone(), transfers.clone(), shutdown.clone(), throttle.clone())
+        .with_index(index.clone());
     let keeping = Keeping::new(Parts {
         store: replicas.clone(),
         puts,

@@ -10,7 +10,7 @@ pub mod jobs;
 pub mod part;
 pub mod pieces;
 pub mod pool;
-mod publish;
+pub(crate) mod publish;
 pub mod puts;
 pub mod read;
 pub mod replica;
@@ -90,6 +90,9 @@ pub enum StoreError {
     /// Another process removed or replaced the part, or another transfer has it.
     #[error("{} was taken away while it was being written", .0.display())]
     Lost(PathBuf),
+    /// Another process wrote to the part, or gave it another name, between the check of its pieces and its end.
+    #[error("{} was changed by another program while it was being written", .0.display())]
+    Changed(PathBuf),
     /// Published too early: so many pieces are not there.
     #[error("{missing} pieces of {} are missing", .path.display())]
     Incomplete {

@@ -7,7 +7,7 @@ use std::{path::Path, time::SystemTime};
 
 use serde::Serialize;
 
-use crate::protocol::action::{self, ActionError, Coverage, Direction, FileInfo, TransferState};
+use crate::protocol::action::{self, ActionError, Coverage, FileInfo, TransferState};
 use crate::protocol::id::ZoneId;
 
 /// Ends a verb that failed.
@@ -188,12 +188,13 @@ struct TransferMore<'a> {
     percent: Option<u8>,
     bytes_per_second: u64,
     eta_s: Option<u64>,
+    note: Option<&'a str>,
 }
 
 impl<'a> From<&'a action::Transfer> for Transfer<'a> {
     fn from(transfer: &'a action::Transfer) -> Self {
         Self {
-            state: state(&transfer.state),
+            state: transfer.state.name(),
             path: transfer.path.as_deref().map(path),
             hash: transfer.hash.map(|hash| hash.to_string()),
             size_bytes: transfer.size_bytes,
@@ -212,7 +213,7 @@ impl<'a> Transfer<'a> {
         };
         let more = TransferMore {
             id: transfer.id,
-            direction: direction(transfer.direction),
+            direction: transfer.direction.name(),
             name: &transfer.name,
             done_bytes: transfer.done_bytes,
             error: error.map(|error| error.message.as_str()),
@@ -222,6 +223,7 @@ impl<'a> Transfer<'a> {
             percent: transfer.percent(),
             bytes_per_second: transfer.bytes_per_second,
             eta_s: transfer.eta().map(|eta| eta.as_secs()),
+            note: Some(transfer.note.as_str()).filter(|note| !note.is_empty()),
         };
         Self { more: Some(more), ..Self::from(transfer) }
     }
@@ -428,30 +430,6 @@ pub struct Check<'a> {
     pub elapsed_ms: u64,
     /// What was seen.
     pub detail: &'a str,
-}
-
-/// A transfer's state in a word.
-pub fn state(state: &TransferState) -> &'static str {
-    match state {
-        TransferState::Waiting => "waiting",
-        TransferState::Paused => "paused",
-        TransferState::Running => "running",
-        TransferState::Verifying => "verifying",
-        TransferState::Done => "done",
-        TransferState::Failed(_) => "failed",
-        TransferState::Cancelled => "cancelled",
-    }
-}
-
-/// A transfer's direction in a word.
-pub fn direction(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Download => "download",
-        Direction::Upload => "upload",
-        Direction::Send => "send",
-        Direction::Receive => "receive",
-        Direction::Put => "put",
-    }
 }
 
 /// RFC 3339 in UTC, or `None` for a time outside of the years 1970 to 9999, which others may well claim.

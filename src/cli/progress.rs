@@ -7,12 +7,9 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{
-    json,
-    output::{Style, size},
-};
+use super::output::{Style, size};
 use crate::{
-    console::view::pace,
+    console::view::{pace, state},
     protocol::{
         action::{Transfer, TransferState},
         name::Printable,
@@ -22,12 +19,23 @@ use crate::{
 /// Time between two lines of one transfer that say nothing but more bytes.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
+/// The same of one that waits: what it waits for changes every second.
+const WAITING_LINE_EVERY: Duration = Duration::from_secs(30);
+
 /// Shows one transfer on stderr. The bar is taken off when this is dropped.
 #[derive(Debug)]
 pub(super) struct Progress {
     style: Style,
     bar: Option<ProgressBar>,
-    last: Option<(&'static str, Instant)>,
+    last: Option<Line>,
+}
+
+/// What the last line said.
+#[derive(Debug)]
+struct Line {
+    state: &'static str,
+    has_note: bool,
+    at: Instant,
 }
 
 impl Progress {
@@ -58,20 +66,25 @@ impl Progress {
         bar.set_position(transfer.done_bytes);
         bar.set_prefix(pace(transfer).join(", "));
         bar.set_message(match transfer.state {
-            TransferState::Running => Printable(&transfer.name).to_string(),
+            TransferState::Running if transfer.note.is_empty() => Printable(&transfer.name).to_string(),
             _ => format!("{} ({})", Printable(&transfer.name), state(transfer)),
         });
     }
 
-    /// The first line of each state, then one every few seconds.
+    /// The first line of each state, the first that says why, then one at times.
     fn line(&mut self, transfer: &Transfer, now: Instant) -> Option<String> {
         let name = Printable(&transfer.name);
         let said = state(transfer);
-        let state = json::state(&transfer.state);
-        if self.last.is_some_and(|(last, at)| last == state && now.duration_since(at) < LINE_EVERY) {
+        let (state, has_note) = (transfer.state.name(), !transfer.note.is_empty());
+        let every = if transfer.state == TransferState::Running { LINE_EVERY } else { WAITING_LINE_EVERY };
+        if let Some(last) = &self.last
+            && last.state == state
+            && last.has_note >= has_note
+            && now.duration_since(last.at) < every
+        {
             return None;
         }
-        self.last = Some((state, now));
+        self.last = Some(Line { state, has_note, at: now });
         if transfer.state == TransferState::Waiting {
             // Its size may not be known yet.
             return Some(format!("{name}: {said}"));
@@ -81,12 +94,6 @@ impl Progress {
         parts.extend(pace(transfer));
         Some(parts.join(", "))
     }
-}
-
-/// In a word, and the place of one that waits for a slot.
-fn state(transfer: &Transfer) -> String {
-    let state = json::state(&transfer.state);
-    transfer.queue_position.map_or_else(|| state.to_owned(), |place| format!("{state}, place {place}"))
 }
 
 impl Drop for Progress {
@@ -117,6 +124,7 @@ mod tests {
             priority: Priority::Normal,
             bytes_per_second: 0,
             queue_position: None,
+            note: String::new(),
         };
         let mut progress = Progress::new(Style::default());
         let start = Instant::now();
@@ -127,6 +135,16 @@ mod tests {
             "a\\u{1b}.bin: waiting, place 2"
         );
         transfer.queue_position = None;
+        transfer.note = "place 3 in ana's queue\u{7}".into();
+        assert_eq!(
+            progress.line(&transfer, start).unwrap(),
+            "a\\u{1b}.bin: waiting: place 3 in ana's queue\\u{7}",
+            "why is told at once"
+        );
+        transfer.note = "place 2 in ana's queue".into();
+        assert!(progress.line(&transfer, start + LINE_EVERY).is_none());
+        assert!(progress.line(&transfer, start + WAITING_LINE_EVERY).is_some());
+        transfer.note.clear();
         transfer.state = TransferState::Running;
         transfer.bytes_per_second = 512;
         assert_eq!(

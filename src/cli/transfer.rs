@@ -237,7 +237,7 @@ async fn list(peer: &Handle, out: &mut Output) -> Ended {
         let show = |bytes: u64| if is_rich { size(bytes) } else { bytes.to_string() };
         let (state, hint) = match &transfer.state {
             TransferState::Failed(error) => (format!("failed: {error}"), error.hint.clone()),
-            state => (json::state(state).to_owned(), String::new()),
+            state => (state.name().to_owned(), String::new()),
         };
         let speed = match transfer.bytes_per_second {
             0 => String::new(),
@@ -250,7 +250,7 @@ async fn list(peer: &Handle, out: &mut Output) -> Ended {
         // Columns are added at the end: scripts cut by number.
         [
             transfer.id.to_string(),
-            json::direction(transfer.direction).to_owned(),
+            transfer.direction.name().to_owned(),
             show(transfer.done_bytes),
             show(transfer.size_bytes),
             transfer.name.clone(),
@@ -262,6 +262,7 @@ async fn list(peer: &Handle, out: &mut Output) -> Ended {
             if transfer.direction == Direction::Download { transfer.priority.name() } else { "" }.to_owned(),
             transfer.queue_position.map(|position| position.to_string()).unwrap_or_default(),
             hint,
+            transfer.note.clone(),
         ]
     });
     let heads = [
@@ -278,6 +279,7 @@ async fn list(peer: &Handle, out: &mut Output) -> Ended {
         "priority",
         "queue",
         "hint",
+        "note",
     ];
     out.table(heads, rows)?;
     Ok(Exit::Done)

@@ -173,8 +173,10 @@ impl Acting {
                 self.screen.line(view::ended(&transfer)).await;
                 return Ok(());
             }
-            let is_due =
-                shown.as_ref().is_none_or(|(last, at)| last.state != transfer.state || now - *at >= interval);
+            let is_due = shown.as_ref().is_none_or(|(last, at)| {
+                let is_explained = last.note.is_empty() && !transfer.note.is_empty();
+                last.state != transfer.state || is_explained || now - *at >= interval
+            });
             if !is_due {
                 continue;
             }

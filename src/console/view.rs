@@ -154,7 +154,7 @@ pub fn transfers(transfers: &[Transfer]) -> Vec<String> {
         let is_download = transfer.direction == Direction::Download;
         [
             transfer.id.to_string(),
-            direction(transfer.direction).into(),
+            transfer.direction.name().into(),
             Printable(&transfer.name).to_string(),
             bytes,
             pace(transfer).join(", "),
@@ -174,32 +174,21 @@ pub fn pace(transfer: &Transfer) -> Vec<String> {
     speed.into_iter().chain(left).collect()
 }
 
-fn direction(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Download => "download",
-        Direction::Upload => "upload",
-        Direction::Send => "send",
-        Direction::Receive => "receive",
-        Direction::Put => "put",
+/// Where it stands, and what there is to say of that.
+pub fn state(transfer: &Transfer) -> String {
+    let mut said = transfer.state.name().to_owned();
+    if let Some(place) = transfer.queue_position {
+        said += &format!(", place {place}");
     }
-}
-
-fn state(transfer: &Transfer) -> String {
-    match &transfer.state {
-        TransferState::Waiting => match transfer.queue_position {
-            Some(place) => format!("waiting, place {place}"),
-            None => "waiting".into(),
-        },
-        TransferState::Paused => "paused".into(),
-        TransferState::Running => "running".into(),
-        TransferState::Verifying => "verifying".into(),
-        TransferState::Done => "done".into(),
-        TransferState::Failed(error) => match error.hint.as_str() {
-            "" => format!("failed: {}", Printable(&error.message)),
-            hint => format!("failed: {}; {}", Printable(&error.message), Printable(hint)),
-        },
-        TransferState::Cancelled => "cancelled".into(),
+    let why = match &transfer.state {
+        TransferState::Failed(error) if error.hint.is_empty() => error.message.clone(),
+        TransferState::Failed(error) => format!("{}; {}", error.message, error.hint),
+        _ => transfer.note.clone(),
+    };
+    if !why.is_empty() {
+        said += &format!(": {}", Printable(&why));
     }
+    said
 }
 
 fn sources(transfer: &Transfer) -> String {

@@ -6,7 +6,9 @@
 pub(super) mod fetch;
 mod opening;
 mod people;
+mod run;
 mod sequential;
+mod shared;
 mod stream;
 mod swarm;
 
@@ -21,10 +23,8 @@ use std::{
 use futures::{FutureExt, future::BoxFuture};
 
 use self::{
-    opening::{Opened, Opening},
-    people::People,
-    sequential::Sequential,
-    swarm::{Halt, Swarm},
+    run::{Early, Run},
+    shared::{Contents, Followed, Sharing},
 };
 use super::{
     channels::Channels,
@@ -32,18 +32,22 @@ use super::{
     transfers::{DownloadSlot, Interrupt, Ticket, Transfers, Turn},
 };
 use crate::{
+    index::Index,
     net::throttle::Throttle,
     protocol::{
         action::{ActionError, Direction, ErrorKind, Transfer, TransferState},
         id::{ContentHash, PeerId},
         name::to_portable_name,
-        plan::{
-            FileName,
-            holders::{Holders, MAX_HOLDERS},
-        },
+        piece::Tree,
+        plan::FileName,
     },
     shutdown::Shutdown,
-    store::{StoreError, pieces::part_path},
+    store::{
+        StoreError,
+        pieces::{self, part_path},
+        publish::find_published,
+        sweep::remove_parts_called,
+    },
 };
 
 /// A begun file is never given up while its hash may turn up again: the wait between two searches, from the first to
@@ -133,6 +137,8 @@ pub struct Downloader {
     transfers: Transfers,
     shutdown: Shutdown,
     throttle: Throttle<SocketAddr>,
+    contents: Contents,
+    index: Option<Index>,
 }
 
 impl Downloader {
@@ -143,7 +149,19 @@ impl Downloader {
         shutdown: Shutdown,
         throttle: Throttle<SocketAddr>,
     ) -> Self {
-        Self { channels, transfers, shutdown, throttle }
+        Self { channels, transfers, shutdown, throttle, contents: Contents::default(), index: None }
+    }
+
+    /// Leaves the tree of what was fetched with that index, so that it is not read again to be shared.
+    #[must_use]
+    pub fn with_index(self, index: Index) -> Self {
+        Self { index: Some(index), ..self }
+    }
+
+    /// Of the same contents, which are fetched once for both, but listed in that table.
+    #[must_use]
+    pub fn listed_in(&self, transfers: Transfers) -> Self {
+        Self { transfers, ..self.clone() }
     }
 
     /// Starts a download, which waits for a slot first. The events end with a final state; dropping them cancels it.
@@ -166,22 +184,44 @@ impl Downloader {
             let ask = ask.clone();
             async { Ok(ask) }.boxed()
         });
-        drop(self.shutdown.spawn("download", async move { this.run(ticket, place, find).await }));
+        drop(self.shutdown.spawn("download", async move { this.run(ticket, place, find, false).await }));
         Ok(events)
     }
 
     /// Does a download until it has ended, however often it is paused meanwhile. Who has the file is asked each time that
-    /// it begins or goes on; `place` is what is known of it before. Gives the transfer with its final state.
-    pub(super) async fn run(self, ticket: Ticket, mut place: DownloadAsk, mut find: Find) -> Transfer {
+    /// it begins or goes on; `place` is what is known of it before. One that an earlier run of this program left
+    /// (`is_revived`) may be done. Gives the transfer with its final state.
+    pub(super) async fn run(
+        self,
+        ticket: Ticket,
+        mut place: DownloadAsk,
+        mut find: Find,
+        is_revived: bool,
+    ) -> Transfer {
         let ticket = Arc::new(ticket);
         let mut wait = FIRST_SEARCH_WAIT;
+        let mut is_to_be_looked_for = is_revived;
+        let mut sharing = Sharing::new(&self.contents);
+        if let Some(hash) = place.hash() {
+            sharing.join(hash);
+        }
         let state = loop {
             let slot = match ticket.turn().await {
                 Turn::Go(slot) => slot,
                 Turn::Cancel => break TransferState::Cancelled,
             };
+            if std::mem::take(&mut is_to_be_looked_for)
+                && let Some(hash) = place.hash()
+                && let Some(path) = self.done_before(&place, hash, &ticket).await
+            {
+                ticket.update(|transfer| transfer.path = Some(path));
+                break TransferState::Done;
+            }
+            // What is here needs nobody.
+            let is_here = sharing.has_published();
+            let finding = async { if is_here { Ok(place.clone()) } else { find().await } };
             let found = tokio::select! {
-                found = find() => found,
+                found = finding => found,
                 interrupt = ticket.interrupted() => match interrupt {
                     Interrupt::Cancel => break TransferState::Cancelled,
                     Interrupt::Pause => continue,
@@ -190,7 +230,7 @@ impl Downloader {
             match found {
                 Ok(ask) => {
                     place = DownloadAsk { sources: Vec::new(), ..ask.clone() };
-                    if let Some(state) = self.attempt(ask, slot, &ticket).await {
+                    if let Some(state) = self.attempt(ask, slot, &mut sharing, is_revived, &ticket).await {
                         break state;
                     }
                 }
@@ -210,279 +250,126 @@ impl Downloader {
             }
         };
         if state == TransferState::Cancelled {
-            self.remove_part(&place, &ticket).await;
+            self.remove_part(&place, &sharing, &ticket).await;
         }
         ticket.enter(state);
         ticket.transfer()
     }
 
-    /// `None` when it is paused.
+    /// `None` when it is paused, or to be gone on with.
     async fn attempt(
         &self,
         ask: DownloadAsk,
         slot: DownloadSlot,
+        sharing: &mut Sharing,
+        is_revived: bool,
         ticket: &Arc<Ticket>,
     ) -> Option<TransferState> {
-        let mut run = Run::new(ask, self, ticket.clone());
+        let mut run = Run::new(ask, sharing, is_revived, self, ticket.clone());
         let ended = tokio::select! {
-            ended = run.until_ended(slot) => Ok(ended),
-            interrupt = ticket.interrupted() => Err(interrupt),
+            ended = run.until_ended(slot) => ended.map_err(Ok),
+            interrupt = ticket.interrupted() => Err(Err(interrupt)),
         };
-        match ended {
+        let (state, published, part) = match ended {
             Ok(Ok(path)) => {
-                ticket.update(|transfer| transfer.path = Some(path));
-                Some(TransferState::Done)
+                ticket.update(|transfer| transfer.path = Some(path.clone()));
+                (Some(TransferState::Done), Some(path), None)
             }
-            Err(Interrupt::Pause) => {
-                run.leave().await;
-                None
-            }
+            Err(Err(Interrupt::Pause)) => (None, None, run.leave().await),
             Ok(Err(error)) if error.kind != ErrorKind::Cancelled => {
-                run.leave().await;
-                Some(TransferState::Failed(error))
+                (Some(TransferState::Failed(error)), None, run.leave().await)
             }
-            Err(Interrupt::Cancel) => {
-                run.discard().await;
-                Some(TransferState::Cancelled)
-            }
+            Err(Err(Interrupt::Cancel)) => (Some(TransferState::Cancelled), None, run.cancel().await),
             // The peer is stopping.
-            Ok(Err(_)) => {
-                run.leave().await;
-                Some(TransferState::Cancelled)
+            Ok(Err(_)) => (Some(TransferState::Cancelled), None, run.leave().await),
+            Err(Ok(Early::Again)) => (None, None, run.leave().await),
+            Err(Ok(Early::Elsewhere)) => {
+                return match sharing.follow(ticket).await {
+                    Followed::Ended | Followed::Interrupted(Interrupt::Pause) => None,
+                    Followed::Interrupted(Interrupt::Cancel) => Some(TransferState::Cancelled),
+                };
             }
-        }
+        };
+        drop(run);
+        sharing.end(published.as_deref(), part);
+        state
     }
 
     /// What an earlier run or an earlier turn left of it, unless another download of that content may be writing there.
-    async fn remove_part(&self, place: &DownloadAsk, ticket: &Ticket) {
-        let transfer = ticket.transfer();
-        let Some(hash) = place.hash().or(transfer.hash).filter(|_| !self.shutdown.is_stopping()) else {
+    async fn remove_part(&self, place: &DownloadAsk, sharing: &Sharing, ticket: &Ticket) {
+        if self.shutdown.is_stopping() {
             return;
-        };
-        let is_other = |other: &Transfer| {
-            other.id != transfer.id && other.hash == Some(hash) && other.direction == Direction::Download
-        };
-        if self.transfers.list().iter().any(|other| is_other(other) && !other.state.is_final()) {
+        }
+        let transfer = ticket.transfer();
+        let hash = place.hash().or(transfer.hash);
+        // Those that may have their part there; what is being written is locked besides.
+        let others = self.transfers.list().into_iter().filter(|other| {
+            other.id != transfer.id
+                && other.direction == Direction::Download
+                && other.name == transfer.name
+                && may_go_on(&other.state)
+        });
+        let others: Vec<Option<ContentHash>> = others.map(|other| other.hash).collect();
+        let orphan = sharing.take_part_of_nobody();
+        if sharing.has_part() {
+            // Left for another one.
             return;
         }
         let destination = place.destination_for(&transfer.name);
-        let (folder, name) = folder_and_name(&destination);
-        let part = part_path(folder, &hash, &name);
-        match tokio::fs::remove_file(&part).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                tracing::warn!(part = %part.display(), %error, "could not remove a part file");
+        let removing = self.shutdown.spawn_blocking(move || {
+            orphan.iter().for_each(|part| pieces::remove_part(part));
+            let (folder, name) = folder_and_name(&destination);
+            match hash {
+                Some(hash) if others.contains(&Some(hash)) => {}
+                Some(hash) => pieces::remove_parts(&part_path(folder, &hash, &name)),
+                // It was known by its path alone; the part of another one might be meant.
+                None if others.contains(&None) => {}
+                None => remove_parts_called(folder, &name, |part| {
+                    others.iter().flatten().any(|hash| part_path(folder, hash, &name) == part)
+                }),
             }
-            _ => {}
-        }
+        });
+        // A panic in it leaves the part behind, as a crash would.
+        let _ = removing.await;
     }
+
+    /// The file of that content which an earlier run of this program published under this name, and was ended before it
+    /// could say so. What has a part was not published.
+    async fn done_before(&self, ask: &DownloadAsk, hash: ContentHash, ticket: &Ticket) -> Option<PathBuf> {
+        let Transfer { name, size_bytes, .. } = ticket.transfer();
+        let (destination, stop) = (ask.destination_for(&name), self.shutdown.clone());
+        let looking = self.shutdown.spawn_blocking(move || {
+            let (folder, name) = folder_and_name(&destination);
+            if part_path(folder, &hash, &name).is_file() {
+                return None;
+            }
+            let size_bytes = Some(size_bytes).filter(|&size_bytes| size_bytes > 0);
+            find_published(&destination, &hash, size_bytes, || !stop.is_stopping())
+        });
+        let path = looking.await.ok().flatten()?;
+        let size_bytes = tokio::fs::metadata(&path).await.ok()?.len();
+        tracing::info!(path = %path.display(), "an earlier run published it");
+        ticket.update(|transfer| {
+            (transfer.size_bytes, transfer.done_bytes) = (size_bytes, size_bytes);
+            transfer.hash = Some(hash);
+        });
+        Some(path)
+    }
+
+    /// Before the file is told of: whoever learns of it may ask for its tree at once.
+    async fn keep_tree(&self, tree: Tree) {
+        let Some(index) = self.index.clone() else { return };
+        let _ = self.shutdown.spawn_blocking(move || index.note_tree(&tree)).await;
+    }
+}
+
+fn may_go_on(state: &TransferState) -> bool {
+    !state.is_final() || matches!(state, TransferState::Failed(_))
 }
 
 /// Whether holders may be found later.
 fn may_turn_up(error: &ActionError) -> bool {
     matches!(error.kind, ErrorKind::NotFound | ErrorKind::Unreachable | ErrorKind::TimedOut)
-}
-
-/// Why a try ended.
-enum Halted {
-    /// Nobody is left; others may turn up.
-    Nobody(ActionError),
-    /// For good.
-    Failed(ActionError),
-}
-
-impl From<StoreError> for Halted {
-    fn from(error: StoreError) -> Self {
-        Self::Failed(store_error(&error))
-    }
-}
-
-/// One download over all its tries.
-struct Run<'a> {
-    ask: DownloadAsk,
-    people: People,
-    /// Until the swarm has them.
-    holders: Holders,
-    swarm: Option<Swarm>,
-    has_begun_again: bool,
-    with: &'a Downloader,
-    ticket: Arc<Ticket>,
-}
-
-impl<'a> Run<'a> {
-    fn new(mut ask: DownloadAsk, with: &'a Downloader, ticket: Arc<Ticket>) -> Self {
-        let mut sources = std::mem::take(&mut ask.sources);
-        sources.truncate(MAX_HOLDERS);
-        let holders = Holders::new(sources.len());
-        let people = People::new(sources);
-        Self { ask, people, holders, swarm: None, has_begun_again: false, with, ticket }
-    }
-
-    async fn until_ended(&mut self, slot: DownloadSlot) -> Result<PathBuf, ActionError> {
-        let mut wait = FIRST_SEARCH_WAIT;
-        let mut slot = slot;
-        loop {
-            let had = self.verified_bytes();
-            let halted = match self.fetch().await {
-                Ok(path) => return Ok(path),
-                Err(Halted::Failed(error)) => return Err(error),
-                Err(Halted::Nobody(error)) => error,
-            };
-            // Others may run while this one waits.
-            drop(slot);
-            let Some(finder) = self.ask.finder.clone().filter(|_| self.has_pieces()) else {
-                return Err(halted);
-            };
-            if self.verified_bytes() > had {
-                wait = FIRST_SEARCH_WAIT;
-            }
-            tracing::info!(reason = %halted, "a begun download waits for holders");
-            loop {
-                self.ticket.enter(TransferState::Waiting);
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(LONGEST_SEARCH_WAIT);
-                let found = finder.find().await;
-                if !found.is_empty() {
-                    self.add(found);
-                    break;
-                }
-            }
-            slot = match self.ticket.turn().await {
-                Turn::Go(slot) => slot,
-                Turn::Cancel => std::future::pending().await,
-            };
-        }
-    }
-
-    /// Until it is published or halted.
-    async fn fetch(&mut self) -> Result<PathBuf, Halted> {
-        loop {
-            if self.swarm.is_none() {
-                match self.open().await? {
-                    Ok(swarm) => self.swarm = Some(swarm),
-                    Err(path) => return Ok(path),
-                }
-            }
-            // Stays in its place all the while, so that whoever stops it finds it.
-            let Some(swarm) = &mut self.swarm else { continue };
-            let finder = self.ask.finder.as_ref();
-            swarm.gather(&mut self.people, self.with, finder).await.map_err(|halt| match halt {
-                Halt::Nobody(outcome) => {
-                    Halted::Nobody(self.people.failure(&self.ticket.transfer().name, outcome))
-                }
-                Halt::Here(error) => error.into(),
-            })?;
-            self.ticket.enter(TransferState::Verifying);
-            let Some(swarm) = self.swarm.take() else { continue };
-            match swarm.publish().await {
-                Err(StoreError::NotOnDisk { path, .. }) if !self.has_begun_again => {
-                    tracing::warn!(path = %path.display(), "the disk lost a part; it is fetched again");
-                    self.has_begun_again = true;
-                    self.holders = Holders::new(self.people.sources().len());
-                }
-                published => return Ok(published?),
-            }
-        }
-    }
-
-    /// A swarm, or the file when it was fetched another way.
-    async fn open(&mut self) -> Result<Result<Swarm, PathBuf>, Halted> {
-        let opening = Opening {
-            ask: &self.ask,
-            holders: &mut self.holders,
-            people: &mut self.people,
-            channels: &self.with.channels,
-            throttle: &self.with.throttle,
-            ticket: &self.ticket,
-        };
-        match opening.run().await {
-            Opened::Known(known) => {
-                let destination = self.ask.destination_for(&known.name);
-                let (_, name) = folder_and_name(&destination);
-                self.ticket.update(|transfer| transfer.name = name);
-                let holders = self.holders.clone();
-                Ok(Ok(Swarm::open(known, holders, destination, &self.ticket, &self.with.shutdown).await?))
-            }
-            Opened::NoTree(having) => self.fetch_sequentially(&having).await.map(Err),
-            Opened::Nobody => {
-                let name = self.ticket.transfer().name;
-                Err(Halted::Nobody(self.people.failure(&name, self.holders.given_up())))
-            }
-        }
-    }
-
-    /// From those that have it first, then from the rest.
-    async fn fetch_sequentially(&self, having: &[usize]) -> Result<PathBuf, Halted> {
-        let others = (0..self.people.sources().len()).filter(|holder| !having.contains(holder));
-        let order: Vec<usize> = having.iter().copied().chain(others).collect();
-        let sources = order.iter().map(|&holder| self.people.source(holder).clone()).collect();
-        self.ticket.update(|transfer| transfer.sources.clear());
-        let with = self.with;
-        let mut sequential = Sequential::new(&self.ask, sources, with, &self.ticket);
-        match (sequential.gather().await, sequential.part.take()) {
-            (Ok(()), Some(part)) => Ok(part.publish().await?),
-            (Ok(()), None) => {
-                Err(Halted::Failed(ActionError::new(ErrorKind::Failed, "no holder told what the file is")))
-            }
-            (Err(error), part) => {
-                if let Some(part) = part {
-                    part.discard().await;
-                }
-                Err(Halted::Failed(error))
-            }
-        }
-    }
-
-    fn add(&mut self, found: Vec<Source>) {
-        if let Some(swarm) = &self.swarm {
-            return swarm.add(found, &mut self.people);
-        }
-        for source in found {
-            match self.people.find(&source) {
-                Some(known) => self.holders.renew(known),
-                None if self.holders.add().is_some() => self.people.add(source),
-                None => break,
-            }
-        }
-    }
-
-    /// In this run, or left by an earlier one.
-    fn has_pieces(&self) -> bool {
-        match &self.swarm {
-            Some(swarm) => swarm.has_pieces(),
-            // One look at the folder: answered from the kernel's cache.
-            None => self.part().is_some_and(|part| part.is_file()),
-        }
-    }
-
-    fn verified_bytes(&self) -> u64 {
-        self.swarm.as_ref().map_or(0, Swarm::verified_bytes)
-    }
-
-    /// Where an earlier run may have left pieces.
-    fn part(&self) -> Option<PathBuf> {
-        let hash = self.ask.hash()?;
-        let destination = self.ask.destination_for(&self.ticket.transfer().name);
-        let (folder, name) = folder_and_name(&destination);
-        Some(part_path(folder, &hash, &name))
-    }
-
-    /// Stops, and keeps the part if it is worth anything.
-    async fn leave(&mut self) {
-        if let Some(mut swarm) = self.swarm.take() {
-            swarm.stop().await;
-            if !swarm.has_pieces() {
-                swarm.discard().await;
-            }
-        }
-    }
-
-    /// Stops, and removes the part.
-    async fn discard(&mut self) {
-        if let Some(mut swarm) = self.swarm.take() {
-            swarm.stop().await;
-            swarm.discard().await;
-        }
-    }
 }
 
 /// A failure of this machine's disk, for a face.
@@ -496,6 +383,9 @@ pub(super) fn store_error(error: &StoreError) -> ActionError {
         StoreError::NamesTaken(_) => (ErrorKind::Failed, "choose another name"),
         StoreError::TooLarge { .. } => (ErrorKind::Failed, "choose a folder on another file system"),
         StoreError::NotOnDisk { .. } => (ErrorKind::Failed, "check the disk, then start again"),
+        StoreError::Changed(_) => {
+            (ErrorKind::Failed, "find out which program writes there, then start again")
+        }
         StoreError::Lost(_) | StoreError::Incomplete { .. } => (ErrorKind::Failed, "start again"),
         StoreError::Io { .. } => (ErrorKind::Failed, "check the folder and its permissions"),
     };

@@ -151,7 +151,8 @@ impl Mover {
         let events = if ask.is_detached { ticket.detached_events() } else { ticket.events() };
         let name = job.name.clone();
         let finder = Some(self.finder(&what, &sources));
-        self.run(job, ticket, Some(DownloadAsk { what, sources, destination, name, finder }));
+        let ask = DownloadAsk { what, sources, destination, name, finder };
+        self.run(job, ticket, Some(ask), false);
         // Whoever is told its number may rely on it.
         self.transfers.saved().await;
         Ok(events)
@@ -202,14 +203,17 @@ impl Mover {
         let mut this = self.clone();
         this.patient_until = Instant::now() + PATIENCE_AFTER_START;
         drop(self.shutdown.spawn("revive transfers", async move {
+            // Those of an earlier run are there already; what comes later is tried again.
+            let mut left_over = revived.len();
             while let Some((job, ticket)) = revived.recv().await {
-                this.run(job, ticket, None);
+                this.run(job, ticket, None, left_over > 0);
+                left_over = left_over.saturating_sub(1);
             }
         }));
     }
 
     /// Does a download in the background. `found` is who has the file as far as it is known already.
-    fn run(&self, job: Job, ticket: Ticket, found: Option<DownloadAsk>) {
+    fn run(&self, job: Job, ticket: Ticket, found: Option<DownloadAsk>, is_revived: bool) {
         let this = self.clone();
         let place = DownloadAsk {
             what: match &job.what {
@@ -231,7 +235,7 @@ impl Mover {
             }
         });
         drop(self.shutdown.spawn("download", async move {
-            let ended = this.downloader.clone().run(ticket, place, find).await;
+            let ended = this.downloader.clone().run(ticket, place, find, is_revived).await;
             // Has a finished download found at once, so that others may get it from here.
             if let Transfer { state: TransferState::Done, path: Some(path), hash: Some(hash), .. } = ended {
                 let index = this.index.clone();

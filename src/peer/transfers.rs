@@ -173,13 +173,18 @@ impl Transfers {
     /// # Errors
     /// `Refused` when too many run.
     pub fn begin_download(&self, mut job: Job) -> Result<Ticket, ActionError> {
-        let mut state = self.lock();
+        let mut guard = self.lock();
+        let state = &mut *guard;
         state.check_room()?;
+        let mut forgotten = None;
         if state.running.len() + state.failed.len() >= MAX_DOWNLOADS
-            && let Some((id, (transfer, _))) = state.failed.pop_first()
+            && let Some((id, (transfer, job))) = state.failed.pop_first()
         {
             self.save(id, None);
-            state.remember(transfer);
+            // Its task is started to discard what it stored.
+            let ticket = self.insert(state, transfer, Some(job.clone()));
+            ticket.cancel_token().cancel();
+            forgotten = Some((job, ticket));
         }
         job.id = state.next_id();
         job.state = JobState::Queued;
@@ -190,7 +195,12 @@ impl Transfers {
         }
         self.note_id(job.id);
         self.save(job.id, Some(&job));
-        Ok(self.insert(&mut state, transfer, Some(job)))
+        let ticket = self.insert(state, transfer, Some(job));
+        drop(guard);
+        if let Some((job, ticket)) = forgotten {
+            self.revive(job, ticket);
+        }
+        Ok(ticket)
     }
 
     fn insert(&self, state: &mut State, mut transfer: Transfer, job: Option<Job>) -> Ticket {
@@ -291,6 +301,7 @@ fn blank(id: u64, direction: Direction, name: String, size_bytes: u64) -> Transf
         priority: Priority::Normal,
         bytes_per_second: 0,
         queue_position: None,
+        note: String::new(),
     }
 }
 

@@ -375,6 +375,19 @@ pub enum Direction {
     Put,
 }
 
+impl Direction {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Download => "download",
+            Self::Upload => "upload",
+            Self::Send => "send",
+            Self::Receive => "receive",
+            Self::Put => "put",
+        }
+    }
+}
+
 /// Where a transfer stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TransferState {
@@ -395,6 +408,19 @@ pub enum TransferState {
 }
 
 impl TransferState {
+    /// In a word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Paused => "paused",
+            Self::Running => "running",
+            Self::Verifying => "verifying",
+            Self::Done => "done",
+            Self::Failed(_) => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
     /// Nothing more will happen.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Done | Self::Failed(_) | Self::Cancelled)
@@ -428,7 +454,13 @@ pub struct Transfer {
     pub bytes_per_second: u64,
     /// How many of this peer's downloads begin before it does, itself counted; `None` unless it waits for a slot.
     pub queue_position: Option<u32>,
+    /// What it waits for or does now that its state does not say, at most [`MAX_NOTE_CHARS`]; empty when there is nothing
+    /// to add. It may hold the words of others.
+    pub note: String,
 }
+
+/// Longest note of a transfer: a line, as long as the longest reason of a holder that is shown.
+pub const MAX_NOTE_CHARS: usize = 200;
 
 impl Transfer {
     /// How much of it is done, 0 to 100; `None` while its size is not known.

@@ -1,10 +1,12 @@
 //! A part file that several streams fill in any order, and that a later run goes on with.
 //!
 //! Invariant: a piece counts as there only after it was read back from this very file and was right, nothing is written
-//! to it from then on, and the file gets its name only when every piece is there and on disk. What an earlier run
-//! left under the part's name is worth what its bytes are worth: each piece is hashed before it is believed.
+//! to it from then on, and the file gets its name only when it was read whole once more, was right, and is on disk. What
+//! an earlier run left under the part's name is worth what its bytes are worth: each piece is hashed before it is believed.
 
 mod open;
+mod proof;
+mod seed;
 
 use std::{
     fs::File,
@@ -20,6 +22,8 @@ use std::{
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
+
+pub use seed::Seed;
 
 use super::{
     PART_SUFFIX, StoreError,
@@ -99,6 +103,22 @@ pub fn part_path(folder: &Path, hash: &ContentHash, name: &str) -> PathBuf {
     folder.join(format!(".{}{tail}", cut(&name, MAX_NAME_BYTES - 1 - NUMBER_BYTES - tail.len())))
 }
 
+/// Removes the part at `part`, and those of that name with a number, but for what another transfer has or is no part.
+/// What cannot be removed is warned of and left. Blocks.
+pub fn remove_parts(part: &Path) {
+    open::remove_all(part);
+}
+
+/// Whether a transfer has that part, here or in another process.
+pub fn is_taken(part: &Path) -> bool {
+    open::is_taken(part)
+}
+
+/// Removes a part unless another transfer has it. Blocks.
+pub fn remove_part(part: &Path) {
+    open::remove(part);
+}
+
 impl PieceFile {
     /// Opens the part at `part`, which lies where the file is to be published, or makes it and its folder. The part has
     /// to be a regular file of this user that has no other name; what else is there under its name is replaced, never
@@ -113,12 +133,25 @@ impl PieceFile {
         tree: Tree,
         shutdown: &Shutdown,
     ) -> Result<(Self, PieceSet), StoreError> {
+        Self::open_with(part, tree, None, shutdown).await
+    }
+
+    /// As [`Self::open`], with what the seed has of the content put into the part first.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; no space for what is copied.
+    pub async fn open_with(
+        part: PathBuf,
+        tree: Tree,
+        seed: Option<Seed>,
+        shutdown: &Shutdown,
+    ) -> Result<(Self, PieceSet), StoreError> {
         let waits = tokio_util::sync::CancellationToken::new();
         let _gone = waits.clone().drop_guard();
         let stop = shutdown.clone();
         let opening = shutdown.spawn_blocking(move || {
             let go_on = || !(waits.is_cancelled() || stop.is_stopping());
-            open::open(&part, &tree, go_on).map(|opened| (opened, tree))
+            open::open(&part, &tree, seed.as_ref(), go_on).map(|opened| (opened, tree))
         });
         // A panic of it has closed the file; there is no more to say than that it stopped.
         let (open::Opened { file, path, right }, tree) = opening.await.map_err(|_| StoreError::Stopped)??;
@@ -147,11 +180,12 @@ impl PieceFile {
         PieceWriter { part: self.0.clone(), offset, is_gone: Arc::default() }
     }
 
-    /// Ends all writing, brings everything to disk and gives the file its name, or `name (1).ext` and so on when that
-    /// is taken. Gives the path. Goes on when dropped half way.
+    /// Ends all writing, brings everything to disk, reads the whole once more and gives the file its name, or
+    /// `name (1).ext` and so on when that is taken. Gives the path. Goes on when dropped half way.
     ///
     /// # Errors
-    /// [`StoreError::NotOnDisk`]: the part was removed. Any other: the part is left as it was.
+    /// [`StoreError::NotOnDisk`]: the part was removed. [`StoreError::Changed`]: somebody else wrote to it; opened again it
+    /// tells which pieces are still right. Any other: the part is left as it was.
     pub async fn publish(self, destination: &Path) -> Result<PathBuf, StoreError> {
         let destination = destination.to_path_buf();
         let part = self.0;
@@ -326,7 +360,9 @@ impl Shared {
         }
         // An earlier owner of the name may have had a longer file.
         self.file.set_len(self.tree.layout().size_bytes()).map_err(|error| self.refused(error))?;
-        if let Err(source) = self.file.sync_all() {
+        let last_look = proof::Look::at(&self.file).map_err(StoreError::io("look at", &self.path))?;
+        let proof = proof::sync_and_check(&self.file, &self.tree, || !self.stop.is_stopping());
+        if let Err(source) = proof.synced {
             // The system may have dropped what it could not write, and would say so only once: what is read back from
             // now on proves nothing.
             self.remove();
@@ -334,6 +370,13 @@ impl Shared {
         }
         if !open::is_at(&self.file, &self.path) {
             return Err(StoreError::Lost(self.path.clone()));
+        }
+        let is_right = match proof.is_right {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(StoreError::Stopped),
+            is_right => is_right.map_err(StoreError::io("read back", &self.path))?,
+        };
+        if !is_right || !last_look.is_still_so(&self.file) {
+            return Err(StoreError::Changed(self.path.clone()));
         }
         publish(&self.path, destination)
     }

@@ -139,6 +139,7 @@ pub(crate) fn transfer(id: u64, state: TransferState) -> Transfer {
         priority: Priority::Normal,
         bytes_per_second: 0,
         queue_position: None,
+        note: String::new(),
         state,
     }
 }

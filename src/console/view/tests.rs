@@ -21,6 +21,7 @@ fn transfer(state: TransferState) -> Transfer {
         priority: Priority::Normal,
         bytes_per_second: u64::MAX,
         queue_position: None,
+        note: String::new(),
     }
 }
 

@@ -36,9 +36,10 @@ pub(super) struct Known {
     pub(super) tree: Tree,
     /// As its first holder calls it.
     pub(super) name: String,
-    /// Pieces that came with the proof, checked already, and who brought them.
+    /// Pieces that came with the proof, checked already.
     pub(super) came: Vec<(u32, Bytes)>,
-    pub(super) teller: usize,
+    /// Who told; nobody when it was known here.
+    pub(super) teller: Option<usize>,
 }
 
 /// What was found out.
@@ -154,7 +155,7 @@ impl Opening<'_> {
         };
         let layout = tree.layout();
         let known =
-            |came| Told::Known(Known { tree: tree.clone(), name: name.clone(), came, teller: holder });
+            |came| Told::Known(Known { tree: tree.clone(), name: name.clone(), came, teller: Some(holder) });
         if layout.has_values() && self.is_proved(hash, told.size_bytes, &name).await {
             return Ok(known(Vec::new()));
         }

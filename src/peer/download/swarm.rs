@@ -2,7 +2,12 @@
 //!
 //! Invariant: nothing runs on when it is dropped, and the part then holds what was verified, for the next time.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -23,6 +28,7 @@ use crate::{
     peer::transfers::Ticket,
     protocol::{
         action::{ErrorKind, TransferState},
+        piece::Tree,
         plan::{
             Failure, FailureKind, Outcome,
             holders::Holders,
@@ -32,7 +38,7 @@ use crate::{
     shutdown::Shutdown,
     store::{
         StoreError,
-        pieces::{PieceFile, part_path},
+        pieces::{PieceFile, Seed, part_path},
     },
 };
 
@@ -61,9 +67,10 @@ pub(super) struct Swarm {
 }
 
 impl Swarm {
-    /// Opens the part and keeps what came with the proof.
+    /// Opens the part, with what the seed has of it, and keeps what came with the proof.
     pub(super) async fn open(
         known: Known,
+        seed: Option<Seed>,
         holders: Holders,
         destination: PathBuf,
         ticket: &Arc<Ticket>,
@@ -73,7 +80,7 @@ impl Swarm {
         let (folder, name) = super::folder_and_name(&destination);
         ticket.enter(TransferState::Verifying);
         let part = part_path(folder, &tree.root(), &name);
-        let (part, mut verified) = PieceFile::open(part, tree.clone(), shutdown).await?;
+        let (part, mut verified) = PieceFile::open_with(part, tree.clone(), seed, shutdown).await?;
         let mut brought = false;
         for (piece, bytes) in came {
             let mut writer = part.writer(tree.layout().range(piece).start);
@@ -84,7 +91,7 @@ impl Swarm {
             }
         }
         let mut plan = Pieces::new(tree.layout(), verified, holders);
-        if brought || !tree.layout().has_values() {
+        if let Some(teller) = teller.filter(|_| brought || !tree.layout().has_values()) {
             plan.note_brought(teller);
         }
         let common = Arc::new(Common::new(plan, tree, part, ticket.clone()));
@@ -118,7 +125,10 @@ impl Swarm {
                     Decision::Wait(until) => break until.map(Instant::from),
                     Decision::Done => {
                         let names = people.names(self.common.plan().brought());
-                        self.common.ticket.update(|transfer| transfer.sources = names);
+                        // All was here already: of whom it came was told when it came.
+                        if !names.is_empty() {
+                            self.common.ticket.update(|transfer| transfer.sources = names);
+                        }
                         return Ok(());
                     }
                     Decision::Stuck => return Err(Halt::Nobody(self.common.plan().given_up())),
@@ -183,6 +193,16 @@ impl Swarm {
     /// What is here of it.
     pub(super) fn verified_bytes(&self) -> u64 {
         self.common.plan().verified_bytes()
+    }
+
+    /// Where its part is.
+    pub(super) fn part(&self) -> &Path {
+        self.common.part.path()
+    }
+
+    /// What its pieces are checked by.
+    pub(super) fn tree(&self) -> &Tree {
+        &self.common.tree
     }
 
     /// Gives the file its name.

@@ -3,7 +3,7 @@
 use futures::StreamExt;
 
 use super::*;
-use crate::protocol::action::{TransferControl, Which};
+use crate::protocol::action::{MAX_NOTE_CHARS, TransferControl, Which};
 
 fn begin(table: &Transfers) -> Ticket {
     table.begin(Direction::Download, "f", 10, vec!["ana".into()]).expect("room")
@@ -278,4 +278,22 @@ async fn a_speed_is_told_while_it_runs_and_falls_without_bytes() {
     assert_eq!(table.list()[0].bytes_per_second, 0);
     ticket.enter(TransferState::Paused);
     assert_eq!(table.list()[0].eta(), None);
+}
+
+#[tokio::test]
+async fn a_note_lasts_until_the_state_says_something_new() {
+    let table = Transfers::new(1);
+    let ticket = begin(&table);
+    let note = || table.list()[0].note.clone();
+    ticket.note("place 2 in ana's queue");
+    assert_eq!(note(), "place 2 in ana's queue");
+    ticket.enter(TransferState::Waiting);
+    assert_eq!(note(), "", "it waits for something else now");
+    ticket.enter(TransferState::Running);
+    ticket.note("é".repeat(MAX_NOTE_CHARS + 1));
+    assert_eq!(note(), "é".repeat(MAX_NOTE_CHARS));
+    ticket.enter(TransferState::Running);
+    assert_ne!(note(), "", "one more stream does not make it untrue");
+    ticket.finish(failure());
+    assert_eq!(note(), "");
 }

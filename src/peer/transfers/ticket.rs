@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Running, Transfers, seen, slots::DownloadSlot, speed::Meter, with_speed};
 use crate::{
     peer::handle::Events,
-    protocol::action::{ActionError, Direction, ErrorKind, Transfer, TransferState},
+    protocol::action::{ActionError, Direction, ErrorKind, MAX_NOTE_CHARS, Transfer, TransferState},
     store::jobs::JobState,
 };
 
@@ -145,18 +145,40 @@ impl Ticket {
         if state != TransferState::Running {
             self.meter.lock().unwrap_or_else(PoisonError::into_inner).stop();
         }
-        let is_new = self.news.send_if_modified(|transfer| {
-            let is_new = transfer.state != state;
+        let mut is_new = false;
+        self.news.send_if_modified(|transfer| {
+            is_new = transfer.state != state;
+            // Streams come and go while it runs: that is no reason to forget what was said of it.
+            let is_old_news = (is_new || state != TransferState::Running) && !transfer.note.is_empty();
+            if is_old_news {
+                transfer.note.clear();
+            }
             transfer.state = state;
-            is_new
+            is_new || is_old_news
         });
         if is_new {
-            self.note();
+            self.keep();
         }
     }
 
+    /// Says what it waits for or does now that its state does not say; empty takes back what was said. Cut to
+    /// [`MAX_NOTE_CHARS`], and gone with the next [`Self::enter`].
+    pub fn note(&self, note: impl Into<String>) {
+        let mut note: String = note.into();
+        if let Some((end, _)) = note.char_indices().nth(MAX_NOTE_CHARS) {
+            note.truncate(end);
+        }
+        self.news.send_if_modified(|transfer| {
+            let is_new = transfer.note != note && !transfer.state.is_final();
+            if is_new {
+                transfer.note = note;
+            }
+            is_new
+        });
+    }
+
     /// Keeps name, size and progress with the job.
-    fn note(&self) {
+    fn keep(&self) {
         let transfer = self.news.borrow().clone();
         let mut table = self.table.lock();
         let Some(job) = table.running.get_mut(&self.id).and_then(|running| running.job.as_mut()) else {
@@ -183,6 +205,23 @@ impl Ticket {
             Direction::Download | Direction::Receive => &totals.bytes_down,
         };
         total.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Shows what has come to another transfer that fetches the same bytes for this one too. They are counted there.
+    pub(in crate::peer) fn follow(&self, fetching: &Transfer) {
+        let state = &fetching.state;
+        if matches!(state, TransferState::Waiting | TransferState::Running | TransferState::Verifying) {
+            self.enter(state.clone());
+            self.note(format!("transfer {} fetches it", fetching.id));
+        }
+        self.news.send_modify(|transfer| {
+            let came = fetching.done_bytes.saturating_sub(transfer.done_bytes);
+            self.meter.lock().unwrap_or_else(PoisonError::into_inner).count(came, Instant::now());
+            transfer.done_bytes = fetching.done_bytes;
+            transfer.size_bytes = fetching.size_bytes;
+            transfer.hash = fetching.hash.or(transfer.hash);
+            transfer.sources.clone_from(&fetching.sources);
+        });
     }
 
     /// As others see it now.
@@ -237,6 +276,7 @@ impl Drop for Ticket {
         let is_cancelled = self.cancel.is_cancelled();
         self.news.send_if_modified(|transfer| {
             transfer.queue_position = None;
+            transfer.note.clear();
             let is_ended = transfer.state.is_final();
             if !is_ended {
                 transfer.state = match &job {

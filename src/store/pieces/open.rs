@@ -15,7 +15,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{READ_BYTES, is_right};
+use super::{READ_BYTES, Seed, is_right, seed};
 use crate::{
     protocol::{
         id::ContentHash,
@@ -41,7 +41,12 @@ pub(super) struct Opened {
 }
 
 /// Blocks. `go_on` is asked before every piece.
-pub(super) fn open(part: &Path, tree: &Tree, go_on: impl Fn() -> bool) -> Result<Opened, StoreError> {
+pub(super) fn open(
+    part: &Path,
+    tree: &Tree,
+    seed: Option<&Seed>,
+    go_on: impl Fn() -> bool,
+) -> Result<Opened, StoreError> {
     let layout = tree.layout();
     // There is no piece that could show that this is not the empty file.
     if layout.pieces() == 0 && !PieceCheck::new(tree, 0).is_right() {
@@ -51,8 +56,12 @@ pub(super) fn open(part: &Path, tree: &Tree, go_on: impl Fn() -> bool) -> Result
     }
     let folder = folder_of(part);
     fs::create_dir_all(folder).map_err(StoreError::io("make the folder", folder))?;
+    let left = seed.filter(|seed| !seed::is_moved(seed, part));
     let (file, path) = take_any(part)?;
-    let right = pieces_in(&file, tree, go_on)?;
+    if let Some(seed) = left {
+        seed::pour(seed, &file, &path, layout.size_bytes(), &go_on)?;
+    }
+    let right = pieces_in(&file, tree, &go_on)?;
     let has_bytes = file.metadata().map_err(StoreError::io("look at", &path))?.len() > 0;
     if right.is_empty() && has_bytes {
         // Junk of any size would only take the space.
@@ -79,6 +88,34 @@ fn take_any(part: &Path) -> Result<(File, PathBuf), StoreError> {
         }
     }
     Err(StoreError::NamesTaken(part.to_path_buf()))
+}
+
+pub(super) fn remove_all(part: &Path) {
+    for number in 1..=MAX_PARTS {
+        remove(&numbered(part, number));
+    }
+}
+
+pub(super) fn is_taken(part: &Path) -> bool {
+    let lock = FlockOperation::NonBlockingLockShared;
+    look_at(part).is_ok_and(|file| rustix::fs::flock(file, lock) == Err(Errno::WOULDBLOCK))
+}
+
+pub(super) fn look_at(part: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(part)
+}
+
+pub(super) fn remove(part: &Path) {
+    // What is no plain file is replaced when the part is opened; it takes no space.
+    let Ok(file) = look_at(part) else { return };
+    if is_plain(&file).unwrap_or(false)
+        && lock(&file)
+        && is_at(&file, part)
+        && let Err(error) = fs::remove_file(part)
+    {
+        tracing::warn!(part = %part.display(), %error, "could not remove a part file");
+    }
 }
 
 /// `.name.hash.2.fp-part`; 1 is the part itself.
@@ -141,13 +178,13 @@ fn clear(path: &Path) -> Result<(), StoreError> {
 }
 
 /// A regular file of this user without another name, under which others would see it change.
-fn is_plain(file: &File) -> io::Result<bool> {
+pub(super) fn is_plain(file: &File) -> io::Result<bool> {
     let metadata = file.metadata()?;
     Ok(metadata.is_file() && metadata.nlink() == 1 && metadata.uid() == rustix::process::geteuid().as_raw())
 }
 
 /// False when another transfer has it, here or in another process.
-fn lock(file: &File) -> bool {
+pub(super) fn lock(file: &File) -> bool {
     for attempt in 0..LOCK_TRIES {
         if attempt > 0 {
             thread::sleep(LOCK_PAUSE);
@@ -170,7 +207,7 @@ pub(super) fn is_at(file: &File, path: &Path) -> bool {
 }
 
 /// Hashes what there is; holes are passed over.
-fn pieces_in(file: &File, tree: &Tree, go_on: impl Fn() -> bool) -> Result<PieceSet, StoreError> {
+fn pieces_in(file: &File, tree: &Tree, go_on: &impl Fn() -> bool) -> Result<PieceSet, StoreError> {
     let layout = tree.layout();
     let mut right = PieceSet::new(layout.pieces());
     let mut buffer = vec![0; READ_BYTES];

@@ -1,6 +1,6 @@
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::{FileExt, PermissionsExt, symlink},
 };
 
 use blake3::hazmat::{ChainingValue, Mode, merge_subtrees_non_root, merge_subtrees_root};
@@ -508,4 +508,135 @@ fn the_name_of_a_part_is_the_same_every_time_and_never_too_long() {
         assert!(part.len() <= MAX_NAME_BYTES - NUMBER_BYTES && part.starts_with('.'), "{part}");
         assert!(part.ends_with(".abababababababab.fp-part"), "{part}");
     }
+}
+
+#[tokio::test]
+async fn a_part_that_somebody_edits_after_its_check_is_not_published_and_costs_what_was_edited() {
+    // Looked through by one thread, and by several.
+    for size in [3 * MIB + 7, 20 * MIB] {
+        let case = Case::new(size);
+        let (part, _) = case.open().await;
+        let pieces = case.tree.layout().pieces();
+        case.write(&part, 0).await;
+        let other = fs::File::options().write(true).open(part.path()).expect("opens");
+        other.write_all_at(b"edited", 17).expect("writes");
+        for piece in 1..pieces {
+            case.write(&part, piece).await;
+        }
+        let refused = part.publish(&case.destination()).await;
+        assert!(matches!(refused, Err(StoreError::Changed(_))), "{refused:?}");
+        assert!(!case.destination().exists());
+        let (part, there) = case.open().await;
+        assert_eq!(there, (1..pieces).collect::<Vec<_>>());
+        case.finish(part, &there).await;
+    }
+}
+
+#[tokio::test]
+async fn a_part_that_got_another_name_is_not_published() {
+    let case = Case::new(MIB);
+    let (part, _) = case.open().await;
+    case.write(&part, 0).await;
+    let other = case.folder.path().join("other");
+    fs::hard_link(part.path(), &other).expect("links");
+    let refused = part.publish(&case.destination()).await;
+    assert!(matches!(refused, Err(StoreError::Changed(_))), "{refused:?}");
+    let (part, there) = case.open().await;
+    assert!(there.is_empty());
+    fs::remove_file(other).expect("removes");
+    case.finish(part, &there).await;
+}
+
+#[test]
+fn a_look_tells_of_every_write() {
+    let file = tempfile::NamedTempFile::new().expect("makes");
+    fs::write(file.path(), b"some").expect("writes");
+    let look = proof::Look::at(file.as_file()).expect("looks");
+    assert!(look.is_still_so(file.as_file()));
+    let then = file.as_file().metadata().expect("looks").modified().expect("has a time");
+    file.as_file().write_all_at(b"S", 0).expect("writes");
+    file.as_file().set_modified(then).expect("sets back");
+    assert!(!look.is_still_so(file.as_file()), "its time was set back, and still");
+}
+
+#[tokio::test]
+async fn a_part_begins_with_what_its_seed_has() {
+    for size in [1, MIB, 20 * MIB + 7] {
+        let case = Case::new(size);
+        let elsewhere = tempfile::tempdir().expect("a folder");
+        let open = |seed| PieceFile::open_with(case.part(), case.tree.clone(), Some(seed), &case.shutdown);
+        let all: Vec<u32> = (0..case.tree.layout().pieces()).collect();
+        let whole = elsewhere.path().join("whole");
+        fs::write(&whole, &case.content).expect("writes");
+        let (part, there) = open(Seed::File(whole.clone())).await.expect("opens");
+        assert_eq!(there.ranges().flatten().collect::<Vec<_>>(), all);
+        case.finish(part, &all).await;
+        assert!(fs::read(&whole).expect("stays") == case.content);
+        fs::remove_file(case.destination()).expect("removes");
+
+        let left = elsewhere.path().join(".left.fp-part");
+        let mut edited = case.content.to_vec();
+        edited[0] ^= 1;
+        fs::write(&left, &edited).expect("writes");
+        let (part, there) = open(Seed::Part(left.clone())).await.expect("opens");
+        assert_eq!(
+            there.ranges().flatten().collect::<Vec<_>>(),
+            all[1..],
+            "what is wrong of it is not believed"
+        );
+        assert!(!left.exists(), "it was moved");
+        case.finish(part, &all[1..]).await;
+        fs::remove_file(case.destination()).expect("removes");
+
+        for seed in [Seed::File(left.clone()), Seed::Part(left)] {
+            let (part, there) = open(seed).await.expect("goes on without");
+            assert!(there.is_empty());
+            part.discard().await;
+        }
+        assert!(case.names().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn of_two_parts_the_fuller_one_is_gone_on_with() {
+    for is_fuller in [true, false] {
+        let case = Case::new(5 * MIB);
+        let left = case.folder.path().join(".left.fp-part");
+        let (own, seed) = if is_fuller { (1, 4) } else { (3, 2) };
+        fs::write(case.part(), &case.content[..own * MIB]).expect("writes");
+        fs::write(&left, &case.content[..seed * MIB]).expect("writes");
+        let opening = PieceFile::open_with(
+            case.part(),
+            case.tree.clone(),
+            Some(Seed::Part(left.clone())),
+            &case.shutdown,
+        );
+        let (part, there) = opening.await.expect("opens");
+        let there: Vec<u32> = there.ranges().flatten().collect();
+        assert_eq!(there.len(), own.max(seed));
+        assert!(!left.exists());
+        case.finish(part, &there).await;
+    }
+}
+
+#[tokio::test]
+async fn a_part_that_another_transfer_has_is_neither_taken_over_nor_removed() {
+    let (case, other) = (Case::new(2 * MIB), Case::new(2 * MIB));
+    let (live, _) = other.open().await;
+    other.write(&live, 0).await;
+    fs::create_dir_all(case.folder.path()).expect("is there");
+    fs::write(case.part(), b"own").expect("writes");
+    let seed = Seed::Part(live.path().to_path_buf());
+    let (part, there) = PieceFile::open_with(case.part(), case.tree.clone(), Some(seed), &case.shutdown)
+        .await
+        .expect("opens");
+    assert!(there.is_empty() && live.path().exists());
+    remove_parts(live.path());
+    assert!(is_taken(live.path()) && live.path().exists());
+    other.finish(live, &[0]).await;
+    drop(part);
+    fs::write(case.part().with_file_name(".film.mkv.0000000000000000.2.fp-part"), b"x").expect("writes");
+    assert!(!is_taken(&case.part()));
+    remove_parts(&case.part());
+    assert_eq!(case.names(), [".film.mkv.0000000000000000.2.fp-part"], "that of another content stays");
 }

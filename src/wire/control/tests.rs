@@ -98,6 +98,10 @@ fn an_unsound_answer_of_the_peer_is_refused() {
         transfer(Some(pb::Transfer { id: 1, ..Default::default() })).unwrap_err().field,
         "transfer.direction"
     );
+    let known = pb::Transfer { id: 1, direction: 1, state: 1, ..Default::default() };
+    let noted = |note: String| transfer(Some(pb::Transfer { note, ..known.clone() }));
+    assert_eq!(noted("é".repeat(200)).unwrap().note, "é".repeat(200));
+    assert_eq!(noted("é".repeat(201)).unwrap_err().field, "transfer.note");
     assert_eq!(status(pb::GetStatusResponse::default()).unwrap_err().field, "connection");
     assert_eq!(inbox(pb::GetInboxResponse::default()).unwrap_err().field, "policy");
     let zones_of = pb::GetZonesResponse { zones: vec![pb::ZoneSummary::default()], is_stale: false };

@@ -10,7 +10,7 @@ use super::{
     numbered,
 };
 use crate::protocol::{
-    action::{ActionError, Direction, ErrorKind, ReadEvent, Transfer, TransferState},
+    action::{ActionError, Direction, ErrorKind, MAX_NOTE_CHARS, ReadEvent, Transfer, TransferState},
     id::ContentHash,
 };
 
@@ -60,6 +60,7 @@ pub fn transfer(transfer: Option<pb::Transfer>) -> Result<Transfer, Invalid> {
         priority: priority("transfer.priority", transfer.priority)?,
         bytes_per_second: transfer.bytes_per_second,
         queue_position: Some(transfer.queue_position).filter(|position| *position > 0),
+        note: note(transfer.note)?,
     })
 }
 
@@ -118,5 +119,13 @@ pub fn to_transfer(transfer: Transfer) -> pb::Transfer {
         priority: to_priority(transfer.priority).into(),
         bytes_per_second: transfer.bytes_per_second,
         queue_position: transfer.queue_position.unwrap_or(0),
+        note: transfer.note,
     }
+}
+
+fn note(note: String) -> Result<String, Invalid> {
+    if note.chars().nth(MAX_NOTE_CHARS).is_some() {
+        return Err(Invalid::new("transfer.note", format!("is longer than {MAX_NOTE_CHARS} characters")));
+    }
+    Ok(note)
 }

@@ -1,0 +1,288 @@
+//! Downloads of one content that run in this process at once: one of them fetches, the others follow it.
+//!
+//! Invariant: of one content at most one of them fetches. Whichever way it ends, the others hear of it: they copy what it
+//! published, or the first of them fetches on with the part that it gave up. Downloads of other processes are not known
+//! here; their parts are locked, and each has its own.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
+
+use futures::{FutureExt, StreamExt, future::OptionFuture};
+use tokio::sync::watch;
+
+use super::{Finder, Source};
+use crate::{
+    peer::transfers::{Interrupt, Ticket},
+    protocol::{
+        id::ContentHash,
+        piece::{Tree, TreeHasher},
+        plan::holders::MAX_HOLDERS,
+    },
+    shutdown::Shutdown,
+};
+
+/// Downloads of one content that share the fetching; one more fetches by itself.
+const MAX_SHARING: usize = 64;
+/// Read at a time for a tree.
+const READ_BYTES: usize = 256 << 10;
+
+/// What is being downloaded; cheap to clone. Has an entry for as long as one download takes part in it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Contents(Arc<Mutex<HashMap<ContentHash, Content>>>);
+
+#[derive(Debug)]
+struct Content {
+    members: usize,
+    fetching: Option<Weak<Ticket>>,
+    /// Rises with every end of the one that fetched.
+    ends: watch::Sender<u64>,
+    /// Proved by the first that opened it, and what its holder called it.
+    known: Option<(Tree, String)>,
+    published: Option<PathBuf>,
+    /// Left by one that gave up.
+    part: Option<PathBuf>,
+    /// Who has it, as those that follow know.
+    offered: Vec<Source>,
+}
+
+/// One download in its content, once that is known; dropped, it takes no part any more.
+#[derive(Debug)]
+pub(super) struct Sharing {
+    contents: Contents,
+    hash: Option<ContentHash>,
+    is_fetching: bool,
+}
+
+/// A whole file that another download has just published.
+#[derive(Debug)]
+pub(super) struct Published {
+    pub(super) path: PathBuf,
+    pub(super) tree: Tree,
+    pub(super) name: String,
+}
+
+/// How following ended.
+#[derive(Debug)]
+pub(super) enum Followed {
+    Interrupted(Interrupt),
+    /// The other one fetches no more.
+    Ended,
+}
+
+impl Contents {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ContentHash, Content>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sharing {
+    pub(super) fn new(contents: &Contents) -> Self {
+        Self { contents: contents.clone(), hash: None, is_fetching: false }
+    }
+
+    /// Takes part in that content, in place of another one.
+    pub(super) fn join(&mut self, hash: ContentHash) {
+        if self.hash == Some(hash) {
+            return;
+        }
+        self.part_from();
+        let mut contents = self.contents.lock();
+        let content = contents.entry(hash).or_insert_with(|| Content {
+            members: 0,
+            fetching: None,
+            ends: watch::Sender::new(0),
+            known: None,
+            published: None,
+            part: None,
+            offered: Vec::new(),
+        });
+        if content.members < MAX_SHARING {
+            content.members += 1;
+            self.hash = Some(hash);
+        }
+    }
+
+    /// True when this one is to fetch; else another does, and is told these holders too.
+    pub(super) fn may_fetch(&mut self, ticket: &Arc<Ticket>, sources: &[Source]) -> bool {
+        let mut contents = self.contents.lock();
+        let Some(content) = self.hash.and_then(|hash| contents.get_mut(&hash)) else { return true };
+        if self.is_fetching || content.fetching.is_none() {
+            content.fetching = Some(Arc::downgrade(ticket));
+            self.is_fetching = true;
+            return true;
+        }
+        for source in sources {
+            if content.offered.len() < MAX_HOLDERS && !content.offered.contains(source) {
+                content.offered.push(source.clone());
+            }
+        }
+        false
+    }
+
+    pub(super) fn is_fetching(&self) -> bool {
+        self.is_fetching
+    }
+
+    pub(super) fn has_others(&self) -> bool {
+        self.look(|content| content.members > 1).unwrap_or(false)
+    }
+
+    /// What the one that fetched first found out.
+    pub(super) fn known(&self) -> Option<(Tree, String)> {
+        self.look(|content| content.known.clone()).flatten()
+    }
+
+    /// For those that come after.
+    pub(super) fn know(&self, tree: &Tree, name: &str) {
+        self.look(|content| content.known = Some((tree.clone(), name.to_owned())));
+    }
+
+    /// The part of one that gave up, for the one that fetches on.
+    pub(super) fn take_part(&self) -> Option<PathBuf> {
+        self.look(|content| content.part.take()).flatten()
+    }
+
+    /// What is to be removed when this one is cancelled.
+    pub(super) fn take_part_of_nobody(&self) -> Option<PathBuf> {
+        self.look(|content| content.part.take_if(|_| content.members == 1)).flatten()
+    }
+
+    pub(super) fn has_part(&self) -> bool {
+        self.look(|content| content.part.is_some()).unwrap_or(false)
+    }
+
+    pub(super) fn has_published(&self) -> bool {
+        self.look(|content| content.published.is_some()).unwrap_or(false)
+    }
+
+    /// What another one published, if it is still there.
+    pub(super) async fn published(&self, shutdown: &Shutdown) -> Option<Published> {
+        let (path, known) =
+            self.look(|content| content.published.clone().zip(Some(content.known.clone()))).flatten()?;
+        let hash = self.hash?;
+        let looked_at = path.clone();
+        let looking = shutdown.spawn_blocking(move || match known {
+            Some((tree, name)) => {
+                let size_bytes = std::fs::symlink_metadata(&looked_at)?.len();
+                io::Result::Ok((size_bytes == tree.layout().size_bytes()).then_some((tree, name)))
+            }
+            // It came from holders without a tree.
+            None => {
+                let name = looked_at.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                Ok(tree_of(&looked_at)?.filter(|tree| tree.root() == hash).map(|tree| (tree, name)))
+            }
+        });
+        match looking.await {
+            Ok(Ok(Some((tree, name)))) => {
+                self.know(&tree, &name);
+                Some(Published { path, tree, name })
+            }
+            _ => {
+                self.forget_published();
+                None
+            }
+        }
+    }
+
+    /// It is not what it was said to be, or not any more.
+    pub(super) fn forget_published(&self) {
+        self.look(|content| content.published = None);
+    }
+
+    /// Tells the others what came of fetching.
+    pub(super) fn end(&mut self, published: Option<&Path>, part: Option<PathBuf>) {
+        if !std::mem::take(&mut self.is_fetching) {
+            return;
+        }
+        self.look(|content| {
+            content.fetching = None;
+            content.published = published.map(Path::to_path_buf).or(content.published.take());
+            content.part = part;
+            content.ends.send_modify(|ends| *ends += 1);
+        });
+    }
+
+    /// With the holders that those that follow know of.
+    pub(super) fn finder(&self, own: Finder) -> Finder {
+        let (contents, hash) = (self.contents.clone(), self.hash);
+        Finder::new(move || {
+            let (contents, finding) = (contents.clone(), own.find());
+            async move {
+                let mut found = finding.await;
+                let contents = contents.lock();
+                if let Some(content) = hash.and_then(|hash| contents.get(&hash)) {
+                    found.extend(content.offered.iter().cloned());
+                }
+                found
+            }
+            .boxed()
+        })
+    }
+
+    /// Shows what the one that fetches has, until it does so no more.
+    pub(super) async fn follow(&self, ticket: &Ticket) -> Followed {
+        let found = self.look(|content| content.fetching.clone().zip(Some(content.ends.subscribe())));
+        let Some((fetching, mut ends)) = found.flatten() else { return Followed::Ended };
+        let mut events = fetching.upgrade().map(|fetching| fetching.detached_events());
+        loop {
+            tokio::select! {
+                biased;
+                interrupt = ticket.interrupted() => return Followed::Interrupted(interrupt),
+                // The entry is there for as long as this one takes part.
+                _ = ends.changed() => return Followed::Ended,
+                Some(event) = OptionFuture::from(events.as_mut().map(StreamExt::next)) => match event {
+                    Some(Ok(transfer)) => ticket.follow(&transfer),
+                    _ => events = None,
+                },
+            }
+        }
+    }
+
+    fn look<T>(&self, look: impl FnOnce(&mut Content) -> T) -> Option<T> {
+        let hash = self.hash?;
+        self.contents.lock().get_mut(&hash).map(look)
+    }
+
+    fn part_from(&mut self) {
+        self.end(None, None);
+        let Some(hash) = self.hash.take() else { return };
+        if let Entry::Occupied(mut content) = self.contents.lock().entry(hash) {
+            content.get_mut().members -= 1;
+            if content.get().members == 0 {
+                content.remove();
+            }
+        }
+    }
+}
+
+impl Drop for Sharing {
+    fn drop(&mut self) {
+        self.part_from();
+    }
+}
+
+/// `None` when it changed meanwhile.
+fn tree_of(path: &Path) -> io::Result<Option<Tree>> {
+    let mut file = File::open(path)?;
+    let size_bytes = file.metadata()?.len();
+    let mut hasher = TreeHasher::new(size_bytes);
+    let (mut buffer, mut total) = (vec![0; READ_BYTES], 0);
+    loop {
+        let read = match file.read(&mut buffer) {
+            Ok(0) => return Ok(hasher.finish()),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        total += read as u64;
+        if total > size_bytes {
+            return Ok(None);
+        }
+        hasher.update(&buffer[..read]);
+    }
+}
