@@ -28,6 +28,7 @@ pub mod upload;
 mod view;
 
 use std::{
+    collections::HashSet,
     net::SocketAddr,
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -48,7 +49,7 @@ use self::{
     counters::Counts,
     directory::Directory,
     download::Downloader,
-    folder::FolderGetter,
+    folder::{FolderGetter, Place},
     links::Links,
     local::Local,
     mover::{Mover, Shared},
@@ -75,7 +76,13 @@ use crate::{
         flood::QueryCache,
     },
     shutdown::Shutdown,
-    store::{inbox::Inbox, puts::Puts, replica::Replicas, stage::sweep_pushed, sweep::sweep_parts},
+    store::{
+        inbox::Inbox,
+        puts::Puts,
+        replica::Replicas,
+        stage::{sweep_pushed, sweep_stages},
+        sweep::sweep_parts,
+    },
     wire::{
         pb::{peer_service_server::PeerServiceServer, replica_service_server::ReplicaServiceServer},
         replica,
@@ -240,6 +247,8 @@ async fn open_transfers(
         .context("could not read the kept downloads")?;
     let folders = vec![settings.inbox.clone(), downloads.to_path_buf()];
     sweep(folders, started, kept_parts(&transfers.list()), shutdown).await;
+    let places = transfers.kept().iter().filter_map(Place::of_job).collect();
+    sweep_folders(downloads.to_path_buf(), started, places, shutdown).await;
     Ok((transfers, revived))
 }
 
@@ -304,6 +313,22 @@ async fn sweep(folders: Vec<PathBuf>, started: SystemTime, kept: KeptParts, shut
         }
     });
     // A panic in it leaves only the parts behind.
+    let _ = sweeping.await;
+}
+
+/// Frees what folders left that are not kept any more, where folders are put by themselves.
+async fn sweep_folders(downloads: PathBuf, started: SystemTime, kept: Vec<Place>, shutdown: &Shutdown) {
+    let sweeping = shutdown.spawn_blocking(move || {
+        let kept: HashSet<PathBuf> = kept.iter().map(Place::stage).collect();
+        match sweep_stages(&downloads, started, |name| kept.contains(&downloads.join(name))) {
+            Ok(0) => {}
+            Ok(stages) => tracing::info!(stages, "removed folders that an earlier run left unfinished"),
+            Err(error) => {
+                tracing::warn!(folder = %downloads.display(), %error, "could not look for dead stages");
+            }
+        }
+    });
+    // A panic in it leaves only the stages behind.
     let _ = sweeping.await;
 }
 

@@ -246,7 +246,7 @@ async fn json_lines_are_exactly_these() {
     assert_eq!(
         lines[1],
         format!(
-            r#"{{"type":"transfer","state":"running","path":null,"hash":"{one}","size_bytes":2048,"sources":["ana","ben"],"id":2,"direction":"download","name":"report.pdf","done_bytes":1024,"error":null,"hint":null,"priority":"normal","queue_position":null,"percent":50,"bytes_per_second":0,"eta_s":null}}"#
+            r#"{{"type":"transfer","state":"running","path":null,"hash":"{one}","size_bytes":2048,"sources":["ana","ben"],"id":2,"direction":"download","name":"report.pdf","done_bytes":1024,"error":null,"hint":null,"priority":"normal","queue_position":null,"percent":50,"bytes_per_second":0,"eta_s":null,"note":null}}"#
         )
     );
     assert_eq!(
@@ -400,9 +400,9 @@ async fn plain_output_is_tab_separated_under_headings() {
     );
     assert_eq!(out, expected);
     let (_, out, _) = served.run("transfers").await;
-    let expected = "ID\tDIRECTION\tDONE\tSIZE\tNAME\tPEERS\tSTATE\t%\tSPEED\tETA\tPRIORITY\tQUEUE\tHINT\n\
-                    1\tdownload\t2048\t2048\treport.pdf\tana, ben\tdone\t100\t\t\tnormal\t\t\n\
-                    2\tdownload\t1024\t2048\treport.pdf\tana, ben\trunning\t50\t\t\tnormal\t\t\n";
+    let expected = "ID\tDIRECTION\tDONE\tSIZE\tNAME\tPEERS\tSTATE\t%\tSPEED\tETA\tPRIORITY\tQUEUE\tHINT\tNOTE\n\
+                    1\tdownload\t2048\t2048\treport.pdf\tana, ben\tdone\t100\t\t\tnormal\t\t\t\n\
+                    2\tdownload\t1024\t2048\treport.pdf\tana, ben\trunning\t50\t\t\tnormal\t\t\t\n";
     assert_eq!(out, expected);
     let (_, out, _) = served.run("search report").await;
     let line = format!("2\tdocs/b\\u{{1b}}[2J.pdf\t3072\t{}\tana (zone 1)\there already", digits(2));

@@ -4,7 +4,8 @@
 
 use std::{
     io::{BufRead, BufReader},
-    path::Path,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -81,7 +82,7 @@ fn a_network_of_processes_finds_and_moves_a_file_and_stops_on_sigterm() {
     let peers =
         [("ana", &ana), ("ben", &ben)].map(|(name, folder)| Daemon::start(folder, &["peer", "--name", name]));
 
-    until(&ana, "--json peers", "\"name\":\"ben\"");
+    until(&ana, "--json status", "\"zone_peers\":2");
     until(&ana, "--json search report", "\"type\":\"hit\"");
     assert_eq!(run(&ana, "get 1 -o -"), (0, "words to find".into()));
     assert_eq!(run(&ana, "get 1 -o - --range 6-7"), (0, "to".into()));
@@ -122,7 +123,7 @@ fn downloads_survive_a_kill_of_the_peer() {
     }
     let holder = Daemon::start(&ana, &["peer", "--name", "ana"]);
     let fetcher = Daemon::start(&ben, &["peer", "--name", "ben"]);
-    until(&ben, "--json peers", "\"name\":\"ana\"");
+    until(&ben, "--json status", "\"zone_peers\":2");
     until(&ben, "--json browse ana:share", "\"name\":\"three\"");
     let out = ben.join("out");
     std::fs::create_dir(&out).unwrap();
@@ -179,9 +180,200 @@ fn downloads_survive_a_kill_of_the_peer() {
 
     let _fetcher = Daemon::start(&ben, &["peer", "--name", "ben"]);
     assert_eq!(run(&ben, "--json transfers"), (0, String::new()), "what is done is forgotten");
-    until(&ben, "--json peers", "\"name\":\"ana\"");
+    until(&ben, "--json status", "\"zone_peers\":2");
     assert_eq!(run(&ben, "get --detach ana:share/one -o out"), (0, "5\n".into()), "numbers go on rising");
     becomes(5, "done");
+}
+
+/// A number of the one line of JSON that has the mark.
+fn number(lines: &str, mark: &str, field: &str) -> Option<u64> {
+    let line = lines.lines().find(|line| line.contains(mark))?;
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    line.pointer(field)?.as_u64()
+}
+
+/// Each file below a folder with its content, in order.
+fn tree(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let (mut files, mut folders) = (Vec::new(), vec![folder.to_path_buf()]);
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(&next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.push((path.strip_prefix(folder).unwrap().to_owned(), std::fs::read(&path).unwrap()));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+fn stages(folder: &Path) -> usize {
+    let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter(|name| name.to_string_lossy().ends_with(".fp-part")).count()
+}
+
+#[test]
+fn the_get_of_a_folder_survives_a_kill_of_the_peer() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| {
+        let folder = folder.path().join(name);
+        std::fs::create_dir_all(folder.join("share")).unwrap();
+        folder
+    };
+    let (hub, ana, ben) = (at("hub"), at("ana"), at("ben"));
+    let registry = Daemon::start(&hub, &["registry", "--listen", "127.0.0.1:0", "--data", "data"]);
+    let settings = |more: &str| {
+        format!(
+            "FLOODPLAIN_REGISTRY={}\nFLOODPLAIN_LISTEN=127.0.0.1:0\nFLOODPLAIN_DATA=data\n\
+             FLOODPLAIN_INSECURE_LOOPBACK=true\nFLOODPLAIN_SHARES=share\n{more}",
+            registry.address
+        )
+    };
+    std::fs::write(ana.join(".env"), settings("")).unwrap();
+    let project = ana.join("share/project");
+    std::fs::create_dir_all(project.join("small")).unwrap();
+    for number in 0..300 {
+        std::fs::write(project.join(format!("small/{number}")), format!("file {number}")).unwrap();
+    }
+    for (name, size) in [("five", 5_usize << 20), ("three", (3 << 20) + 7)] {
+        let bytes: Vec<u8> = (0..size).map(|at| u8::try_from((at ^ (at >> 9)) & 255).unwrap()).collect();
+        std::fs::write(project.join(name), bytes).unwrap();
+    }
+    let _holder = Daemon::start(&ana, &["peer", "--name", "ana"]);
+    let slow = settings("FLOODPLAIN_DOWNLOAD_LIMIT=2MiB\n");
+    let start = |settings: &str| {
+        std::fs::write(ben.join(".env"), settings).unwrap();
+        let daemon = Daemon::start(&ben, &["peer", "--name", "ben"]);
+        until(&ben, "--json status", "\"zone_peers\":2");
+        daemon
+    };
+    let told =
+        |id: u64, field: &str| number(&run(&ben, "--json transfers").1, &format!("\"id\":{id},"), field);
+    let comes_to = |id: u64, percent: u64| {
+        let began = Instant::now();
+        while told(id, "/percent").is_none_or(|now| now < percent) {
+            assert!(began.elapsed() < Duration::from_secs(20), "{id}: {:?}", run(&ben, "transfers"));
+        }
+    };
+    let is = |id: u64, state: &str| {
+        let line = run(&ben, "--json transfers").1;
+        let line = line.lines().find(|line| line.contains(&format!("\"id\":{id},"))).map(str::to_owned);
+        line.is_some_and(|line| line.contains(&format!("\"state\":\"{state}\"")))
+    };
+    let becomes = |id: u64, state: &str| {
+        let began = Instant::now();
+        while !is(id, state) {
+            assert!(began.elapsed() < Duration::from_secs(20), "{id}: {:?}", run(&ben, "transfers"));
+        }
+    };
+    let out = ben.join("out");
+    std::fs::create_dir(&out).unwrap();
+
+    // Killed while it runs: it goes on with what is here.
+    let fetcher = start(&slow);
+    until(&ben, "--json browse ana:share/project", "\"name\":\"three\"");
+    assert_eq!(run(&ben, "get --detach ana:share/project -o out"), (0, "1\n".into()));
+    comes_to(1, 60);
+    drop(fetcher); // By SIGKILL.
+    assert_eq!((stages(&out), tree(&out).len() > 300), (1, true));
+    let fetcher = start(&settings(""));
+    becomes(1, "done");
+    assert_eq!(told(1, "/percent"), Some(100));
+    let size = told(1, "/size_bytes").unwrap();
+    let came = number(&run(&ben, "--json status").1, "bytes_down", "/bytes_down").unwrap();
+    assert!(came < size * 6 / 10, "{came} of {size} bytes came after the kill");
+    assert!(tree(&out.join("project")) == tree(&project));
+    drop(fetcher);
+
+    // Killed while it is paused: so it stays, and is shown as far as it was.
+    let fetcher = start(&slow);
+    assert_eq!(run(&ben, "get --detach ana:share/project -o out"), (0, "2\n".into()));
+    comes_to(2, 20);
+    assert_eq!(run(&ben, "transfers pause 2").0, 0);
+    becomes(2, "paused");
+    let percent = told(2, "/percent");
+    drop(fetcher);
+    let kept = std::fs::read_to_string(ben.join("data/transfers/2.json")).unwrap();
+    let fetcher = start(&settings(""));
+    assert!(is(2, "paused") && percent >= Some(20));
+    assert_eq!(told(2, "/percent"), percent);
+    assert_eq!(run(&ben, "transfers resume 2").0, 0);
+    becomes(2, "done");
+    assert!(tree(&out.join("project (1)")) == tree(&project));
+    assert_eq!(stages(&out), 0);
+    drop(fetcher);
+
+    // Cancelled when no task of it runs, and forgotten by its job: nothing is left of either.
+    let fetcher = start(&slow);
+    let downloads = ben.join("downloads");
+    for (id, line) in [(3, "get --detach ana:share/project -o out"), (4, "get --detach ana:share/project")] {
+        assert_eq!(run(&ben, line), (0, format!("{id}\n")));
+        comes_to(id, 5);
+        assert_eq!(run(&ben, &format!("transfers pause {id}")).0, 0);
+        becomes(id, "paused");
+    }
+    assert_eq!((stages(&out), stages(&downloads)), (1, 1));
+    drop(fetcher);
+    let fetcher = start(&settings(""));
+    assert_eq!((stages(&out), stages(&downloads)), (1, 1), "what is kept is not swept");
+    assert_eq!(run(&ben, "transfers cancel 3").0, 0);
+    becomes(3, "cancelled");
+    assert_eq!(stages(&out), 0);
+    drop(fetcher);
+    std::fs::remove_file(ben.join("data/transfers/4.json")).unwrap();
+    // Killed when the folder had just got its name: it is not fetched once more.
+    let mut job: serde_json::Value = serde_json::from_str(&kept).unwrap();
+    job["id"] = 9.into();
+    job["state"] = "queued".into();
+    job["stage_inode"] = std::fs::metadata(out.join("project (1)")).unwrap().ino().into();
+    std::fs::write(ben.join("data/transfers/9.json"), job.to_string()).unwrap();
+    let _fetcher = start(&settings(""));
+    assert_eq!(stages(&downloads), 0);
+    becomes(9, "done");
+    assert_eq!(told(9, "/percent"), Some(100));
+    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 2);
+}
+
+#[test]
+fn a_send_whose_receiver_is_killed_says_so_and_leaves_nothing_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| {
+        let folder = folder.path().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    };
+    let (hub, ana, ben) = (at("hub"), at("ana"), at("ben"));
+    let registry = Daemon::start(&hub, &["registry", "--listen", "127.0.0.1:0", "--data", "data"]);
+    let settings = format!(
+        "FLOODPLAIN_REGISTRY={}\nFLOODPLAIN_LISTEN=127.0.0.1:0\nFLOODPLAIN_DATA=data\n\
+         FLOODPLAIN_INSECURE_LOOPBACK=true\nFLOODPLAIN_ACCEPT=all\n",
+        registry.address
+    );
+    for folder in [&ana, &ben] {
+        std::fs::write(folder.join(".env"), &settings).unwrap();
+    }
+    let film = ana.join("film");
+    std::fs::File::create(&film).unwrap().set_len(256 << 20).unwrap();
+    let receiver = Daemon::start(&ben, &["peer", "--name", "ben"]);
+    let _sender = Daemon::start(&ana, &["peer", "--name", "ana"]);
+    until(&ana, "--json status", "\"zone_peers\":2");
+    let mut sending = program(&ana);
+    let sending = sending.args(["send", "film", "--to", "ben"]).stdout(Stdio::null()).stderr(Stdio::piped());
+    let sending = sending.spawn().unwrap();
+    let inbox = ben.join("inbox");
+    let began = Instant::now();
+    while !inbox.is_dir() || stages(&inbox) == 0 {
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", run(&ana, "transfers"));
+    }
+    drop(receiver); // By SIGKILL.
+    let output = sending.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("ben broke off after") && said.contains("send it again"), "{said}");
+    let _receiver = Daemon::start(&ben, &["peer", "--name", "ben"]);
+    assert_eq!(std::fs::read_dir(&inbox).unwrap().count(), 0);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What lies under the name of a part when a get begins is worth its right pieces and nothing else, whoever put it there:
 //! the file arrives exact, nothing else is written to, and only what is wrong is fetched.
 
-#[path = "support/daemons.rs"]
-mod daemons;
+#[path = "support/processes.rs"]
+mod processes;
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use std::{
 
 use floodplain::{protocol::id::ContentHash, store::pieces::part_path};
 
-use self::daemons::{Daemon, ask, home, logged, run, status, until};
+use self::processes::{Daemon, ask, home, logged, run, status, until};
 
 const PIECE_BYTES: usize = 1 << 20;
 /// Five pieces, the last one short.
@@ -164,10 +164,10 @@ fn a_part_that_is_edited_while_the_file_arrives_never_makes_a_wrong_file() {
     let line = format!("get --detach {} -o {}", net.hash, out.display());
     assert_eq!(run(&slow, &line).0, 0, "{}", logged(&slow));
     let mut edits = 0_u64;
-    daemons::wait_for(
+    processes::wait_for(
         "it has ended",
         || {
-            let transfers = daemons::json(&slow, "transfers");
+            let transfers = processes::json(&slow, "transfers");
             let Some(transfer) = transfers.first() else { return false };
             // Long before the end: an edit of a file that has its name already would be nobody's fault here.
             let arrived = transfer["done_bytes"].as_u64().expect("a number").min(PIECE_BYTES as u64 * 3);

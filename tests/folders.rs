@@ -14,11 +14,12 @@ use std::{
 
 use floodplain::{
     protocol::{
-        action::{AcceptPolicy, Answer, ErrorKind, PeerPath, Target, Transfer, TransferState},
+        action::{AcceptPolicy, Answer, ErrorKind, GetAsk, PeerPath, Target, Transfer, TransferState},
         zone::Layout,
     },
     wire::pb::{self, peer_service_client::PeerServiceClient},
 };
+use futures::StreamExt;
 use liar::{Holder, Push};
 use support::{TestPeer, TestRegistry, put, soon};
 use tonic::Code;
@@ -244,6 +245,75 @@ async fn an_interrupted_folder_goes_on_with_what_is_missing_or_wrong() {
     assert!(tree(&home.path().join("docs")) == expected);
     assert_eq!(names(home.path()), ["docs"]);
     assert_eq!((got.done_bytes, got.size_bytes), (4000, 4000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_holder_is_asked_until_it_has_time() {
+    let holder = Holder::start(&[("a", b"1"), ("b", b"2")]).await;
+    holder.be_busy(100);
+    let home = tempfile::tempdir().expect("a folder");
+    assert_eq!(holder.get(home.path()).await.state, TransferState::Done);
+    assert_eq!(names(&home.path().join("docs")), ["a", "b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_waits_its_turn_where_all_slots_are_taken_and_comes_whole() {
+    let registry = TestRegistry::start(Layout::Fixed { zones: 1, zone_size: 6 }).await;
+    let one_slot = |settings: &mut floodplain::config::PeerSettings| settings.upload_slots = 1;
+    let ana = TestPeer::start_changed(registry.address, "ana", &[], one_slot).await;
+    let bea = TestPeer::start(registry.address, "bea", &[]).await;
+    let source = ana.share().join("project");
+    plant(&source);
+    put(&ana.share().join("film"), &vec![1; 8 << 20]);
+    ana.handle.rescan().await.expect("scans");
+    soon("hashes", ana.peer.until_hashed()).await;
+    let url = format!("http://{}", ana.peer.address());
+    let mut client = PeerServiceClient::connect(url).await.expect("connects");
+    let film = pb::download_request::File::Path("docs/film".into());
+    let request = pb::DownloadRequest { file: Some(film), ..Default::default() };
+    let mut film = client.download(request).await.expect("answers").into_inner();
+    assert!(film.message().await.expect("no error").expect("a message").file.is_some(), "has the slot");
+
+    let ask = GetAsk::new(path("ana", "docs/project"), Some(bea.folder.path().into()));
+    let mut events = bea.handle.get(ask).await.expect("begins");
+    let mut notes = Vec::new();
+    let mut film = Some(film);
+    let mut last = None;
+    while let Some(event) = soon("an event", events.next()).await {
+        let event = event.expect("no error");
+        if event.note == "place 1 in ana's queue" {
+            assert_eq!(event.state, TransferState::Waiting);
+            drop(film.take());
+        }
+        notes.push(event.note.clone());
+        last = Some(event);
+    }
+    assert!(film.is_none(), "it waited: {notes:?}");
+    let last = last.expect("an event");
+    assert_eq!((last.state, last.done_bytes), (TransferState::Done, last.size_bytes));
+    assert!(tree(&bea.folder.path().join("project")) == tree(&source));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_file_of_a_folder_comes_from_all_who_have_it() {
+    let film: Vec<u8> =
+        (0..24_u32 << 20).map(|at| u8::try_from((at ^ (at >> 11)) & 255).expect("a byte")).collect();
+    let files: [(&str, &[u8]); 2] = [("project/film", &film), ("project/note", b"small")];
+    let registry = TestRegistry::start(Layout::Fixed { zones: 1, zone_size: 6 }).await;
+    let slowly = |settings: &mut floodplain::config::PeerSettings| settings.upload_limits.whole = 4 << 20;
+    let ana = TestPeer::start_changed(registry.address, "ana", &files, slowly).await;
+    let cid = TestPeer::start_changed(registry.address, "cid", &[("other/name", &film)], slowly).await;
+    let bea = TestPeer::start(registry.address, "bea", &[]).await;
+    for peer in [&ana, &cid] {
+        soon("hashes", peer.peer.until_hashed()).await;
+    }
+    bea.until_zone_has(3).await;
+    let got = bea.get(path("ana", "docs/project"), bea.folder.path()).await;
+    assert_eq!(got.state, TransferState::Done, "{got:?}");
+    assert_eq!(got.sources, ["ana", "cid"]);
+    assert!(fs::read(bea.folder.path().join("project/film")).expect("reads") == film);
+    let given = cid.handle.status().await.expect("tells").counters.bytes_up;
+    assert!(given > 4 << 20, "cid gave {given} bytes");
 }
 
 #[tokio::test(flavor = "multi_thread")]

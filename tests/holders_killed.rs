@@ -2,8 +2,8 @@
 //!
 //! All are real processes. The moments are spread by a seed that is printed; `FLOODPLAIN_KILL_SEED=N` takes them again.
 
-#[path = "support/daemons.rs"]
-mod daemons;
+#[path = "support/processes.rs"]
+mod processes;
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use std::{
 use floodplain::protocol::id::ContentHash;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-use self::daemons::{Daemon, home, json, logged, run, status, until, wait_for};
+use self::processes::{Daemon, home, json, logged, run, status, until, wait_for};
 
 const PIECE_BYTES: u64 = 1 << 20;
 /// Nine pieces, the last one short.

@@ -7,12 +7,12 @@
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 
-#[path = "support/daemons.rs"]
-mod daemons;
 #[path = "support/kill.rs"]
 mod kill;
 #[path = "kill_points_get/lane.rs"]
 mod lane;
+#[path = "support/processes.rs"]
+mod processes;
 
 use std::{
     sync::{
@@ -26,9 +26,9 @@ use nix::libc;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
 use self::{
-    daemons::Daemon,
     kill::{Act, KILLS},
-    lane::{From, Lane, Point, SIZE_BYTES, Tally, is_part},
+    lane::{From, Lane, Point, SIZE_BYTES, Tally, Way, is_part},
+    processes::Daemon,
 };
 
 /// Fetchers at once, each with holders of its own.
@@ -65,7 +65,11 @@ fn take_points(sets: &[(From, Act)]) -> Tally {
         if (from, act) == (From::Get, Act::KillAfter) && !takes_all {
             numbers.extend(tail.clone());
         }
-        points.extend(numbers.into_iter().map(|number| Point { from, act, number }));
+        for number in numbers {
+            let is_by_path = points.len() % 2 == 1;
+            let names_file = points.len() / 2 % 2 == 1;
+            points.push(Point { from, act, number, way: Way { is_by_path, names_file } });
+        }
     }
     let next = AtomicUsize::new(0);
     let total = Mutex::new(Tally::default());

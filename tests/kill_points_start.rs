@@ -6,10 +6,10 @@
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 
-#[path = "support/daemons.rs"]
-mod daemons;
 #[path = "support/kill.rs"]
 mod kill;
+#[path = "support/processes.rs"]
+mod processes;
 
 use std::{
     fs,
@@ -22,8 +22,8 @@ use nix::errno::Errno;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
 use self::{
-    daemons::{Daemon, home, in_home, log, logged, run, wait_for},
     kill::{Act, KILLS, Traced},
+    processes::{Daemon, home, in_home, log, logged, run, wait_for},
 };
 
 /// Starts at once.
@@ -35,7 +35,7 @@ fn start(home: &Path, name: &str, at: Option<(usize, Act)>) -> (Traced, bool) {
     let mut command = in_home(kill::program(Path::new(env!("CARGO_BIN_EXE_floodplain"))), home);
     command.args(["peer", "--name", name]).stderr(log(home));
     let mut peer = Traced::start(command, &[&home.join("data")], at);
-    let is_up = daemons::address(peer.stdout()).is_some();
+    let is_up = processes::address(peer.stdout()).is_some();
     (peer, is_up)
 }
 

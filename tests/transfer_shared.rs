@@ -116,6 +116,8 @@ async fn downloads_of_one_content_at_once_fetch_it_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_follows_shows_what_has_come() {
     let scene = Scene::new().await;
+    // Told twice, each time 50 ms later.
+    scene.ana.faults.chunk_takes_ms.store(10, SeqCst);
     let mut first = scene.start("one", &scene.ana);
     until(&mut first, |event| event.state == TransferState::Running).await;
     let mut second = scene.start("two", &scene.ana);

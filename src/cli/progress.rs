@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output::{Style, size};
 use crate::{
-    console::view::{pace, state},
+    console::view::{is_news, pace, state, word},
     protocol::{
         action::{Transfer, TransferState},
         name::Printable,
@@ -27,15 +27,8 @@ const WAITING_LINE_EVERY: Duration = Duration::from_secs(30);
 pub(super) struct Progress {
     style: Style,
     bar: Option<ProgressBar>,
-    last: Option<Line>,
-}
-
-/// What the last line said.
-#[derive(Debug)]
-struct Line {
-    state: &'static str,
-    has_note: bool,
-    at: Instant,
+    /// What the last line told, and when.
+    last: Option<(Transfer, Instant)>,
 }
 
 impl Progress {
@@ -64,27 +57,27 @@ impl Progress {
         });
         bar.set_length(transfer.size_bytes);
         bar.set_position(transfer.done_bytes);
-        bar.set_prefix(pace(transfer).join(", "));
+        // A row is cut at its end: what is longest stands there.
+        let note = Some(&transfer.note).filter(|note| !note.is_empty());
+        let note = note.map(|note| Printable(note).to_string());
+        bar.set_prefix(pace(transfer).into_iter().chain(note).collect::<Vec<_>>().join(", "));
         bar.set_message(match transfer.state {
-            TransferState::Running if transfer.note.is_empty() => Printable(&transfer.name).to_string(),
-            _ => format!("{} ({})", Printable(&transfer.name), state(transfer)),
+            TransferState::Running => Printable(&transfer.name).to_string(),
+            _ => format!("{} ({})", Printable(&transfer.name), word(transfer)),
         });
     }
 
-    /// The first line of each state, the first that says why, then one at times.
+    /// The first line of each state and of each reason, then one at times.
     fn line(&mut self, transfer: &Transfer, now: Instant) -> Option<String> {
-        let name = Printable(&transfer.name);
-        let said = state(transfer);
-        let (state, has_note) = (transfer.state.name(), !transfer.note.is_empty());
-        let every = if transfer.state == TransferState::Running { LINE_EVERY } else { WAITING_LINE_EVERY };
-        if let Some(last) = &self.last
-            && last.state == state
-            && last.has_note >= has_note
-            && now.duration_since(last.at) < every
+        let every = if transfer.state == TransferState::Waiting { WAITING_LINE_EVERY } else { LINE_EVERY };
+        if let Some((last, at)) = &self.last
+            && !is_news(last, transfer)
+            && now.duration_since(*at) < every
         {
             return None;
         }
-        self.last = Some(Line { state, has_note, at: now });
+        self.last = Some((transfer.clone(), now));
+        let (name, said) = (Printable(&transfer.name), state(transfer));
         if transfer.state == TransferState::Waiting {
             // Its size may not be known yet.
             return Some(format!("{name}: {said}"));

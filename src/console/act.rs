@@ -35,6 +35,8 @@ const MAX_PAGES: usize = 10;
 /// Time between two lines of progress where one takes the place of the other, and where they add up.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 const PLAIN_PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+/// The same where lines add up, of one that waits: what it waits for changes every second.
+const PLAIN_WAITING_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What every action needs; cheap to clone.
 #[derive(Debug, Clone)]
@@ -165,7 +167,6 @@ impl Acting {
     }
 
     async fn show_progress(&self, mut events: Events<Transfer>) -> Outcome<()> {
-        let interval = if self.screen.is_terminal() { PROGRESS_INTERVAL } else { PLAIN_PROGRESS_INTERVAL };
         let mut shown: Option<(Transfer, Instant)> = None;
         while let Some(event) = events.next().await {
             let (transfer, now) = (event?, Instant::now());
@@ -173,10 +174,14 @@ impl Acting {
                 self.screen.line(view::ended(&transfer)).await;
                 return Ok(());
             }
-            let is_due = shown.as_ref().is_none_or(|(last, at)| {
-                let is_explained = last.note.is_empty() && !transfer.note.is_empty();
-                last.state != transfer.state || is_explained || now - *at >= interval
-            });
+            let interval = match transfer.state {
+                _ if self.screen.is_terminal() => PROGRESS_INTERVAL,
+                TransferState::Waiting => PLAIN_WAITING_INTERVAL,
+                _ => PLAIN_PROGRESS_INTERVAL,
+            };
+            let is_due = shown
+                .as_ref()
+                .is_none_or(|(last, at)| view::is_news(last, &transfer) || now - *at >= interval);
             if !is_due {
                 continue;
             }

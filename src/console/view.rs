@@ -19,6 +19,8 @@ use crate::protocol::{
 const SHORT_HASH_DIGITS: usize = 12;
 /// Names longer than this are cut in progress lines, which must fit one row.
 const MAX_PROGRESS_NAME_CHARS: usize = 30;
+/// A row of 80, without the mark that it is cut and without the last column, after which some terminals break.
+const MAX_ROW_CHARS: usize = 78;
 
 /// What happened; what to do.
 pub fn error(error: &ActionError) -> String {
@@ -176,10 +178,7 @@ pub fn pace(transfer: &Transfer) -> Vec<String> {
 
 /// Where it stands, and what there is to say of that.
 pub fn state(transfer: &Transfer) -> String {
-    let mut said = transfer.state.name().to_owned();
-    if let Some(place) = transfer.queue_position {
-        said += &format!(", place {place}");
-    }
+    let mut said = word(transfer);
     let why = match &transfer.state {
         TransferState::Failed(error) if error.hint.is_empty() => error.message.clone(),
         TransferState::Failed(error) => format!("{}; {}", error.message, error.hint),
@@ -191,26 +190,45 @@ pub fn state(transfer: &Transfer) -> String {
     said
 }
 
+/// Where it stands, and its place when it waits for a slot of this peer.
+pub fn word(transfer: &Transfer) -> String {
+    let state = transfer.state.name();
+    transfer.queue_position.map_or_else(|| state.to_owned(), |place| format!("{state}, place {place}"))
+}
+
 fn sources(transfer: &Transfer) -> String {
     transfer.sources.iter().map(|name| Printable(name).to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// A transfer as it goes, in one row of a terminal.
+/// A transfer as it goes, in one row of a terminal; what there is to say of its state comes last and is cut.
 pub fn progress(transfer: &Transfer) -> String {
-    let mut name: String = Printable(&transfer.name).to_string();
-    if let Some((cut, _)) = name.char_indices().nth(MAX_PROGRESS_NAME_CHARS) {
-        name.truncate(cut);
-        name.push('…');
+    let name = cut(Printable(&transfer.name).to_string(), MAX_PROGRESS_NAME_CHARS);
+    let mut parts = vec![format!("#{} {name}: {}", transfer.id, word(transfer))];
+    if transfer.state != TransferState::Waiting {
+        let percent = transfer.percent().unwrap_or(0);
+        parts.push(format!("{percent} % of {}", size(transfer.size_bytes)));
+        parts.extend(pace(transfer));
     }
-    let (id, state) = (transfer.id, state(transfer));
-    if transfer.state == TransferState::Waiting {
-        return format!("#{id} {name}: {state}");
+    let mut line = parts.join(", ");
+    if !transfer.note.is_empty() {
+        line += &format!(": {}", Printable(&transfer.note));
     }
-    let percent = transfer.percent().unwrap_or(0);
-    let mut parts =
-        vec![format!("#{id} {name}: {state}"), format!("{percent} % of {}", size(transfer.size_bytes))];
-    parts.extend(pace(transfer));
-    parts.join(", ")
+    cut(line, MAX_ROW_CHARS)
+}
+
+/// Whether it tells something else than before: another state, or another reason. A place that moves up in a queue and
+/// seconds that pass are the same reason.
+pub fn is_news(before: &Transfer, now: &Transfer) -> bool {
+    let reason = |transfer: &Transfer| transfer.note.replace(|c: char| c.is_ascii_digit(), "");
+    before.state != now.state || reason(before) != reason(now)
+}
+
+fn cut(mut text: String, max_chars: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(max_chars) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// How a transfer ended.

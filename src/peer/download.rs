@@ -11,6 +11,7 @@ mod sequential;
 mod shared;
 mod stream;
 mod swarm;
+mod telling;
 
 use std::{
     fmt,
@@ -68,16 +69,27 @@ pub struct Source {
 
 /// Looks for the holders of a file once more; cheap to clone.
 #[derive(Clone)]
-pub struct Finder(Arc<dyn Fn() -> BoxFuture<'static, Vec<Source>> + Send + Sync>);
+pub struct Finder {
+    search: Arc<dyn Fn() -> BoxFuture<'static, Vec<Source>> + Send + Sync>,
+    is_of_folder: bool,
+}
 
 impl Finder {
     /// By that search, which ends by itself. No holder found is an empty list.
     pub fn new(search: impl Fn() -> BoxFuture<'static, Vec<Source>> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(search))
+        Self { search: Arc::new(search), is_of_folder: false }
+    }
+
+    /// For a file of a folder: asked as soon as the file is begun, for one holder alone is known; and when nobody is left
+    /// the file fails, for it is the folder that waits then.
+    pub(super) fn of_folder(
+        search: impl Fn() -> BoxFuture<'static, Vec<Source>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { is_of_folder: true, ..Self::new(search) }
     }
 
     fn find(&self) -> BoxFuture<'static, Vec<Source>> {
-        (self.0)()
+        (self.search)()
     }
 }
 
@@ -158,12 +170,6 @@ impl Downloader {
         Self { index: Some(index), ..self }
     }
 
-    /// Of the same contents, which are fetched once for both, but listed in that table.
-    #[must_use]
-    pub fn listed_in(&self, transfers: Transfers) -> Self {
-        Self { transfers, ..self.clone() }
-    }
-
     /// Starts a download, which waits for a slot first. The events end with a final state; dropping them cancels it.
     ///
     /// # Errors
@@ -184,21 +190,23 @@ impl Downloader {
             let ask = ask.clone();
             async { Ok(ask) }.boxed()
         });
-        drop(self.shutdown.spawn("download", async move { this.run(ticket, place, find, false).await }));
+        let run = async move { this.run(Arc::new(ticket), None, place, find, false).await };
+        drop(self.shutdown.spawn("download", run));
         Ok(events)
     }
 
     /// Does a download until it has ended, however often it is paused meanwhile. Who has the file is asked each time that
-    /// it begins or goes on; `place` is what is known of it before. One that an earlier run of this program left
-    /// (`is_revived`) may be done. Gives the transfer with its final state.
+    /// it begins or goes on; `place` is what is known of it before, `slot` is there when its turn has come already. One
+    /// that an earlier run of this program left (`is_revived`) may be done. Gives the transfer with its final state. When
+    /// it is dropped, what was verified stays in the part.
     pub(super) async fn run(
         self,
-        ticket: Ticket,
+        ticket: Arc<Ticket>,
+        mut slot: Option<DownloadSlot>,
         mut place: DownloadAsk,
         mut find: Find,
         is_revived: bool,
     ) -> Transfer {
-        let ticket = Arc::new(ticket);
         let mut wait = FIRST_SEARCH_WAIT;
         let mut is_to_be_looked_for = is_revived;
         let mut sharing = Sharing::new(&self.contents);
@@ -206,7 +214,11 @@ impl Downloader {
             sharing.join(hash);
         }
         let state = loop {
-            let slot = match ticket.turn().await {
+            let turn = match slot.take() {
+                Some(slot) => Turn::Go(slot),
+                None => ticket.turn().await,
+            };
+            let slot = match turn {
                 Turn::Go(slot) => slot,
                 Turn::Cancel => break TransferState::Cancelled,
             };
@@ -239,7 +251,7 @@ impl Downloader {
                     tracing::info!(reason = %error, "a begun download waits for holders");
                     ticket.enter(TransferState::Waiting);
                     tokio::select! {
-                        () = tokio::time::sleep(wait) => wait = (wait * 2).min(LONGEST_SEARCH_WAIT),
+                        () = ticket.wait(wait, &error.message) => wait = (wait * 2).min(LONGEST_SEARCH_WAIT),
                         interrupt = ticket.interrupted() => match interrupt {
                             Interrupt::Cancel => break TransferState::Cancelled,
                             Interrupt::Pause => {}

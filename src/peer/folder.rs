@@ -1,8 +1,9 @@
 //! Fetches a folder from one holder: its list of files first, then many small files a call and large ones alone.
 //!
 //! Invariant: a folder appears at its destination only whole, every file of it verified; until then it lies in a stage,
-//! which a later try goes on with. One transfer stands for the whole folder.
+//! which a later try goes on with, whoever starts it. One transfer stands for the whole folder.
 
+mod large;
 mod small;
 
 use std::{
@@ -12,13 +13,15 @@ use std::{
     time::Duration,
 };
 
-use futures::StreamExt;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
+
+pub(super) use large::Search;
 
 use super::{
     channels::Channels,
-    download::{DownloadAsk, Downloader, Source, store_error},
+    download::{Source, store_error},
     handle::Events,
     transfers::{Interrupt, Ticket, Transfers, Turn},
 };
@@ -26,12 +29,16 @@ use crate::{
     net::throttle::Throttle,
     protocol::{
         action::{ActionError, Direction, ErrorKind, Transfer, TransferState},
+        id::{ContentHash, PeerId},
         manifest::{Manifest, ManifestBuilder, ManifestFile, SMALL_FILE_BYTES},
         name::{Printable, to_portable_name},
-        plan::FileName,
     },
     shutdown::Shutdown,
-    store::{StoreError, stage::Stage},
+    store::{
+        StoreError,
+        jobs::{Job, JobTarget},
+        stage::{self, Stage},
+    },
     wire::{
         folder::{MAX_FOLDER_MESSAGE_BYTES, files_page, to_files_request},
         pb::peer_service_client::PeerServiceClient,
@@ -40,8 +47,6 @@ use crate::{
 
 /// For one page of the list, dialing included.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Large files of one folder at once: one is verified and brought to disk while the other comes.
-const LARGE_AT_ONCE: usize = 2;
 /// Failures that are told by name.
 const TOLD_FAILURES: usize = 5;
 /// Failures that are remembered, to be told or counted by kind.
@@ -74,12 +79,76 @@ pub struct FolderGetter {
     shutdown: Shutdown,
 }
 
+/// Where a folder is gathered, and what it becomes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The folder to make.
+    destination: PathBuf,
+    /// Of its stage: the same for each try to fetch one folder of one peer, whatever lies in it by then.
+    id: ContentHash,
+}
+
+impl Place {
+    fn of(peer: &PeerId, path: &str, destination: &Path, is_folder: bool) -> Self {
+        let mut id = blake3::Hasher::new();
+        id.update(peer.as_bytes()).update(path.trim_end_matches('/').as_bytes());
+        let mut destination = destination.to_path_buf();
+        if is_folder {
+            destination.push(folder_name(path));
+        }
+        Self { destination, id: ContentHash::from_bytes(*id.finalize().as_bytes()) }
+    }
+
+    /// Of a kept download, if it were one of a folder; `None` when it cannot be one.
+    pub(super) fn of_job(job: &Job) -> Option<Self> {
+        match &job.what {
+            JobTarget::Path { peer, path } => Some(Self::of(peer, path, &job.destination, job.is_folder)),
+            JobTarget::Hash(_) => None,
+        }
+    }
+
+    /// Where it lies, when the stage of that inode was published already.
+    pub(super) fn published(&self, inode: u64) -> Option<PathBuf> {
+        if self.stage().exists() { None } else { stage::published_as(&self.destination, inode) }
+    }
+
+    /// The stage on disk, if there is one.
+    pub(super) fn stage(&self) -> PathBuf {
+        let (parent, name) = self.parent_and_name();
+        Stage::path_in(parent, &name, &self.id)
+    }
+
+    fn parent_and_name(&self) -> (&Path, String) {
+        let name = self.destination.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        (self.destination.parent().unwrap_or(Path::new("/")), name)
+    }
+}
+
+/// A folder to fetch, and where it is gathered.
+#[derive(Clone)]
+pub(super) struct Wanted {
+    pub(super) source: Source,
+    pub(super) path: String,
+    pub(super) place: Place,
+    /// Who else has a file of it.
+    pub(super) search: Option<Search>,
+}
+
+/// What came of a try.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Attempted {
+    /// It lies there.
+    Done(PathBuf),
+    /// What came so far is in the stage.
+    Interrupted(Interrupt),
+}
+
 /// A file that did not come, and why.
 type Failed = (String, ErrorKind, String);
 
-/// What the parts of one fetch share.
+/// What the parts of one try share.
 struct Run {
-    ask: FolderAsk,
+    wanted: Wanted,
     manifest: Arc<Manifest>,
     // A std lock: taken on the blocking pool only, by one at a time but for the end.
     stage: Arc<Mutex<Option<Stage>>>,
@@ -87,6 +156,8 @@ struct Run {
     throttle: Throttle<SocketAddr>,
     shutdown: Shutdown,
     ticket: Arc<Ticket>,
+    /// Ends what runs on other threads when the try is over.
+    over: CancellationToken,
 }
 
 impl FolderGetter {
@@ -118,61 +189,108 @@ impl FolderGetter {
     /// # Errors
     /// `Refused` when too many transfers run.
     pub fn start(&self, ask: FolderAsk, first: FirstPage) -> Result<Events<Transfer>, ActionError> {
-        let name = to_portable_name(ask.path.rsplit('/').next().unwrap_or(&ask.path));
-        let peers = vec![ask.source.name.clone()];
-        let ticket = Arc::new(self.transfers.begin(Direction::Download, &name, 0, peers)?);
+        let FolderAsk { source, path, destination } = ask;
+        let peers = vec![source.name.clone()];
+        let ticket = Arc::new(self.transfers.begin(Direction::Download, folder_name(&path), 0, peers)?);
         let events = ticket.events();
+        // One look at the folder: answered from the kernel's cache.
+        let place = Place::of(&source.peer_id, &path, &destination, destination.is_dir());
+        let wanted = Wanted { source, path, place, search: None };
         let this = self.clone();
         drop(self.shutdown.spawn("folder", async move {
-            // A paused one gives its slot to others, and finds what came so far in the stage again.
-            let ended = loop {
-                let Turn::Go(_slot) = ticket.turn().await else { break Ok(None) };
-                tokio::select! {
-                    ended = this.run(ask.clone(), name.clone(), first.clone(), &ticket) => break ended,
-                    interrupt = ticket.interrupted() => match interrupt {
-                        Interrupt::Cancel => break Ok(None),
-                        Interrupt::Pause => {}
-                    },
+            // A paused one gives its slot to others.
+            let state = loop {
+                let Turn::Go(_slot) = ticket.turn().await else { break TransferState::Cancelled };
+                match this.attempt(&wanted, first.clone(), &ticket).await {
+                    Ok(Attempted::Done(_)) => break TransferState::Done,
+                    Ok(Attempted::Interrupted(Interrupt::Pause)) => {}
+                    Ok(Attempted::Interrupted(Interrupt::Cancel)) => break TransferState::Cancelled,
+                    Err(error) if error.kind == ErrorKind::Cancelled => break TransferState::Cancelled,
+                    Err(error) => break TransferState::Failed(error),
                 }
             };
-            match ended {
-                Ok(Some(path)) => {
-                    ticket.update(|transfer| transfer.path = Some(path));
-                    ticket.enter(TransferState::Done);
-                }
-                Ok(None) => ticket.enter(TransferState::Cancelled),
-                Err(error) if error.kind == ErrorKind::Cancelled => ticket.enter(TransferState::Cancelled),
-                Err(error) => ticket.enter(TransferState::Failed(error)),
+            // A stop of the peer leaves what came.
+            if ticket.cancel_token().is_cancelled() {
+                this.discard(&wanted.place).await;
             }
+            ticket.enter(state);
         }));
         Ok(events)
     }
 
-    async fn run(
+    /// Tries once, until the folder lies at its place, the try fails, or its person interrupts it. Nothing of it runs on
+    /// then, and what came so far is in the stage. To be called with a slot.
+    ///
+    /// # Errors
+    /// What did not come and why; `Cancelled` when the peer is stopping.
+    pub(super) async fn attempt(
         &self,
-        ask: FolderAsk,
-        name: String,
+        wanted: &Wanted,
         first: FirstPage,
         ticket: &Arc<Ticket>,
-    ) -> Result<Option<PathBuf>, ActionError> {
-        let manifest = Arc::new(self.manifest(&ask, first).await?);
+    ) -> Result<Attempted, ActionError> {
+        ticket.update(|transfer| transfer.sources = vec![wanted.source.name.clone()]);
+        let listed = tokio::select! {
+            listed = self.manifest(wanted, first) => listed?,
+            interrupt = ticket.interrupted() => return Ok(Attempted::Interrupted(interrupt)),
+        };
+        let manifest = Arc::new(listed);
         ticket.update(|transfer| transfer.size_bytes = manifest.size_bytes());
-        let destination =
-            if ask.destination.is_dir() { ask.destination.join(name) } else { ask.destination.clone() };
+        let over = CancellationToken::new();
+        let _over = over.clone().drop_guard();
         let run = Run {
-            ask,
+            wanted: wanted.clone(),
             manifest,
             stage: Arc::default(),
             channels: self.channels.clone(),
             throttle: self.throttle.clone(),
             shutdown: self.shutdown.clone(),
             ticket: ticket.clone(),
+            over: over.clone(),
         };
-        let _at_the_end = DiscardCancelled(&run);
-        run.gather(destination).await.map(Some)
+        let gathered = tokio::select! {
+            gathered = run.gather() => gathered.map(|()| None),
+            interrupt = ticket.interrupted() => Ok(Some(interrupt)),
+        };
+        if let Ok(None) = gathered {
+            // Not to be interrupted, and known again after a kill: what is published would be fetched once more.
+            let look = |held: &mut Option<Stage>| held.as_ref().ok_or(StoreError::Stopped)?.inode();
+            let inode = run.with_stage(look).await?;
+            ticket.keep_job(|job| job.stage_inode = Some(inode));
+            ticket.saved().await;
+            let path = run.publish().await?;
+            ticket.update(|transfer| transfer.path = Some(path.clone()));
+            return Ok(Attempted::Done(path));
+        }
+        over.cancel();
+        // Waits for whoever still writes, so that the next try finds the stage free.
+        let release = |held: &mut Option<Stage>| {
+            *held = None;
+            Ok(())
+        };
+        run.with_stage(release).await?;
+        match gathered? {
+            Some(interrupt) => Ok(Attempted::Interrupted(interrupt)),
+            None => Err(ActionError::new(ErrorKind::Failed, "the folder was gathered twice")),
+        }
     }
 
-    async fn manifest(&self, ask: &FolderAsk, first: FirstPage) -> Result<Manifest, ActionError> {
+    /// Removes what came so far of a folder that nobody wants any more.
+    pub(super) async fn discard(&self, place: &Place) {
+        let stage = place.stage();
+        if self.shutdown.is_stopping() {
+            return;
+        }
+        let removing = self.shutdown.spawn_blocking(move || {
+            if let Err(error) = stage::remove(&stage) {
+                tracing::warn!(stage = %stage.display(), %error, "could not remove a folder's stage");
+            }
+        });
+        // A panic in it leaves only the stage behind.
+        let _ = removing.await;
+    }
+
+    async fn manifest(&self, ask: &Wanted, first: FirstPage) -> Result<Manifest, ActionError> {
         let refused = |error: &dyn std::fmt::Display| {
             ActionError::new(ErrorKind::Refused, format!("could not fetch {}: {error}", Printable(&ask.path)))
                 .hint("nothing was fetched; fetch its files one by one")
@@ -217,9 +335,10 @@ impl FolderGetter {
 }
 
 impl Run {
-    async fn gather(&self, destination: PathBuf) -> Result<PathBuf, ActionError> {
+    /// Until every file is in the stage.
+    async fn gather(&self) -> Result<(), ActionError> {
         let files = self.manifest.files();
-        let is_present = self.open(&destination).await?;
+        let is_present = self.open().await?;
         let missing = |is_small: bool| {
             let all = files.iter().enumerate();
             all.filter(move |(_, file)| (file.size_bytes <= SMALL_FILE_BYTES) == is_small)
@@ -232,11 +351,12 @@ impl Run {
         if failed.len() < KEPT_FAILURES {
             failed.extend(self.fetch_large(missing(false)).await?);
         }
-        if !failed.is_empty() {
-            return Err(self.incomplete(&failed));
-        }
+        if failed.is_empty() { Ok(()) } else { Err(self.incomplete(&failed)) }
+    }
+
+    async fn publish(&self) -> Result<PathBuf, ActionError> {
         self.ticket.enter(TransferState::Verifying);
-        let manifest = self.manifest.clone();
+        let (manifest, destination) = (self.manifest.clone(), self.wanted.place.destination.clone());
         self.with_stage(move |held| {
             let stage = held.take().ok_or(StoreError::Stopped)?;
             stage.publish(&manifest, &destination)
@@ -245,17 +365,15 @@ impl Run {
     }
 
     /// Opens the stage and looks at what an earlier try left in it.
-    async fn open(&self, destination: &Path) -> Result<Vec<bool>, ActionError> {
-        let (manifest, destination) = (self.manifest.clone(), destination.to_path_buf());
-        let (cancel, stop) = (self.ticket.cancel_token(), self.shutdown.clone());
+    async fn open(&self) -> Result<Vec<bool>, ActionError> {
+        let (manifest, place) = (self.manifest.clone(), self.wanted.place.clone());
+        let (over, stop) = (self.over.clone(), self.shutdown.clone());
         let is_present = self
             .with_stage(move |held| {
-                let (parent, name) = (destination.parent(), destination.file_name());
-                let name = name.unwrap_or_default().to_string_lossy();
-                let stage = Stage::open(parent.unwrap_or(Path::new("/")), &name, &manifest.id())?;
+                let (parent, name) = place.parent_and_name();
+                let stage = Stage::open(parent, &name, &place.id)?;
                 let stage = held.insert(stage);
-                let is_present =
-                    stage.present(&manifest, || !stop.is_stopping() && !cancel.is_cancelled())?;
+                let is_present = stage.present(&manifest, || !stop.is_stopping() && !over.is_cancelled())?;
                 let missing =
                     manifest.files().iter().zip(&is_present).filter(|(_, is_present)| !**is_present);
                 let (count, bytes) = missing
@@ -270,66 +388,9 @@ impl Run {
         Ok(is_present)
     }
 
-    /// Each large file by a download of its own, in a table that nobody sees: the folder is what is listed.
-    async fn fetch_large(&self, missing: Vec<usize>) -> Result<Vec<Failed>, ActionError> {
-        let table = Transfers::new(LARGE_AT_ONCE);
-        let downloader =
-            Downloader::new(self.channels.clone(), table, self.shutdown.clone(), self.throttle.clone());
-        let fetches = futures::stream::iter(missing).map(|at| self.fetch_one(&downloader, at));
-        let mut fetches = std::pin::pin!(fetches.buffer_unordered(LARGE_AT_ONCE));
-        let mut failed = Vec::new();
-        while let Some(fetched) = fetches.next().await {
-            failed.extend(fetched?);
-            if failed.len() >= KEPT_FAILURES {
-                break;
-            }
-        }
-        Ok(failed)
-    }
-
-    async fn fetch_one(&self, downloader: &Downloader, at: usize) -> Result<Option<Failed>, ActionError> {
-        let manifest = self.manifest.clone();
-        let file = &self.manifest.files()[at];
-        let place = self.with_stage(move |held| {
-            held.as_mut().ok_or(StoreError::Stopped)?.place(&manifest.files()[at].path)
-        });
-        let place = place.await?;
-        let what = file.hash.map_or_else(|| FileName::Path(self.shared_path(file)), FileName::Hash);
-        let mut events = downloader.start(DownloadAsk {
-            what,
-            sources: vec![self.ask.source.clone()],
-            destination: place.clone(),
-            name: None,
-            finder: None,
-        })?;
-        let (mut counted, mut last) = (0, None);
-        while let Some(event) = events.next().await {
-            let transfer = event?;
-            // A download that begins anew is counted once.
-            self.ticket.count(transfer.done_bytes.saturating_sub(counted));
-            counted = counted.max(transfer.done_bytes);
-            last = Some(transfer);
-        }
-        let failed = |kind, reason: &str| Ok(Some((file.path.clone(), kind, reason.to_owned())));
-        match last {
-            Some(transfer) => match transfer.state {
-                TransferState::Failed(error) => failed(error.kind, &error.message),
-                TransferState::Done if transfer.path.as_ref() != Some(&place) => {
-                    failed(ErrorKind::Failed, "its place in the stage was taken by something else")
-                }
-                TransferState::Done if transfer.size_bytes != file.size_bytes => {
-                    failed(ErrorKind::Mismatch, "it has another size than the list said")
-                }
-                TransferState::Done => Ok(None),
-                _ => failed(ErrorKind::Cancelled, "its download was stopped"),
-            },
-            None => failed(ErrorKind::Failed, "its download ended without a word"),
-        }
-    }
-
     /// As the holder calls it.
     fn shared_path(&self, file: &ManifestFile) -> String {
-        format!("{}/{}", self.ask.path.trim_end_matches('/'), file.path)
+        format!("{}/{}", self.wanted.path.trim_end_matches('/'), file.path)
     }
 
     /// Runs on the blocking pool with the stage to itself.
@@ -361,26 +422,13 @@ impl Run {
         let name = self.ticket.transfer().name;
         let message = format!("{count} of {all} files of {name} did not come: {}{more}", told.join("; "));
         ActionError::new(kind.unwrap_or(ErrorKind::Failed), message)
-            .hint("what came is kept beside the destination; get the folder again to fetch only the rest")
+            .hint("what came is kept beside the destination; retry it, or get the folder again, to fetch only the rest")
     }
 }
 
-/// Removes the stage of a fetch that was cancelled; any other end leaves it for another try.
-struct DiscardCancelled<'a>(&'a Run);
-
-impl Drop for DiscardCancelled<'_> {
-    fn drop(&mut self) {
-        let run = self.0;
-        if run.ticket.cancel_token().is_cancelled() && !run.shutdown.is_stopping() {
-            let stage = run.stage.clone();
-            drop(run.shutdown.spawn_blocking(move || {
-                let stage = stage.lock().unwrap_or_else(PoisonError::into_inner).take();
-                if let Some(stage) = stage {
-                    stage.discard();
-                }
-            }));
-        }
-    }
+fn folder_name(path: &str) -> String {
+    let path = path.trim_end_matches('/');
+    to_portable_name(path.rsplit('/').next().unwrap_or(path))
 }
 
 fn failure(peer: &str, path: &str, status: &Status) -> ActionError {

@@ -1,7 +1,7 @@
 //! Gives many small files in one call: the `DownloadMany` service.
 //!
 //! Invariant: answers come in the order asked, a file is given whole as the index tells it or not at all, and one call holds
-//! one upload slot and one thread, until its fetcher is done or takes and asks too slowly.
+//! one upload slot and one thread when its turn in the queue has come, until its fetcher is done or takes and asks too slowly.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -18,10 +18,10 @@ use tonic::{Code, Status};
 use super::{
     caller::{Caller, CallerKey},
     transfers::Ticket,
-    upload::{ManyPlace, Uploads},
+    upload::{ManyPlace, Slot, Uploads},
 };
 use crate::{
-    net::throttle::Throttle,
+    net::{queue::Turn, throttle::Throttle},
     protocol::{action::TransferState, manifest::SMALL_FILE_BYTES, pace::LeastPace, plan::FileName},
     shutdown::Shutdown,
     store::read::{FileSource, SourceError},
@@ -40,19 +40,67 @@ type Answer = Result<pb::DownloadManyResponse, Status>;
 type Requests = Pin<Box<dyn Stream<Item = Result<pb::DownloadManyRequest, Status>> + Send>>;
 
 impl Uploads {
-    /// Answers a call for many files.
+    /// Answers a call for many files, when it is its turn.
     ///
     /// # Errors
-    /// `RESOURCE_EXHAUSTED` when no slot is free.
+    /// `RESOURCE_EXHAUSTED` when too many wait already.
     pub fn many<S>(&self, requests: S, fetcher: Caller) -> Result<BoxStream<'static, Answer>, Status>
     where
         S: Stream<Item = Result<pb::DownloadManyRequest, Status>> + Send + 'static,
     {
-        let ManyPlace { slot, fetcher, throttle, ticket, source, shutdown } = self.place_for_many(fetcher)?;
+        let requests: Requests = Box::pin(requests);
+        let mut slot = self.enter_for_many(fetcher)?;
         let (answers, stream) = mpsc::channel(READ_AHEAD_PACKS);
+        if slot.is_mine() {
+            self.give_many(slot, fetcher, requests, answers)?;
+        } else {
+            // A task of its own: a fetcher that reads nothing is to lose the slot when its turn has come.
+            let waiting = self.clone().wait_for_many(slot, fetcher, requests, answers);
+            drop(self.shutdown().spawn("queue", waiting));
+        }
+        Ok(ReceiverStream::new(stream).boxed())
+    }
+
+    /// Tells of the place in the queue until its turn has come.
+    async fn wait_for_many(
+        self,
+        mut slot: Slot,
+        fetcher: Caller,
+        requests: Requests,
+        answers: mpsc::Sender<Answer>,
+    ) {
+        loop {
+            let turn = tokio::select! {
+                () = answers.closed() => return,
+                turn = slot.news() => turn,
+            };
+            match turn {
+                Turn::Position(queue_position) if answers.capacity() > 1 => {
+                    let told = pb::DownloadManyResponse { queue_position, ..Default::default() };
+                    let _ = answers.try_send(Ok(told));
+                }
+                Turn::Position(_) => {}
+                Turn::Now => break,
+            }
+        }
+        if let Err(status) = self.give_many(slot, fetcher, requests, answers.clone()) {
+            // There is room: one place was always left.
+            let _ = answers.try_send(Err(status));
+        }
+    }
+
+    fn give_many(
+        &self,
+        slot: Slot,
+        fetcher: Caller,
+        requests: Requests,
+        answers: mpsc::Sender<Answer>,
+    ) -> Result<(), Status> {
+        let ManyPlace { slot, fetcher, throttle, ticket, source, shutdown } =
+            self.place_for_many(slot, fetcher)?;
         ticket.enter(TransferState::Running);
         let giver = Giver {
-            requests: Box::pin(requests),
+            requests,
             answers,
             source,
             fetcher,
@@ -66,7 +114,7 @@ impl Uploads {
             giver.give();
             drop(slot);
         }));
-        Ok(ReceiverStream::new(stream).boxed())
+        Ok(())
     }
 }
 
@@ -190,7 +238,7 @@ impl Giver {
         let bytes = std::mem::take(&mut pack.payload_bytes);
         pack.bytes = 0;
         self.runtime.block_on(self.throttle.pass(self.fetcher, bytes));
-        self.hand_on(Ok(pb::DownloadManyResponse { items }), bytes)?;
+        self.hand_on(Ok(pb::DownloadManyResponse { items, queue_position: 0 }), bytes)?;
         self.ticket.update(|transfer| transfer.size_bytes += bytes);
         self.ticket.count(bytes);
         Ok(())

@@ -1,5 +1,7 @@
 //! What people do with files: get, send, the inbox. Finds out who has what, and leaves the moving to those who can.
 
+mod run;
+
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
@@ -7,19 +9,18 @@ use std::{
     time::Duration,
 };
 
-use futures::FutureExt;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::{
     directory::Directory,
-    download::{DownloadAsk, Downloader, Find, Finder, Source},
-    folder::{FolderAsk, FolderGetter},
+    download::{DownloadAsk, Downloader, Source},
+    folder::FolderGetter,
     handle::{Events, Outcome},
     origin::Origin,
     read::{ReadFrom, Reader},
     replicas::Staged,
     send::{PushAsk, Sender},
-    transfers::{Revived, Ticket, Transfers},
+    transfers::Transfers,
     view::View,
 };
 use crate::{
@@ -27,7 +28,7 @@ use crate::{
     protocol::{
         action::{
             ActionError, Answer, ErrorKind, FileInfo, GetAsk, Holder, InboxInfo, ReadAsk, ReadEvent, SendAsk,
-            Target, Transfer, TransferControl, TransferState, Which,
+            Target, Transfer, TransferControl, Which,
         },
         id::{ContentHash, PeerId},
         piece::Tree,
@@ -44,13 +45,6 @@ use crate::{
 
 /// How long the holders of a content are looked for.
 const FIND_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Who was found to have a file is believed for so long; a download that waited longer asks again.
-const FOUND_LASTS: Duration = Duration::from_secs(30);
-/// How long after its own start a peer looks again for those who have what an earlier run did not finish: after a power
-/// cut others may be back later.
-const PATIENCE_AFTER_START: Duration = Duration::from_secs(120);
-const FIND_AGAIN_EVERY: Duration = Duration::from_secs(2);
 
 /// Copies of one content that are tried when some are just gone.
 const MAX_COPIES: usize = 64;
@@ -116,16 +110,9 @@ pub(super) struct Mover {
 }
 
 impl Mover {
+    /// Keeps a download of a file or a folder. Nobody is asked for it yet: that waits for a slot.
     pub(super) async fn get(&self, ask: GetAsk) -> Outcome<Events<Transfer>> {
-        let (what, name, sources) = self.resolve(ask.target).await?;
-        // Whoever cannot be asked cannot give a file either: that is told by the download.
-        if let (FileName::Path(path), None) = (&what, &name)
-            && let Ok(Some(first)) = self.folders.look(&sources[0], path).await
-        {
-            let destination = ask.destination.unwrap_or_else(|| self.downloads.clone());
-            let folder = FolderAsk { source: sources[0].clone(), path: path.clone(), destination };
-            return self.folders.start(folder, first);
-        }
+        let (what, file, sources) = self.resolve(ask.target).await?;
         let destination = if let Some(destination) = ask.destination {
             destination
         } else {
@@ -138,11 +125,13 @@ impl Mover {
                 FileName::Hash(hash) => JobTarget::Hash(*hash),
                 FileName::Path(path) => JobTarget::Path { peer: sources[0].peer_id, path: path.clone() },
             },
-            name: name.as_ref().map(|file: &FileInfo| file.name().to_owned()),
+            name: file.as_ref().map(|file: &FileInfo| file.name().to_owned()),
             // One look at the folder: answered from the kernel's cache.
             is_folder: destination.is_dir(),
+            is_tree: false,
+            stage_inode: None,
             destination: destination.clone(),
-            size_bytes: name.as_ref().map(|file| file.size_bytes),
+            size_bytes: file.as_ref().map(|file| file.size_bytes),
             done_bytes: 0,
             priority: ask.priority,
             state: JobState::Queued,
@@ -196,110 +185,6 @@ impl Mover {
             return Err(nobody_has_it());
         }
         Ok((what, file, sources))
-    }
-
-    /// Starts what an earlier run left, and what is tried again, until the stop.
-    pub(super) fn start_revived(&self, mut revived: Revived) {
-        let mut this = self.clone();
-        this.patient_until = Instant::now() + PATIENCE_AFTER_START;
-        drop(self.shutdown.spawn("revive transfers", async move {
-            // Those of an earlier run are there already; what comes later is tried again.
-            let mut left_over = revived.len();
-            while let Some((job, ticket)) = revived.recv().await {
-                this.run(job, ticket, None, left_over > 0);
-                left_over = left_over.saturating_sub(1);
-            }
-        }));
-    }
-
-    /// Does a download in the background. `found` is who has the file as far as it is known already.
-    fn run(&self, job: Job, ticket: Ticket, found: Option<DownloadAsk>, is_revived: bool) {
-        let this = self.clone();
-        let place = DownloadAsk {
-            what: match &job.what {
-                JobTarget::Hash(hash) => FileName::Hash(*hash),
-                JobTarget::Path { path, .. } => FileName::Path(path.clone()),
-            },
-            sources: Vec::new(),
-            destination: job.destination.clone(),
-            name: job.name.clone(),
-            finder: None,
-        };
-        let mut found = found.map(|ask| (ask, Instant::now()));
-        let finder = self.clone();
-        let find: Find = Box::new(move || {
-            let fresh = found.take().filter(|(_, at)| at.elapsed() < FOUND_LASTS);
-            match fresh {
-                Some((ask, _)) => async { Ok(ask) }.boxed(),
-                None => finder.clone().find_again(job.clone()).boxed(),
-            }
-        });
-        drop(self.shutdown.spawn("download", async move {
-            let ended = this.downloader.clone().run(ticket, place, find, is_revived).await;
-            // Has a finished download found at once, so that others may get it from here.
-            if let Transfer { state: TransferState::Done, path: Some(path), hash: Some(hash), .. } = ended {
-                let index = this.index.clone();
-                drop(this.shutdown.spawn_blocking(move || {
-                    index.note_file(&path, hash);
-                    // Asked for once, its tree is made: the next fetcher is to have it at once.
-                    let _ = index.tree(&hash);
-                }));
-            }
-        }));
-    }
-
-    /// Who has it now. Right after a start of the whole network others may come back later than this peer: a while is
-    /// given to them.
-    async fn find_again(self, job: Job) -> Outcome<DownloadAsk> {
-        if job.is_folder && !job.destination.is_dir() {
-            let folder = job.destination.display();
-            let error = ActionError::new(ErrorKind::Failed, format!("the folder {folder} is gone"));
-            return Err(error.hint("make it and retry, or cancel this one"));
-        }
-        // Nobody can be reached before, however long it takes.
-        self.view.until(|now| now.roster.is_some()).await;
-        loop {
-            let found = match &job.what {
-                JobTarget::Hash(hash) => self.by_hash(*hash).await,
-                JobTarget::Path { peer, path } => {
-                    let member = self.directory.find(&peer.to_string()).await;
-                    member.map(|member| (FileName::Path(path.clone()), None, vec![source(&member)]))
-                }
-            };
-            let error = match found {
-                Ok((what, file, sources)) if !sources.is_empty() => {
-                    let name = job.name.clone().or(file.map(|file| file.name().to_owned()));
-                    let finder = Some(self.finder(&what, &sources));
-                    return Ok(DownloadAsk { what, sources, destination: job.destination, name, finder });
-                }
-                Ok(_) => nobody_has_it(),
-                Err(error) => error,
-            };
-            if Instant::now() >= self.patient_until {
-                return Err(error);
-            }
-            sleep(FIND_AGAIN_EVERY).await;
-        }
-    }
-
-    /// Holders that turn up while a download runs, or waits for them.
-    fn finder(&self, what: &FileName, sources: &[Source]) -> Finder {
-        let (this, what, known) = (self.clone(), what.clone(), sources.to_vec());
-        Finder::new(move || {
-            let (this, what, known) = (this.clone(), what.clone(), known.clone());
-            async move {
-                // What has no hash has no other holder; this one may come back.
-                let FileName::Hash(hash) = what else { return known };
-                match this.by_hash(hash).await {
-                    Ok((_, _, sources)) => sources,
-                    Err(error) => {
-                        tracing::debug!(%error, "found no holder");
-                        Vec::new()
-                    }
-                }
-            }
-            .boxed()
-        })
     }
 
     pub(super) fn send(&self, ask: SendAsk, receiver: &Member) -> Outcome<Events<Transfer>> {

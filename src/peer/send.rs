@@ -116,6 +116,7 @@ impl Sender {
     }
 
     async fn push(&self, ask: &PushAsk, name: String, ticket: &Ticket) -> Result<(), ActionError> {
+        ticket.note("reads what is to be sent");
         let path = ask.path.clone();
         let is_folder = self.shutdown.spawn_blocking(move || path.is_dir()).await.unwrap_or(false);
         let (offer, what) = if is_folder {
@@ -142,6 +143,7 @@ impl Sender {
         let call = timeout(CALL_TIMEOUT, client.send(ReceiverStream::new(outgoing))).await;
         let late = || Status::deadline_exceeded("it did not answer");
         let mut answers = call.map_err(|_| failed(late()))?.map_err(failed)?.into_inner();
+        ticket.note(format!("waits for {}'s answer", ask.receiver));
         let accepted = timeout(ANSWER_TIMEOUT + CALL_TIMEOUT, answers.message()).await;
         match accepted.map_err(|_| failed(late()))?.map_err(failed)? {
             Some(pb::SendResponse { message: Some(Response::Accepted(_)) }) => {}
@@ -151,6 +153,20 @@ impl Sender {
                 )));
             }
         }
+        let given = self.give(what, ask, ticket, requests, answers).await;
+        given.map_err(|error| broke_off(error, &ask.receiver, &ticket.transfer()))
+    }
+
+    /// What was accepted, until the receiver says that it has it.
+    async fn give(
+        &self,
+        what: What,
+        ask: &PushAsk,
+        ticket: &Ticket,
+        requests: mpsc::Sender<pb::SendRequest>,
+        mut answers: Streaming<pb::SendResponse>,
+    ) -> Result<(), ActionError> {
+        let failed = |status: Status| failure(&ask.receiver, &status);
         ticket.enter(TransferState::Running);
         match what {
             What::File(source) => self.stream(source, ask, ticket, requests, &mut answers).await?,
@@ -159,6 +175,7 @@ impl Sender {
             }
         }
         ticket.enter(TransferState::Verifying);
+        let late = || Status::deadline_exceeded("it did not say that it has everything");
         let done = timeout(DONE_TIMEOUT, answers.message()).await;
         match done.map_err(|_| failed(late()))?.map_err(failed)? {
             Some(pb::SendResponse { message: Some(Response::Done(_)) }) => Ok(()),
@@ -341,8 +358,25 @@ pub(super) fn kind_of(status: &Status) -> ErrorKind {
     }
 }
 
+/// Whoever had taken the offer is gone, or takes nothing any more.
+fn broke_off(error: ActionError, receiver: &str, transfer: &Transfer) -> ActionError {
+    if !matches!(error.kind, ErrorKind::Unreachable | ErrorKind::TimedOut) {
+        return error;
+    }
+    let (done, whole) = (transfer.done_bytes, transfer.size_bytes);
+    let message = format!("{receiver} broke off after {done} of {whole} bytes: {}", error.message);
+    let hint = "what is unfinished is removed there; send it again when the receiver is back";
+    ActionError::new(error.kind, message).hint(hint)
+}
+
 fn failure(receiver: &str, status: &Status) -> ActionError {
-    let kind = kind_of(status);
+    let kind = match kind_of(status) {
+        // A status with a source was not sent by anyone: the connection broke.
+        ErrorKind::Failed | ErrorKind::Cancelled if std::error::Error::source(status).is_some() => {
+            ErrorKind::Unreachable
+        }
+        kind => kind,
+    };
     let said = status.message();
     let said = if said.is_empty() { status.code().description() } else { said };
     let message = match kind {

@@ -232,6 +232,13 @@ impl Transfers {
         list
     }
 
+    /// The downloads that outlive the process, in no order.
+    pub(super) fn kept(&self) -> Vec<Job> {
+        let state = self.lock();
+        let running = state.running.values().filter_map(|running| running.job.clone());
+        state.failed.values().map(|(_, job)| job.clone()).chain(running).collect()
+    }
+
     /// Waits until all that was kept so far is on disk, as far as it can be written at all.
     pub async fn saved(&self) {
         if let Some(saver) = &self.0.saver {
@@ -309,7 +316,9 @@ fn blank(id: u64, direction: Direction, name: String, size_bytes: u64) -> Transf
 /// What a download is called before its holders tell.
 fn shown_name(job: &Job) -> String {
     let name = job.name.clone().unwrap_or_else(|| match &job.what {
-        JobTarget::Path { path, .. } => path.rsplit('/').next().unwrap_or(path).to_owned(),
+        JobTarget::Path { path, .. } => {
+            path.trim_end_matches('/').rsplit('/').next().unwrap_or(path).to_owned()
+        }
         JobTarget::Hash(hash) => hash.to_string(),
     });
     crate::protocol::name::to_portable_name(&name)

@@ -93,7 +93,7 @@ impl fmt::Debug for Uploads {
     }
 }
 
-type Slot = Place<CallerKey>;
+pub(super) type Slot = Place<CallerKey>;
 
 /// A file that was asked for and opened, and its slot.
 struct Upload {
@@ -187,20 +187,23 @@ impl Uploads {
         Ok(messages.boxed())
     }
 
-    /// A slot as every upload has, a place in the list, and where its files come from. Such a call has no words for a
-    /// place in the queue: when it is not its turn it is to come again.
-    pub(super) fn place_for_many(&self, fetcher: Caller) -> Result<ManyPlace, Status> {
-        let mut slot = self.0.slots.enter(fetcher.key()).map_err(full)?;
-        if !slot.is_mine() {
-            let details = ErrorDetails::with_retry_info(Some(RETRY_AFTER));
-            let message = "all upload slots are taken";
-            return Err(Status::with_error_details(Code::ResourceExhausted, message, details));
-        }
+    /// A slot for a call for many files, or a place in the queue for it.
+    pub(super) fn enter_for_many(&self, fetcher: Caller) -> Result<Slot, Status> {
+        self.0.slots.enter(fetcher.key()).map_err(full)
+    }
+
+    /// A place in the list for whoever has a slot, and where its files come from.
+    pub(super) fn place_for_many(&self, slot: Slot, fetcher: Caller) -> Result<ManyPlace, Status> {
         let begun = self.0.transfers.begin(Direction::Upload, "small files", 0, vec![fetcher.to_string()]);
         let ticket = begun.map_err(|error| Status::resource_exhausted(error.message))?;
         let (source, throttle) = (self.0.source.clone(), self.0.throttle.clone());
         let (fetcher, shutdown) = (fetcher.key(), self.0.shutdown.clone());
         Ok(ManyPlace { slot, fetcher, throttle, ticket, source, shutdown })
+    }
+
+    /// With which its tasks end.
+    pub(super) fn shutdown(&self) -> &Shutdown {
+        &self.0.shutdown
     }
 
     /// Answers as one gRPC body, framed by hand.

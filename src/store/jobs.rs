@@ -65,6 +65,10 @@ pub struct Job {
     pub destination: PathBuf,
     /// The destination is a folder.
     pub is_folder: bool,
+    /// It is known that a whole folder lies at the path.
+    pub is_tree: bool,
+    /// Of the whole folder that was about to get its name, which keeps it then.
+    pub stage_inode: Option<u64>,
     /// Once known.
     pub size_bytes: Option<u64>,
     /// Verified so far when it was last written, to be shown; what counts is the part file.
@@ -90,6 +94,10 @@ struct Written {
     destination: PathBuf,
     #[serde(default)]
     is_folder: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_tree: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stage_inode: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     size_bytes: Option<u64>,
     #[serde(default)]
@@ -126,6 +134,8 @@ impl From<&Job> for Written {
             name: job.name.clone(),
             destination: job.destination.clone(),
             is_folder: job.is_folder,
+            is_tree: job.is_tree,
+            stage_inode: job.stage_inode,
             size_bytes: job.size_bytes,
             done_bytes: job.done_bytes,
             priority: job.priority.name().into(),
@@ -146,6 +156,7 @@ impl Written {
             (None, Some(peer), Some(path)) => JobTarget::Path { peer: peer.parse().ok()?, path },
             _ => return None,
         };
+        (!self.is_tree || matches!(what, JobTarget::Path { .. })).then_some(())?;
         let state = match (self.state.as_str(), self.error) {
             ("queued", _) => JobState::Queued,
             ("paused", _) => JobState::Paused,
@@ -161,6 +172,8 @@ impl Written {
             name: self.name,
             destination: self.destination,
             is_folder: self.is_folder,
+            is_tree: self.is_tree,
+            stage_inode: self.stage_inode,
             size_bytes: self.size_bytes,
             done_bytes: self.done_bytes,
             priority: Priority::from_name(&self.priority)?,
@@ -294,6 +307,8 @@ mod tests {
             name: Some("a.pdf".into()),
             destination: "/srv/downloads".into(),
             is_folder: true,
+            is_tree: true,
+            stage_inode: Some(12),
             size_bytes: Some(10),
             done_bytes: 4,
             priority: Priority::High,
@@ -309,6 +324,7 @@ mod tests {
         let failed = JobState::Failed(ActionError::new(ErrorKind::Mismatch, "wrong").hint("again"));
         let by_hash = Job {
             what: JobTarget::Hash(ContentHash::from_bytes([3; 32])),
+            is_tree: false,
             size_bytes: None,
             name: None,
             ..job(10, JobState::Queued)

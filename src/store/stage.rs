@@ -19,7 +19,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{PART_SUFFIX, StoreError, check_space, verify::hash_file};
+use super::{PART_SUFFIX, StoreError, check_space, publish::cut, verify::hash_file};
 use crate::protocol::{
     id::ContentHash,
     manifest::{Manifest, ManifestFile},
@@ -32,6 +32,8 @@ const PUSHED_SUFFIX: &str = ".pushed.fp-part";
 const MAX_NUMBER: u32 = 9999;
 /// What a file takes on disk beside its bytes: an inode and the rest of its last block. A guess on the safe side.
 const FILE_OVERHEAD_BYTES: u64 = 4096;
+/// A stage that is being removed may get a last file of a write that was given up.
+const REMOVE_TRIES: u32 = 3;
 
 /// A folder being gathered. Dropping it leaves it for another try unless it is empty or was opened with
 /// [`Stage::for_push`].
@@ -46,13 +48,17 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// The stage of that manifest in `parent`, which is made when it is missing: found again, or new.
+    /// The stage of that id in `parent`, which is made when it is missing: found again, or new.
     ///
     /// # Errors
     /// Another transfer fills it, or the system refuses.
     pub fn open(parent: &Path, name: &str, id: &ContentHash) -> Result<Self, StoreError> {
-        let digits: String = id.to_string().chars().take(16).collect();
-        Self::at(parent, name, &digits, PART_SUFFIX)
+        Self::at(parent, Self::path_in(parent, name, id))
+    }
+
+    /// Where the stage of that id lies: hidden, recognised by its ending, the same after a restart.
+    pub fn path_in(parent: &Path, name: &str, id: &ContentHash) -> PathBuf {
+        hidden_in(parent, name, cut(&id.to_string(), 16), PART_SUFFIX)
     }
 
     /// A new stage in `parent`, which goes when it is dropped unpublished.
@@ -61,15 +67,14 @@ impl Stage {
     /// The system refuses.
     pub fn for_push(parent: &Path, name: &str) -> Result<Self, StoreError> {
         let random: u64 = rand::rng().random();
-        let mut stage = Self::at(parent, name, &format!("{random:016x}"), PUSHED_SUFFIX)?;
+        let path = hidden_in(parent, name, &format!("{random:016x}"), PUSHED_SUFFIX);
+        let mut stage = Self::at(parent, path)?;
         stage.is_kept = false;
         Ok(stage)
     }
 
-    fn at(parent: &Path, name: &str, digits: &str, suffix: &str) -> Result<Self, StoreError> {
+    fn at(parent: &Path, path: PathBuf) -> Result<Self, StoreError> {
         fs::create_dir_all(parent).map_err(StoreError::io("make the folder", parent))?;
-        let tail = format!(".{digits}{suffix}");
-        let path = parent.join(format!(".{}{tail}", cut(name, MAX_NAME_BYTES - 1 - tail.len())));
         match rustix::fs::mkdir(&path, Mode::from_raw_mode(0o777)) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(StoreError::io("make the folder", &path)(error.into())),
@@ -87,6 +92,15 @@ impl Stage {
     /// Where it lies.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// By which it is known again when it has its name; see [`published_as`].
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn inode(&self) -> Result<u64, StoreError> {
+        let stat = rustix::fs::fstat(&self.root);
+        stat.map(|stat| stat.st_ino).map_err(|error| StoreError::io("look at", &self.path)(error.into()))
     }
 
     /// Reads what is there already: true for each file of the manifest that is right. Whatever else lies here is removed,
@@ -276,13 +290,72 @@ impl Drop for Stage {
     }
 }
 
+/// What the stage of that inode is called, when a process was killed right after it had published it there.
+pub fn published_as(destination: &Path, inode: u64) -> Option<PathBuf> {
+    (0..=MAX_NUMBER).map(|number| numbered(destination, number)).find(|path| {
+        path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir() && metadata.ino() == inode)
+    })
+}
+
+/// Removes a stage that nothing goes on with. False when there is none, or a transfer fills it.
+///
+/// # Errors
+/// The system refuses.
+pub fn remove(stage: &Path) -> Result<bool, StoreError> {
+    let root = match open(stage, OFlags::RDONLY | FOLDER, Mode::empty()) {
+        Ok(root) => root,
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(false),
+        Err(error) => return Err(StoreError::io("open", stage)(error.into())),
+    };
+    if flock(&root, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return Ok(false);
+    }
+    // Links in it are removed, not followed. A write that was just given up may still end meanwhile.
+    let mut tries = 1;
+    loop {
+        match fs::remove_dir_all(stage) {
+            Ok(()) => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && tries < REMOVE_TRIES => {
+                tries += 1;
+            }
+            Err(error) => return Err(StoreError::io("remove", stage)(error)),
+        }
+    }
+}
+
+/// Removes the stages right in this folder that `is_kept` says no to, by their names, that were begun before `started` and
+/// that no transfer fills. How many they were. A folder that is not there has none.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn sweep_stages(folder: &Path, started: SystemTime, is_kept: impl Fn(&str) -> bool) -> io::Result<usize> {
+    let is_dead =
+        |name: &str| name.ends_with(PART_SUFFIX) && !name.ends_with(PUSHED_SUFFIX) && !is_kept(name);
+    sweep(folder, started, is_dead, |stage| {
+        remove(stage).unwrap_or_else(|error| {
+            tracing::warn!(path = %stage.display(), %error, "could not remove a dead stage");
+            false
+        })
+    })
+}
+
 /// Removes what a killed process left of folders that others pushed into `inbox`, when it was begun before `started`.
 /// How many they were. A folder that is not there has none.
 ///
 /// # Errors
 /// The inbox cannot be read.
 pub fn sweep_pushed(inbox: &Path, started: SystemTime) -> io::Result<usize> {
-    let entries = match fs::read_dir(inbox) {
+    sweep(inbox, started, |name| name.ends_with(PUSHED_SUFFIX), |stage| fs::remove_dir_all(stage).is_ok())
+}
+
+fn sweep(
+    folder: &Path,
+    started: SystemTime,
+    is_dead: impl Fn(&str) -> bool,
+    remove: impl Fn(&Path) -> bool,
+) -> io::Result<usize> {
+    let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(error),
@@ -290,17 +363,11 @@ pub fn sweep_pushed(inbox: &Path, started: SystemTime) -> io::Result<usize> {
     let mut swept = 0;
     for entry in entries {
         let entry = entry?;
-        let name = entry.file_name();
-        let is_stage =
-            name.to_str().is_some_and(|name| name.starts_with('.') && name.ends_with(PUSHED_SUFFIX));
+        let is_dead = entry.file_name().to_str().is_some_and(|name| name.starts_with('.') && is_dead(name));
+        // Of the entry itself: links are neither followed nor removed.
         let Ok(metadata) = entry.metadata() else { continue };
-        if is_stage
-            && metadata.is_dir()
-            && metadata.modified().is_ok_and(|written| written < started)
-            && fs::remove_dir_all(entry.path()).is_ok()
-        {
-            swept += 1;
-        }
+        let is_old = metadata.is_dir() && metadata.modified().is_ok_and(|written| written < started);
+        swept += usize::from(is_dead && is_old && remove(&entry.path()));
     }
     Ok(swept)
 }
@@ -339,9 +406,9 @@ fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-fn cut(text: &str, max_bytes: usize) -> &str {
-    let end = (0..=max_bytes.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
-    &text[..end.unwrap_or(0)]
+fn hidden_in(parent: &Path, name: &str, digits: &str, suffix: &str) -> PathBuf {
+    let tail = format!(".{digits}{suffix}");
+    parent.join(format!(".{}{tail}", cut(name, MAX_NAME_BYTES - 1 - tail.len())))
 }
 
 /// `name (2)`; 0 is the name itself.

@@ -8,6 +8,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
+    time::Duration,
 };
 
 use floodplain::{
@@ -30,6 +31,7 @@ use floodplain::{
 use futures::{StreamExt, stream::BoxStream};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Code, Request, Response, Status, Streaming};
+use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::support::soon;
 
@@ -48,6 +50,7 @@ struct State {
     asked: Mutex<Vec<String>>,
     ends_after: AtomicUsize,
     hangs_after: AtomicUsize,
+    busy_calls: AtomicUsize,
 }
 
 /// The holder of a share named `docs`.
@@ -94,6 +97,11 @@ impl Holder {
     /// Gives no more after so many files, and does not say so.
     pub(crate) fn hang_after(&self, files: usize) {
         self.state.hangs_after.store(files, SeqCst);
+    }
+
+    /// Refuses so many calls for want of a slot.
+    pub(crate) fn be_busy(&self, calls: usize) {
+        self.state.busy_calls.store(calls, SeqCst);
     }
 
     /// Paths that were asked for, in order.
@@ -191,6 +199,11 @@ impl pb::peer_service_server::PeerService for Served {
         request: Request<Streaming<pb::DownloadManyRequest>>,
     ) -> Result<Response<Self::DownloadManyStream>, Status> {
         let state = self.0.clone();
+        let is_busy = |calls: usize| calls.checked_sub(1);
+        if state.busy_calls.fetch_update(SeqCst, SeqCst, is_busy).is_ok() {
+            let details = ErrorDetails::with_retry_info(Some(Duration::from_millis(1)));
+            return Err(Status::with_error_details(Code::ResourceExhausted, "too many wait", details));
+        }
         let paths = request.into_inner().flat_map(|request| {
             futures::stream::iter(request.map_or_else(|_| Vec::new(), |request| request.paths))
         });
@@ -212,7 +225,7 @@ impl pb::peer_service_server::PeerService for Served {
                 };
                 state.asked.lock().expect("not poisoned").push(path);
                 let item = pb::DownloadedFile { file: Some(file), error: None, data: data.into() };
-                Ok(pb::DownloadManyResponse { items: vec![item] })
+                Ok(pb::DownloadManyResponse { items: vec![item], queue_position: 0 })
             }
         });
         Ok(Response::new(answers.boxed()))

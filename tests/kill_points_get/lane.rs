@@ -14,8 +14,8 @@ use nix::libc;
 use rand::{SeedableRng, rngs::SmallRng};
 
 use super::{
-    daemons::{self, Daemon, ask, home, in_home, json, log, logged, run, status, until, wait_for},
     kill::{self, Act, Call, Ended, KILLS, Traced},
+    processes::{self, Daemon, ask, home, in_home, json, log, logged, run, status, until, wait_for},
 };
 
 const PIECE_BYTES: u64 = 1 << 20;
@@ -43,6 +43,16 @@ pub(super) struct Point {
     pub(super) from: From,
     pub(super) act: Act,
     pub(super) number: usize,
+    pub(super) way: Way,
+}
+
+/// How the file is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Way {
+    /// At one holder, by its path; else by its content, from both.
+    pub(super) is_by_path: bool,
+    /// The file to make is named; else the folder to put it in.
+    pub(super) names_file: bool,
 }
 
 /// A fetcher, and two that have what it gets.
@@ -52,8 +62,11 @@ pub(super) struct Lane {
     holders: Vec<(PathBuf, Daemon)>,
     content: Vec<u8>,
     hash: String,
-    /// Gets so far.
+    /// As a path at the first holder.
+    path: String,
+    /// Gets so far, and how the last one asks.
     gets: usize,
+    way: Way,
     peer: Option<Traced>,
 }
 
@@ -76,10 +89,13 @@ impl Lane {
         });
         let name = format!("fetcher-{number}");
         let home = home(&folder.join(&name), registry, "");
+        let path = format!("holder-{number}a:share/{NAME}");
+        let way = Way { is_by_path: false, names_file: false };
         for folder in ["data", "out"] {
             fs::create_dir(home.join(folder)).expect("makes");
         }
-        let mut lane = Self { home, name, holders: holders.into(), content, hash, gets: 0, peer: None };
+        let mut lane =
+            Self { home, name, holders: holders.into(), content, hash, path, gets: 0, way, peer: None };
         for (home, _) in &lane.holders {
             until(home, "--json status", "\"hashed_files\":1");
         }
@@ -101,7 +117,7 @@ impl Lane {
         command.args(["peer", "--name", &self.name]).stderr(log(&self.home));
         let mut peer = Traced::start(command, &[&self.home.join("data"), &self.home.join("out")], at);
         let stdout = peer.stdout();
-        let is_up = daemons::address(stdout).is_some();
+        let is_up = processes::address(stdout).is_some();
         self.peer = Some(peer);
         is_up
     }
@@ -143,8 +159,10 @@ impl Lane {
     }
 
     fn get(&self) -> Result<(), String> {
-        let out = format!("out/{}", self.gets);
-        let got = ask(&self.home, &["get", "--detach", &self.hash, "-o", &out]);
+        let name = if self.way.names_file { NAME } else { "" };
+        let out = format!("out/{}/{name}", self.gets);
+        let target = if self.way.is_by_path { &self.path } else { &self.hash };
+        let got = ask(&self.home, &["get", "--detach", target, "-o", &out]);
         if got.status.success() {
             return Ok(());
         }
@@ -214,6 +232,7 @@ impl Lane {
 
     pub(super) fn take(&mut self, point: Point, tally: &mut Tally) -> bool {
         self.gets += 1;
+        self.way = point.way;
         fs::create_dir_all(self.out()).expect("makes");
         let sent_before = self.sent_bytes();
         let is_hit = match (point.from, point.act) {
@@ -396,7 +415,7 @@ pub(super) fn is_part(file: &Path) -> bool {
 impl Lane {
     /// The calls of a run that nothing disturbs.
     pub(super) fn count(&mut self, from: From, tally: &mut Tally) -> Vec<Call> {
-        let point = Point { from, act: Act::KillBefore, number: usize::MAX };
+        let point = Point { from, act: Act::KillBefore, number: usize::MAX, way: self.way };
         assert!(!self.take(point, tally));
         self.peer().so_far().done.into_iter().map(|(call, _)| call).collect()
     }

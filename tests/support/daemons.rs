@@ -1,52 +1,38 @@
-//! Registries and peers as they are run: real processes in folders of their own, on loopback ports that the system chooses.
-
-// Shared by several tests as a module of each: nothing of it can be reached from elsewhere, and each uses its part.
-#![allow(dead_code, missing_debug_implementations, unreachable_pub)]
+//! A network of real processes in one temporary folder, a folder each; what runs is killed when the test is over.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{BufRead, BufReader, Read},
+    fs,
+    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use tempfile::TempDir;
 
-/// Long enough for any one step on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest that anything is waited for: the machine may be busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The program, in this folder and with its `.env`.
-pub fn floodplain(home: &Path) -> Command {
-    in_home(Command::new(env!("CARGO_BIN_EXE_floodplain")), home)
+/// A registry, and peers of one zone.
+pub(crate) struct Daemons {
+    folder: TempDir,
+    registry: Daemon,
 }
 
-/// Any command, with nothing of this process's environment.
-pub fn in_home(mut command: Command, home: &Path) -> Command {
-    command.env_clear().env("HOME", home).current_dir(home).stdin(Stdio::null());
-    command
-}
-
-/// A daemon that has said where it listens; killed when dropped.
-pub struct Daemon {
+/// A daemon that has said where it listens.
+pub(crate) struct Daemon {
     child: Child,
-    pub address: String,
+    address: String,
 }
 
 impl Daemon {
-    pub fn start(home: &Path, arguments: &[&str]) -> Self {
-        let mut command = floodplain(home);
-        let mut child =
-            command.args(arguments).stdout(Stdio::piped()).stderr(log(home)).spawn().expect("starts");
-        let address = address(child.stdout.take().expect("piped"))
-            .unwrap_or_else(|| panic!("it ended at once: {}", logged(home)));
-        Self { child, address }
-    }
-
-    pub fn registry(home: &Path, listen: &str) -> Self {
-        fs::create_dir_all(home).expect("makes");
-        fs::write(home.join(".env"), "FLOODPLAIN_INSECURE_LOOPBACK=true\n").expect("writes");
-        Self::start(home, &["registry", "--listen", listen, "--data", "data"])
+    fn start(folder: &Path, arguments: &[&str]) -> Self {
+        let mut command = program(folder);
+        let mut child = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim_end().strip_prefix("listening on ").expect("says where it listens");
+        Self { address: address.to_owned(), child }
     }
 }
 
@@ -57,68 +43,126 @@ impl Drop for Daemon {
     }
 }
 
-/// A folder for a peer of that registry that shares `share`; `more` are lines of its `.env`.
-pub fn home(folder: &Path, registry: &str, more: &str) -> PathBuf {
-    fs::create_dir_all(folder.join("share")).expect("makes");
-    let settings = format!(
-        "FLOODPLAIN_REGISTRY={registry}\nFLOODPLAIN_LISTEN=127.0.0.1:0\nFLOODPLAIN_DATA=data\n\
-         FLOODPLAIN_INSECURE_LOOPBACK=true\nFLOODPLAIN_SHARES=share\n{more}"
-    );
-    fs::write(folder.join(".env"), settings).expect("writes");
-    folder.to_path_buf()
+fn program(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_floodplain"));
+    command.env_clear().env("HOME", folder).current_dir(folder).stdin(Stdio::null());
+    command
 }
 
-/// Where the log of all daemons of a folder goes.
-pub fn log(home: &Path) -> File {
-    OpenOptions::new().create(true).append(true).open(home.join("log")).expect("opens")
-}
+impl Daemons {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let hub = folder.path().join("hub");
+        fs::create_dir(&hub).unwrap();
+        let registry = Daemon::start(&hub, &["registry", "--listen", "127.0.0.1:0", "--data", "data"]);
+        Self { folder, registry }
+    }
 
-/// The end of that log.
-pub fn logged(home: &Path) -> String {
-    let log = fs::read_to_string(home.join("log")).unwrap_or_default();
-    let lines: Vec<&str> = log.lines().collect();
-    lines[lines.len().saturating_sub(40)..].join("\n")
-}
+    /// The folder of a peer, with its share.
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
+        let folder = self.folder.path().join(name);
+        fs::create_dir_all(folder.join("share")).unwrap();
+        folder
+    }
 
-/// What the first line says, `None` when there is none.
-pub fn address(stdout: impl Read) -> Option<String> {
-    let mut line = String::new();
-    BufReader::new(stdout).read_line(&mut line).expect("reads");
-    line.trim_end().strip_prefix("listening on ").map(str::to_owned)
-}
+    /// A file in a peer's share, whose content is its own.
+    pub(crate) fn share(&self, peer: &str, name: &str, size_bytes: u64) {
+        let mut file = fs::File::create(self.at(peer).join("share").join(name)).unwrap();
+        file.write_all(name.as_bytes()).unwrap();
+        file.set_len(size_bytes).unwrap();
+    }
 
-/// One command to its end.
-pub fn ask(home: &Path, arguments: &[&str]) -> Output {
-    floodplain(home).args(arguments).output().expect("runs")
-}
+    /// Starts a peer with these settings, and waits until it knows itself.
+    pub(crate) fn peer(&self, name: &str, settings: &[&str]) -> Daemon {
+        let folder = self.at(name);
+        let registry = format!("REGISTRY={}", self.registry.address);
+        let all = [&registry, "LISTEN=127.0.0.1:0", "DATA=data", "INSECURE_LOOPBACK=true", "SHARES=share"];
+        let all = all.iter().chain(settings).map(|setting| format!("FLOODPLAIN_{setting}\n"));
+        fs::write(folder.join(".env"), all.collect::<String>()).unwrap();
+        let daemon = Daemon::start(&folder, &["peer", "--name", name]);
+        self.until(name, "--json peers", &format!("\"name\":\"{name}\""));
+        daemon
+    }
 
-/// Exit status and standard output.
-pub fn run(home: &Path, line: &str) -> (i32, String) {
-    let output = ask(home, &line.split_whitespace().collect::<Vec<_>>());
-    (output.status.code().expect("exits"), String::from_utf8_lossy(&output.stdout).into_owned())
-}
+    pub(crate) fn command(&self, peer: &str, line: &str) -> Command {
+        let mut command = program(&self.at(peer));
+        command.args(line.split_whitespace());
+        command
+    }
 
-/// The objects that a command prints.
-pub fn json(home: &Path, line: &str) -> Vec<Value> {
-    let (_, printed) = run(home, &format!("--json {line}"));
-    printed.lines().map(|line| serde_json::from_str(line).expect("one object a line")).collect()
-}
+    /// Exit code, stdout and stderr of a verb.
+    pub(crate) fn run(&self, peer: &str, line: &str) -> (i32, String, String) {
+        let output = self.command(peer, line).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
 
-/// Runs until it says so.
-pub fn until(home: &Path, line: &str, says: &str) {
-    wait_for(&format!("`{line}` says {says}"), || run(home, line).1.contains(says), || logged(home));
-}
+    /// A verb that has to end well; what it printed.
+    pub(crate) fn ok(&self, peer: &str, line: &str) -> String {
+        let (code, out, err) = self.run(peer, line);
+        assert_eq!(code, 0, "{peer}: {line}: {out}{err}");
+        out
+    }
 
-/// Asks until it is so; panics with the state when that takes too long.
-pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool, state: impl Fn() -> String) {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < PATIENCE, "never: {what}\n{}", state());
-        std::thread::sleep(Duration::from_millis(2));
+    /// Runs it until a line holds the words; that line. What it says is written to be seen when it never does.
+    pub(crate) fn until(&self, peer: &str, line: &str, words: &str) -> String {
+        let began = Instant::now();
+        loop {
+            let (_, out, err) = self.run(peer, line);
+            if let Some(found) = out.lines().find(|line| line.contains(words)) {
+                return found.to_owned();
+            }
+            assert!(began.elapsed() < PATIENCE, "{peer}: {line} never says {words}: {out}{err}");
+        }
+    }
+
+    /// What a console on a pipe prints for one typed line, again and again until a line holds the words.
+    pub(crate) fn console_until(&self, peer: &str, typed: &str, words: &str) -> String {
+        let began = Instant::now();
+        loop {
+            let mut command = self.command(peer, "console");
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+            let mut console = command.spawn().unwrap();
+            // Its end closes the pipe, which ends the console.
+            writeln!(console.stdin.take().unwrap(), "{typed}").unwrap();
+            let out = String::from_utf8(console.wait_with_output().unwrap().stdout).unwrap();
+            if let Some(found) = out.lines().find(|line| line.contains(words)) {
+                return found.to_owned();
+            }
+            assert!(began.elapsed() < PATIENCE, "{peer}: {typed} never says {words}: {out}");
+        }
     }
 }
 
-/// A number that `status` tells.
-pub fn status(home: &Path, field: &str) -> u64 {
-    json(home, "status").first().and_then(|status| status[field].as_u64()).expect("the peer answers")
+/// The lines that a command prints to stderr; it is killed when these are dropped.
+pub(crate) struct Messages {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStderr>>,
+}
+
+impl Messages {
+    pub(crate) fn of(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    /// The next line that holds the words.
+    pub(crate) fn until(&mut self, words: &str) -> String {
+        let mut seen = Vec::new();
+        loop {
+            let Some(line) = self.lines.next() else { panic!("ended before it said {words}: {seen:?}") };
+            seen.push(line.unwrap());
+            if seen.last().unwrap().contains(words) {
+                return seen.pop().unwrap();
+            }
+        }
+    }
+}
+
+impl Drop for Messages {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }

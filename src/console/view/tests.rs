@@ -126,4 +126,7 @@ fn progress_fits_a_row() {
     (long.size_bytes, long.done_bytes) = (u64::MAX, u64::MAX);
     let line = progress(&long);
     assert!(line.contains("100 %") && line.chars().count() < 79, "{line}");
+    (long.state, long.note) = (TransferState::Waiting, "é\u{7}".repeat(100));
+    let line = progress(&long);
+    assert!(line.contains(": waiting: é\\u{7}é") && line.chars().count() < 80, "{line}");
 }

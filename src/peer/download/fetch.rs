@@ -216,7 +216,12 @@ impl Fetch {
                     let reason = "the connection was cut";
                     return Err(Stop::holder(FailureKind::Passing, ErrorKind::Unreachable, reason));
                 }
-                Some(Err(status)) => return Err(status.into()),
+                // What a holder has to say comes in the trailers: this is the connection's own end.
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "a holder's stream broke");
+                    let reason = "the connection was cut";
+                    return Err(Stop::holder(FailureKind::Passing, ErrorKind::Unreachable, reason));
+                }
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
                         self.pace.waited(wait, data.len() as u64);

@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::{
     Channels, DownloadAsk,
     fetch::{Fetch, Range, Stop},
-    people::{People, show_queue},
+    people::People,
+    telling::{failed, resting, tell_queue},
 };
 use crate::{
     net::throttle::Throttle,
@@ -71,7 +72,7 @@ pub(super) struct Opening<'a> {
 impl Opening<'_> {
     /// Until one has told and proved it.
     pub(super) async fn run(self) -> Opened {
-        let mut without_tree = Vec::new();
+        let (mut without_tree, mut last_failure) = (Vec::new(), String::new());
         loop {
             let now = Instant::now();
             let Some(holder) = self.holders.ready(now.into_std()) else {
@@ -80,6 +81,8 @@ impl Opening<'_> {
                     Some(_) if !without_tree.is_empty() => return Opened::NoTree(without_tree),
                     Some(at) => {
                         self.ticket.enter(TransferState::Waiting);
+                        self.ticket
+                            .note(resting(at.saturating_duration_since(now.into_std()), &last_failure));
                         sleep_until(at.into()).await;
                         continue;
                     }
@@ -110,13 +113,16 @@ impl Opening<'_> {
                     self.holders.failed(holder, failure, 0, now);
                 }
                 Ok(Told::Lie) => {
-                    tracing::warn!(holder = self.people.source(holder).name, "a holder lied about a file");
+                    let name = &self.people.source(holder).name;
+                    tracing::warn!(holder = name, "a holder lied about a file");
+                    self.ticket.note(format!("{name} told something wrong of the file and is left aside"));
                     self.holders.lied(holder);
                 }
                 Err(Stop::Holder(failure, kind)) => {
                     tracing::debug!(
                         holder = self.people.source(holder).name, reason = %failure.reason, "a holder failed"
                     );
+                    last_failure = failed(&self.people.source(holder).name, &failure);
                     self.people.note(holder, kind);
                     self.holders.failed(holder, failure, 0, now);
                 }
@@ -135,10 +141,17 @@ impl Opening<'_> {
             .channels
             .to(source.address)
             .map_err(|forbidden| Stop::last(ErrorKind::Refused, forbidden.to_string()))?;
+        self.ticket.update(|transfer| {
+            if !transfer.sources.contains(&source.name) {
+                transfer.sources.push(source.name.clone());
+            }
+        });
         let what = &self.ask.what;
         let range = Range { offset: 0, length: MIN_PIECE_BYTES, with_tree: true };
         let mut fetch = Fetch::open(&channel, what, range).await?;
-        let (told, values) = fetch.file(|position| show_queue(self.ticket, position)).await?;
+        let tell = |position| tell_queue(self.ticket, &source.name, position);
+        let (told, values) = fetch.file(tell).await?;
+        self.ticket.enter(TransferState::Running);
         if let (Some(expected), Some(hash)) = (self.ask.hash(), told.hash)
             && expected != hash
         {
@@ -174,7 +187,8 @@ impl Opening<'_> {
             let range = Range { offset: bytes.start, length: bytes.end - bytes.start, with_tree: false };
             let name = FileName::Hash(hash);
             let mut fetch = Fetch::open(&channel, &name, range).await?;
-            let (again, _) = fetch.file(|position| show_queue(self.ticket, position)).await?;
+            let (again, _) = fetch.file(tell).await?;
+            self.ticket.enter(TransferState::Running);
             if again.size_bytes != told.size_bytes {
                 let changed = Failure::new(FailureKind::Changed, "the file changed while it was asked for");
                 return Err(Stop::Holder(changed, ErrorKind::Failed));

@@ -2,9 +2,8 @@
 
 use super::{Source, store_error};
 use crate::{
-    peer::transfers::Ticket,
     protocol::{
-        action::{ActionError, ErrorKind, TransferState},
+        action::{ActionError, ErrorKind},
         name::Printable,
         plan::{Failure, Outcome},
     },
@@ -88,15 +87,20 @@ impl People {
                 // What one holder lacks another may have had: the more telling reason decides.
                 let telling = kinds.iter().find(|&&kind| kind != ErrorKind::NotFound).copied();
                 let kind = telling.or(kinds.first().copied()).unwrap_or(ErrorKind::NotFound);
-                ActionError::new(kind, format!("could not download {name}: {}", reasons(&failed)))
+                ActionError::new(kind, format!("{}{}", opening_words(name), reasons(&failed)))
                     .hint("search again for other holders")
             }
         }
     }
 }
 
-/// The place in a holder's queue, while nothing else comes.
-pub(super) fn show_queue(ticket: &Ticket, position: u32) {
-    tracing::debug!(position, "waits in a holder's queue");
-    ticket.enter(TransferState::Waiting);
+/// How a failure to download the file of that name begins.
+fn opening_words(name: &str) -> String {
+    format!("could not download {name}: ")
+}
+
+/// What the holders of the file said, without its name, which stands beside it.
+pub(super) fn only_reasons<'a>(failure: &'a ActionError, name: &str) -> &'a str {
+    let message = failure.message.as_str();
+    message.strip_prefix(&opening_words(name)).unwrap_or(message)
 }

@@ -7,7 +7,7 @@ use std::{path::PathBuf, sync::Arc};
 use super::{
     DownloadAsk, Downloader, FIRST_SEARCH_WAIT, LONGEST_SEARCH_WAIT, Source, folder_and_name,
     opening::{Known, Opened, Opening},
-    people::People,
+    people::{People, only_reasons},
     sequential::Sequential,
     shared::Sharing,
     store_error,
@@ -102,16 +102,19 @@ impl<'a> Run<'a> {
             };
             // Others may run while this one waits.
             drop(slot);
-            let Some(finder) = self.ask.finder.clone().filter(|_| self.has_pieces()) else {
+            let finder = self.ask.finder.clone().filter(|finder| !finder.is_of_folder && self.has_pieces());
+            let Some(finder) = finder else {
                 return Ok(Err(halted));
             };
             if self.verified_bytes() > had {
                 wait = FIRST_SEARCH_WAIT;
             }
             tracing::info!(reason = %halted, "a begun download waits for holders");
+            let name = self.ticket.transfer().name;
+            let reason = only_reasons(&halted, &name);
             loop {
                 self.ticket.enter(TransferState::Waiting);
-                tokio::time::sleep(wait).await;
+                self.ticket.wait(wait, reason).await;
                 wait = (wait * 2).min(LONGEST_SEARCH_WAIT);
                 let found = finder.find().await;
                 if !found.is_empty() {

@@ -8,8 +8,9 @@ use std::net::SocketAddr;
 use super::{
     DownloadAsk, Downloader, Source,
     fetch::{Fetch, Range, Stop},
-    people::{People, show_queue},
+    people::People,
     store_error,
+    telling::{failed, resting, tell_queue},
 };
 use crate::{
     peer::transfers::Ticket,
@@ -35,6 +36,7 @@ pub(super) struct Sequential<'a> {
     people: People,
     known: Option<Known>,
     pub(super) part: Option<PartFile>,
+    last_failure: String,
     with: &'a Downloader,
     ticket: &'a Ticket,
 }
@@ -54,6 +56,7 @@ impl<'a> Sequential<'a> {
             people: People::new(sources),
             known: None,
             part: None,
+            last_failure: String::new(),
             with,
             ticket,
         }
@@ -91,6 +94,7 @@ impl<'a> Sequential<'a> {
         }
         if !assignment.after.is_zero() {
             self.ticket.enter(TransferState::Waiting);
+            self.ticket.note(resting(assignment.after, &self.last_failure));
             tokio::time::sleep(assignment.after).await;
         }
         let source = self.people.source(assignment.holder).clone();
@@ -108,7 +112,7 @@ impl<'a> Sequential<'a> {
             Err(forbidden) => Err(Stop::last(ErrorKind::Refused, forbidden.to_string())),
         };
         let ended = match fetched {
-            Ok(mut fetch) => self.take_all(&mut fetch, source.address).await,
+            Ok(mut fetch) => self.take_all(&mut fetch, &name, source.address).await,
             Err(stop) => Err(stop),
         };
         match ended {
@@ -120,6 +124,7 @@ impl<'a> Sequential<'a> {
                 }
                 tracing::debug!(holder = %name, reason = %failure.reason, "a holder failed");
                 self.people.note(assignment.holder, kind);
+                self.last_failure = failed(&name, &failure);
                 self.plan.failed(failure);
             }
             Err(Stop::Here(error)) => return Err(store_error(&error)),
@@ -127,9 +132,9 @@ impl<'a> Sequential<'a> {
         Ok(())
     }
 
-    async fn take_all(&mut self, fetch: &mut Fetch, holder: SocketAddr) -> Result<(), Stop> {
+    async fn take_all(&mut self, fetch: &mut Fetch, name: &str, holder: SocketAddr) -> Result<(), Stop> {
         let ticket = self.ticket;
-        let (told, _) = fetch.file(|position| show_queue(ticket, position)).await?;
+        let (told, _) = fetch.file(|position| tell_queue(ticket, name, position)).await?;
         let known = Known { size_bytes: told.size_bytes, hash: told.hash };
         if let (Some(expected), Some(hash)) = (self.expected, told.hash)
             && expected != hash

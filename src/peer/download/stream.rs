@@ -13,12 +13,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use super::fetch::{Fetch, Range, Stop};
-use super::people::show_queue;
+use super::telling::{StreamTelling, Telling};
 use crate::{
     net::throttle::Throttle,
     peer::transfers::Ticket,
     protocol::{
-        action::{ErrorKind, TransferState},
+        action::ErrorKind,
         id::ContentHash,
         piece::{PieceCheck, Tree},
         plan::{
@@ -37,11 +37,13 @@ pub(super) struct Common {
     pub(super) tree: Tree,
     pub(super) part: PieceFile,
     pub(super) ticket: Arc<Ticket>,
+    pub(super) telling: Arc<Telling>,
 }
 
 impl Common {
     pub(super) fn new(plan: Pieces, tree: Tree, part: PieceFile, ticket: Arc<Ticket>) -> Self {
-        Self { plan: Mutex::new(plan), tree, part, ticket }
+        let telling = Arc::new(Telling::new(ticket.clone()));
+        Self { plan: Mutex::new(plan), tree, part, ticket, telling }
     }
 
     pub(super) fn plan(&self) -> MutexGuard<'_, Pieces> {
@@ -69,6 +71,9 @@ pub(super) enum Ended {
 pub(super) struct Stream {
     pub(super) common: Arc<Common>,
     pub(super) errand: Errand,
+    /// Of its holder.
+    pub(super) name: String,
+    pub(super) telling: StreamTelling,
     pub(super) address: SocketAddr,
     pub(super) throttle: Throttle<SocketAddr>,
     pub(super) channel: Arc<Channel>,
@@ -97,14 +102,14 @@ impl Stream {
         let bytes = layout.bytes_of(self.errand.pieces.clone());
         let range = Range { offset: bytes.start, length: bytes.end - bytes.start, with_tree: false };
         let mut fetch = Fetch::open(&self.channel, &FileName::Hash(hash), range).await?;
-        let (told, _) = fetch.file(|position| show_queue(&self.common.ticket, position)).await?;
+        let (told, _) = fetch.file(|position| self.telling.stands(&self.name, position)).await?;
         if told.hash.is_some_and(|told| told != hash) {
             return Err(Stop::last(ErrorKind::Mismatch, "it says that the file has another content"));
         }
         if told.size_bytes != layout.size_bytes() {
             return Err(Stop::last(ErrorKind::Mismatch, "it has another size of the file than was proved"));
         }
-        self.common.ticket.enter(TransferState::Running);
+        self.telling.flows();
         Ok(fetch)
     }
 

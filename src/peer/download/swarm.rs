@@ -114,7 +114,8 @@ impl Swarm {
         with: &Downloader,
         finder: Option<&Finder>,
     ) -> Result<(), Halt> {
-        let mut look_at = Instant::now() + LOOK_EVERY;
+        let is_alone = finder.is_some_and(|finder| finder.is_of_folder);
+        let mut look_at = Instant::now() + if is_alone { Duration::ZERO } else { LOOK_EVERY };
         let mut looking: Option<BoxFuture<'static, Vec<Source>>> = None;
         loop {
             let until = loop {
@@ -135,7 +136,8 @@ impl Swarm {
                 }
             };
             if self.streams.is_empty() {
-                self.common.ticket.enter(TransferState::Waiting);
+                let wait = until.map(|until| until.saturating_duration_since(Instant::now()));
+                self.common.telling.rests(wait);
             }
             let wake_at = until.unwrap_or(look_at).min(look_at);
             tokio::select! {
@@ -234,7 +236,7 @@ impl Swarm {
         tracing::debug!(holder = name, pieces = ?errand.pieces, is_spare = errand.is_spare, "asks for pieces");
         self.common.ticket.update(|transfer| {
             if !transfer.sources.contains(&name) {
-                transfer.sources.push(name);
+                transfer.sources.push(name.clone());
             }
         });
         let (address, throttle) = (source.address, with.throttle.clone());
@@ -242,7 +244,8 @@ impl Swarm {
         self.leaving.insert(errand.task, leave.clone());
         self.holder_of.insert(errand.task, errand.holder);
         let common = self.common.clone();
-        let stream = Stream { common, errand, address, throttle, channel, leave };
+        let telling = common.telling.stream(errand.task, errand.holder);
+        let stream = Stream { common, errand, name, telling, address, throttle, channel, leave };
         self.streams.spawn(stream.run());
     }
 
@@ -259,7 +262,9 @@ impl Swarm {
         match ended {
             Ended::Through => {}
             Ended::Wrong(piece) => {
-                tracing::warn!(holder = people.source(holder).name, piece, "a holder sent a wrong piece");
+                let name = &people.source(holder).name;
+                tracing::warn!(holder = name, piece, "a holder sent a wrong piece");
+                self.common.telling.lied(holder, name);
             }
             Ended::Spare(piece, bytes) => {
                 let writer = self.common.plan().writer_of(piece);
@@ -277,6 +282,7 @@ impl Swarm {
                 tracing::debug!(
                     holder = people.source(holder).name, reason = %failure.reason, "a holder failed"
                 );
+                self.common.telling.failed(holder, &people.source(holder).name, &failure);
                 people.note(holder, kind);
                 how = Err(failure);
             }

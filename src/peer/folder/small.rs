@@ -17,7 +17,7 @@ use super::{Failed, KEPT_FAILURES, Run};
 use crate::{
     peer::download::store_error,
     protocol::{
-        action::{ActionError, ErrorKind},
+        action::{ActionError, ErrorKind, TransferState},
         id::ContentHash,
         manifest::ManifestFile,
         plan::Pace,
@@ -35,8 +35,8 @@ const QUEUE_PACKS: usize = 4;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Calls that bring nothing before the rest is given up.
 const MAX_IDLE_CALLS: u32 = 3;
-/// Calls that find no slot: for two minutes and more a busy holder is asked again.
-const MAX_BUSY_CALLS: u32 = 60;
+/// A holder that lets nobody wait any more is asked again, for as long as the folder is wanted; the wait doubles so often.
+const MAX_DOUBLINGS: u32 = 4;
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
 
@@ -46,7 +46,7 @@ type Batch = Vec<(usize, Bytes)>;
 impl Run {
     /// Those that did not come.
     pub(super) async fn fetch_small(&self, mut missing: Vec<usize>) -> Result<Vec<Failed>, ActionError> {
-        let (mut failed, mut idle_calls, mut busy_calls) = (Vec::new(), 0, 0);
+        let (mut failed, mut idle_calls, mut busy_calls) = (Vec::new(), 0, 0_u32);
         while !missing.is_empty() {
             let (answered, ended) = self.call(&missing, &mut failed).await?;
             missing.drain(..answered);
@@ -65,7 +65,7 @@ impl Run {
             };
             let is_final = matches!(status.code(), Code::InvalidArgument | Code::PermissionDenied)
                 || matches!(status.code(), Code::Unauthenticated | Code::Unimplemented | Code::OutOfRange);
-            if is_final || idle_calls == MAX_IDLE_CALLS || busy_calls == MAX_BUSY_CALLS {
+            if is_final || idle_calls == MAX_IDLE_CALLS {
                 let said: String = status.message().chars().take(200).collect();
                 let kind = match status.code() {
                     Code::Unavailable => ErrorKind::Unreachable,
@@ -78,7 +78,15 @@ impl Run {
                 break;
             }
             let told = status.get_error_details().retry_info().and_then(|info| info.retry_delay);
-            tokio::time::sleep(told.unwrap_or(RETRY_AFTER).min(MAX_RETRY_AFTER)).await;
+            // What a holder wishes has a bound before it is doubled.
+            let wait = told.unwrap_or(RETRY_AFTER).min(MAX_RETRY_AFTER);
+            let wait = (wait * (1 << busy_calls.saturating_sub(1).min(MAX_DOUBLINGS))).min(MAX_RETRY_AFTER);
+            let name = &self.wanted.source.name;
+            let said = if busy_calls > 0 { "is busy" } else { "broke off" };
+            self.ticket.enter(TransferState::Waiting);
+            self.ticket.note(format!("{name} {said}; asked again in {} s", wait.as_secs_f64().ceil()));
+            tokio::time::sleep(wait).await;
+            self.ticket.enter(TransferState::Running);
         }
         Ok(failed)
     }
@@ -94,7 +102,7 @@ impl Run {
         let requests = futures::stream::iter(to_many_requests(paths));
         let channel = self
             .channels
-            .to(self.ask.source.address)
+            .to(self.wanted.source.address)
             .map_err(|forbidden| ActionError::new(ErrorKind::Refused, forbidden.to_string()))?;
         let mut client =
             PeerServiceClient::new((*channel).clone()).max_decoding_message_size(MAX_FOLDER_MESSAGE_BYTES);
@@ -105,7 +113,7 @@ impl Run {
         };
         let (batches, queue) = mpsc::channel(QUEUE_PACKS);
         let writer = self.write(queue);
-        let (mut answered, mut pace) = (0, Pace::default());
+        let (mut answered, mut pace, mut is_queued) = (0, Pace::default(), false);
         let ended = loop {
             let asked_at = Instant::now();
             let next = match timeout(pace.patience(), answers.message()).await {
@@ -115,6 +123,17 @@ impl Run {
                 Err(_) => break Err(Status::deadline_exceeded("it sent too little for too long")),
             };
             let wait = asked_at.elapsed();
+            if next.items.is_empty() && next.queue_position > 0 {
+                // Waiting one's turn is no stall.
+                (pace, is_queued) = (Pace::default(), true);
+                self.ticket.enter(TransferState::Waiting);
+                let name = &self.wanted.source.name;
+                self.ticket.note(format!("place {} in {name}'s queue", next.queue_position));
+                continue;
+            }
+            if std::mem::take(&mut is_queued) {
+                self.ticket.enter(TransferState::Running);
+            }
             let (batch, bytes) = match take(next, files, &missing[answered..], failed) {
                 Ok(taken) => taken,
                 Err(status) => break Err(status),
@@ -122,7 +141,7 @@ impl Run {
             answered += batch.1;
             pace.waited(wait, bytes);
             self.ticket.count(bytes);
-            self.throttle.pass(self.ask.source.address, bytes).await;
+            self.throttle.pass(self.wanted.source.address, bytes).await;
             if batches.send(batch.0).await.is_err() || failed.len() >= KEPT_FAILURES {
                 break Ok(());
             }

@@ -16,6 +16,8 @@ fn job(name: &str, priority: Priority) -> Job {
         name: Some(name.into()),
         destination: "/srv".into(),
         is_folder: true,
+        is_tree: false,
+        stage_inode: None,
         size_bytes: None,
         done_bytes: 0,
         priority,

@@ -12,14 +12,17 @@ use std::{
 };
 
 use futures::{Stream, StreamExt};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Running, Transfers, seen, slots::DownloadSlot, speed::Meter, with_speed};
 use crate::{
     peer::handle::Events,
     protocol::action::{ActionError, Direction, ErrorKind, MAX_NOTE_CHARS, Transfer, TransferState},
-    store::jobs::JobState,
+    store::jobs::{Job, JobState},
 };
 
 /// Progress is told no oftener; the last event is never held back.
@@ -190,6 +193,20 @@ impl Ticket {
         });
     }
 
+    /// Waits for those who may turn up and says why, and how long until they are looked for; then that they are. May be
+    /// dropped at any point.
+    pub async fn wait(&self, wait: Duration, reason: &str) {
+        let until = Instant::now() + wait;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return self.note(format!("looks for holders: {reason}"));
+            }
+            self.note(format!("looks for holders in {} s: {reason}", left.as_secs_f64().ceil()));
+            sleep(left.min(Duration::from_secs(1))).await;
+        }
+    }
+
     /// Keeps name, size and progress with the job.
     fn keep(&self) {
         let transfer = self.news.borrow().clone();
@@ -206,6 +223,24 @@ impl Ticket {
         if *job != before {
             self.table.save(self.id, Some(job));
         }
+    }
+
+    /// Keeps what is now known of a kept download, what is to be fetched above all; see [`Self::saved`].
+    pub(in crate::peer) fn keep_job(&self, change: impl FnOnce(&mut Job)) {
+        let mut table = self.table.lock();
+        let job = table.running.get_mut(&self.id).and_then(|running| running.job.as_mut());
+        if let Some(job) = job.filter(|_| !self.cancel.is_cancelled()) {
+            let before = job.clone();
+            change(job);
+            if *job != before {
+                self.table.save(self.id, Some(job));
+            }
+        }
+    }
+
+    /// Waits until what was kept so far is on disk, as far as it can be written at all.
+    pub(in crate::peer) async fn saved(&self) {
+        self.table.saved().await;
     }
 
     /// Counts file bytes that went over the network.

@@ -41,8 +41,11 @@ fn a_stage_is_found_again_and_only_what_is_right_counts() {
     stage.put("deep/er/b.txt", b"bb").expect("puts");
     stage.put("empty", b"").expect("puts");
     fs::create_dir(home.path().join("docs")).expect("makes");
+    let inode = stage.inode().expect("looks");
+    assert_eq!(published_as(&home.path().join("docs"), inode), None);
     let published = stage.publish(&manifest, &home.path().join("docs")).expect("publishes");
     assert_eq!(published, home.path().join("docs (1)"));
+    assert_eq!(published_as(&home.path().join("docs"), inode), Some(published.clone()));
     assert_eq!(names(home.path()), ["docs", "docs (1)"]);
     assert_eq!(names(&published), ["a.txt", "deep", "empty"]);
     assert_eq!(names(&published.join("deep")), ["er"], "no part is published");
@@ -95,4 +98,30 @@ fn a_pushed_stage_goes_when_it_is_dropped_or_its_process_was_killed() {
     let later = SystemTime::now() + std::time::Duration::from_secs(5);
     assert_eq!(sweep_pushed(home.path(), later).expect("reads"), 1);
     assert_eq!(names(home.path()).len(), 1);
+}
+
+#[test]
+fn a_stage_is_swept_when_it_is_old_free_and_nobodys() {
+    let home = tempfile::tempdir().expect("a folder");
+    let open = |name: &str| Stage::open(home.path(), name, &manifest().id()).expect("opens");
+    for name in ["dead", "kept"] {
+        open(name).put("deep/x", b"x").expect("puts");
+    }
+    let busy = open("busy");
+    fs::create_dir(home.path().join("visible.fp-part")).expect("makes");
+    let outside = home.path().join("outside");
+    fs::create_dir(&outside).expect("makes");
+    std::os::unix::fs::symlink(&outside, home.path().join(".link.0.fp-part")).expect("links");
+    fs::write(home.path().join(".file.0.fp-part"), b"a part of a file").expect("writes");
+    let kept = Stage::path_in(home.path(), "kept", &manifest().id());
+    let sweep =
+        |started| sweep_stages(home.path(), started, |name| home.path().join(name) == kept).expect("reads");
+    assert_eq!(sweep(SystemTime::UNIX_EPOCH), 0);
+    let later = SystemTime::now() + std::time::Duration::from_secs(5);
+    assert_eq!(sweep(later), 1);
+    assert!(!remove(&Stage::path_in(home.path(), "dead", &manifest().id())).expect("is gone"));
+    assert!(!remove(busy.path()).expect("is busy") && busy.path().exists());
+    assert!(!remove(&home.path().join(".link.0.fp-part")).expect("is a link") && outside.exists());
+    assert_eq!(names(home.path()).len(), 6);
+    assert!(remove(&kept).expect("removes") && !kept.exists());
 }
