@@ -171,7 +171,9 @@ fn a_part_that_is_edited_while_the_file_arrives_never_makes_a_wrong_file() {
             let Some(transfer) = transfers.first() else { return false };
             // Long before the end: an edit of a file that has its name already would be nobody's fault here.
             let arrived = transfer["done_bytes"].as_u64().expect("a number").min(PIECE_BYTES as u64 * 3);
-            if arrived < PIECE_BYTES as u64 * 3
+            // A few only: who writes on and on keeps the file from ever being whole.
+            if edits < 10
+                && arrived < PIECE_BYTES as u64 * 3
                 && arrived > 6
                 && let Ok(file) = fs::File::options().write(true).open(&part)
             {

@@ -34,7 +34,7 @@ use self::{
 /// Fetchers at once, each with holders of its own.
 const LANES: usize = 4;
 /// Points of each set that are taken by default.
-const SOME: usize = 5;
+const SOME: usize = 4;
 
 /// The registry, and lanes that take points side by side until there are none left.
 fn take_points(sets: &[(From, Act)]) -> Tally {
