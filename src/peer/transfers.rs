@@ -139,6 +139,7 @@ impl Transfers {
             return;
         }
         let ticket = self.insert(&mut self.lock(), transfer, Some(job.clone()));
+        ticket.leave_untouched();
         self.revive(job, ticket);
     }
 

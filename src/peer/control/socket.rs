@@ -30,7 +30,7 @@ pub enum BindError {
     #[error("{} is there and is no socket; move it away", .0.display())]
     NotASocket(PathBuf),
     /// Anything else.
-    #[error("could not open the control socket {}: {source}", path.display())]
+    #[error("could not open the control socket {}", path.display())]
     Io {
         /// Of the socket or of the lock beside it.
         path: PathBuf,

@@ -118,6 +118,10 @@ impl<'a> Run<'a> {
                 wait = (wait * 2).min(LONGEST_SEARCH_WAIT);
                 let found = finder.find().await;
                 if !found.is_empty() {
+                    match &self.swarm {
+                        Some(swarm) => swarm.pardon(),
+                        None => self.holders.pardon(),
+                    }
                     self.add(found);
                     break;
                 }

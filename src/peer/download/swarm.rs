@@ -176,6 +176,11 @@ impl Swarm {
         }
     }
 
+    /// See [`Holders::pardon`].
+    pub(super) fn pardon(&self) {
+        self.common.plan().holders_mut().pardon();
+    }
+
     /// Ends every stream and waits until none writes any more.
     pub(super) async fn stop(&mut self) {
         self.streams.shutdown().await;

@@ -78,7 +78,8 @@ impl Saver {
             for (id, job) in &dirty.jobs {
                 let written = job.as_ref().map_or_else(|| jobs.forget(*id), |job| jobs.keep(job));
                 if let Err(error) = written {
-                    tracing::warn!(id, %error, "a restart may not know how this transfer stands");
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    tracing::warn!(id, %error, cause, "a restart may not know how this transfer stands");
                 }
             }
             if let Some(Err(error)) = dirty.last_id.map(|id| jobs.keep_last_id(id)) {

@@ -302,3 +302,25 @@ async fn a_note_lasts_until_the_state_says_something_new() {
     ticket.finish(failure());
     assert_eq!(note(), "");
 }
+
+#[tokio::test]
+async fn a_start_that_fails_leaves_the_kept_downloads_as_they_were() {
+    let data = tempfile::tempdir().unwrap();
+    let (jobs, ..) = Jobs::open(data.path()).unwrap();
+    let kept = [(1, JobState::Queued), (2, JobState::Paused)].map(|(id, state)| Job {
+        id,
+        state,
+        ..job("film", Priority::Normal)
+    });
+    for job in &kept {
+        jobs.keep(job).unwrap();
+    }
+    let shutdown = Shutdown::new();
+    let (table, revived) = Transfers::open(1, data.path(), &shutdown).unwrap();
+    // As when the index cannot be opened: nobody has told the stop.
+    drop(revived);
+    table.saved().await;
+    assert_eq!(Jobs::open(data.path()).unwrap().1, kept);
+    assert!(shutdown.drain(std::time::Duration::from_secs(5)).await);
+    assert_eq!(Jobs::open(data.path()).unwrap().1, kept);
+}

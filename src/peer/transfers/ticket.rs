@@ -4,7 +4,10 @@
 //! it is done or its person cancelled it; what a stop of the peer breaks off goes on after the next start.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -39,6 +42,8 @@ pub struct Ticket {
     is_paused: watch::Receiver<bool>,
     /// Fires with the final state, so that nobody has to be woken by every chunk to hear of it.
     ended: CancellationToken,
+    /// Of an earlier run, and nobody has begun with it.
+    is_untouched: AtomicBool,
 }
 
 /// What came of waiting for a slot.
@@ -74,7 +79,14 @@ impl Ticket {
             cancel: running.cancel.clone(),
             is_paused,
             ended: CancellationToken::new(),
+            is_untouched: AtomicBool::new(false),
         }
+    }
+
+    /// It was kept by an earlier run: until its first [`Self::turn`] a drop changes nothing of what is on disk, as when
+    /// the start of the peer fails.
+    pub(super) fn leave_untouched(&self) {
+        self.is_untouched.store(true, Ordering::Relaxed);
     }
 
     /// Its number.
@@ -98,6 +110,7 @@ impl Ticket {
 
     /// Waits until it is not paused and has a slot. May be dropped at any point.
     pub async fn turn(&self) -> Turn {
+        self.is_untouched.store(false, Ordering::Relaxed);
         loop {
             if *self.is_paused.borrow() {
                 self.enter(TransferState::Paused);
@@ -304,7 +317,8 @@ impl Drop for Watcher {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let is_stopping = self.table.0.shutdown.is_stopping();
+        let is_untouched = self.is_untouched.load(Ordering::Relaxed);
+        let is_stopping = self.table.0.shutdown.is_stopping() || is_untouched;
         let mut state = self.table.lock();
         self.table.unqueue(&mut state, self.id);
         let job = state.running.remove(&self.id).and_then(|running| running.job);

@@ -1,7 +1,7 @@
 //! Who may be asked for a file, and when: the tries, the waits and the last failure of every holder.
 //!
-//! Invariant: every failure uses up one of a bounded number of tries, and who brought wrong bytes or has another file by
-//! now is never asked again.
+//! Invariant: every failure uses up one of a bounded number of tries, who has another file by now is never asked again,
+//! and neither is who brought wrong bytes, unless it is pardoned.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ enum Standing {
     GivenUp,
     /// For ever: its file is another one now.
     Changed,
-    /// For ever: it brought something wrong.
+    /// Until it is pardoned: it brought something wrong.
     Wrong,
 }
 
@@ -74,6 +74,15 @@ impl Holders {
         let Some(holder) = self.0.get_mut(index) else { return };
         if holder.standing == Standing::GivenUp {
             *holder = Holder { last: holder.last.take(), ..Holder::default() };
+        }
+    }
+
+    /// Nobody is left, and time has passed: those that brought something wrong are worth another try when they are found
+    /// again. Somebody at this machine may have written over what they brought.
+    pub fn pardon(&mut self) {
+        for holder in self.0.iter_mut().filter(|holder| holder.standing == Standing::Wrong) {
+            holder.standing = Standing::GivenUp;
+            holder.last = Some(Failure::new(FailureKind::Final, "what it sent did not match the hash"));
         }
     }
 
@@ -142,7 +151,7 @@ impl Holders {
         holder.last = Some(failure);
     }
 
-    /// It brought bytes that are not those of the file, or lied about its size: never asked again.
+    /// It brought bytes that are not those of the file, or lied about its size: not asked again unless pardoned.
     pub fn lied(&mut self, index: usize) {
         if let Some(holder) = self.0.get_mut(index) {
             (holder.is_asked, holder.standing) = (false, Standing::Wrong);

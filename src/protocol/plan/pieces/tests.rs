@@ -113,6 +113,27 @@ fn who_failed_is_asked_again_only_so_often_and_one_found_again_gets_its_tries_ba
     assert_eq!(plan.next(now), Decision::Stuck, "another file is another file");
 }
 
+#[test]
+fn the_only_holder_is_asked_again_for_what_was_spoiled_when_it_is_pardoned_and_found() {
+    let (mut plan, now) = (plan(2, 1), Instant::now());
+    let errand = fetch(&mut plan, now);
+    bring(&mut plan, &errand, 1);
+    plan.admit(errand.task, MIB);
+    plan.checked(errand.task, 1, false);
+    plan.ended(errand.task, Ok(()), now);
+    plan.holders_mut().renew(0);
+    assert_eq!(plan.next(now), Decision::Stuck, "not pardoned");
+    plan.holders_mut().pardon();
+    assert_eq!(plan.next(now), Decision::Stuck, "not found again");
+    assert!(matches!(plan.given_up(), Outcome::AllFailed(failed) if failed.len() == 1));
+    plan.holders_mut().renew(0);
+    let again = fetch(&mut plan, now);
+    assert_eq!(again.pieces, 1..2);
+    bring(&mut plan, &again, 1);
+    plan.ended(again.task, Ok(()), now);
+    assert_eq!(plan.next(now), Decision::Done);
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Peer {
     bytes_per_second: u64,
