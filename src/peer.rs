@@ -150,7 +150,12 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         view: view.clone(),
         index: index.clone(),
         channels: channels.clone(),
-        downloader: downloader.clone(),
+        puller: Downloader::new(
+            channels.clone(),
+            transfers.aside(replicas::PULLS_AT_ONCE),
+            shutdown.clone(),
+            throttle.clone(),
+        ),
         transfers: transfers.clone(),
         grace: settings.replica_grace,
         shutdown: shutdown.clone(),

@@ -39,6 +39,10 @@ use crate::{
     wire::replica::KeepAsk,
 };
 
+/// Contents that are pulled at once; more wait their turn, the store bounds how many. A guess: two hide each other's round
+/// trips, and leave the person's own downloads most of the network.
+pub(super) const PULLS_AT_ONCE: usize = 2;
+
 /// The part of a peer that keeps for the network; cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Keeping(Arc<Parts>);
@@ -52,7 +56,8 @@ pub(super) struct Parts {
     pub(super) view: View,
     pub(super) index: Index,
     pub(super) channels: Channels,
-    pub(super) downloader: Downloader,
+    /// With slots of its own: what the person pauses, reorders or waits for is none of it.
+    pub(super) puller: Downloader,
     pub(super) transfers: Transfers,
     pub(super) grace: Duration,
     pub(super) shutdown: Shutdown,
@@ -109,7 +114,7 @@ impl Keeping {
         begun();
         let source = Source { peer_id: source.id, name: source.name.to_string(), address: source.address };
         let mut events = parts
-            .downloader
+            .puller
             .start(DownloadAsk {
                 what: FileName::Hash(ask.hash),
                 sources: vec![source],
