@@ -209,6 +209,7 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     };
     let (session, refusal) = session.start(&shutdown);
     drop(shutdown.spawn("replicas", keeping.clone().look_after()));
+    drop(shutdown.spawn("scrub", keeping.clone().scrub()));
     tracing::info!(name = %settings.name, %address, registry = settings.registry, "peer is up");
     let local = Arc::new(Local {
         registry: settings.registry,
@@ -364,6 +365,10 @@ impl Peer {
     pub async fn leave(&self) -> bool {
         self.local.keeping.hand_over(local::HAND_OVER_TIMEOUT).await;
         self.local.session.leave().await;
-        self.shutdown.drain(DRAIN_GRACE).await
+        let is_drained = self.shutdown.drain(DRAIN_GRACE).await;
+        let keeping = self.local.keeping.clone();
+        // A panic in it counts as an unclean end.
+        let _ = tokio::task::spawn_blocking(move || keeping.close()).await;
+        is_drained
     }
 }

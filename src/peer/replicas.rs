@@ -6,6 +6,7 @@
 mod others;
 mod put;
 mod rounds;
+mod scrub;
 mod service;
 mod staged;
 
@@ -77,6 +78,11 @@ impl Keeping {
     /// It counts as a holder again, after a leave.
     pub(super) fn come_back(&self) {
         self.0.is_leaving.store(false, Ordering::Release);
+    }
+
+    /// Ends in order. Blocks on the disk.
+    pub(super) fn close(&self) {
+        self.0.store.close();
     }
 
     /// What is offered while it is put.

@@ -6,4 +6,5 @@ mod support;
 
 mod pulls;
 mod put;
+mod scrub;
 mod zone;

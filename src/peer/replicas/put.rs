@@ -4,7 +4,6 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
@@ -93,19 +92,18 @@ impl Keeping {
                 .hint("connect first, or wait until the registry answers"));
         };
         let me = knowledge.me.id;
-        let has_room = |member: &&Member| {
+        let has_room = |member: &Member| {
             if member.id == me {
                 let store = &self.0.store;
                 return store.room_bytes() >= content.size_bytes.max(1) || store.get(&content.hash).is_some();
             }
             member.room_bytes >= content.size_bytes.max(1)
         };
-        let mut candidates: Vec<Member> = roster.members().iter().filter(has_room).cloned().collect();
+        let mut candidates: Vec<Member> = roster.members().to_vec();
         placement::rank(&content.hash, &mut candidates, |member| member.id);
+        // What the roster says may be as old as its last snapshot: who had no room then is asked last.
+        candidates.sort_by_key(|member| !has_room(member));
         candidates.truncate(MAX_ASKED);
-        if candidates.is_empty() {
-            return Err(no_room(&name, content.size_bytes, &[]));
-        }
         let (put, is_new) = self.own(&content, &name).await?;
         let _offered = self.0.staged.offer(content.hash, content.path.clone());
         let keep = KeepAsk {
@@ -255,12 +253,12 @@ impl Keeping {
 
     /// Learns the content's hash; a text becomes a file until the put ends.
     async fn read_in(&self, content: PutContent, ticket: &Ticket) -> Outcome<Content> {
-        let (stop, cancel) = (self.0.shutdown.clone(), ticket.cancel_token());
+        let (stop, cancel, puts) = (self.0.shutdown.clone(), ticket.cancel_token(), self.0.puts.clone());
         let reading = self.0.shutdown.spawn_blocking(move || {
             let (path, text) = match content {
                 PutContent::Path(path) => (path, None),
                 PutContent::Text(text) => {
-                    let kept = kept_text(&text).map_err(|error| {
+                    let kept = puts.keep_text(&text).map_err(|error| {
                         ActionError::new(
                             ErrorKind::Failed,
                             format!("could not keep the text to put: {error}"),
@@ -284,12 +282,6 @@ impl Keeping {
             Err(_) => Err(ActionError::new(ErrorKind::Failed, "reading the file failed")),
         }
     }
-}
-
-fn kept_text(text: &str) -> std::io::Result<tempfile::TempPath> {
-    let mut file = tempfile::Builder::new().prefix("floodplain-put-").tempfile()?;
-    file.write_all(text.as_bytes())?;
-    Ok(file.into_temp_path())
 }
 
 fn open(path: &Path) -> std::io::Result<File> {
