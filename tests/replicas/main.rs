@@ -4,6 +4,7 @@
 #[path = "../support/network.rs"]
 mod support;
 
+mod churn;
 mod pulls;
 mod put;
 mod scrub;

@@ -1,0 +1,160 @@
+//! Zones whose peers come, go, fill up and go away for good: as many replicas as are wanted, whenever that can be.
+
+use std::time::Duration;
+
+use floodplain::protocol::action::{ErrorKind, PutAsk, PutContent, Target, TransferState};
+
+use crate::{
+    support::{TestPeer, put, soon},
+    zone::{hash, holders, put_text, ranked, replica, take, try_put, unput, until, zone},
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_number_of_replicas_up_to_the_zone_is_made_and_more_are_told_honestly() {
+    let (_registry, peers) = zone(&[1 << 20; 6]).await;
+    for wanted in 1..=8 {
+        let text = format!("kept {wanted} times");
+        let ended = put_text(&peers[0], &text, wanted).await.expect("kept");
+        assert_eq!(ended.state, TransferState::Done);
+        let there = holders(&peers, text.as_bytes()).len();
+        assert_eq!((ended.sources.len(), there), (wanted.min(6), wanted.min(6)), "{wanted} wanted");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_keeper_that_is_full_since_the_last_roster_is_passed_over_for_the_next() {
+    // Each takes one text only, and every roster says that each has room.
+    let (_registry, peers) = zone(&[20; 5]).await;
+    let mut taken = Vec::new();
+    for number in 0..5 {
+        let text = format!("twelve bytes {number}");
+        let full = taken.clone();
+        let next = ranked(&peers, text.as_bytes()).into_iter().find(|name| !full.contains(name));
+        let ended = put_text(&peers[0], &text, 1).await.expect("kept");
+        assert_eq!(ended.sources, [next.expect("one has room")]);
+        taken.extend(ended.sources);
+    }
+    let refused = put_text(&peers[0], "twelve bytes 5", 1).await.expect_err("all are full");
+    assert_eq!(refused.kind, ErrorKind::Refused);
+    assert!(refused.message.contains("no room: 6 bytes are left"), "{refused:?}");
+    unput(&peers[0], "twelve bytes 0.txt").await.expect("its own");
+    // The rosters may still say that it is full.
+    let ended = put_text(&peers[0], "twelve bytes 5", 1).await.expect("one has room again");
+    assert_eq!(ended.sources, taken[..1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_who_leave_one_after_the_other_hand_over_and_the_last_has_it() {
+    let (_registry, mut peers) = zone(&[1 << 20; 5]).await;
+    let content = b"passed on and on";
+    put_text(&peers[0], "passed on and on", 2).await.expect("kept");
+    while peers.len() > 2 {
+        let best = ranked(&peers, content).remove(0);
+        let leaving = take(&mut peers, &best);
+        assert!(soon("the leave", leaving.peer.leave()).await);
+        assert_eq!(holders(&peers, content).len(), 2, "{best} left");
+        let size = u32::try_from(peers.len()).expect("few");
+        for peer in &peers {
+            peer.until_zone_has(size).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_holders_but_one_are_killed_and_the_zone_makes_it_up_without_a_surplus() {
+    let (_registry, mut peers) = zone(&[1 << 20; 7]).await;
+    let content = b"killed and made up";
+    put_text(&peers[0], "killed and made up", 3).await.expect("kept");
+    let best = ranked(&peers, content);
+    for name in &best[..2] {
+        drop(take(&mut peers, name).kill().await);
+    }
+    // Two round trips after the repair nothing may move any more.
+    until("the repair", || holders(&peers, content).len() >= 3).await;
+    for peer in &peers {
+        peer.until_zone_has(5).await;
+    }
+    until("the best to have it, and nobody else", || {
+        let mut best = ranked(&peers, content);
+        best.truncate(3);
+        let mut there = holders(&peers, content);
+        there.sort_unstable();
+        best.sort_unstable();
+        there == best
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_that_repair_one_file_never_make_one_too_many() {
+    let (_registry, mut peers) = zone(&[1 << 20; 7]).await;
+    let content = b"repaired once";
+    put_text(&peers[0], "repaired once", 3).await.expect("kept");
+    let third = ranked(&peers, content).remove(2);
+    drop(take(&mut peers, &third).kill().await);
+    // Both others see that one is missing; one of them repairs.
+    let mut most = 0;
+    let mut look = tokio::time::interval(Duration::from_millis(5));
+    soon("the repair and what follows", async {
+        let mut after = 0;
+        while after < 200 {
+            look.tick().await;
+            let there = holders(&peers, content).len();
+            most = most.max(there);
+            after += usize::from(there >= 3);
+        }
+    })
+    .await;
+    assert_eq!(most, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_the_owner_is_left_to_tell_one_who_was_away_of_the_release() {
+    let (_registry, mut peers) = zone(&[1 << 20; 3]).await;
+    let content = b"released while all were away";
+    let owner = ranked(&peers, content).pop().expect("three");
+    let owner = take(&mut peers, &owner);
+    put_text(&owner, "released while all were away", 2).await.expect("kept");
+    let mut away = Vec::new();
+    for peer in peers {
+        away.push(peer.kill().await);
+    }
+    let told = unput(&owner, &hash(content).to_string()).await.expect("its own");
+    assert_eq!(told.released_by, Vec::<String>::new());
+    for (settings, folder) in away {
+        let back = TestPeer::start_with(settings, folder).await;
+        until("the late release", || replica(&back, content).is_none()).await;
+        drop(back.kill().await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_text_and_a_file_of_three_pieces_are_kept_and_had_again() {
+    let (_registry, peers) = zone(&[16 << 20; 4]).await;
+    let ended = put_text(&peers[0], "", 2).await.expect("kept");
+    assert_eq!((ended.size_bytes, ended.sources.len(), &*ended.name), (0, 2, "text.txt"));
+    let pieces: Vec<u8> = (0..(2u32 << 20) + 9).map(|at| (at / 251).to_le_bytes()[0] ^ 3).collect();
+    let path = peers[0].folder.path().join("three pieces.bin");
+    put(&path, &pieces);
+    let ask = PutAsk { content: PutContent::Path(path), name: None, replicas: 2 };
+    assert_eq!(try_put(&peers[0], ask).await.expect("kept").sources.len(), 2);
+    let to = tempfile::tempdir().expect("a folder");
+    for content in [&pieces[..], b""] {
+        assert_eq!(holders(&peers, content).len(), 2);
+        let got = peers[0].get(Target::Hash(hash(content)), to.path()).await;
+        assert_eq!(got.state, TransferState::Done);
+        assert!(std::fs::read(got.path.expect("published")).expect("reads") == content);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_is_refused_in_plain_words_and_leaves_nothing() {
+    let (_registry, peers) = zone(&[1 << 20; 2]).await;
+    for (what, words) in [("docs", "is not a regular file"), ("nowhere", "No such file")] {
+        let path = peers[0].folder.path().join(what);
+        let ask = PutAsk { content: PutContent::Path(path), name: None, replicas: 1 };
+        let refused = try_put(&peers[0], ask).await.expect_err("no file");
+        assert!(refused.message.contains(words), "{refused:?}");
+    }
+    assert_eq!(std::fs::read_dir(peers[0].settings.data.join("puts")).expect("reads").count(), 0);
+}
