@@ -110,14 +110,25 @@ impl Keeping {
             owner_tag: ask.owner_tag,
             owner: ask.owner,
         };
-        let reservation = match parts.store.admit(replica).map_err(|refusal| refused(&refusal))? {
-            Admitted::Kept => return Ok(()),
-            Admitted::Pull(reservation) => reservation,
-        };
         if self.is_leaving() {
             return Err(Status::resource_exhausted("this peer is leaving"));
         }
-        begun();
+        let mut begun = Some(begun);
+        let mut begin = || drop(begun.take().map(|begun| begun()));
+        let reservation = loop {
+            let ended = parts.store.pull_ended();
+            match parts.store.admit(replica.clone()) {
+                Ok(Admitted::Kept) => return Ok(()),
+                Ok(Admitted::Pull(reservation)) => break reservation,
+                // Two who repair at once ask the same keeper: one pull is for both.
+                Err(Refusal::Coming) => {
+                    begin();
+                    ended.await;
+                }
+                Err(refusal) => return Err(refused(&refusal)),
+            }
+        };
+        begin();
         let source = Source { peer_id: source.id, name: source.name.to_string(), address: source.address };
         let mut events = parts
             .puller
@@ -172,7 +183,7 @@ impl Keeping {
 fn refused(refusal: &Refusal) -> Status {
     let text = refusal.to_string();
     match refusal {
-        Refusal::NoRoom { .. } | Refusal::Busy => Status::resource_exhausted(text),
+        Refusal::NoRoom { .. } | Refusal::Coming | Refusal::Busy => Status::resource_exhausted(text),
         Refusal::OtherOwner => Status::already_exists(text),
         Refusal::Released => Status::failed_precondition(text),
     }

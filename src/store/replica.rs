@@ -11,6 +11,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use tokio::sync::watch;
+
 use super::{MIN_FREE_BYTES, StoreError, free_bytes};
 use crate::protocol::id::{ContentHash, OwnerKey, OwnerTag, PeerId};
 
@@ -56,6 +58,9 @@ pub enum Refusal {
         /// What is left.
         room_bytes: u64,
     },
+    /// It is on its way here already, from the same owner; see [`Replicas::pull_ended`].
+    #[error("the content is on its way already")]
+    Coming,
     /// Too many are kept or on their way.
     #[error("too many contents are kept here or on their way")]
     Busy,
@@ -94,6 +99,7 @@ struct Inner {
     state: Mutex<State>,
     // A std lock: held for a look-up, and while a few bytes are written at the ends of a round.
     scrub: Mutex<scrub::Cursor>,
+    pulls_ended: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
@@ -132,7 +138,14 @@ impl Replicas {
         let kept = record::read_all(&records)?;
         let scrub = Mutex::new(scrub::Cursor::open(&records)?);
         let state = Mutex::new(State { kept, pulled: HashMap::new(), released });
-        let this = Self(Arc::new(Inner { folder, records, quota_bytes, state, scrub }));
+        let this = Self(Arc::new(Inner {
+            folder,
+            records,
+            quota_bytes,
+            state,
+            scrub,
+            pulls_ended: watch::Sender::new(()),
+        }));
         this.mend();
         Ok(this)
     }
@@ -180,10 +193,11 @@ impl Replicas {
         if state.is_released(&replica) {
             return Err(Refusal::Released);
         }
-        if state.pulled.len() >= MAX_PULLS
-            || state.kept.len() >= MAX_KEPT
-            || state.pulled.contains_key(&replica.hash)
-        {
+        if let Some(pulled) = state.pulled.get(&replica.hash) {
+            let is_same = pulled.owner_tag == replica.owner_tag;
+            return Err(if is_same { Refusal::Coming } else { Refusal::OtherOwner });
+        }
+        if state.pulled.len() >= MAX_PULLS || state.kept.len() >= MAX_KEPT {
             return Err(Refusal::Busy);
         }
         let room_bytes = self.room(&state);
@@ -193,6 +207,15 @@ impl Replicas {
         let pulled = Pulled { size_bytes: replica.size_bytes, owner_tag: replica.owner_tag };
         state.pulled.insert(replica.hash, pulled);
         Ok(Admitted::Pull(Reservation { replicas: self.clone(), replica }))
+    }
+
+    /// Completes when one of those that were on their way when this was called has come, or has failed to.
+    pub fn pull_ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut ended = self.0.pulls_ended.subscribe();
+        async move {
+            // The sender lives as long as this store; its end is an end as well.
+            let _ = ended.changed().await;
+        }
     }
 
     /// Gives a copy up, without a word of its owner. Blocks on the disk.
@@ -362,6 +385,7 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         incoming::remove(&self.replicas.0.folder, &self.replica.hash);
         self.replicas.lock().pulled.remove(&self.replica.hash);
+        self.replicas.0.pulls_ended.send_replace(());
     }
 }
 

@@ -158,3 +158,16 @@ async fn a_folder_is_refused_in_plain_words_and_leaves_nothing() {
     }
     assert_eq!(std::fs::read_dir(peers[0].settings.data.join("puts")).expect("reads").count(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_who_ask_one_keeper_at_once_share_its_pull() {
+    let (_registry, peers) = zone(&[16 << 20; 4]).await;
+    let content: Vec<u8> = (0..4u32 << 20).map(|at| (at / 13).to_le_bytes()[0]).collect();
+    let path = peers[0].folder.path().join("asked twice.bin");
+    put(&path, &content);
+    let ask = PutAsk { content: PutContent::Path(path), name: None, replicas: 1 };
+    let (one, two) = tokio::join!(try_put(&peers[0], ask.clone()), try_put(&peers[0], ask));
+    let best = &ranked(&peers, &content)[..1];
+    assert_eq!((&*one.expect("kept").sources, &*two.expect("kept").sources), (best, best));
+    assert_eq!(holders(&peers, &content), best);
+}

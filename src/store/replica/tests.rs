@@ -68,7 +68,8 @@ fn the_quota_counts_what_is_on_its_way() {
     let replicas = open(home.path(), 10);
     let Ok(Admitted::Pull(first)) = replicas.admit(replica(b"123456", "a", 1)) else { panic!("room") };
     assert!(matches!(replicas.admit(replica(b"12345", "b", 1)), Err(Refusal::NoRoom { room_bytes: 4 })));
-    assert!(matches!(replicas.admit(replica(b"123456", "a", 1)), Err(Refusal::Busy)));
+    assert!(matches!(replicas.admit(replica(b"123456", "a", 1)), Err(Refusal::Coming)));
+    assert!(matches!(replicas.admit(replica(b"123456", "a", 2)), Err(Refusal::OtherOwner)));
     drop(first);
     assert_eq!(replicas.room_bytes(), 10);
     assert!(matches!(open(home.path(), 0).admit(replica(b"", "b", 1)), Err(Refusal::NoRoom { .. })));
