@@ -114,7 +114,11 @@ impl Keeping {
             return Err(Status::resource_exhausted("this peer is leaving"));
         }
         let mut begun = Some(begun);
-        let mut begin = || drop(begun.take().map(|begun| begun()));
+        let mut begin = || {
+            if let Some(begun) = begun.take() {
+                begun();
+            }
+        };
         let reservation = loop {
             let ended = parts.store.pull_ended();
             match parts.store.admit(replica.clone()) {

@@ -171,3 +171,25 @@ async fn two_who_ask_one_keeper_at_once_share_its_pull() {
     assert_eq!((&*one.expect("kept").sources, &*two.expect("kept").sources), (best, best));
     assert_eq!(holders(&peers, &content), best);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_put_makes_no_copy_beside_those_of_the_first() {
+    let (_registry, mut peers) = zone(&[1 << 20; 5]).await;
+    let content = b"put once more";
+    let best = ranked(&peers, content).remove(0);
+    let away = take(&mut peers, &best);
+    let (settings, folder) = away.kill().await;
+    for peer in &peers {
+        peer.until_zone_has(4).await;
+    }
+    let first = put_text(&peers[0], "put once more", 2).await.expect("kept").sources;
+    peers.push(TestPeer::start_with(settings, folder).await);
+    for peer in &peers {
+        peer.until_zone_has(5).await;
+    }
+    let mut second = put_text(&peers[0], "put once more", 2).await.expect("kept").sources;
+    second.sort_by_key(|name| first.iter().position(|had| had == name));
+    assert_eq!((second, holders(&peers, content).len()), (first, 2));
+    let other = put_text(&peers[1], "put once more", 1).await.expect_err("it has an owner");
+    assert_eq!(other.kind, ErrorKind::Refused);
+}

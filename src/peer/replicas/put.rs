@@ -3,9 +3,11 @@
 //! Invariant: a put that ends without a keeper leaves nothing behind, neither here nor with those who were asked.
 
 use std::{
+    collections::HashSet,
     fs::{File, OpenOptions},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use futures::{StreamExt, stream, stream::FuturesUnordered};
@@ -19,7 +21,7 @@ use crate::{
     },
     protocol::{
         action::{ActionError, Direction, ErrorKind, PutAsk, PutContent, Transfer, TransferState, Unput},
-        id::{ContentHash, OwnerKey},
+        id::{ContentHash, OwnerKey, PeerId},
         name::{Printable, portable_name, to_portable_name},
         placement,
         roster::Member,
@@ -30,6 +32,8 @@ use crate::{
 
 /// Members that are asked to keep one content.
 const MAX_ASKED: usize = 32;
+/// How long a put waits to hear who keeps its content already.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Members that are asked to release at once.
 const RELEASES_AT_ONCE: usize = 8;
 /// Refusals that are told of.
@@ -104,6 +108,9 @@ impl Keeping {
         // What the roster says may be as old as its last snapshot: who had no room then is asked last.
         candidates.sort_by_key(|member| !has_room(member));
         candidates.truncate(MAX_ASKED);
+        // Who keeps it already goes on to: a second put makes no copies beside those of the first.
+        let keepers = self.keepers_among(&candidates, content.hash).await;
+        candidates.sort_by_key(|member| !keepers.contains(&member.id));
         let (put, is_new) = self.own(&content, &name).await?;
         let _offered = self.0.staged.offer(content.hash, content.path.clone());
         let keep = KeepAsk {
@@ -131,6 +138,22 @@ impl Keeping {
             self.forget(put.hash).await;
         }
         ended
+    }
+
+    /// Those of the candidates that tell in time that they keep it, for whomever.
+    async fn keepers_among(&self, candidates: &[Member], hash: ContentHash) -> HashSet<PeerId> {
+        let others = candidates.iter().filter(|member| member.id != self.0.view.now().me.id).cloned();
+        let checks = others.collect::<Vec<_>>().into_iter().map(|member| async move {
+            let answer = self.check(&member, &[hash]).await;
+            answer.is_some_and(|answer| answer.kept.contains(&hash)).then_some(member.id)
+        });
+        let told =
+            stream::iter(checks).buffer_unordered(MAX_ASKED).take_until(tokio::time::sleep(LOOK_TIMEOUT));
+        let mut keepers: HashSet<PeerId> = told.filter_map(std::future::ready).collect().await;
+        if self.0.store.get(&hash).is_some() {
+            keepers.insert(self.0.view.now().me.id);
+        }
+        keepers
     }
 
     /// Asks one candidate after the other until enough keep the content. Why the others do not.
