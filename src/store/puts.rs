@@ -73,15 +73,20 @@ impl Puts {
         puts.filter(|put| put.name == name).collect()
     }
 
-    /// Keeps a record. Blocks on the disk.
+    /// Keeps a record where none is. Blocks on the disk.
     ///
     /// # Errors
-    /// The disk fails; the former record stays.
+    /// The disk fails; none is there then.
     pub fn keep(&self, put: &Put) -> Result<(), StoreError> {
         let path = self.path_of(&put.hash);
         let record = Record { hash: put.hash.to_string(), name: put.name.clone(), key: put.key.to_string() };
         let json = serde_json::to_vec_pretty(&record).map_err(io::Error::from);
-        json.and_then(|json| replace(&self.folder, &path, &json)).map_err(StoreError::io("write", &path))
+        let kept = json.and_then(|json| replace(&self.folder, &path, &json));
+        if kept.is_err() {
+            // It may be there, only not for certain.
+            self.forget(&put.hash);
+        }
+        kept.map_err(StoreError::io("write", &path))
     }
 
     /// Forgets a record. Blocks on the disk.

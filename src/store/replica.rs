@@ -360,7 +360,11 @@ impl Reservation {
                 continue;
             }
             let kept = Kept { replica: self.replica.clone(), file };
-            record::write(&inner.records, &kept)?;
+            if let Err(error) = record::write(&inner.records, &kept) {
+                // It may be there, only not for certain.
+                record::remove(&inner.records, &self.replica.hash);
+                return Err(error);
+            }
             match rename_without_replacing(content, &path) {
                 Ok(()) => {
                     if let Err(error) = fs::File::open(&inner.folder).and_then(|folder| folder.sync_all()) {
