@@ -114,7 +114,7 @@ impl Keeping {
             return Err(Status::resource_exhausted("this peer is leaving"));
         }
         let mut begun = Some(begun);
-        let mut begin = || {
+        let mut say_so = || {
             if let Some(begun) = begun.take() {
                 begun();
             }
@@ -126,13 +126,13 @@ impl Keeping {
                 Ok(Admitted::Pull(reservation)) => break reservation,
                 // Two who repair at once ask the same keeper: one pull is for both.
                 Err(Refusal::Coming) => {
-                    begin();
+                    say_so();
                     ended.await;
                 }
                 Err(refusal) => return Err(refused(&refusal)),
             }
         };
-        begin();
+        say_so();
         let source = Source { peer_id: source.id, name: source.name.to_string(), address: source.address };
         let mut events = parts
             .puller
