@@ -33,7 +33,7 @@ use support::{TestPeer, TestRegistry, soon};
 /// Three pieces, of which the last is short.
 const SIZE_BYTES: usize = (2 << 20) + 9;
 /// Points of each act that are tried by default.
-const SAMPLED: usize = 4;
+const SAMPLED: usize = 2;
 /// Least points of one side, so that a put that hardly touches the disk is noticed.
 const LEAST_POINTS: usize = 140;
 const SPACE: u64 = 1 << 30;

@@ -9,6 +9,7 @@ mod rounds;
 mod scrub;
 mod service;
 mod staged;
+mod turns;
 
 use std::{
     collections::HashMap,
@@ -22,7 +23,7 @@ use std::{
 use futures::StreamExt;
 use tonic::Status;
 
-pub(super) use self::{service::ReplicaFace, staged::Staged};
+pub(super) use self::{service::ReplicaFace, staged::Staged, turns::Turns};
 use super::{
     channels::Channels,
     download::{DownloadAsk, Downloader, Source},
@@ -54,6 +55,7 @@ pub(super) struct Parts {
     pub(super) store: Replicas,
     pub(super) puts: Puts,
     pub(super) staged: Staged,
+    pub(super) turns: Turns,
     pub(super) view: View,
     pub(super) index: Index,
     pub(super) channels: Channels,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use floodplain::protocol::action::{ErrorKind, PutAsk, PutContent, Target, TransferState};
 
+use floodplain::wire::pb::{self, replica_service_client::ReplicaServiceClient};
+
 use crate::{
     support::{TestPeer, put, soon},
     zone::{hash, holders, put_text, ranked, replica, take, try_put, unput, until, zone},
@@ -160,16 +162,64 @@ async fn a_folder_is_refused_in_plain_words_and_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_who_ask_one_keeper_at_once_share_its_pull() {
+async fn two_puts_of_one_content_at_once_have_one_key_and_one_replica() {
     let (_registry, peers) = zone(&[16 << 20; 4]).await;
     let content: Vec<u8> = (0..4u32 << 20).map(|at| (at / 13).to_le_bytes()[0]).collect();
-    let path = peers[0].folder.path().join("asked twice.bin");
+    let path = peers[0].folder.path().join("put twice.bin");
     put(&path, &content);
     let ask = PutAsk { content: PutContent::Path(path), name: None, replicas: 1 };
     let (one, two) = tokio::join!(try_put(&peers[0], ask.clone()), try_put(&peers[0], ask));
     let best = &ranked(&peers, &content)[..1];
     assert_eq!((&*one.expect("kept").sources, &*two.expect("kept").sources), (best, best));
     assert_eq!(holders(&peers, &content), best);
+    let gone = unput(&peers[0], "put twice.bin").await.expect("its own");
+    assert_eq!((&*gone.released_by, holders(&peers, &content).len()), (best, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_who_ask_one_keeper_at_once_share_its_pull() {
+    let (_registry, peers) = zone(&[0, 16 << 20]).await;
+    let content: Vec<u8> = (0..8u32 << 20).map(|at| (at / 13).to_le_bytes()[0]).collect();
+    put(&peers[0].share().join("asked twice.bin"), &content);
+    soon("the scan", peers[0].handle.rescan()).await.expect("scans");
+    peers[0].peer.until_hashed().await;
+    let owner = peers[0].peer.view().now().me.id;
+    let ask = pb::KeepRequest {
+        content_hash: hash(&content).as_bytes().to_vec().into(),
+        size_bytes: content.len() as u64,
+        name: "asked twice.bin".into(),
+        replicas: 1,
+        owner_tag: vec![1; 32].into(),
+        owner_id: owner.as_bytes().to_vec().into(),
+        source_id: owner.as_bytes().to_vec().into(),
+    };
+    let address = format!("http://{}", peers[1].peer.address());
+    let keep = async || {
+        let mut client = ReplicaServiceClient::connect(address.clone()).await.expect("connects");
+        let mut answers = client.keep(ask.clone()).await.expect("answers").into_inner();
+        let mut said = 0;
+        while soon("the keeper's word", answers.message()).await.expect("no refusal").is_some() {
+            said += 1;
+        }
+        said
+    };
+    assert_eq!(tokio::join!(keep(), keep()), (2, 2), "each hears of the beginning and of the end");
+    assert_eq!(holders(&peers, &content), ["peer1"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_keeper_that_was_full_when_it_joined_is_asked_again_when_it_has_room() {
+    let (_registry, mut peers) = zone(&[0, 20]).await;
+    put_text(&peers[0], "twelve bytes 0", 1).await.expect("kept");
+    let (settings, folder) = take(&mut peers, "peer1").kill().await;
+    let back = TestPeer::start_with(settings, folder).await;
+    let is_full = |now: &floodplain::peer::Knowledge| {
+        now.roster.iter().flat_map(|roster| roster.members()).any(|member| member.room_bytes == 6)
+    };
+    soon("the roster", peers[0].peer.view().until(is_full)).await;
+    unput(&peers[0], "twelve bytes 0.txt").await.expect("its own");
+    let kept = put_text(&peers[0], "twelve bytes 1", 1).await.expect("it has room");
+    assert_eq!(kept.sources, [back.name]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

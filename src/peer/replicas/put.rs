@@ -90,6 +90,10 @@ impl Keeping {
             transfer.size_bytes = content.size_bytes;
             transfer.hash = Some(content.hash);
         });
+        let _turn = tokio::select! {
+            turn = self.0.turns.wait(content.hash) => turn,
+            () = ticket.cancelled() => return Err(ActionError::new(ErrorKind::Cancelled, "cancelled")),
+        };
         let knowledge = self.0.view.now();
         let Some(roster) = knowledge.roster.clone() else {
             return Err(ActionError::new(ErrorKind::Unreachable, "this peer is in no zone")
@@ -216,6 +220,10 @@ impl Keeping {
                 return Err(ActionError::new(ErrorKind::Refused, message)
                     .hint("only the peer that put a content can take it back"));
             }
+        };
+        let Some(_turn) = self.0.turns.take(put.hash) else {
+            let message = format!("a put of `{}` is running", Printable(&put.name));
+            return Err(ActionError::new(ErrorKind::Refused, message).hint("cancel it, or wait for its end"));
         };
         let released = Released { hash: put.hash, key: put.key };
         let now = self.0.view.now();
