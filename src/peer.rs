@@ -56,7 +56,7 @@ use self::{
     origin::Origin,
     read::Reader,
     receive::Receiver,
-    replicas::{Keeping, Parts, ReplicaFace, Staged, replicas_beside},
+    replicas::{Keeping, Parts, ReplicaFace, Staged, Turns, replicas_beside},
     search::Searcher,
     send::Sender,
     service::Service,
@@ -155,10 +155,16 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         store: replicas.clone(),
         puts,
         staged: Staged::default(),
+        turns: Turns::default(),
         view: view.clone(),
         index: index.clone(),
         channels: channels.clone(),
-        downloader: downloader.clone(),
+        puller: Downloader::new(
+            channels.clone(),
+            transfers.aside(replicas::PULLS_AT_ONCE),
+            shutdown.clone(),
+            throttle.clone(),
+        ),
         transfers: transfers.clone(),
         grace: settings.replica_grace,
         shutdown: shutdown.clone(),
@@ -212,6 +218,7 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     };
     let (session, refusal) = session.start(&shutdown);
     drop(shutdown.spawn("replicas", keeping.clone().look_after()));
+    drop(shutdown.spawn("scrub", keeping.clone().scrub()));
     tracing::info!(name = %settings.name, %address, registry = settings.registry, "peer is up");
     let local = Arc::new(Local {
         registry: settings.registry,
@@ -385,6 +392,10 @@ impl Peer {
     pub async fn leave(&self) -> bool {
         self.local.keeping.hand_over(local::HAND_OVER_TIMEOUT).await;
         self.local.session.leave().await;
-        self.shutdown.drain(DRAIN_GRACE).await
+        let is_drained = self.shutdown.drain(DRAIN_GRACE).await;
+        let keeping = self.local.keeping.clone();
+        // A panic in it counts as an unclean end.
+        let _ = tokio::task::spawn_blocking(move || keeping.close()).await;
+        is_drained
     }
 }

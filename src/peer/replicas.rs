@@ -6,8 +6,10 @@
 mod others;
 mod put;
 mod rounds;
+mod scrub;
 mod service;
 mod staged;
+mod turns;
 
 use std::{
     collections::HashMap,
@@ -21,7 +23,7 @@ use std::{
 use futures::StreamExt;
 use tonic::Status;
 
-pub(super) use self::{service::ReplicaFace, staged::Staged};
+pub(super) use self::{service::ReplicaFace, staged::Staged, turns::Turns};
 use super::{
     channels::Channels,
     download::{DownloadAsk, Downloader, Source},
@@ -39,6 +41,10 @@ use crate::{
     wire::replica::KeepAsk,
 };
 
+/// Contents that are pulled at once; more wait their turn, the store bounds how many. A guess: two hide each other's round
+/// trips, and leave the person's own downloads most of the network.
+pub(super) const PULLS_AT_ONCE: usize = 2;
+
 /// The part of a peer that keeps for the network; cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Keeping(Arc<Parts>);
@@ -49,10 +55,12 @@ pub(super) struct Parts {
     pub(super) store: Replicas,
     pub(super) puts: Puts,
     pub(super) staged: Staged,
+    pub(super) turns: Turns,
     pub(super) view: View,
     pub(super) index: Index,
     pub(super) channels: Channels,
-    pub(super) downloader: Downloader,
+    /// With slots of its own: what the person pauses, reorders or waits for is none of it.
+    pub(super) puller: Downloader,
     pub(super) transfers: Transfers,
     pub(super) grace: Duration,
     pub(super) shutdown: Shutdown,
@@ -72,6 +80,11 @@ impl Keeping {
     /// It counts as a holder again, after a leave.
     pub(super) fn come_back(&self) {
         self.0.is_leaving.store(false, Ordering::Release);
+    }
+
+    /// Ends in order. Blocks on the disk.
+    pub(super) fn close(&self) {
+        self.0.store.close();
     }
 
     /// What is offered while it is put.
@@ -99,17 +112,32 @@ impl Keeping {
             owner_tag: ask.owner_tag,
             owner: ask.owner,
         };
-        let reservation = match parts.store.admit(replica).map_err(|refusal| refused(&refusal))? {
-            Admitted::Kept => return Ok(()),
-            Admitted::Pull(reservation) => reservation,
-        };
         if self.is_leaving() {
             return Err(Status::resource_exhausted("this peer is leaving"));
         }
-        begun();
+        let mut begun = Some(begun);
+        let mut say_so = || {
+            if let Some(begun) = begun.take() {
+                begun();
+            }
+        };
+        let reservation = loop {
+            let ended = parts.store.pull_ended();
+            match parts.store.admit(replica.clone()) {
+                Ok(Admitted::Kept) => return Ok(()),
+                Ok(Admitted::Pull(reservation)) => break reservation,
+                // Two who repair at once ask the same keeper: one pull is for both.
+                Err(Refusal::Coming) => {
+                    say_so();
+                    ended.await;
+                }
+                Err(refusal) => return Err(refused(&refusal)),
+            }
+        };
+        say_so();
         let source = Source { peer_id: source.id, name: source.name.to_string(), address: source.address };
         let mut events = parts
-            .downloader
+            .puller
             .start(DownloadAsk {
                 what: FileName::Hash(ask.hash),
                 sources: vec![source],
@@ -161,7 +189,7 @@ impl Keeping {
 fn refused(refusal: &Refusal) -> Status {
     let text = refusal.to_string();
     match refusal {
-        Refusal::NoRoom { .. } | Refusal::Busy => Status::resource_exhausted(text),
+        Refusal::NoRoom { .. } | Refusal::Coming | Refusal::Busy => Status::resource_exhausted(text),
         Refusal::OtherOwner => Status::already_exists(text),
         Refusal::Released => Status::failed_precondition(text),
     }

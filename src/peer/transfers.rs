@@ -62,8 +62,14 @@ struct Inner {
     /// Holds each of at most `MAX_RUNNING` once.
     revived: mpsc::Sender<(Job, Ticket)>,
     shutdown: Shutdown,
-    bytes_up: AtomicU64,
-    bytes_down: AtomicU64,
+    totals: Arc<Totals>,
+}
+
+/// File bytes since the start.
+#[derive(Debug, Default)]
+struct Totals {
+    up: AtomicU64,
+    down: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -88,7 +94,14 @@ struct Running {
 impl Transfers {
     /// With room for so many downloads at once, more wait; nothing outlives the process.
     pub fn new(download_slots: usize) -> Self {
-        Self::with(download_slots, None, Shutdown::new()).0
+        Self::with(download_slots, None, Shutdown::new(), Arc::default()).0
+    }
+
+    /// For what this peer fetches by itself: a table with slots of its own, which this one's list, queue and control know
+    /// nothing of, and whose bytes count here. Ends with the same stop.
+    #[must_use]
+    pub fn aside(&self, slots: usize) -> Self {
+        Self::with(slots, None, self.0.shutdown.clone(), self.0.totals.clone()).0
     }
 
     /// With the downloads of an earlier run, kept in the data folder. What waits is to be started as it comes out of
@@ -103,7 +116,7 @@ impl Transfers {
     ) -> Result<(Self, Revived), StoreError> {
         let (jobs, kept, last_id) = Jobs::open(data)?;
         let saver = Saver::start(jobs, shutdown);
-        let (this, revived) = Self::with(download_slots, Some(saver), shutdown.clone());
+        let (this, revived) = Self::with(download_slots, Some(saver), shutdown.clone(), Arc::default());
         this.lock().last_id = last_id;
         for job in kept {
             this.restore(job);
@@ -111,18 +124,16 @@ impl Transfers {
         Ok((this, revived))
     }
 
-    fn with(download_slots: usize, saver: Option<Arc<Saver>>, shutdown: Shutdown) -> (Self, Revived) {
+    fn with(
+        download_slots: usize,
+        saver: Option<Arc<Saver>>,
+        shutdown: Shutdown,
+        totals: Arc<Totals>,
+    ) -> (Self, Revived) {
         keep_freed_memory();
         let (revived, receiver) = mpsc::channel(MAX_RUNNING);
         let state = State { queue: Queue::new(download_slots.max(1)), ..State::default() };
-        let inner = Inner {
-            state: Mutex::new(state),
-            saver,
-            revived,
-            shutdown,
-            bytes_up: AtomicU64::new(0),
-            bytes_down: AtomicU64::new(0),
-        };
+        let inner = Inner { state: Mutex::new(state), saver, revived, shutdown, totals };
         (Self(Arc::new(inner)), receiver)
     }
 
@@ -248,12 +259,12 @@ impl Transfers {
 
     /// File bytes sent since the start.
     pub fn bytes_up(&self) -> u64 {
-        self.0.bytes_up.load(Ordering::Relaxed)
+        self.0.totals.up.load(Ordering::Relaxed)
     }
 
     /// File bytes received since the start.
     pub fn bytes_down(&self) -> u64 {
-        self.0.bytes_down.load(Ordering::Relaxed)
+        self.0.totals.down.load(Ordering::Relaxed)
     }
 
     fn note_id(&self, id: u64) {

@@ -5,13 +5,17 @@
 //! taken back.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::{StoreError, replica::replace};
+use super::{
+    StoreError,
+    replica::{replace, sweep_new, temporary},
+};
 use crate::protocol::{
     id::{ContentHash, OwnerKey},
     name::portable_name,
@@ -46,13 +50,14 @@ pub struct Puts {
 }
 
 impl Puts {
-    /// In the data folder. Blocks on the disk.
+    /// In the data folder; what a killed process left half way is removed. Blocks on the disk.
     ///
     /// # Errors
-    /// The folder cannot be made.
+    /// The folder cannot be made or read.
     pub fn open(data: &Path) -> Result<Self, StoreError> {
         let folder = data.join("puts");
         fs::create_dir_all(&folder).map_err(StoreError::io("make", &folder))?;
+        sweep_new(&folder)?;
         Ok(Self { folder })
     }
 
@@ -68,15 +73,20 @@ impl Puts {
         puts.filter(|put| put.name == name).collect()
     }
 
-    /// Keeps a record. Blocks on the disk.
+    /// Keeps a record where none is. Blocks on the disk.
     ///
     /// # Errors
-    /// The disk fails; the former record stays.
+    /// The disk fails; none is there then.
     pub fn keep(&self, put: &Put) -> Result<(), StoreError> {
         let path = self.path_of(&put.hash);
         let record = Record { hash: put.hash.to_string(), name: put.name.clone(), key: put.key.to_string() };
         let json = serde_json::to_vec_pretty(&record).map_err(io::Error::from);
-        json.and_then(|json| replace(&self.folder, &path, &json)).map_err(StoreError::io("write", &path))
+        let kept = json.and_then(|json| replace(&self.folder, &path, &json));
+        if kept.is_err() {
+            // It may be there, only not for certain.
+            self.forget(&put.hash);
+        }
+        kept.map_err(StoreError::io("write", &path))
     }
 
     /// Forgets a record. Blocks on the disk.
@@ -87,6 +97,16 @@ impl Puts {
         {
             tracing::warn!(path = %path.display(), %error, "could not remove the record of a put");
         }
+    }
+
+    /// A file that holds a text while it is put, and that does not outlive the next start. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The disk fails; nothing is left then.
+    pub fn keep_text(&self, text: &str) -> io::Result<tempfile::TempPath> {
+        let mut file = temporary(&self.folder)?;
+        file.write_all(text.as_bytes())?;
+        Ok(file.into_temp_path())
     }
 
     fn path_of(&self, hash: &ContentHash) -> PathBuf {

@@ -11,12 +11,17 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use tokio::sync::watch;
+
 use super::{MIN_FREE_BYTES, StoreError, free_bytes};
 use crate::protocol::id::{ContentHash, OwnerKey, OwnerTag, PeerId};
 
+mod incoming;
 mod record;
+mod scrub;
 
-pub(super) use record::replace;
+pub(super) use self::record::{replace, sweep_new, temporary};
+pub use self::scrub::{Scrubbed, ToScrub};
 
 /// Most replicas of one peer; one more is refused. Checks of so many take 256 calls a peer.
 pub const MAX_KEPT: usize = 65_536;
@@ -24,8 +29,6 @@ pub const MAX_KEPT: usize = 65_536;
 pub const MAX_PULLS: usize = 8;
 /// Releases that are remembered; the oldest are forgotten.
 pub const MAX_RELEASED: usize = 4096;
-/// Folder in the share for what is on its way; hidden, so that the index passes over it.
-const INCOMING: &str = ".incoming";
 /// `name (1)` and so on, up to this.
 const MAX_NUMBER: u32 = 1000;
 
@@ -55,6 +58,9 @@ pub enum Refusal {
         /// What is left.
         room_bytes: u64,
     },
+    /// It is on its way here already, from the same owner; see [`Replicas::pull_ended`].
+    #[error("the content is on its way already")]
+    Coming,
     /// Too many are kept or on their way.
     #[error("too many contents are kept here or on their way")]
     Busy,
@@ -91,13 +97,23 @@ struct Inner {
     quota_bytes: u64,
     // A std lock: held for look-ups, and while a record is written or removed, so that records and map agree.
     state: Mutex<State>,
+    // A std lock: held for a look-up, and while a few bytes are written at the ends of a round.
+    scrub: Mutex<scrub::Cursor>,
+    pulls_ended: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     kept: BTreeMap<ContentHash, Kept>,
-    pulled: HashMap<ContentHash, u64>,
+    pulled: HashMap<ContentHash, Pulled>,
     released: VecDeque<(ContentHash, OwnerKey)>,
+}
+
+/// A content on its way.
+#[derive(Debug, Clone, Copy)]
+struct Pulled {
+    size_bytes: u64,
+    owner_tag: OwnerTag,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,19 +132,20 @@ impl Replicas {
     pub fn open(folder: PathBuf, data: &Path, quota_bytes: u64) -> Result<Self, StoreError> {
         let records = data.join("replicas");
         fs::create_dir_all(&records).map_err(StoreError::io("make", &records))?;
-        if quota_bytes > 0 {
-            let incoming = folder.join(INCOMING);
-            if let Err(error) = fs::remove_dir_all(&incoming)
-                && error.kind() != io::ErrorKind::NotFound
-            {
-                return Err(StoreError::io("empty", &incoming)(error));
-            }
-            fs::create_dir_all(&incoming).map_err(StoreError::io("make", &incoming))?;
-        }
+        sweep_new(&records)?;
+        incoming::empty(&folder, quota_bytes > 0)?;
         let released = record::read_released(&records)?;
         let kept = record::read_all(&records)?;
+        let scrub = Mutex::new(scrub::Cursor::open(&records)?);
         let state = Mutex::new(State { kept, pulled: HashMap::new(), released });
-        let this = Self(Arc::new(Inner { folder, records, quota_bytes, state }));
+        let this = Self(Arc::new(Inner {
+            folder,
+            records,
+            quota_bytes,
+            state,
+            scrub,
+            pulls_ended: watch::Sender::new(()),
+        }));
         this.mend();
         Ok(this)
     }
@@ -173,23 +190,32 @@ impl Replicas {
             let is_same = kept.replica.owner_tag == replica.owner_tag;
             return if is_same { Ok(Admitted::Kept) } else { Err(Refusal::OtherOwner) };
         }
-        let is_released =
-            |(hash, key): &(ContentHash, OwnerKey)| *hash == replica.hash && key.tag() == replica.owner_tag;
-        if state.released.iter().any(is_released) {
+        if state.is_released(&replica) {
             return Err(Refusal::Released);
         }
-        if state.pulled.len() >= MAX_PULLS
-            || state.kept.len() >= MAX_KEPT
-            || state.pulled.contains_key(&replica.hash)
-        {
+        if let Some(pulled) = state.pulled.get(&replica.hash) {
+            let is_same = pulled.owner_tag == replica.owner_tag;
+            return Err(if is_same { Refusal::Coming } else { Refusal::OtherOwner });
+        }
+        if state.pulled.len() >= MAX_PULLS || state.kept.len() >= MAX_KEPT {
             return Err(Refusal::Busy);
         }
         let room_bytes = self.room(&state);
         if self.0.quota_bytes == 0 || replica.size_bytes > room_bytes {
             return Err(Refusal::NoRoom { room_bytes });
         }
-        state.pulled.insert(replica.hash, replica.size_bytes);
+        let pulled = Pulled { size_bytes: replica.size_bytes, owner_tag: replica.owner_tag };
+        state.pulled.insert(replica.hash, pulled);
         Ok(Admitted::Pull(Reservation { replicas: self.clone(), replica }))
+    }
+
+    /// Completes when one of those that were on their way when this was called has come, or has failed to.
+    pub fn pull_ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut ended = self.0.pulls_ended.subscribe();
+        async move {
+            // The sender lives as long as this store; its end is an end as well.
+            let _ = ended.changed().await;
+        }
     }
 
     /// Gives a copy up, without a word of its owner. Blocks on the disk.
@@ -198,15 +224,18 @@ impl Replicas {
         self.remove(&mut state, hash);
     }
 
-    /// Takes back what is kept, and remembers the release where there was something to take back. True when there was.
-    /// Blocks on the disk.
+    /// Takes back what is kept or on its way, and remembers the release where there was something to take back. True when
+    /// there was. Blocks on the disk.
     ///
     /// # Errors
     /// The key is not the owner's.
     pub fn release(&self, hash: &ContentHash, key: OwnerKey) -> Result<bool, WrongKey> {
         let mut state = self.lock();
-        let Some(kept) = state.kept.get(hash) else { return Ok(false) };
-        if kept.replica.owner_tag != key.tag() {
+        let kept = state.kept.get(hash).map(|kept| kept.replica.owner_tag);
+        // What is on its way is not kept when it has come.
+        let pulled = || state.pulled.get(hash).map(|pulled| pulled.owner_tag);
+        let Some(owner_tag) = kept.or_else(pulled) else { return Ok(false) };
+        if owner_tag != key.tag() {
             return Err(WrongKey);
         }
         self.remember(&mut state, *hash, key);
@@ -219,19 +248,24 @@ impl Replicas {
         self.remember(&mut self.lock(), hash, key);
     }
 
-    /// Drops the records whose content is gone or has another size. How many they were. Blocks on the disk.
+    /// Drops the records whose content is gone or has another size; what has is set aside. How many they were. Blocks on the
+    /// disk.
     pub fn mend(&self) -> usize {
         let kept: Vec<Kept> = self.lock().kept.values().cloned().collect();
+        let found = |kept: &Kept| fs::symlink_metadata(self.0.folder.join(&kept.file)).ok();
         let is_there = |kept: &Kept| {
-            let found = fs::symlink_metadata(self.0.folder.join(&kept.file));
-            found.is_ok_and(|found| found.is_file() && found.len() == kept.replica.size_bytes)
+            found(kept).is_some_and(|found| found.is_file() && found.len() == kept.replica.size_bytes)
         };
         let lost: Vec<Kept> = kept.into_iter().filter(|kept| !is_there(kept)).collect();
         for kept in &lost {
             let mut state = self.lock();
             // Unless it was given up and kept anew between the two looks.
             if state.kept.get(&kept.replica.hash) == Some(kept) {
-                tracing::warn!(file = kept.file, hash = %kept.replica.hash, "a replica is gone from its folder");
+                if found(kept).is_some_and(|found| found.is_file()) {
+                    self.set_aside(kept);
+                } else {
+                    tracing::warn!(file = kept.file, hash = %kept.replica.hash, "a replica is gone from its folder");
+                }
                 record::remove(&self.0.records, &kept.replica.hash);
                 state.kept.remove(&kept.replica.hash);
             }
@@ -241,8 +275,8 @@ impl Replicas {
 
     fn room(&self, state: &State) -> u64 {
         let kept: u64 = state.kept.values().map(|kept| kept.replica.size_bytes).sum();
-        let taken = kept.saturating_add(state.pulled.values().sum());
-        let pulled: u64 = state.pulled.values().sum();
+        let pulled: u64 = state.pulled.values().map(|pulled| pulled.size_bytes).sum();
+        let taken = kept.saturating_add(pulled);
         let left = self.0.quota_bytes.saturating_sub(taken);
         if left == 0 {
             return 0;
@@ -281,6 +315,14 @@ impl Replicas {
     }
 }
 
+impl State {
+    fn is_released(&self, replica: &Replica) -> bool {
+        let is_of_it =
+            |(hash, key): &(ContentHash, OwnerKey)| *hash == replica.hash && key.tag() == replica.owner_tag;
+        self.released.iter().any(is_of_it)
+    }
+}
+
 /// Room set aside for a content on its way; freed when dropped.
 #[derive(Debug)]
 pub struct Reservation {
@@ -291,13 +333,13 @@ pub struct Reservation {
 impl Reservation {
     /// Where the content is to be downloaded to. Whatever lies there is removed with the reservation.
     pub fn incoming(&self) -> PathBuf {
-        self.replicas.0.folder.join(INCOMING).join(self.replica.hash.to_string())
+        incoming::path(&self.replicas.0.folder, &self.replica.hash)
     }
 
     /// Publishes the verified content under its name, or `name (1)` where that is taken. Blocks on the disk.
     ///
     /// # Errors
-    /// The content has another size, or the disk fails; nothing is kept then.
+    /// The content has another size, its owner took it back meanwhile, or the disk fails; nothing is kept then.
     pub fn keep(self, content: &Path) -> Result<PathBuf, StoreError> {
         let inner = &self.replicas.0;
         let found = fs::symlink_metadata(content).map_err(StoreError::io("look at", content))?;
@@ -307,6 +349,10 @@ impl Reservation {
             return Err(StoreError::io("keep", content)(error));
         }
         let mut state = self.replicas.lock();
+        if state.is_released(&self.replica) {
+            let error = io::Error::other("its owner took it back meanwhile");
+            return Err(StoreError::io("keep", content)(error));
+        }
         for number in 0..=MAX_NUMBER {
             let file = numbered(&self.replica.name, number);
             let path = inner.folder.join(&file);
@@ -314,7 +360,11 @@ impl Reservation {
                 continue;
             }
             let kept = Kept { replica: self.replica.clone(), file };
-            record::write(&inner.records, &kept)?;
+            if let Err(error) = record::write(&inner.records, &kept) {
+                // It may be there, only not for certain.
+                record::remove(&inner.records, &self.replica.hash);
+                return Err(error);
+            }
             match rename_without_replacing(content, &path) {
                 Ok(()) => {
                     if let Err(error) = fs::File::open(&inner.folder).and_then(|folder| folder.sync_all()) {
@@ -337,9 +387,9 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        // Gone already when it was published.
-        let _ = fs::remove_file(self.incoming());
+        incoming::remove(&self.replicas.0.folder, &self.replica.hash);
         self.replicas.lock().pulled.remove(&self.replica.hash);
+        self.replicas.0.pulls_ended.send_replace(());
     }
 }
 

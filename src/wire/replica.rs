@@ -120,10 +120,15 @@ pub fn checked(response: &pb::CheckReplicasResponse) -> Result<(Vec<ContentHash>
 }
 
 /// What became of the contents here, on its way out.
-pub fn to_checked(kept: &[ContentHash], released: &[Released]) -> pb::CheckReplicasResponse {
+pub fn to_checked(
+    kept: &[ContentHash],
+    released: &[Released],
+    room_bytes: Option<u64>,
+) -> pb::CheckReplicasResponse {
     pb::CheckReplicasResponse {
         kept: kept.iter().map(|hash| bytes(hash.as_bytes())).collect(),
         released: released.iter().map(to_release_request).collect(),
+        room_bytes,
     }
 }
 
@@ -174,7 +179,10 @@ mod tests {
     fn everything_survives_the_way_there_and_back() {
         assert_eq!(keep_ask(&to_keep_request(&ask())), Ok(ask()));
         let released = Released { hash: ask().hash, key: OwnerKey::from_bytes([2; 32]) };
-        assert_eq!(checked(&to_checked(&[ask().hash], &[released])), Ok((vec![ask().hash], vec![released])));
+        assert_eq!(
+            checked(&to_checked(&[ask().hash], &[released], Some(7))),
+            Ok((vec![ask().hash], vec![released]))
+        );
         for said in [Kept::Accepted, Kept::Done] {
             assert_eq!(kept(&to_kept(said)), Ok(said));
         }

@@ -27,6 +27,8 @@ const KEEP_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 pub(super) struct Answer {
     pub(super) kept: HashSet<ContentHash>,
     pub(super) released: Vec<Released>,
+    /// What it would keep now, when it told.
+    pub(super) room_bytes: Option<u64>,
 }
 
 impl Keeping {
@@ -48,6 +50,7 @@ impl Keeping {
             request.set_timeout(CALL_TIMEOUT);
             let told = timeout(CALL_TIMEOUT, client.check_replicas(request)).await.ok()?.ok()?;
             let (kept, released) = replica::checked(told.get_ref()).ok()?;
+            answer.room_bytes = told.get_ref().room_bytes;
             // Only what was asked about counts.
             answer.kept.extend(kept.into_iter().filter(|hash| asked.contains(hash)));
             answer.released.extend(released.into_iter().filter(|told| asked.contains(&told.hash)));

@@ -3,10 +3,11 @@
 //! Invariant: a put that ends without a keeper leaves nothing behind, neither here nor with those who were asked.
 
 use std::{
+    collections::HashSet,
     fs::{File, OpenOptions},
-    io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use futures::{StreamExt, stream, stream::FuturesUnordered};
@@ -20,7 +21,7 @@ use crate::{
     },
     protocol::{
         action::{ActionError, Direction, ErrorKind, PutAsk, PutContent, Transfer, TransferState, Unput},
-        id::{ContentHash, OwnerKey},
+        id::{ContentHash, OwnerKey, PeerId},
         name::{Printable, portable_name, to_portable_name},
         placement,
         roster::Member,
@@ -31,6 +32,8 @@ use crate::{
 
 /// Members that are asked to keep one content.
 const MAX_ASKED: usize = 32;
+/// How long a put waits to hear who keeps its content already.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Members that are asked to release at once.
 const RELEASES_AT_ONCE: usize = 8;
 /// Refusals that are told of.
@@ -87,25 +90,31 @@ impl Keeping {
             transfer.size_bytes = content.size_bytes;
             transfer.hash = Some(content.hash);
         });
+        let _turn = tokio::select! {
+            turn = self.0.turns.wait(content.hash) => turn,
+            () = ticket.cancelled() => return Err(ActionError::new(ErrorKind::Cancelled, "cancelled")),
+        };
         let knowledge = self.0.view.now();
         let Some(roster) = knowledge.roster.clone() else {
             return Err(ActionError::new(ErrorKind::Unreachable, "this peer is in no zone")
                 .hint("connect first, or wait until the registry answers"));
         };
         let me = knowledge.me.id;
-        let has_room = |member: &&Member| {
+        let has_room = |member: &Member| {
             if member.id == me {
                 let store = &self.0.store;
                 return store.room_bytes() >= content.size_bytes.max(1) || store.get(&content.hash).is_some();
             }
             member.room_bytes >= content.size_bytes.max(1)
         };
-        let mut candidates: Vec<Member> = roster.members().iter().filter(has_room).cloned().collect();
+        let mut candidates: Vec<Member> = roster.members().to_vec();
         placement::rank(&content.hash, &mut candidates, |member| member.id);
+        // What the roster says may be as old as its last snapshot: who had no room then is asked last.
+        candidates.sort_by_key(|member| !has_room(member));
         candidates.truncate(MAX_ASKED);
-        if candidates.is_empty() {
-            return Err(no_room(&name, content.size_bytes, &[]));
-        }
+        // Who keeps it already goes on to: a second put makes no copies beside those of the first.
+        let keepers = self.keepers_among(&candidates, content.hash).await;
+        candidates.sort_by_key(|member| !keepers.contains(&member.id));
         let (put, is_new) = self.own(&content, &name).await?;
         let _offered = self.0.staged.offer(content.hash, content.path.clone());
         let keep = KeepAsk {
@@ -133,6 +142,22 @@ impl Keeping {
             self.forget(put.hash).await;
         }
         ended
+    }
+
+    /// Those of the candidates that tell in time that they keep it, for whomever.
+    async fn keepers_among(&self, candidates: &[Member], hash: ContentHash) -> HashSet<PeerId> {
+        let others = candidates.iter().filter(|member| member.id != self.0.view.now().me.id).cloned();
+        let checks = others.collect::<Vec<_>>().into_iter().map(|member| async move {
+            let answer = self.check(&member, &[hash]).await;
+            answer.is_some_and(|answer| answer.kept.contains(&hash)).then_some(member.id)
+        });
+        let told =
+            stream::iter(checks).buffer_unordered(MAX_ASKED).take_until(tokio::time::sleep(LOOK_TIMEOUT));
+        let mut keepers: HashSet<PeerId> = told.filter_map(std::future::ready).collect().await;
+        if self.0.store.get(&hash).is_some() {
+            keepers.insert(self.0.view.now().me.id);
+        }
+        keepers
     }
 
     /// Asks one candidate after the other until enough keep the content. Why the others do not.
@@ -196,6 +221,10 @@ impl Keeping {
                     .hint("only the peer that put a content can take it back"));
             }
         };
+        let Some(_turn) = self.0.turns.take(put.hash) else {
+            let message = format!("a put of `{}` is running", Printable(&put.name));
+            return Err(ActionError::new(ErrorKind::Refused, message).hint("cancel it, or wait for its end"));
+        };
         let released = Released { hash: put.hash, key: put.key };
         let now = self.0.view.now();
         let mut members: Vec<Member> =
@@ -255,12 +284,12 @@ impl Keeping {
 
     /// Learns the content's hash; a text becomes a file until the put ends.
     async fn read_in(&self, content: PutContent, ticket: &Ticket) -> Outcome<Content> {
-        let (stop, cancel) = (self.0.shutdown.clone(), ticket.cancel_token());
+        let (stop, cancel, puts) = (self.0.shutdown.clone(), ticket.cancel_token(), self.0.puts.clone());
         let reading = self.0.shutdown.spawn_blocking(move || {
             let (path, text) = match content {
                 PutContent::Path(path) => (path, None),
                 PutContent::Text(text) => {
-                    let kept = kept_text(&text).map_err(|error| {
+                    let kept = puts.keep_text(&text).map_err(|error| {
                         ActionError::new(
                             ErrorKind::Failed,
                             format!("could not keep the text to put: {error}"),
@@ -284,12 +313,6 @@ impl Keeping {
             Err(_) => Err(ActionError::new(ErrorKind::Failed, "reading the file failed")),
         }
     }
-}
-
-fn kept_text(text: &str) -> std::io::Result<tempfile::TempPath> {
-    let mut file = tempfile::Builder::new().prefix("floodplain-put-").tempfile()?;
-    file.write_all(text.as_bytes())?;
-    Ok(file.into_temp_path())
 }
 
 fn open(path: &Path) -> std::io::Result<File> {

@@ -30,6 +30,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Replicas that one round looks at; the next round goes on behind them.
 const MAX_LOOKED_AT: usize = 2048;
 /// Members that are asked about one content, the best-scoring ones: its holders are among them unless so many have no room.
+/// Its owner is asked besides.
 const MAX_ASKED: usize = 32;
 /// Members asked at once.
 const CHECKS_AT_ONCE: usize = 8;
@@ -41,10 +42,10 @@ const HANDED_AT_ONCE: usize = 4;
 
 /// A replica with what the others told of it.
 #[derive(Debug)]
-struct Seen {
-    replica: Replica,
-    others: Vec<Other>,
-    released: Option<crate::protocol::id::OwnerKey>,
+pub(super) struct Seen {
+    pub(super) replica: Replica,
+    pub(super) others: Vec<Other>,
+    pub(super) released: Option<crate::protocol::id::OwnerKey>,
 }
 
 impl Keeping {
@@ -149,15 +150,7 @@ impl Keeping {
 
     /// Has the best candidates keep a replica of this peer's until `missing` do. How many did.
     async fn replicate(&self, replica: &Replica, missing: usize, candidates: Vec<PeerId>) -> usize {
-        let ask = KeepAsk {
-            hash: replica.hash,
-            size_bytes: replica.size_bytes,
-            name: replica.name.clone(),
-            replicas: replica.replicas,
-            owner_tag: replica.owner_tag,
-            owner: replica.owner,
-            source: self.me(),
-        };
+        let ask = to_keep(replica, self.me());
         let mut made = 0;
         for candidate in candidates.into_iter().take(MAX_ASKED) {
             if made == missing {
@@ -175,7 +168,7 @@ impl Keeping {
     }
 
     /// What the others tell of these replicas; `None` while this peer is in no zone.
-    async fn ask_around(&self, replicas: Vec<Replica>) -> Option<Vec<Seen>> {
+    pub(super) async fn ask_around(&self, replicas: Vec<Replica>) -> Option<Vec<Seen>> {
         let (roster, me) = (self.0.view.now().roster.clone()?, self.me());
         let mut asked: HashMap<PeerId, Vec<ContentHash>> = HashMap::new();
         let mut by_content = Vec::with_capacity(replicas.len());
@@ -183,7 +176,9 @@ impl Keeping {
             let mut members: Vec<&Member> =
                 roster.members().iter().filter(|member| member.id != me).collect();
             placement::rank(&replica.hash, &mut members, |member| member.id);
-            members.truncate(MAX_ASKED);
+            let rest = members.split_off(members.len().min(MAX_ASKED));
+            // The owner remembers a release when every other holder of that time is gone.
+            members.extend(rest.into_iter().find(|member| member.id == replica.owner));
             for member in &members {
                 asked.entry(member.id).or_default().push(replica.hash);
             }
@@ -216,7 +211,8 @@ impl Keeping {
                         Told::Absent
                     }
                 };
-                Other { id: member.id, told, has_room: member.room_bytes >= replica.size_bytes }
+                let room_bytes = answer.and_then(|answer| answer.room_bytes).unwrap_or(member.room_bytes);
+                Other { id: member.id, told, has_room: room_bytes >= replica.size_bytes.max(1) }
             });
             let others = others.collect();
             Seen { replica, others, released }
@@ -256,5 +252,18 @@ impl Keeping {
 
     fn me(&self) -> PeerId {
         self.0.view.now().me.id
+    }
+}
+
+/// The request to keep a replica, pulled from that peer.
+pub(super) fn to_keep(replica: &Replica, source: PeerId) -> KeepAsk {
+    KeepAsk {
+        hash: replica.hash,
+        size_bytes: replica.size_bytes,
+        name: replica.name.clone(),
+        replicas: replica.replicas,
+        owner_tag: replica.owner_tag,
+        owner: replica.owner,
+        source,
     }
 }

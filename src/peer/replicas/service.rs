@@ -48,7 +48,10 @@ impl ReplicaService for ReplicaFace {
         let kept: Vec<_> = asked.iter().copied().filter(is_kept).collect();
         let gone = asked.iter().filter(|hash| !kept.contains(hash));
         let released = gone.filter_map(|hash| Some(Released { hash: *hash, key: store.released(hash)? }));
-        Ok(Response::new(replica::to_checked(&kept, &released.collect::<Vec<_>>())))
+        let released: Vec<_> = released.collect();
+        // One look at the file system's numbers.
+        let room_bytes = if self.0.is_leaving() { 0 } else { store.room_bytes() };
+        Ok(Response::new(replica::to_checked(&kept, &released, Some(room_bytes))))
     }
 
     async fn release(

@@ -324,3 +324,18 @@ async fn a_start_that_fails_leaves_the_kept_downloads_as_they_were() {
     assert!(shutdown.drain(std::time::Duration::from_secs(5)).await);
     assert_eq!(Jobs::open(data.path()).unwrap().1, kept);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_runs_aside_is_neither_listed_nor_paused_nor_queued_and_its_bytes_count() {
+    let table = Transfers::new(1);
+    let aside = table.aside(2);
+    let own = begin(&table);
+    let _slot = go(&own).await;
+    let ticket = begin(&aside);
+    let _aside_slot = go(&ticket).await;
+    assert_eq!((table.list().len(), aside.list().len()), (1, 1));
+    assert_eq!(table.control(Which::All, TransferControl::Cancel).await, Ok(1));
+    assert!(own.cancel_token().is_cancelled() && !ticket.cancel_token().is_cancelled());
+    ticket.count(5);
+    assert_eq!((table.bytes_down(), aside.bytes_down()), (5, 5));
+}

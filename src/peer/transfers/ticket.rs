@@ -247,10 +247,10 @@ impl Ticket {
     pub fn count(&self, bytes: u64) {
         self.meter.lock().unwrap_or_else(PoisonError::into_inner).count(bytes, Instant::now());
         self.news.send_modify(|transfer| transfer.done_bytes += bytes);
-        let totals = &self.table.0;
+        let totals = &self.table.0.totals;
         let total = match self.news.borrow().direction {
-            Direction::Upload | Direction::Send | Direction::Put => &totals.bytes_up,
-            Direction::Download | Direction::Receive => &totals.bytes_down,
+            Direction::Upload | Direction::Send | Direction::Put => &totals.up,
+            Direction::Download | Direction::Receive => &totals.down,
         };
         total.fetch_add(bytes, Ordering::Relaxed);
     }

@@ -132,9 +132,28 @@ pub(super) fn write_released(
     replace(records, &path, text.as_bytes()).map_err(StoreError::io("write", &path))
 }
 
+/// Begins the names of files that are about to take the place of others.
+const NEW_PREFIX: &str = ".new-";
+
+/// Removes what a killed process was about to put in place.
+pub(in crate::store) fn sweep_new(folder: &Path) -> Result<(), StoreError> {
+    for entry in fs::read_dir(folder).map_err(StoreError::io("read", folder))?.flatten() {
+        let is_new = entry.file_name().to_string_lossy().starts_with(NEW_PREFIX);
+        if is_new && let Err(error) = fs::remove_file(entry.path()) {
+            tracing::warn!(path = %entry.path().display(), %error, "could not remove a file of an earlier run");
+        }
+    }
+    Ok(())
+}
+
+/// A file in that folder, for its owner alone; removed when it is dropped, or by [`sweep_new`].
+pub(in crate::store) fn temporary(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+    tempfile::Builder::new().prefix(NEW_PREFIX).tempfile_in(folder)
+}
+
 /// As a whole, and on disk when it returns.
 pub(in crate::store) fn replace(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let mut file = temporary(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;

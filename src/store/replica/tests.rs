@@ -4,7 +4,7 @@ use std::fs;
 
 use super::*;
 
-fn replica(content: &[u8], name: &str, owner: u8) -> Replica {
+pub(super) fn replica(content: &[u8], name: &str, owner: u8) -> Replica {
     Replica {
         hash: ContentHash::from_bytes(*blake3::hash(content).as_bytes()),
         size_bytes: content.len() as u64,
@@ -15,15 +15,15 @@ fn replica(content: &[u8], name: &str, owner: u8) -> Replica {
     }
 }
 
-fn key(owner: u8) -> OwnerKey {
+pub(super) fn key(owner: u8) -> OwnerKey {
     OwnerKey::from_bytes([owner; 32])
 }
 
-fn open(home: &Path, quota: u64) -> Replicas {
+pub(super) fn open(home: &Path, quota: u64) -> Replicas {
     Replicas::open(home.join("replicas"), &home.join("data"), quota).expect("opens")
 }
 
-fn keep(replicas: &Replicas, content: &[u8], name: &str) -> PathBuf {
+pub(super) fn keep(replicas: &Replicas, content: &[u8], name: &str) -> PathBuf {
     let Admitted::Pull(reservation) = replicas.admit(replica(content, name, 1)).expect("room") else {
         panic!("kept already");
     };
@@ -68,7 +68,8 @@ fn the_quota_counts_what_is_on_its_way() {
     let replicas = open(home.path(), 10);
     let Ok(Admitted::Pull(first)) = replicas.admit(replica(b"123456", "a", 1)) else { panic!("room") };
     assert!(matches!(replicas.admit(replica(b"12345", "b", 1)), Err(Refusal::NoRoom { room_bytes: 4 })));
-    assert!(matches!(replicas.admit(replica(b"123456", "a", 1)), Err(Refusal::Busy)));
+    assert!(matches!(replicas.admit(replica(b"123456", "a", 1)), Err(Refusal::Coming)));
+    assert!(matches!(replicas.admit(replica(b"123456", "a", 2)), Err(Refusal::OtherOwner)));
     drop(first);
     assert_eq!(replicas.room_bytes(), 10);
     assert!(matches!(open(home.path(), 0).admit(replica(b"", "b", 1)), Err(Refusal::NoRoom { .. })));
@@ -114,4 +115,58 @@ fn releases_are_bounded() {
     replicas.bury(hash(5000), key(1));
     assert_eq!((replicas.released(&hash(0)), replicas.released(&hash(5000))), (None, Some(key(1))));
     assert_eq!(replicas.lock().released.len(), MAX_RELEASED);
+}
+
+#[test]
+fn what_is_released_on_its_way_is_not_kept_when_it_has_come() {
+    let home = tempfile::tempdir().expect("a folder");
+    let replicas = open(home.path(), 100);
+    let Ok(Admitted::Pull(reservation)) = replicas.admit(replica(b"one", "one", 1)) else { panic!("room") };
+    let incoming = reservation.incoming();
+    fs::write(&incoming, b"one").expect("writes");
+    let hash = replica(b"one", "one", 1).hash;
+    assert_eq!(replicas.release(&hash, key(2)), Err(WrongKey));
+    assert_eq!(replicas.release(&hash, key(1)), Ok(true));
+    assert!(reservation.keep(&incoming).is_err());
+    assert!(replicas.list().is_empty() && !incoming.exists() && !home.path().join("replicas/one").exists());
+}
+
+#[test]
+fn a_pull_that_ends_early_leaves_no_part() {
+    let home = tempfile::tempdir().expect("a folder");
+    let replicas = open(home.path(), 100);
+    let Ok(Admitted::Pull(reservation)) = replicas.admit(replica(b"one", "one", 1)) else { panic!("room") };
+    let Ok(Admitted::Pull(other)) = replicas.admit(replica(b"two", "two", 1)) else { panic!("room") };
+    let part = |reservation: &Reservation| {
+        let incoming = reservation.incoming();
+        let folder = incoming.parent().expect("has one");
+        let name = incoming.file_name().expect("named").to_string_lossy();
+        crate::store::pieces::part_path(folder, &reservation.replica.hash, &name)
+    };
+    let (gone, there) = (part(&reservation), part(&other));
+    for part in [&gone, &there] {
+        fs::write(part, b"on").expect("writes");
+    }
+    drop(reservation);
+    assert!(!gone.exists() && there.exists());
+}
+
+#[test]
+fn what_a_killed_process_was_about_to_write_is_removed() {
+    let home = tempfile::tempdir().expect("a folder");
+    drop(open(home.path(), 100));
+    let records = home.path().join("data/replicas");
+    let left = temporary(&records).expect("makes").into_temp_path().keep().expect("keeps");
+    drop(open(home.path(), 100));
+    assert!(!left.exists());
+}
+
+#[test]
+fn the_least_free_space_is_never_given_away() {
+    let home = tempfile::tempdir().expect("a folder");
+    let replicas = open(home.path(), u64::MAX);
+    let free = free_bytes(home.path()).expect("asks");
+    assert!(replicas.room_bytes() <= free.saturating_sub(MIN_FREE_BYTES / 2), "{free}");
+    let large = Replica { size_bytes: free, ..replica(b"large", "large", 1) };
+    assert!(matches!(replicas.admit(large), Err(Refusal::NoRoom { .. })));
 }
