@@ -11,6 +11,7 @@ mod first_hit;
 mod holders;
 mod load;
 mod measure;
+mod memory;
 mod registry;
 mod start;
 
@@ -69,6 +70,12 @@ enum Figure {
         #[arg(long, default_value = "/dev/shm")]
         folder: PathBuf,
     },
+    /// The most memory of both ends of a transfer; writes up to 8 GiB.
+    Memory {
+        /// Where files lie.
+        #[arg(long, default_value = "/dev/shm")]
+        folder: PathBuf,
+    },
 }
 
 fn main() -> Result<()> {
@@ -79,6 +86,7 @@ fn main() -> Result<()> {
         Figure::Registry { peers: 10_000 },
         Figure::Start { rounds: 21 },
         Figure::Holders { size_mib: 512, rounds: 5, folder: "/dev/shm".into() },
+        Figure::Memory { folder: "/dev/shm".into() },
     ];
     let figures = args.figure.map_or_else(|| Vec::from(all), |figure| vec![figure]);
     // As many workers as a daemon has.
@@ -95,6 +103,7 @@ fn main() -> Result<()> {
                 Figure::Holders { size_mib, rounds, folder } => {
                     tokio::task::block_in_place(|| holders::run(size_mib, rounds, &folder))
                 }
+                Figure::Memory { folder } => tokio::task::block_in_place(|| memory::run(&folder)),
             }
         }))??;
         println!();

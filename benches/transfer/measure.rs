@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 
 /// One download, or several at once.
 #[derive(Debug, Clone, Copy, Default)]
@@ -66,11 +66,15 @@ pub(crate) fn timed(serving: u32, fetchers: Vec<Command>) -> Result<Run> {
         if let Some(folder) = fetcher.get_current_dir() {
             accounted.current_dir(folder);
         }
-        let started = accounted.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let errors = fs::File::create(reports.path().join(format!("{number}.err")))?;
+        let started = accounted.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).spawn();
         running.push(Killed(started.context("could not run /usr/bin/time")?));
     }
-    for (child, fetcher) in running.iter_mut().zip(&fetchers) {
-        ensure!(child.0.wait()?.success(), "{fetcher:?} failed");
+    for (number, (child, fetcher)) in running.iter_mut().zip(&fetchers).enumerate() {
+        if !child.0.wait()?.success() {
+            let said = fs::read_to_string(reports.path().join(format!("{number}.err")))?;
+            bail!("{fetcher:?} failed: {said}");
+        }
     }
     let seconds = began.elapsed().as_secs_f64();
     let after = all()?;
