@@ -50,8 +50,8 @@ fn transfer(folder: &Path, count: usize, size_mib: u64) -> Result<()> {
     let mut copies: Vec<PathBuf> = Vec::new();
     for (number, hash) in hashes.iter().enumerate() {
         let copy = home.path().join(format!("copy{number}"));
-        let taken = floodplain(&getter.data, &["get", hash, "--detach", "-o"]).arg(&copy).status()?;
-        ensure!(taken.success(), "the download was not taken");
+        let taken = floodplain(&getter.data, &["get", hash, "--detach", "-o"]).arg(&copy).output()?;
+        ensure!(taken.status.success(), "{}", String::from_utf8_lossy(&taken.stderr));
         copies.push(copy);
     }
     let mut most_at_once = 0;

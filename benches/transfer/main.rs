@@ -151,12 +151,17 @@ fn one(args: &Args, size_mib: u64, rounds: usize, rivals_every: usize) -> Result
             Box::new(PlainCopy::start(&place.file)?),
         ];
         let fast = rivals.len();
+        // They open the file they serve for writing, or link it; our server calls that a change.
+        let file = &place.home.path().join("theirs");
+        if args.rqbit.is_some() || args.sendme.is_some() {
+            fs::copy(&place.file, file)?;
+        }
         match &args.rqbit {
-            Some(binary) => rivals.push(Box::new(Rqbit::start(binary, &place.file)?)),
+            Some(binary) => rivals.push(Box::new(Rqbit::start(binary, file)?)),
             None => println!("without rqbit: its binary was not told with --rqbit"),
         }
         match &args.sendme {
-            Some(binary) => rivals.push(Box::new(Sendme::start(binary, place.home.path(), &place.file)?)),
+            Some(binary) => rivals.push(Box::new(Sendme::start(binary, place.home.path(), file)?)),
             None => println!("without sendme: its binary was not told with --sendme"),
         }
         let mut ways = vec![Way::new("floodplain")];
