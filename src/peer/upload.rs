@@ -44,7 +44,7 @@ use crate::{
     shutdown::Shutdown,
     store::{
         pool::Pool,
-        read::{Chunk, FileSource, Range, SourceError, SourceFile, chunks},
+        read::{Chunk, FileSource, READ_AHEAD_CHUNKS, Range, SourceError, SourceFile, chunks},
     },
     wire::{
         common::to_file_entry,
@@ -69,6 +69,9 @@ const UNREAD_NEWS: usize = 4;
 const CHUNKS_PER_SECOND: u64 = 16;
 /// Buffers kept beyond their use, per slot: what is read ahead and what the connection holds.
 const SPARE_BUFFERS_PER_SLOT: usize = 8;
+/// Chunks that all uploads read ahead together, about: each fewer the more there are. Many at once hide each other's disk
+/// accesses, and would else take 1 MiB each for it.
+const READ_AHEAD_IN_ALL: usize = 32;
 const DOWNLOAD_PATH: &str = "/floodplain.v1.PeerService/Download";
 
 /// The uploads of a peer; cheap to clone.
@@ -322,7 +325,8 @@ impl Uploads {
         let pool = if chunk_bytes > DEFAULT_CHUNK_BYTES { &self.0.large_pool } else { &self.0.pool };
         let end = range.end;
         let buffers = (pool, frame::HEADROOM, chunk_bytes);
-        let chunks = chunks(source, range, buffers, slot, &self.0.shutdown);
+        let ahead_chunks = ahead_of_each(self.0.slots.holding());
+        let chunks = chunks(source, range, buffers, ahead_chunks, slot, &self.0.shutdown);
         ticket.enter(Running);
         stream::unfold(Some((chunks, throttle, ticket, range.offset)), move |state| async move {
             let (mut chunks, throttle, ticket, reached) = state?;
@@ -341,6 +345,11 @@ impl Uploads {
             }
         })
     }
+}
+
+/// Chunks that an upload reads ahead when so many run, itself among them.
+fn ahead_of_each(uploads: usize) -> usize {
+    (READ_AHEAD_IN_ALL / uploads.max(1)).clamp(1, READ_AHEAD_CHUNKS)
 }
 
 fn framed(chunk: Chunk) -> Bytes {
