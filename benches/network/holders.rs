@@ -143,21 +143,21 @@ fn content(home: &Path, size_mib: u64) -> Result<(PathBuf, String)> {
     Ok((path, hasher.finalize().to_hex().to_string()))
 }
 
-fn floodplain(data: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn floodplain(data: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_floodplain"));
     command.arg("--data").arg(data).args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
     command
 }
 
 /// What a daemon answers, line by line.
-fn ask(daemon: &Daemon, arguments: &[&str]) -> Result<Vec<Value>> {
+pub(crate) fn ask(daemon: &Daemon, arguments: &[&str]) -> Result<Vec<Value>> {
     let output = floodplain(&daemon.data, arguments).arg("--json").stdout(Stdio::piped()).output()?;
     let text = String::from_utf8(output.stdout)?;
     Ok(text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
 }
 
 /// The number of that name in the last line that has one, however deep; 0 without it.
-fn number_at(lines: &[Value], name: &str) -> u64 {
+pub(crate) fn number_at(lines: &[Value], name: &str) -> u64 {
     fn find(value: &Value, name: &str) -> Option<u64> {
         let fields = value.as_object()?;
         fields
@@ -168,7 +168,7 @@ fn number_at(lines: &[Value], name: &str) -> u64 {
     lines.iter().rev().find_map(|line| find(line, name)).unwrap_or(0)
 }
 
-fn until(mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+pub(crate) fn until(mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
     let begun = Instant::now();
     while !is_so()? {
         ensure!(begun.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain");
@@ -178,7 +178,7 @@ fn until(mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
 }
 
 /// The most memory that a process ever had.
-fn peak_mib(pid: u32) -> f64 {
+pub(crate) fn peak_mib(pid: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).context("ended").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib: f64 = line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0.0);

@@ -11,6 +11,7 @@ mod first_hit;
 mod holders;
 mod load;
 mod measure;
+mod memory;
 mod registry;
 mod small;
 mod start;
@@ -82,6 +83,12 @@ enum Figure {
         #[arg(long, default_value = ".")]
         disk: PathBuf,
     },
+    /// The most memory of both ends of a transfer; writes up to 8 GiB.
+    Memory {
+        /// Where files lie.
+        #[arg(long, default_value = "/dev/shm")]
+        folder: PathBuf,
+    },
 }
 
 fn main() -> Result<()> {
@@ -93,6 +100,7 @@ fn main() -> Result<()> {
         Figure::Start { rounds: 21 },
         Figure::Holders { size_mib: 512, rounds: 5, folder: "/dev/shm".into() },
         Figure::Small { samples: 4000, memory: "/dev/shm".into(), disk: ".".into() },
+        Figure::Memory { folder: "/dev/shm".into() },
     ];
     let figures = args.figure.map_or_else(|| Vec::from(all), |figure| vec![figure]);
     // As many workers as a daemon has.
@@ -110,6 +118,7 @@ fn main() -> Result<()> {
                     tokio::task::block_in_place(|| holders::run(size_mib, rounds, &folder))
                 }
                 Figure::Small { samples, memory, disk } => small::run(samples, &memory, &disk).await,
+                Figure::Memory { folder } => tokio::task::block_in_place(|| memory::run(&folder)),
             }
         }))??;
         println!();

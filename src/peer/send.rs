@@ -36,7 +36,7 @@ use crate::{
     store::{
         inbox::ANSWER_TIMEOUT,
         pool::Pool,
-        read::{Range, SourceError, SourceFile, chunks},
+        read::{READ_AHEAD_CHUNKS, Range, SourceError, SourceFile, chunks},
         verify::hash_file,
     },
     wire::{
@@ -245,7 +245,7 @@ impl Sender {
     ) -> Result<(), ActionError> {
         let range = Range { offset: 0, end: source.info().size_bytes };
         let buffers = (&self.pool, 0, DEFAULT_CHUNK_BYTES);
-        let mut chunks = chunks(source, range, buffers, (), &self.shutdown);
+        let mut chunks = chunks(source, range, buffers, READ_AHEAD_CHUNKS, (), &self.shutdown);
         let mut sent = 0;
         while let Some(chunk) = chunks.recv().await {
             let chunk = chunk.map_err(|error| unreadable(&ask.path, &error))?;

@@ -44,7 +44,9 @@ use crate::{
     shutdown::Shutdown,
     store::{
         pool::Pool,
-        read::{Chunk, FileSource, Range, SourceError, SourceFile, cached_chunk, chunks, only_chunk},
+        read::{
+            Chunk, FileSource, READ_AHEAD_CHUNKS, Range, SourceError, SourceFile, cached_chunk, chunks, only_chunk,
+        },
     },
     wire::{
         common::to_file_entry,
@@ -73,6 +75,9 @@ const SPARE_BUFFERS_PER_SLOT: usize = 8;
 const AT_ONCE_BYTES: u64 = 64 << 10;
 /// How long a fetcher may leave such bytes untaken and keep the slot.
 const UNTAKEN_TIMEOUT: Duration = Duration::from_secs(60);
+/// Chunks that all uploads read ahead together, about: each fewer the more there are. Many at once hide each other's disk
+/// accesses, and would else take 1 MiB each for it.
+const READ_AHEAD_IN_ALL: usize = 32;
 const DOWNLOAD_PATH: &str = "/floodplain.v1.PeerService/Download";
 
 /// The uploads of a peer; cheap to clone.
@@ -393,7 +398,8 @@ impl Uploads {
         let pool = if chunk_bytes > DEFAULT_CHUNK_BYTES { &self.0.large_pool } else { &self.0.pool };
         let end = range.end;
         let buffers = (pool, frame::HEADROOM, chunk_bytes);
-        let chunks = chunks(source, range, buffers, slot, &self.0.shutdown);
+        let ahead_chunks = ahead_of_each(self.0.slots.holding());
+        let chunks = chunks(source, range, buffers, ahead_chunks, slot, &self.0.shutdown);
         ticket.enter(Running);
         stream::unfold(Some((chunks, throttle, ticket, range.offset)), move |state| async move {
             let (mut chunks, throttle, ticket, reached) = state?;
@@ -412,6 +418,11 @@ impl Uploads {
             }
         })
     }
+}
+
+/// Chunks that an upload reads ahead when so many run, itself among them.
+fn ahead_of_each(uploads: usize) -> usize {
+    (READ_AHEAD_IN_ALL / uploads.max(1)).clamp(1, READ_AHEAD_CHUNKS)
 }
 
 fn framed(chunk: Chunk) -> Bytes {

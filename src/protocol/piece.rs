@@ -145,22 +145,22 @@ impl Tree {
 
 /// The check of one piece, fed with its bytes in order.
 #[derive(Debug)]
-pub struct PieceCheck<'a> {
-    tree: &'a Tree,
+pub struct PieceCheck {
+    tree: Tree,
     piece: u32,
     hasher: blake3::Hasher,
     left: u64,
 }
 
-impl<'a> PieceCheck<'a> {
+impl PieceCheck {
     /// Before its first byte. A piece behind the last is never right.
-    pub fn new(tree: &'a Tree, piece: u32) -> Self {
+    pub fn new(tree: &Tree, piece: u32) -> Self {
         let range = tree.layout.range(piece);
         let mut hasher = blake3::Hasher::new();
         if tree.layout.has_values() && !range.is_empty() {
             hasher.set_input_offset(range.start);
         }
-        Self { tree, piece, hasher, left: range.end - range.start }
+        Self { tree: tree.clone(), piece, hasher, left: range.end - range.start }
     }
 
     /// The next bytes. Those beyond the piece make it wrong.

@@ -1,8 +1,9 @@
 //! A part file that several streams fill in any order, and that a later run goes on with.
 //!
-//! Invariant: a piece counts as there only after it was read back from this very file and was right, nothing is written
-//! to it from then on, and the file gets its name only when it was read whole once more, was right, and is on disk. What
-//! an earlier run left under the part's name is worth what its bytes are worth: each piece is hashed before it is believed.
+//! Invariant: a piece counts as there only when the bytes that this very file was given were right, first to last with
+//! nobody else's between them, or were right when read back; nothing is written to it from then on, and the file gets its
+//! name only when it was read whole once more, was right, and is on disk. What an earlier run left under the part's name is
+//! worth what its bytes are worth: each piece is hashed before it is believed.
 
 pub(super) mod open;
 pub(super) mod proof;
@@ -59,7 +60,7 @@ const NUMBER_BYTES: usize = 2;
 pub struct Checked {
     /// Its number.
     pub piece: u32,
-    /// Whether the file holds it now, as read back. Stays so when it is right; else it is to be written again.
+    /// Whether the file holds it now. Stays so when it is right; else it is to be written again.
     pub is_right: bool,
 }
 
@@ -77,6 +78,17 @@ pub struct PieceWriter {
     is_gone: Arc<AtomicBool>,
 }
 
+/// What the bytes last written to one of the pieces of a lock are worth.
+type Stripe = Option<Box<Written>>;
+
+/// A piece from its first byte to `end`, hashed as it was written. Holds while its lock saw no other bytes for it.
+#[derive(Debug)]
+struct Written {
+    piece: u32,
+    end: u64,
+    check: PieceCheck,
+}
+
 #[derive(Debug)]
 struct Shared {
     file: File,
@@ -86,7 +98,7 @@ struct Shared {
     right: Mutex<PieceSet>,
     // Std locks: a piece's is held while bytes of it are written or checked, on a thread that may wait or by the one
     // worker that is at the disk, which only tries to take it.
-    stripes: [Mutex<()>; STRIPES],
+    stripes: [Mutex<Stripe>; STRIPES],
     /// Told before every stripe is taken once: nothing is written from then on.
     is_closed: AtomicBool,
     may_write_here: AtomicBool,
@@ -246,12 +258,12 @@ impl PieceWriter {
         let (offset, is_gone) = (self.offset, self.is_gone.clone());
         let writing = part.stop.clone().spawn_blocking(move || {
             let _thread = thread;
-            let stripe = part.stripe(offset).lock().unwrap_or_else(PoisonError::into_inner);
+            let mut stripe = part.stripe(offset).lock().unwrap_or_else(PoisonError::into_inner);
             // Late bytes of a writer that was dropped could spoil what its successor writes.
             if is_gone.load(Ordering::Acquire) {
                 return Err(StoreError::Stopped);
             }
-            part.write(&stripe, offset, &bytes)
+            part.write(&mut stripe, offset, &bytes)
         });
         writing.await.map_err(|_| StoreError::Stopped)?
     }
@@ -264,8 +276,10 @@ impl Drop for PieceWriter {
 }
 
 impl Shared {
-    fn stripe(&self, offset: u64) -> &Mutex<()> {
-        &self.stripes[self.tree.layout().piece_at(offset) as usize % STRIPES]
+    fn stripe(&self, offset: u64) -> &Mutex<Stripe> {
+        // Spread: writers that are a round number of pieces apart are not to meet at every one of them.
+        let spread = self.tree.layout().piece_at(offset).wrapping_mul(0x9e37_79b1) >> 16;
+        &self.stripes[spread as usize % STRIPES]
     }
 
     fn right(&self) -> MutexGuard<'_, PieceSet> {
@@ -279,38 +293,50 @@ impl Shared {
             return None;
         }
         let _at_the_disk = at_the_disk()?;
-        let stripe = match self.stripe(offset).try_lock() {
+        let mut stripe = match self.stripe(offset).try_lock() {
             Ok(stripe) => stripe,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
-        Some(self.write(&stripe, offset, bytes))
+        Some(self.write(&mut stripe, offset, bytes))
     }
 
     /// Bytes of one piece. Its lock is held.
-    fn write(
-        &self,
-        _stripe: &MutexGuard<'_, ()>,
-        offset: u64,
-        bytes: &[u8],
-    ) -> Result<Option<Checked>, StoreError> {
+    fn write(&self, stripe: &mut Stripe, offset: u64, bytes: &[u8]) -> Result<Option<Checked>, StoreError> {
         if self.is_closed.load(Ordering::Acquire) {
             return Err(StoreError::Stopped);
         }
         let layout = self.tree.layout();
         let piece = layout.piece_at(offset);
-        let mut is_right = self.right().contains(piece);
-        if !is_right {
-            self.timed(|| self.file.write_all_at(bytes, offset)).map_err(|error| self.refused(error))?;
+        let range = layout.range(piece);
+        let end = offset + bytes.len() as u64;
+        if self.right().contains(piece) {
+            return Ok((end == range.end).then_some(Checked { piece, is_right: true }));
         }
-        if offset + (bytes.len() as u64) < layout.range(piece).end {
+        // Nothing is known of the bytes of a write that fails half way.
+        let written = stripe.take().filter(|written| (written.piece, written.end) == (piece, offset));
+        self.timed(|| self.file.write_all_at(bytes, offset)).map_err(|error| self.refused(error))?;
+        let written = if offset == range.start {
+            Some(Box::new(Written { piece, end: offset, check: PieceCheck::new(&self.tree, piece) }))
+        } else {
+            written
+        };
+        // Hashed while the cache of this processor holds them.
+        let written = written.map(|mut written| {
+            written.check.update(bytes);
+            written.end = end;
+            written
+        });
+        if end < range.end {
+            *stripe = written;
             return Ok(None);
         }
-        if !is_right {
-            is_right = self.check(piece).map_err(StoreError::io("read back", &self.path))?;
-            if is_right {
-                self.right().insert(piece);
-            }
+        let is_right = match written {
+            Some(written) => written.check.is_right(),
+            None => self.check(piece).map_err(StoreError::io("read back", &self.path))?,
+        };
+        if is_right {
+            self.right().insert(piece);
         }
         Ok(Some(Checked { piece, is_right }))
     }

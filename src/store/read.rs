@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Chunks read ahead of the network: hides one slow disk access, costs 1 MiB at 256 KiB each.
-const READ_AHEAD_CHUNKS: usize = 4;
+pub const READ_AHEAD_CHUNKS: usize = 4;
 /// A fetcher that takes no chunk for so long is given up, and its slot with it; sooner when it was slow before.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -169,17 +169,19 @@ pub struct Chunk {
 /// Chunks in order; closed after the last one or after an error.
 pub type Chunks = mpsc::Receiver<Result<Chunk, SourceError>>;
 
-/// Reads a range in chunks of `chunk_bytes` (less when the pool's buffers hold less) behind `headroom` free bytes.
+/// Reads a range in chunks of `chunk_bytes` (less when the pool's buffers hold less) behind `headroom` free bytes, at most
+/// `ahead_chunks` ahead of who takes them.
 /// `held` is dropped when reading has ended and every chunk was taken, or when nobody took any for a minute, or they are
 /// taken more slowly than the [`LeastPace`]; the chunks end too early then.
 pub fn chunks<H: Send + 'static>(
     source: SourceFile,
     range: Range,
     (pool, headroom, chunk_bytes): (&Pool, usize, usize),
+    ahead_chunks: usize,
     held: H,
     shutdown: &Shutdown,
 ) -> Chunks {
-    let (sender, chunks) = mpsc::channel(READ_AHEAD_CHUNKS);
+    let (sender, chunks) = mpsc::channel(ahead_chunks.max(1));
     let (pool, stop, runtime) = (pool.clone(), shutdown.clone(), Handle::current());
     let chunk_bytes = chunk_bytes.min(pool.buffer_bytes().saturating_sub(headroom)).max(1);
     let read_all = move || {
@@ -207,7 +209,7 @@ pub fn chunks<H: Send + 'static>(
             }
         }
         // All places of the queue are free when its chunks were taken: until then the slot stays taken.
-        let taken = timeout(pace.patience(), sender.reserve_many(READ_AHEAD_CHUNKS));
+        let taken = timeout(pace.patience(), sender.reserve_many(sender.max_capacity()));
         let _ = runtime.block_on(taken);
         drop(held);
     };

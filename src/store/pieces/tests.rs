@@ -280,6 +280,40 @@ async fn a_wrong_piece_is_told_and_may_come_again_and_a_right_one_stays() {
     case.finish(part, &[1]).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_piece_is_called_right_only_when_the_file_holds_it_whoever_wrote_to_it_meanwhile() {
+    use rand::{RngExt, SeedableRng, rngs::SmallRng};
+    const STEP: usize = MIB / 4;
+    let (mut right, mut wrong) = (0, 0);
+    for seed in 0..60 {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let case = Case::new(2 * MIB);
+        let (part, _) = case.open().await;
+        let writers = rng.random_range(1..=2);
+        let mut ways: Vec<_> = (0..writers)
+            .map(|_| (part.writer((MIB + STEP * rng.random_range(0..2)) as u64), rng.random_ratio(1, 3)))
+            .collect();
+        while !ways.is_empty() {
+            let at = rng.random_range(0..ways.len());
+            let (writer, is_bent) = &mut ways[at];
+            let from = usize::try_from(writer.offset()).unwrap();
+            let mut bytes = case.content.slice(from..from + STEP).to_vec();
+            if *is_bent {
+                bytes[rng.random_range(0..STEP)] ^= 1;
+            }
+            for checked in writer.write(bytes.into()).await.expect("writes") {
+                let holds = fs::read(part.path()).expect("reads")[MIB..] == case.content[MIB..];
+                assert_eq!(checked, Checked { piece: 1, is_right: holds }, "seed {seed}");
+                *if holds { &mut right } else { &mut wrong } += 1;
+            }
+            if from + STEP == 2 * MIB {
+                ways.remove(at);
+            }
+        }
+    }
+    assert!(right > 0 && wrong > 0, "{right} right, {wrong} wrong");
+}
+
 #[tokio::test]
 async fn bytes_behind_the_end_go_nowhere() {
     let case = Case::new(MIB + 1);

@@ -13,7 +13,7 @@ fn open(path: &Path) -> SourceFile {
 
 fn start(source: SourceFile, range: Range, chunk_bytes: usize) -> Chunks {
     let pool = Pool::new(HEADROOM + 64, 8);
-    chunks(source, range, (&pool, HEADROOM, chunk_bytes), (), &Shutdown::new())
+    chunks(source, range, (&pool, HEADROOM, chunk_bytes), READ_AHEAD_CHUNKS, (), &Shutdown::new())
 }
 
 async fn collect(mut chunks: Chunks) -> Result<Vec<u8>, SourceError> {
@@ -81,7 +81,8 @@ async fn what_is_held_is_let_go_when_the_fetcher_leaves() {
     let (held, is_free) = tokio::sync::oneshot::channel::<()>();
     let pool = Pool::new(HEADROOM + 64, 8);
     let range = Range { offset: 0, end: 10_000 };
-    let mut chunks = chunks(open(&path), range, (&pool, HEADROOM, 64), held, &Shutdown::new());
+    let mut chunks =
+        chunks(open(&path), range, (&pool, HEADROOM, 64), READ_AHEAD_CHUNKS, held, &Shutdown::new());
     assert!(chunks.recv().await.is_some());
     drop(chunks);
     assert!(is_free.await.is_err(), "dropped");
