@@ -112,7 +112,8 @@ impl Origin {
         let mode = choose_mode(ask.ttl, roster);
         let (id, me) = (QueryId::random(&mut rand::rng()), knowledge.me.id);
         let revision = roster.map_or(0, Roster::revision);
-        let rules = flood::Query::own(id, me, mode, ttl, deadline, revision);
+        let mut rules = flood::Query::own(id, me, mode, ttl, deadline, revision);
+        rules.is_widening = ask.want.is_some();
         let running = Running { id, query, text: ask.text, origin: me, want: ask.want, rules };
         let found = self.searcher.serve(running).map_err(not_started)?;
         let members = u32::try_from(roster.map_or(1, |roster| roster.members().len())).unwrap_or(u32::MAX);

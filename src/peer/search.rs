@@ -24,6 +24,7 @@ use crate::{
     index::Index,
     net::limit::Admission,
     protocol::{
+        claim::Everyone,
         flood::{self, QueryCache, Refusal, Verdict},
         id::PeerId,
         relay::Report,
@@ -106,7 +107,12 @@ impl Searcher {
                 return Err(NotServed::Busy(full));
             }
         };
-        let seen = flood::View { me: knowledge.me.id, roster: &roster, neighbors: &knowledge.neighbors };
+        let seen = flood::View {
+            me: knowledge.me.id,
+            roster: &roster,
+            neighbors: &knowledge.neighbors,
+            rule: &Everyone,
+        };
         let verdict = {
             let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
             flood::on_query(&mut cache, &running.rules, &seen, now)

@@ -13,6 +13,7 @@ use std::{
 };
 
 use floodplain::protocol::{
+    claim::Everyone,
     flood::{DEFAULT_TTL, Mode, Plan, Query, QueryCache, Verdict, View, on_query},
     id::{PeerId, PeerName, QueryId, ZoneId},
     relay::{AskId, Command, Relay, Report},
@@ -305,7 +306,7 @@ impl Zone {
     fn verdict(&mut self, node: usize, query: &Query) -> Verdict {
         let now = self.clock();
         let Node { id, roster, neighbors, cache, .. } = &mut self.nodes[node];
-        let verdict = on_query(cache, query, &View { me: *id, roster, neighbors }, now);
+        let verdict = on_query(cache, query, &View { me: *id, roster, neighbors, rule: &Everyone }, now);
         assert!(cache.len() <= self.setup.cache, "the query cache outgrew its room");
         verdict
     }
@@ -385,7 +386,7 @@ impl Zone {
             }
             Up::Done(report) => {
                 self.streams[stream].is_open = false;
-                self.tasks[task].relay.on_done(ask, &report)
+                self.tasks[task].relay.on_done(ask, &report, now)
             }
             Up::Broken => {
                 self.streams[stream].is_open = false;
@@ -417,7 +418,8 @@ impl Zone {
                     ));
                     let roster_revision = self.nodes[node].roster.revision();
                     let from = self.nodes[node].id;
-                    let copy = Query { id, ttl, hops, deadline, roster_revision, claim, from };
+                    let copy =
+                        Query { id, ttl, hops, deadline, roster_revision, claim, is_widening: false, from };
                     let child = self.index[&peer];
                     let stream = self.streams.len();
                     self.streams.push(Stream {

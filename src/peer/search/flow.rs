@@ -75,6 +75,7 @@ impl Running {
             deadline: now + search.deadline,
             roster_revision: search.roster_revision,
             claim: search.claim,
+            is_widening: search.want.is_some(),
             from: search.from,
         };
         Self {
@@ -255,7 +256,7 @@ impl Flow {
                 if let Some(handle) = self.handles.remove(&ask) {
                     handle.abort();
                 }
-                return Ok(self.relay.on_done(ask, &report));
+                return Ok(self.relay.on_done(ask, &report, Instant::now()));
             }
             Event::Broken => {
                 self.handles.remove(&ask);
