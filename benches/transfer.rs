@@ -145,6 +145,13 @@ impl pb::peer_service_server::PeerService for Rest {
         Err(Status::unimplemented("downloads only"))
     }
 
+    async fn get_summary(
+        &self,
+        _: tonic::Request<pb::GetSummaryRequest>,
+    ) -> Result<tonic::Response<pb::GetSummaryResponse>, tonic::Status> {
+        Err(tonic::Status::unimplemented("no summaries here"))
+    }
+
     async fn browse(&self, _: Request<pb::BrowseRequest>) -> Result<Response<pb::BrowseResponse>, Status> {
         Err(Status::unimplemented("downloads only"))
     }

@@ -92,6 +92,14 @@ impl Report {
         Self { duplicates: 1, ..Self::default() }
     }
 
+    /// A peer that one branch could not reach, or did not ask, and another heard, has answered.
+    #[must_use]
+    pub fn settled(mut self) -> Self {
+        self.unreachable = &self.unreachable - &self.answered;
+        self.ruled_out = &(&self.ruled_out - &self.answered) - &self.unreachable;
+        self
+    }
+
     /// Takes another branch in.
     pub fn merge(&mut self, other: &Report) {
         for (own, others) in [
@@ -294,10 +302,7 @@ impl Relay {
 
     /// What became of this branch so far.
     pub fn report(&self) -> Report {
-        let mut report = self.report.clone();
-        report.unreachable = &report.unreachable - &report.answered;
-        report.ruled_out = &(&report.ruled_out - &report.answered) - &report.unreachable;
-        report
+        self.report.clone().settled()
     }
 
     fn end(&mut self, commands: &mut Vec<Command>) {

@@ -18,9 +18,9 @@ const BITS_PER_KEY: usize = 7;
 const HASHES: u64 = 5;
 /// The last word of a query may be the beginning of a longer one: of each word its beginnings of these lengths are in the
 /// filter as well, in characters. Shorter beginnings are asked of everyone.
-const PREFIX_CHARS: [usize; 2] = [3, 5];
-/// Largest filter: 2.4 million keys, the words of some million names. Who has more tells none and is always asked.
-pub const MAX_BYTES: usize = 2 << 20;
+const PREFIX_CHARS: [usize; 3] = [3, 5, 8];
+/// Largest filter: 1.2 million keys, some 400,000 different words. Who has more tells none and is always asked.
+pub const MAX_BYTES: usize = 1 << 20;
 const BLOCK_BYTES: usize = 8;
 /// Most blocks in one change; when more differ the whole filter is shorter.
 const MAX_CHANGE: usize = MAX_BYTES / BLOCK_BYTES / 2;

@@ -17,7 +17,7 @@ use floodplain::protocol::{
     flood::{DEFAULT_TTL, Mode, Plan, Query, QueryCache, Verdict, View, on_query},
     id::{PeerId, PeerName, QueryId, ZoneId},
     relay::{AskId, Command, Relay, Report},
-    roster::{Member, Roster},
+    roster::{Member, Roster, Stamp},
 };
 use rand::{RngExt, SeedableRng, rngs::SmallRng, seq::SliceRandom};
 
@@ -194,6 +194,7 @@ impl Zone {
             incarnation: 1,
             shared_files: 1,
             room_bytes: 0,
+            summary: Stamp::default(),
         };
         let neighbors = rings(n, if n > 100 { 6 } else { 4 }, &mut rng);
         let mut order: Vec<usize> = (0..n).collect();

@@ -4,7 +4,11 @@ use proptest::prelude::*;
 use rand::{SeedableRng, rngs::SmallRng, seq::SliceRandom};
 
 use super::*;
-use crate::protocol::{id::PeerName, id::ZoneId, roster::Member};
+use crate::protocol::{
+    id::PeerName,
+    id::ZoneId,
+    roster::{Member, Stamp},
+};
 
 fn id(first: u8) -> PeerId {
     let mut bytes = [0; 32];
@@ -20,6 +24,7 @@ fn roster(ids: impl IntoIterator<Item = PeerId>) -> Roster {
         incarnation: 1,
         shared_files: 0,
         room_bytes: 0,
+        summary: Stamp::default(),
     });
     Roster::new(ZoneId::new(1).expect("not 0"), 1, members.collect())
 }

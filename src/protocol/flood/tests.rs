@@ -7,7 +7,7 @@ use super::*;
 use crate::protocol::{
     claim::Everyone,
     id::{PeerName, ZoneId},
-    roster::Member,
+    roster::{Member, Stamp},
 };
 
 const REVISION: u64 = 3;
@@ -33,6 +33,7 @@ fn roster(count: usize) -> Roster {
         incarnation: 1,
         shared_files: 0,
         room_bytes: 0,
+        summary: Stamp::default(),
     };
     Roster::new(ZoneId::new(1).expect("not 0"), REVISION, (0..count).map(member).collect())
 }

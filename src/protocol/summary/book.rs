@@ -1,104 +1,94 @@
-//! What a peer knows of the summaries of its zone, and whom a query may therefore pass by.
+//! What a peer holds of the summaries of its zone, and whom a query may therefore pass by.
 //!
-//! Invariant: a member is ruled out only by a summary of the very version that it announced last, of its present start,
-//! and only while announcements come; a member that said that its words are changing is always asked.
+//! Invariant: a member is ruled out only by a summary of the very version that it announced last, of its present start; a
+//! member that said that its words are changing is always asked.
 
 use std::collections::HashMap;
 
 use super::{Probe, Summary};
-use crate::protocol::{id::PeerId, roster::Roster};
+use crate::protocol::{
+    claim::RulesOut,
+    id::PeerId,
+    roster::{Member, Roster},
+};
 
-/// What a member announces of its summary. The announcement goes out before anybody can rely on a new name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
-    /// Of the member's present start.
-    pub incarnation: u64,
-    /// Rises with every summary of that start; 0 before the first.
-    pub version: u64,
-    /// Its words are those of that version. False from the first change on, until a newer version is ready.
-    pub is_settled: bool,
+/// All summaries together; those above are not held, and their peers always asked. 135 KiB are 100 ordinary peers.
+pub const MAX_HELD_BYTES: usize = 64 << 20;
+
+/// A summary as its peer gave it.
+#[derive(Debug)]
+struct Held {
+    incarnation: u64,
+    version: u64,
+    summary: Summary,
 }
 
-/// One member's, as far as it is known.
-#[derive(Debug, Default)]
-struct Page {
-    announced: Option<Stamp>,
-    held: Option<(u64, u64, Summary)>,
-}
-
-/// The summaries of a zone.
+/// The summaries of a zone, one a member.
 #[derive(Debug, Default)]
 pub struct Book {
-    pages: HashMap<PeerId, Page>,
+    held: HashMap<PeerId, Held>,
 }
 
 impl Book {
-    /// Nothing is known: everyone is asked.
+    /// Nothing is held: everyone is asked.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A member's newest announcement. An older one than is known changes nothing.
-    pub fn announce(&mut self, id: PeerId, stamp: Stamp) {
-        let page = self.pages.entry(id).or_default();
-        let order = |stamp: &Stamp| (stamp.incarnation, stamp.version, !stamp.is_settled);
-        if page.announced.as_ref().is_none_or(|known| order(known) < order(&stamp)) {
-            page.announced = Some(stamp);
-        }
-    }
-
-    /// A member's summary came.
+    /// Takes a member's summary; one that is older than what is held changes nothing, and one
+    /// that has no room below [`MAX_HELD_BYTES`] is not held.
     pub fn hold(&mut self, id: PeerId, incarnation: u64, version: u64, summary: Summary) {
-        let page = self.pages.entry(id).or_default();
-        if page.held.as_ref().is_none_or(|(start, held, _)| (*start, *held) < (incarnation, version)) {
-            page.held = Some((incarnation, version, summary));
+        let is_newer = |held: &Held| (held.incarnation, held.version) < (incarnation, version);
+        let others = self.size_bytes() - self.held.get(&id).map_or(0, |held| held.summary.size_bytes());
+        if others + summary.size_bytes() > MAX_HELD_BYTES {
+            self.held.remove(&id);
+        } else if self.held.get(&id).is_none_or(is_newer) {
+            self.held.insert(id, Held { incarnation, version, summary });
         }
     }
 
-    /// The summary that is held of a member, with its start and version, to ask for what became different.
-    pub fn held(&self, id: &PeerId) -> Option<(u64, u64, &Summary)> {
-        let (incarnation, version, summary) = self.pages.get(id)?.held.as_ref()?;
-        Some((*incarnation, *version, summary))
+    /// The version and the summary that are held of a member's present start, to ask for what became different.
+    pub fn held(&self, member: &Member) -> Option<(u64, &Summary)> {
+        let held = self.held.get(&member.id).filter(|held| held.incarnation == member.incarnation)?;
+        Some((held.version, &held.summary))
     }
 
     /// The member has nothing that answers the query.
-    pub fn rules_out(&self, id: &PeerId, probe: &Probe) -> bool {
-        let Some(page) = self.pages.get(id) else { return false };
-        let (Some(stamp), Some((incarnation, version, summary))) = (page.announced, &page.held) else {
-            return false;
-        };
-        let is_current = stamp.is_settled && stamp.incarnation == *incarnation && stamp.version == *version;
-        is_current && !summary.may_answer(probe)
+    pub fn rules_out(&self, member: &Member, probe: &Probe) -> bool {
+        let is_current = |version| member.summary.is_settled && member.summary.version == version;
+        self.held(member).is_some_and(|(version, summary)| is_current(version) && !summary.may_answer(probe))
     }
 
-    /// Members whose announced summary is not held, with what was announced.
-    pub fn missing(&self) -> Vec<(PeerId, Stamp)> {
-        let missing = self.pages.iter().filter_map(|(id, page)| {
-            let stamp = page.announced.filter(|stamp| stamp.is_settled && stamp.version > 0)?;
-            let is_held = page
-                .held
-                .as_ref()
-                .is_some_and(|(start, version, _)| (*start, *version) >= (stamp.incarnation, stamp.version));
-            (!is_held).then_some((*id, stamp))
-        });
-        missing.collect()
-    }
-
-    /// Announcements do not come any more, or some may have been lost: everyone is asked until they are told anew.
-    pub fn doubt_all(&mut self) {
-        for page in self.pages.values_mut() {
-            page.announced = None;
-        }
+    /// The member announced a summary that is not held.
+    pub fn misses(&self, member: &Member) -> bool {
+        let stamp = member.summary;
+        stamp.is_settled
+            && stamp.version > 0
+            && self.held(member).is_none_or(|(version, _)| version < stamp.version)
     }
 
     /// Forgets whoever is not in the roster.
     pub fn keep_only(&mut self, roster: &Roster) {
-        self.pages.retain(|id, _| roster.get(id).is_some());
+        self.held.retain(|id, _| roster.get(id).is_some());
     }
 
     /// Bytes of the summaries that are held.
     pub fn size_bytes(&self) -> usize {
-        let held = self.pages.values().filter_map(|page| page.held.as_ref());
-        held.map(|(_, _, summary)| summary.size_bytes()).sum()
+        self.held.values().map(|held| held.summary.size_bytes()).sum()
+    }
+}
+
+/// A rule for one query.
+#[derive(Debug, Clone, Copy)]
+pub struct BySummary<'a> {
+    /// What is held.
+    pub book: &'a Book,
+    /// What the query needs.
+    pub probe: &'a Probe,
+}
+
+impl RulesOut for BySummary<'_> {
+    fn rules_out(&self, member: &Member) -> bool {
+        self.book.rules_out(member, self.probe)
     }
 }

@@ -8,7 +8,7 @@ use super::{book::*, *};
 use crate::protocol::{
     id::{PeerId, ZoneId},
     query::matches,
-    roster::Roster,
+    roster::{Member, Roster, Stamp},
     text::fold,
 };
 
@@ -103,34 +103,32 @@ fn what_comes_from_others_is_checked() {
 
 #[test]
 fn a_member_is_ruled_out_only_by_what_it_announced_last() {
-    let id = PeerId::from_bytes([7; 32]);
     let (there, absent) = (probe("there"), probe("absent"));
-    let stamp = |incarnation, version, is_settled| Stamp { incarnation, version, is_settled };
+    let member = |incarnation, version, is_settled| Member {
+        id: PeerId::from_bytes([7; 32]),
+        name: "ana".parse().expect("a name"),
+        address: ([127, 0, 0, 1], 7001).into(),
+        incarnation,
+        shared_files: 1,
+        room_bytes: 0,
+        summary: Stamp { version, is_settled },
+    };
+    let summary = || Summary::of(["there"]).expect("one");
+    let id = member(1, 1, true).id;
     let mut book = Book::new();
-    assert!(!book.rules_out(&id, &absent), "unknown");
-    book.hold(id, 1, 1, Summary::of(["there"]).expect("one"));
-    assert!(!book.rules_out(&id, &absent), "never announced");
-    book.announce(id, stamp(1, 1, true));
-    assert!(book.rules_out(&id, &absent) && !book.rules_out(&id, &there));
-    book.announce(id, stamp(1, 1, false));
-    assert!(!book.rules_out(&id, &absent), "its words are changing");
-    book.announce(id, stamp(1, 1, true));
-    assert!(!book.rules_out(&id, &absent), "an announcement that was overtaken");
-    book.announce(id, stamp(1, 2, true));
-    assert_eq!(book.missing(), [(id, stamp(1, 2, true))]);
-    assert!(!book.rules_out(&id, &absent), "another version");
-    book.hold(id, 1, 2, Summary::of(["there"]).expect("one"));
-    assert!(book.rules_out(&id, &absent));
-    assert_eq!(book.missing(), []);
-    book.announce(id, stamp(2, 0, false));
-    assert!(!book.rules_out(&id, &absent), "started again");
-    book.announce(id, stamp(2, 1, true));
-    book.hold(id, 2, 1, Summary::of(["there"]).expect("one"));
-    assert!(book.rules_out(&id, &absent));
-    book.doubt_all();
-    assert!(!book.rules_out(&id, &absent), "nothing is announced any more");
-    book.announce(id, stamp(2, 1, true));
-    assert!(book.rules_out(&id, &absent), "the summary is still the one");
+    assert!(!book.rules_out(&member(1, 1, true), &absent), "unknown");
+    assert!(book.misses(&member(1, 1, true)) && !book.misses(&member(1, 0, true)));
+    book.hold(id, 1, 1, summary());
+    assert!(!book.misses(&member(1, 1, true)));
+    assert!(book.rules_out(&member(1, 1, true), &absent) && !book.rules_out(&member(1, 1, true), &there));
+    assert!(!book.rules_out(&member(1, 1, false), &absent), "its words are changing");
+    assert!(!book.rules_out(&member(1, 2, true), &absent), "another version");
+    assert!(book.misses(&member(1, 2, true)) && !book.misses(&member(1, 2, false)));
+    assert!(!book.rules_out(&member(2, 1, true), &absent), "started again");
+    book.hold(id, 1, 0, Summary::of(["else"]).expect("one"));
+    assert!(book.rules_out(&member(1, 1, true), &absent), "one that was overtaken changes nothing");
+    book.hold(id, 2, 1, summary());
+    assert!(book.rules_out(&member(2, 1, true), &absent) && !book.rules_out(&member(1, 1, true), &absent));
     book.keep_only(&Roster::new(ZoneId::new(1).expect("not 0"), 1, Vec::new()));
     assert_eq!(book.size_bytes(), 0);
 }
