@@ -42,6 +42,7 @@ use crate::{
         action::{ActionError, ErrorKind, FileInfo, FolderPage, IndexState, PageAsk, ShareInfo},
         id::ContentHash,
         query::Query,
+        summary::Summary,
     },
     shutdown::Shutdown,
 };
@@ -333,6 +334,18 @@ impl Index {
                 && inner.files().is_hashed()
         })
         .await;
+    }
+
+    /// A number that rises with every word that is new in any path. Words that went with their files make none.
+    pub fn words_came(&self) -> u64 {
+        self.inner.files().tokens.came()
+    }
+
+    /// What the words of all paths are, and [`Self::words_came`] at that moment; `None` when they are too many. Blocks: some
+    /// 50 ms for a million names.
+    pub fn summary(&self) -> (u64, Option<Summary>) {
+        let files = self.inner.files();
+        (files.tokens.came(), Summary::of(files.tokens.words()))
     }
 
     /// A number that rises with every change: to wait for one.

@@ -23,6 +23,7 @@ mod search;
 pub mod send;
 mod service;
 mod session;
+mod summaries;
 pub mod transfers;
 pub mod upload;
 mod view;
@@ -61,6 +62,7 @@ use self::{
     send::Sender,
     service::Service,
     session::Session,
+    summaries::Summaries,
     transfers::{Revived, Transfers},
     upload::{FastDownload, Uploads},
 };
@@ -133,18 +135,27 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     let view = View::new(id, settings.name.clone(), address, incarnation);
     let counts = Counts::default();
     let links = Arc::new(Links::new(transport.clone(), Purpose::Link));
+    let summaries = Summaries::new(view.clone(), index.clone(), links.clone());
     let cache = QueryCache::new(NonZeroUsize::new(settings.query_cache).unwrap_or(NonZeroUsize::MIN));
     let searcher = Arc::new(Searcher::new(
         view.clone(),
         index.clone(),
         links.clone(),
+        summaries.clone(),
         counts.clone(),
         cache,
         shutdown.clone(),
     ));
     let (wait, ttl) = (settings.search_timeout, settings.ttl);
-    let origin =
-        Arc::new(Origin::new(view.clone(), index.clone(), searcher.clone(), counts.clone(), ttl, wait));
+    let origin = Arc::new(Origin::new(
+        view.clone(),
+        index.clone(),
+        searcher.clone(),
+        summaries.clone(),
+        counts.clone(),
+        ttl,
+        wait,
+    ));
     let directory = Arc::new(Directory::new(settings.registry.clone(), transport.clone(), view.clone()));
     let channels = Channels::new(transport.clone());
     let inbox = Inbox::open(settings.inbox, &settings.data, settings.accept)?;
@@ -192,9 +203,8 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     let uploads = Uploads::new(source, slots, limits, transfers.clone(), shutdown.clone());
     let known = Arc::new(view.clone());
     let receiver = Receiver::new(inbox, known, transfers.clone(), shutdown.clone());
-    let service =
-        PeerServiceServer::new(Service::new(index.clone(), searcher.clone(), uploads.clone(), receiver))
-            .max_decoding_message_size(MAX_REQUEST_BYTES);
+    let service = Service::new(index.clone(), searcher.clone(), summaries.clone(), uploads.clone(), receiver);
+    let service = PeerServiceServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES);
     let keeper = ReplicaServiceServer::new(ReplicaFace(keeping.clone()))
         .max_decoding_message_size(replica::MAX_REQUEST_BYTES);
     let routes = Routes::new(FastDownload::new(uploads, service)).add_service(keeper);
@@ -213,10 +223,12 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         transport: transport.clone(),
         view: view.clone(),
         index: index.clone(),
+        summaries: summaries.clone(),
         replicas,
         is_name_default: settings.is_name_default,
     };
     let (session, refusal) = session.start(&shutdown);
+    summaries.start(&shutdown);
     drop(shutdown.spawn("replicas", keeping.clone().look_after()));
     drop(shutdown.spawn("scrub", keeping.clone().scrub()));
     tracing::info!(name = %settings.name, %address, registry = settings.registry, "peer is up");
@@ -228,6 +240,7 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         origin,
         directory,
         session,
+        summaries,
         counts,
         mover,
         keeping,

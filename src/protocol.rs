@@ -22,5 +22,6 @@ pub mod query;
 pub mod queue;
 pub mod relay;
 pub mod roster;
+pub mod summary;
 pub mod text;
 pub mod zone;

@@ -10,6 +10,7 @@ pub mod peer;
 pub mod registry;
 pub mod replica;
 pub mod session;
+pub mod summary;
 pub mod transfer;
 
 use bytes::Bytes;

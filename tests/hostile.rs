@@ -81,6 +81,13 @@ impl pb::peer_service_server::PeerService for Liar {
         }))
     }
 
+    async fn get_summary(
+        &self,
+        _: tonic::Request<pb::GetSummaryRequest>,
+    ) -> Result<tonic::Response<pb::GetSummaryResponse>, tonic::Status> {
+        Err(tonic::Status::unimplemented("no summaries here"))
+    }
+
     async fn browse(&self, _: Request<pb::BrowseRequest>) -> Result<Response<pb::BrowseResponse>, Status> {
         Err(Status::unimplemented(""))
     }
@@ -144,7 +151,12 @@ async fn join_liar(registry: &TestRegistry) {
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(Duration::from_millis(500)).await;
-            let beat = pb::HeartbeatRequest { lease_id: lease_id.clone(), shared_files: 0, room_bytes: 0 };
+            let beat = pb::HeartbeatRequest {
+                lease_id: lease_id.clone(),
+                shared_files: 0,
+                room_bytes: 0,
+                ..Default::default()
+            };
             let _ = client.heartbeat(beat).await;
         }
     });

@@ -23,7 +23,10 @@ async fn every_peer_finds_the_files_of_every_peer_of_its_zone() {
             assert_eq!(hits[0].holders[0].peer.as_str(), holder.name);
             assert_eq!(hits[0].have, seeker.name == holder.name);
             assert_eq!((coverage.answered, coverage.asked, coverage.unreachable), (7, 7, 0));
-            assert_eq!(coverage.messages, 6, "claimed: one message for every other member");
+            assert!(
+                coverage.messages <= 6,
+                "claimed: one message for every other member, or fewer: {coverage:?}"
+            );
             assert!(coverage.is_complete());
         }
     }

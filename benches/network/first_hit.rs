@@ -276,6 +276,13 @@ impl PeerService for Echo {
         Ok(Response::new(stream::iter(self.0.clone()).map(Ok).boxed()))
     }
 
+    async fn get_summary(
+        &self,
+        _: tonic::Request<pb::GetSummaryRequest>,
+    ) -> Result<tonic::Response<pb::GetSummaryResponse>, tonic::Status> {
+        Err(tonic::Status::unimplemented("no summaries here"))
+    }
+
     async fn browse(&self, _: Request<pb::BrowseRequest>) -> Result<Response<pb::BrowseResponse>, Status> {
         Err(Status::unimplemented("an echo"))
     }

@@ -86,7 +86,12 @@ async fn unary(peers: u16) -> Result<()> {
             let mut client = client.clone();
             async move {
                 client
-                    .heartbeat(pb::HeartbeatRequest { lease_id, shared_files: 0, room_bytes: 0 })
+                    .heartbeat(pb::HeartbeatRequest {
+                        lease_id,
+                        shared_files: 0,
+                        room_bytes: 0,
+                        ..Default::default()
+                    })
                     .await
                     .map(drop)
             }
@@ -144,7 +149,12 @@ impl Session {
 
     /// Reads until a heartbeat is answered; everything before it is read by then.
     async fn beat(&mut self) -> Result<()> {
-        let beat = pb::HeartbeatRequest { lease_id: self.lease_id.clone(), shared_files: 0, room_bytes: 0 };
+        let beat = pb::HeartbeatRequest {
+            lease_id: self.lease_id.clone(),
+            shared_files: 0,
+            room_bytes: 0,
+            ..Default::default()
+        };
         self.up.send(SessionRequest { message: Some(session_request::Message::Heartbeat(beat)) }).await?;
         loop {
             let message = self.down.message().await?.context("the session ended")?.message;
@@ -173,6 +183,7 @@ fn registration(number: u16) -> pb::RegisterRequest {
         incarnation: 1,
         shared_files: 0,
         room_bytes: 0,
+        summary: floodplain::protocol::roster::Stamp::default(),
     };
     let registration = Registration { member, credential, host_id: format!("host-{number}") };
     wire::registry::to_registration(&registration)

@@ -103,6 +103,13 @@ impl pb::peer_service_server::PeerService for Rest {
         Err(Status::unimplemented("downloads only"))
     }
 
+    async fn get_summary(
+        &self,
+        _: Request<pb::GetSummaryRequest>,
+    ) -> Result<Response<pb::GetSummaryResponse>, Status> {
+        Err(Status::unimplemented("no summaries here"))
+    }
+
     async fn browse(&self, _: Request<pb::BrowseRequest>) -> Result<Response<pb::BrowseResponse>, Status> {
         Err(Status::unimplemented("downloads only"))
     }

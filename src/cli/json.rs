@@ -92,6 +92,8 @@ pub struct SearchDone {
     asked: u32,
     unreachable: u32,
     duplicates: u32,
+    ruled_out: u32,
+    messages: u32,
     complete: bool,
 }
 
@@ -102,6 +104,8 @@ impl From<&Coverage> for SearchDone {
             asked: coverage.asked,
             unreachable: coverage.unreachable,
             duplicates: coverage.duplicates,
+            ruled_out: coverage.ruled_out,
+            messages: coverage.messages,
             complete: coverage.is_complete(),
         }
     }

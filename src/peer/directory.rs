@@ -90,6 +90,7 @@ impl Directory {
                 incarnation: 0,
                 shared_files: peer.shared_files,
                 room_bytes: 0,
+                summary: crate::protocol::roster::Stamp::default(),
             }),
             (Some(_), Some(_)) => {
                 Err(ActionError::new(ErrorKind::Usage, format!("`{text}` fits several peers"))

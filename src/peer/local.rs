@@ -19,6 +19,7 @@ use super::{
     origin::Origin,
     replicas::Keeping,
     session::SessionControl,
+    summaries::Summaries,
     transfers::Transfers,
     view::View,
 };
@@ -53,6 +54,7 @@ pub(super) struct Local {
     pub(super) origin: Arc<Origin>,
     pub(super) directory: Arc<Directory>,
     pub(super) session: SessionControl,
+    pub(super) summaries: Summaries,
     pub(super) counts: Counts,
     pub(super) mover: Mover,
     pub(super) keeping: Keeping,
@@ -150,7 +152,10 @@ impl Actions for Local {
     }
 
     async fn rescan(&self) -> Outcome<IndexState> {
-        Ok(self.index.rescan().await)
+        let state = self.index.rescan().await;
+        // Whoever searches after this finds what is new.
+        self.summaries.told().await;
+        Ok(state)
     }
 
     async fn transfers(&self) -> Outcome<Vec<Transfer>> {

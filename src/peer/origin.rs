@@ -12,10 +12,14 @@ use futures::{
     stream::{self, BoxStream},
 };
 
+mod second;
+
+use self::second::SecondLook;
 use super::{
     counters::Counts,
     handle::{Events, Outcome},
     search::{NotServed, Running, Searcher},
+    summaries::Summaries,
     view::{Knowledge, View},
 };
 use crate::{
@@ -28,6 +32,7 @@ use crate::{
         query::Query,
         relay::Report,
         roster::Roster,
+        summary::Probe,
     },
     wire::peer::{Found, PeerHits},
 };
@@ -41,6 +46,7 @@ pub(crate) struct Origin {
     view: View,
     index: Index,
     searcher: Arc<Searcher>,
+    summaries: Summaries,
     counts: Counts,
     ttl: u8,
     wait: Duration,
@@ -56,11 +62,12 @@ impl Origin {
         view: View,
         index: Index,
         searcher: Arc<Searcher>,
+        summaries: Summaries,
         counts: Counts,
         ttl: u8,
         wait: Duration,
     ) -> Self {
-        Self { view, index, searcher, counts, ttl, wait, last: LastHits::default() }
+        Self { view, index, searcher, summaries, counts, ttl, wait, last: LastHits::default() }
     }
 
     /// The hit of that number in the last search.
@@ -112,9 +119,14 @@ impl Origin {
         let mode = choose_mode(ask.ttl, roster);
         let (id, me) = (QueryId::random(&mut rand::rng()), knowledge.me.id);
         let revision = roster.map_or(0, Roster::revision);
-        let rules = flood::Query::own(id, me, mode, ttl, deadline, revision);
-        let running = Running { id, query, text: ask.text, origin: me, want: ask.want, rules };
+        let mut rules = flood::Query::own(id, me, mode, ttl, deadline, revision);
+        rules.is_widening = ask.want.is_some();
+        let probe = Probe::of(&query);
+        let running = Running { id, query, text: ask.text, origin: me, want: ask.want, only: None, rules };
+        let again = running.clone();
         let found = self.searcher.serve(running).map_err(not_started)?;
+        let (summaries, searcher) = (self.summaries.clone(), self.searcher.clone());
+        let found = SecondLook { summaries, searcher, probe, again }.behind(found);
         let members = u32::try_from(roster.map_or(1, |roster| roster.members().len())).unwrap_or(u32::MAX);
         let gathering = Gathering {
             hits: Arc::new(Mutex::new(HitList::new(ask.want))),
@@ -203,10 +215,11 @@ impl Gathering {
         let members: HashSet<u64> = roster.iter().map(|member| member.id.short()).chain([me]).collect();
         let members_of =
             |set: &BTreeSet<u64>| count(set.iter().filter(|short| members.contains(short)).count());
-        let answered = members_of(&report.answered);
+        let answered = members_of(&(&report.answered | &report.ruled_out));
         SearchEvent::Done(Coverage {
             answered,
             asked: self.asked.max(answered),
+            ruled_out: members_of(&report.ruled_out),
             unreachable: members_of(&report.unreachable),
             duplicates: report.duplicates,
             messages: report.messages,

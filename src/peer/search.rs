@@ -6,6 +6,7 @@
 mod flow;
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
@@ -19,14 +20,17 @@ use tokio_stream::wrappers::ReceiverStream;
 
 pub(crate) use self::flow::Running;
 use self::flow::{Flow, Parts};
-use super::{counters::Counts, links::Links, view::View};
+use super::{counters::Counts, links::Links, summaries::Summaries, view::View};
 use crate::{
     index::Index,
     net::limit::Admission,
     protocol::{
+        claim::RulesOut,
         flood::{self, QueryCache, Refusal, Verdict},
         id::PeerId,
         relay::Report,
+        roster::Member,
+        summary::Probe,
     },
     shutdown::Shutdown,
     wire::peer::Found,
@@ -53,12 +57,23 @@ pub(crate) enum NotServed {
     NoZone,
 }
 
+/// Passes everyone by but these.
+#[derive(Debug)]
+struct Only(Arc<BTreeSet<PeerId>>);
+
+impl RulesOut for Only {
+    fn rules_out(&self, member: &Member) -> bool {
+        !self.0.contains(&member.id)
+    }
+}
+
 /// Runs queries.
 #[derive(Debug)]
 pub(crate) struct Searcher {
     view: View,
     index: Index,
     links: Arc<Links>,
+    summaries: Summaries,
     counts: Counts,
     admission: Admission<Option<PeerId>>,
     // Held for one verdict, never across an await.
@@ -72,12 +87,13 @@ impl Searcher {
         view: View,
         index: Index,
         links: Arc<Links>,
+        summaries: Summaries,
         counts: Counts,
         cache: QueryCache,
         shutdown: Shutdown,
     ) -> Self {
         let admission = Admission::new(RUNNING_PER_SENDER, RUNNING);
-        Self { view, index, links, counts, admission, cache: Mutex::new(cache), shutdown }
+        Self { view, index, links, summaries, counts, admission, cache: Mutex::new(cache), shutdown }
     }
 
     /// Queries that run now.
@@ -106,11 +122,14 @@ impl Searcher {
                 return Err(NotServed::Busy(full));
             }
         };
-        let seen = flood::View { me: knowledge.me.id, roster: &roster, neighbors: &knowledge.neighbors };
-        let verdict = {
+        let (me, neighbors) = (knowledge.me.id, &knowledge.neighbors);
+        let only = running.only.clone().map(Only);
+        let verdict = self.summaries.with_rule(&Probe::of(&running.query), |rule| {
+            let rule: &dyn RulesOut = only.as_ref().map_or(rule, |only| only);
+            let seen = flood::View { me, roster: &roster, neighbors, rule };
             let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
             flood::on_query(&mut cache, &running.rules, &seen, now)
-        };
+        });
         let (is_searched_here, plan) = match verdict {
             Verdict::Refuse(refusal) => {
                 self.counts.add_queries_refused(1);

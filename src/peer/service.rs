@@ -10,6 +10,7 @@ use super::{
     caller::Caller,
     receive::{Receiver, Responses},
     search::{NotServed, Running, Searcher},
+    summaries::Summaries,
     upload::Uploads,
 };
 use crate::{
@@ -29,14 +30,21 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) struct Service {
     index: Index,
     searcher: Arc<Searcher>,
+    summaries: Summaries,
     uploads: Uploads,
     receiver: Receiver,
 }
 
 impl Service {
     /// Over the parts of one peer.
-    pub(crate) fn new(index: Index, searcher: Arc<Searcher>, uploads: Uploads, receiver: Receiver) -> Self {
-        Self { index, searcher, uploads, receiver }
+    pub(crate) fn new(
+        index: Index,
+        searcher: Arc<Searcher>,
+        summaries: Summaries,
+        uploads: Uploads,
+        receiver: Receiver,
+    ) -> Self {
+        Self { index, searcher, summaries, uploads, receiver }
     }
 }
 
@@ -58,6 +66,13 @@ impl PeerService for Service {
         let found =
             self.searcher.serve(Running::incoming(search, std::time::Instant::now())).map_err(not_served)?;
         Ok(Response::new(found.map(|found| Ok(wire::peer::to_found(found))).boxed()))
+    }
+
+    async fn get_summary(
+        &self,
+        request: Request<pb::GetSummaryRequest>,
+    ) -> Result<Response<pb::GetSummaryResponse>, Status> {
+        Ok(Response::new(self.summaries.give(&request.into_inner())?))
     }
 
     async fn browse(

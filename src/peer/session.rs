@@ -13,7 +13,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
-use super::view::View;
+use super::{summaries::Summaries, view::View};
 use crate::{
     index::Index,
     net::{Purpose, Transport},
@@ -21,7 +21,7 @@ use crate::{
         action::{ActionError, Connection, ErrorKind},
         id::{LeaseId, PeerName},
         membership::{Membership, Registration, Renewal},
-        roster::Member,
+        roster::{Load, Member},
     },
     shutdown::Shutdown,
     store::replica::Replicas,
@@ -86,6 +86,8 @@ pub(crate) struct Session {
     pub(crate) view: View,
     /// For the number of shared files.
     pub(crate) index: Index,
+    /// What it tells of this peer's words.
+    pub(crate) summaries: Summaries,
     /// For the room that is left.
     pub(crate) replicas: Replicas,
     /// Another name may be taken when this one is in use.
@@ -212,6 +214,10 @@ impl Session {
         let first = Instant::now() + welcome.heartbeat_interval;
         let mut beats = interval_at(first, welcome.heartbeat_interval);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut stamps, mut wanted) = (self.summaries.stamps(), self.summaries.wanted());
+        // What was wanted before this session is wanted still.
+        wanted.mark_changed();
+        let mut is_confirming = false;
         let mut heard = Instant::now();
         let mut first_walk = std::pin::pin!(self.index.until_ready());
         let mut is_walked = false;
@@ -222,10 +228,20 @@ impl Session {
                     is_walked = true;
                     beats.reset_immediately();
                 }
+                // Before anybody relies on a word that came.
+                Ok(()) = stamps.changed() => beats.reset_immediately(),
+                // One at a time: those who ask meanwhile share the next.
+                Ok(()) = wanted.changed(), if !is_confirming => {
+                    is_confirming = true;
+                    beats.reset_immediately();
+                }
                 message = down.message() => {
                     heard = Instant::now();
                     match message {
-                        Ok(Some(message)) => if let Err(error) = self.follow(message, &up) { return End::Lost(error) },
+                        Ok(Some(message)) => match self.follow(message, &up) {
+                            Ok(is_ack) => is_confirming &= !is_ack,
+                            Err(error) => return End::Lost(error),
+                        },
                         Ok(None) => return End::Lost(anyhow!("the registry ended the session")),
                         Err(status) => return End::Lost(anyhow!("{}", status.message().to_owned())),
                     }
@@ -234,7 +250,7 @@ impl Session {
                     if heard.elapsed() > welcome.lease_ttl {
                         return End::Lost(anyhow!("no answer within a lease"));
                     }
-                    let beat = pb::HeartbeatRequest { lease_id: wire::bytes(lease.as_bytes()), shared_files: self.index.state().files, room_bytes: self.replicas.room_bytes() };
+                    let beat = wire::registry::to_heartbeat(&lease, &self.load(), *wanted.borrow_and_update());
                     if up.try_send(request(session_request::Message::Heartbeat(beat))).is_err() {
                         return End::Lost(anyhow!("heartbeats do not get through"));
                     }
@@ -288,24 +304,32 @@ impl Session {
     }
 
     fn me(&self) -> Member {
-        let mut me = self.view.now().me.clone();
-        me.shared_files = self.index.state().files;
-        me.room_bytes = self.replicas.room_bytes();
-        me
+        self.view.now().me.clone().with_load(self.load())
     }
 
-    /// Takes in what the registry says. A lost change is noticed by its revision and mended by a snapshot.
+    fn load(&self) -> Load {
+        Load {
+            shared_files: self.index.state().files,
+            room_bytes: self.replicas.room_bytes(),
+            summary: self.summaries.stamp(),
+        }
+    }
+
+    /// Takes in what the registry says; true for the answer to a heartbeat. A lost change is noticed by its revision and
+    /// mended by a snapshot.
     fn follow(
         &self,
         message: pb::SessionResponse,
         up: &mpsc::Sender<pb::SessionRequest>,
-    ) -> anyhow::Result<()> {
-        let mut is_behind = false;
+    ) -> anyhow::Result<bool> {
+        let (mut is_behind, mut is_ack) = (false, false);
         match wire::session::down(message)
             .map_err(|invalid| anyhow!("the registry's message is malformed: {invalid}"))?
         {
             Down::Welcome(_) => {}
-            Down::Ack(Renewal { revision, zone, .. }) => {
+            Down::Ack(Renewal { revision, zone, sequence, .. }) => {
+                is_ack = true;
+                self.summaries.reach(sequence);
                 let now = self.view.now();
                 is_behind = now
                     .roster
@@ -321,6 +345,16 @@ impl Session {
                 }
             }),
             Down::Snapshot(roster) => self.view.update(|now| now.roster = Some(roster.into())),
+            Down::News(news) => self.view.update(|now| {
+                let Some(roster) = now.roster.as_ref().filter(|roster| roster.zone() == news.zone) else {
+                    return;
+                };
+                let mut next = (**roster).clone();
+                for (id, load) in news.members {
+                    next.set_load(&id, load);
+                }
+                now.roster = Some(next.into());
+            }),
             Down::Neighbors(neighbors) => self.view.update(|now| now.neighbors = neighbors.into()),
         }
         if is_behind {
@@ -328,7 +362,7 @@ impl Session {
             // A full queue holds a heartbeat whose ack will show the gap again.
             let _ = up.try_send(ask);
         }
-        Ok(())
+        Ok(is_ack)
     }
 
     async fn leave(

@@ -9,7 +9,7 @@ use super::caller::KnownPeers;
 use crate::protocol::{
     action::{Connection, PeerInfo},
     id::{PeerId, PeerName, ZoneId},
-    roster::{Member, Roster},
+    roster::{Member, Roster, Stamp},
 };
 
 /// A peer's knowledge at one moment.
@@ -63,7 +63,15 @@ pub struct View {
 impl View {
     /// Before the first join.
     pub fn new(id: PeerId, name: PeerName, address: SocketAddr, incarnation: u64) -> Self {
-        let me = Member { id, name, address, incarnation, shared_files: 0, room_bytes: 0 };
+        let me = Member {
+            id,
+            name,
+            address,
+            incarnation,
+            shared_files: 0,
+            room_bytes: 0,
+            summary: Stamp::default(),
+        };
         let knowledge =
             Knowledge { me, connection: Connection::Reconnecting, roster: None, neighbors: Arc::new([]) };
         Self { knowledge: Arc::new(ArcSwap::from_pointee(knowledge)), changed: watch::Sender::new(()) }

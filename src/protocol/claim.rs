@@ -1,11 +1,18 @@
 //! Who gets which part of a claimed flood: intervals of the ring of peer ids, split so that every member of a zone is in
 //! exactly one part.
 
-use super::{id::PeerId, roster::Roster};
+use super::{
+    id::PeerId,
+    roster::{Member, Roster},
+};
 
 /// Most parts that one peer splits its interval into, and so most branches that one peer opens at first. 64 parts reach
 /// 4096 members in two hops, far above any zone.
 pub const MAX_PARTS: usize = 64;
+
+/// Members in the first wave of a query that wants some hits only; each further wave has twice as many, so that a rare word
+/// costs a handful of waves and no message more than asking everyone at once.
+pub const FIRST_WAVE: usize = 4;
 
 /// An open interval of the ring, going round: everyone after the receiver and before `before`. When `before` is the
 /// receiver's own id, the interval is the whole rest of the ring; when nobody lies between, the receiver is a leaf.
@@ -27,26 +34,75 @@ pub struct Part {
 /// The members that a claim gives to its receiver `me`, in the order of the ring. `me` is never among them, whether it
 /// is in the roster or not.
 pub fn interval(roster: &Roster, me: PeerId, claim: Claim) -> Vec<PeerId> {
-    let is_inside = |id: &PeerId| match me.cmp(&claim.before) {
+    members(roster, me, claim).map(|member| member.id).collect()
+}
+
+fn members(roster: &Roster, me: PeerId, claim: Claim) -> impl Iterator<Item = &Member> {
+    let is_inside = move |id: &PeerId| match me.cmp(&claim.before) {
         std::cmp::Ordering::Equal => *id != me,
         std::cmp::Ordering::Less => me < *id && *id < claim.before,
         std::cmp::Ordering::Greater => me < *id || *id < claim.before,
     };
     let first = roster.position(&me).unwrap_or_else(|at| at);
     let (head, tail) = roster.members().split_at(first);
-    tail.iter().chain(head).map(|member| member.id).filter(is_inside).collect()
+    tail.iter().chain(head).filter(move |member| is_inside(&member.id))
+}
+
+/// Members that a query may pass by, since they have nothing that answers it. A rule of its own, so that a claim knows
+/// nothing of how that is found out.
+pub trait RulesOut: std::fmt::Debug {
+    /// It has nothing that answers the query, for sure.
+    fn rules_out(&self, member: &Member) -> bool;
+}
+
+/// Rules nobody out.
+#[derive(Debug, Clone, Copy)]
+pub struct Everyone;
+
+impl RulesOut for Everyone {
+    fn rules_out(&self, _: &Member) -> bool {
+        false
+    }
+}
+
+/// What becomes of an interval.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Split {
+    /// The parts, a wave after the other.
+    pub waves: Vec<Vec<Part>>,
+    /// Members that nobody is asked for.
+    pub ruled_out: Vec<PeerId>,
 }
 
 /// Splits the interval that a claim gives to `me` into at most ceil(sqrt(n)) parts of nearly equal size, `n` being the
 /// size of the roster: each part then has at most sqrt(n) members, and its first one reaches all the others directly, so
 /// that n - 1 messages and two hops reach everyone. (With `n` the size of the interval, depth grows: 4 hops at 100.)
-pub fn split(roster: &Roster, me: PeerId, claim: Claim) -> Vec<Part> {
-    let members = interval(roster, me, claim);
-    let parts = part_count(roster.members().len()).min(members.len());
-    let cut = |part: usize| members.len() * part / parts;
-    (0..parts)
+///
+/// Members that are ruled out are in no part; the claim of a part goes over them, and whoever gets it rules on its own.
+/// When it `is_widening` there are waves of 4, 8, 16 members and so on, each split so.
+pub fn split(roster: &Roster, me: PeerId, claim: Claim, rule: &dyn RulesOut, is_widening: bool) -> Split {
+    let (ruled_out, asked): (Vec<&Member>, Vec<&Member>) =
+        members(roster, me, claim).partition(|member| rule.rules_out(member));
+    let ids = |members: Vec<&Member>| -> Vec<PeerId> { members.iter().map(|member| member.id).collect() };
+    let (ruled_out, asked) = (ids(ruled_out), ids(asked));
+    let most_parts = part_count(roster.members().len());
+    let mut waves = Vec::new();
+    let (mut begin, mut size) = (0, if is_widening { FIRST_WAVE } else { usize::MAX });
+    while begin < asked.len() {
+        let end = begin.saturating_add(size).min(asked.len());
+        let before = asked.get(end).copied().unwrap_or(claim.before);
+        waves.push(parts(&asked[begin..end], before, most_parts));
+        (begin, size) = (end, size.saturating_mul(2));
+    }
+    Split { waves, ruled_out }
+}
+
+fn parts(members: &[PeerId], before: PeerId, most: usize) -> Vec<Part> {
+    let count = most.min(members.len());
+    let cut = |part: usize| members.len() * part / count;
+    (0..count)
         .map(|part| {
-            let before = members.get(cut(part + 1)).copied().unwrap_or(claim.before);
+            let before = members.get(cut(part + 1)).copied().unwrap_or(before);
             Part { members: members[cut(part)..cut(part + 1)].to_vec(), claim: Some(Claim { before }) }
         })
         .collect()

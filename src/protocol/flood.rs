@@ -10,7 +10,7 @@ use std::{
 use lru::LruCache;
 
 use super::{
-    claim::{Claim, Part, split},
+    claim::{Claim, Part, RulesOut, Split, split},
     id::{PeerId, QueryId},
     roster::Roster,
 };
@@ -64,6 +64,8 @@ pub struct Query {
     pub roster_revision: u64,
     /// The part of the ring that the receiver answers for; `None` in classic flood.
     pub claim: Option<Claim>,
+    /// Some hits are enough: the origin asks in widening waves.
+    pub is_widening: bool,
     /// The previous hop.
     pub from: PeerId,
 }
@@ -79,7 +81,7 @@ impl Query {
         roster_revision: u64,
     ) -> Self {
         let claim = (mode == Mode::Claimed).then_some(Claim { before: me });
-        Self { id, ttl, hops: 0, deadline, roster_revision, claim, from: me }
+        Self { id, ttl, hops: 0, deadline, roster_revision, claim, is_widening: false, from: me }
     }
 }
 
@@ -92,6 +94,8 @@ pub struct View<'a> {
     pub roster: &'a Roster,
     /// Where classic copies go.
     pub neighbors: &'a [PeerId],
+    /// Whom a claimed flood may pass by.
+    pub rule: &'a dyn RulesOut,
 }
 
 /// What became of one incoming query.
@@ -133,8 +137,10 @@ pub enum Refusal {
 /// Where a query goes next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The branches; none for a leaf.
-    pub parts: Vec<Part>,
+    /// The branches, in waves: the next one begins when the one before has ended and more hits are wanted. None for a leaf.
+    pub waves: Vec<Vec<Part>>,
+    /// Peers that need not be asked, by [`PeerId::short`].
+    pub ruled_out: Vec<u64>,
     /// TTL that the copies carry.
     pub ttl: u8,
     /// Hops that the copies carry.
@@ -194,24 +200,27 @@ pub fn on_query(cache: &mut QueryCache, query: &Query, view: &View<'_>, now: Ins
             return Verdict::Refuse(refusal);
         }
     }
-    let parts = if query.ttl == 0 {
-        Vec::new()
+    let Split { waves, ruled_out } = if query.ttl == 0 {
+        Split::default()
     } else if let Some(claim) = trusted {
-        split(view.roster, view.me, claim)
+        split(view.roster, view.me, claim, view.rule, query.is_widening && query.hops == 0)
     } else {
         let entry = cache.entries.peek_mut(&query.id).expect("it is known or was inserted above");
         if entry.classic_ttl < classic_ttl {
             entry.classic_ttl = classic_ttl;
             let onward = view.neighbors.iter().filter(|id| **id != query.from && **id != view.me);
-            onward.take(MAX_FANOUT).map(|id| Part { members: vec![*id], claim: None }).collect()
+            let parts: Vec<Part> =
+                onward.take(MAX_FANOUT).map(|id| Part { members: vec![*id], claim: None }).collect();
+            Split { waves: if parts.is_empty() { Vec::new() } else { vec![parts] }, ruled_out: Vec::new() }
         } else {
-            Vec::new()
+            Split::default()
         }
     };
     Verdict::Serve {
         is_searched_here: !is_known || is_repair,
         plan: Plan {
-            parts,
+            waves,
+            ruled_out: ruled_out.iter().map(PeerId::short).collect(),
             ttl: query.ttl.saturating_sub(1),
             hops: query.hops.saturating_add(1),
             deadline: query.deadline,

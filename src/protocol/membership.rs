@@ -42,4 +42,6 @@ pub struct Renewal {
     pub revision: u64,
     /// The lease as it now is.
     pub lease_ttl: Duration,
+    /// The highest sequence of its heartbeats.
+    pub sequence: u64,
 }

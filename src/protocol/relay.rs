@@ -10,11 +10,15 @@
 //! (which the query cache cannot save, as either of the two may yet break), never a wrong count, since reports are sets.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
-use super::{claim::Claim, flood::Plan, id::PeerId};
+use super::{
+    claim::{Claim, Part},
+    flood::Plan,
+    id::PeerId,
+};
 
 /// A peer that has not begun to answer by then is hedged. Ten times the round trip of a busy local network.
 pub const HEDGE_AFTER: Duration = Duration::from_millis(50);
@@ -23,7 +27,9 @@ pub const HEDGE_AFTER: Duration = Duration::from_millis(50);
 pub const SILENCE_LIMIT: Duration = Duration::from_secs(1);
 /// Most asks of one part that are open at once; the silence limit makes room for more.
 pub const MAX_OPEN_PER_PART: usize = 4;
-/// Most peers in either set of a report; more are left out and the report is marked truncated.
+/// A wave that has not ended by then is not waited for by the next: two silent peers in a row.
+pub const WAVE_PATIENCE: Duration = Duration::from_millis(100);
+/// Most peers in each set of a report; more are left out and the report is marked truncated.
 pub const MAX_REPORTED: usize = 16_384;
 
 /// What a hop keeps of the time for itself: the way back of the report, and the hits behind it.
@@ -70,6 +76,8 @@ pub struct Report {
     pub answered: BTreeSet<u64>,
     /// Peers that were tried and did not answer; none that another branch has as answered.
     pub unreachable: BTreeSet<u64>,
+    /// Peers that were not asked, since their summaries say that they have nothing; none that answered or was tried.
+    pub ruled_out: BTreeSet<u64>,
     /// Copies that a query cache dropped.
     pub duplicates: u32,
     /// Search messages sent in this branch, those that found nobody included.
@@ -84,11 +92,21 @@ impl Report {
         Self { duplicates: 1, ..Self::default() }
     }
 
+    /// A peer that one branch could not reach, or did not ask, and another heard, has answered.
+    #[must_use]
+    pub fn settled(mut self) -> Self {
+        self.unreachable = &self.unreachable - &self.answered;
+        self.ruled_out = &(&self.ruled_out - &self.answered) - &self.unreachable;
+        self
+    }
+
     /// Takes another branch in.
     pub fn merge(&mut self, other: &Report) {
-        for (own, others) in
-            [(&mut self.answered, &other.answered), (&mut self.unreachable, &other.unreachable)]
-        {
+        for (own, others) in [
+            (&mut self.answered, &other.answered),
+            (&mut self.unreachable, &other.unreachable),
+            (&mut self.ruled_out, &other.ruled_out),
+        ] {
             for short in others {
                 if own.len() < MAX_REPORTED {
                     own.insert(*short);
@@ -132,6 +150,8 @@ pub struct Relay {
     hops: u8,
     deadline: Instant,
     branches: Vec<Branch>,
+    waves: VecDeque<Vec<Part>>,
+    next_wave_at: Option<Instant>,
     open: BTreeMap<AskId, Open>,
     next_ask: u32,
     is_searching: bool,
@@ -142,27 +162,22 @@ pub struct Relay {
 impl Relay {
     /// Begins, with the first asks. When `is_searched_here`, the relay is not finished before [`Relay::on_searched`].
     pub fn new(me: PeerId, is_searched_here: bool, plan: Plan, now: Instant) -> (Self, Vec<Command>) {
-        let branches = plan
-            .parts
-            .into_iter()
-            .map(|part| Branch { members: part.members, claim: part.claim, asked: 0, is_reported: false })
-            .collect();
         let mut relay = Self {
             me,
             ttl: plan.ttl,
             hops: plan.hops,
             deadline: plan.deadline,
-            branches,
+            branches: Vec::new(),
+            waves: plan.waves.into(),
+            next_wave_at: None,
             open: BTreeMap::new(),
             next_ask: 0,
             is_searching: is_searched_here,
             is_ended: false,
-            report: Report::default(),
+            report: Report { ruled_out: plan.ruled_out.into_iter().collect(), ..Report::default() },
         };
         let mut commands = Vec::new();
-        for branch in 0..relay.branches.len() {
-            relay.ask_next(branch, now, &mut commands);
-        }
+        relay.widen(now, &mut commands);
         (relay, commands)
     }
 
@@ -184,7 +199,7 @@ impl Relay {
     }
 
     /// That branch is reported; its hits were passed on before.
-    pub fn on_done(&mut self, ask: AskId, report: &Report) -> Vec<Command> {
+    pub fn on_done(&mut self, ask: AskId, report: &Report, now: Instant) -> Vec<Command> {
         let mut commands = Vec::new();
         let Some(done) = self.open.remove(&ask) else { return commands };
         self.report.merge(report);
@@ -202,6 +217,7 @@ impl Relay {
             self.open.remove(&ask);
             commands.push(Command::Cancel(ask));
         }
+        self.widen(now, &mut commands);
         commands
     }
 
@@ -209,6 +225,7 @@ impl Relay {
     pub fn on_broken(&mut self, ask: AskId, now: Instant) -> Vec<Command> {
         let mut commands = Vec::new();
         self.give_up(ask, now, &mut commands);
+        self.widen(now, &mut commands);
         commands
     }
 
@@ -252,6 +269,7 @@ impl Relay {
                 self.ask_next(branch, now, &mut commands);
             }
         }
+        self.widen(now, &mut commands);
         commands
     }
 
@@ -273,25 +291,48 @@ impl Relay {
         let asks = self.open.values();
         asks.flat_map(|open| [open.hedge_at, open.silent_until, Some(open.overdue_at)].into_iter().flatten())
             .chain([self.deadline])
+            .chain(self.next_wave_at)
             .min()
     }
 
     /// Nothing is open: the report is whole.
     pub fn is_finished(&self) -> bool {
-        self.is_ended || (self.open.is_empty() && !self.is_searching)
+        self.is_ended || (self.open.is_empty() && self.waves.is_empty() && !self.is_searching)
     }
 
     /// What became of this branch so far.
     pub fn report(&self) -> Report {
-        let mut report = self.report.clone();
-        report.unreachable = &report.unreachable - &report.answered;
-        report
+        self.report.clone().settled()
     }
 
     fn end(&mut self, commands: &mut Vec<Command>) {
         commands.extend(self.open.keys().map(|ask| Command::Cancel(*ask)));
         self.open.clear();
+        self.waves.clear();
+        self.next_wave_at = None;
         self.is_ended = true;
+    }
+
+    /// Begins the next wave when it is time.
+    fn widen(&mut self, now: Instant, commands: &mut Vec<Command>) {
+        let is_due = self.open.is_empty() || self.next_wave_at.is_some_and(|at| now >= at);
+        if self.is_ended || !is_due {
+            return;
+        }
+        self.next_wave_at = None;
+        let Some(wave) = self.waves.pop_front() else { return };
+        for part in wave {
+            self.branches.push(Branch {
+                members: part.members,
+                claim: part.claim,
+                asked: 0,
+                is_reported: false,
+            });
+            self.ask_next(self.branches.len() - 1, now, commands);
+        }
+        if !self.waves.is_empty() {
+            self.next_wave_at = Some(now + WAVE_PATIENCE);
+        }
     }
 
     fn give_up(&mut self, ask: AskId, now: Instant, commands: &mut Vec<Command>) {

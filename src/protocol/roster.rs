@@ -19,6 +19,43 @@ pub struct Member {
     pub shared_files: u64,
     /// Bytes that it would keep for the network when it last said so; makes no revision either.
     pub room_bytes: u64,
+    /// The summary that it announced last; makes no revision.
+    pub summary: Stamp,
+}
+
+/// Which summary of its words a member announced. The announcement goes out before anybody can rely on a new name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stamp {
+    /// Rises with every summary of the member's present start; 0 before the first.
+    pub version: u64,
+    /// Its words are those of that version. False from the first change on, until a newer version is ready.
+    pub is_settled: bool,
+}
+
+/// What a member says of itself that changes without a revision, or every new file in the zone would make a claimed
+/// flood that is on its way fall back to a classic one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Load {
+    /// As in [`Member`].
+    pub shared_files: u64,
+    /// As in [`Member`].
+    pub room_bytes: u64,
+    /// As in [`Member`].
+    pub summary: Stamp,
+}
+
+impl Member {
+    /// What it said of itself last.
+    pub fn load(&self) -> Load {
+        Load { shared_files: self.shared_files, room_bytes: self.room_bytes, summary: self.summary }
+    }
+
+    /// The same member with another load.
+    #[must_use]
+    pub fn with_load(self, load: Load) -> Self {
+        let Load { shared_files, room_bytes, summary } = load;
+        Self { shared_files, room_bytes, summary, ..self }
+    }
 }
 
 /// One change of a roster.
@@ -87,19 +124,13 @@ impl Roster {
         self.members.iter().find(|member| member.name.as_str().eq_ignore_ascii_case(name))
     }
 
-    /// Notes how many files a member shares now; the revision stays, or every new file in the zone would make a claimed
-    /// flood that is on its way fall back to a classic one. False when nothing changed.
-    pub fn set_shared_files(&mut self, id: &PeerId, shared_files: u64) -> bool {
-        let Ok(at) = self.position(id) else { return false };
-        let before = std::mem::replace(&mut self.members[at].shared_files, shared_files);
-        before != shared_files
-    }
-
-    /// Notes how much a member would keep for the network now; the revision stays. False when nothing changed.
-    pub fn set_room_bytes(&mut self, id: &PeerId, room_bytes: u64) -> bool {
-        let Ok(at) = self.position(id) else { return false };
-        let before = std::mem::replace(&mut self.members[at].room_bytes, room_bytes);
-        before != room_bytes
+    /// Notes what a member says of itself now; the revision stays. Gives what it said before when that is different.
+    pub fn set_load(&mut self, id: &PeerId, load: Load) -> Option<Load> {
+        let at = self.position(id).ok()?;
+        let member = &mut self.members[at];
+        let before = member.load();
+        *member = member.clone().with_load(load);
+        (before != load).then_some(before)
     }
 
     /// Where the id is in the ring, or where it would be.

@@ -57,10 +57,9 @@ impl RegistryService for Service {
     ) -> Result<Response<pb::HeartbeatResponse>, Status> {
         let request = request.into_inner();
         let lease = wire::lease(&request.lease_id)?;
-        let renewal = self
-            .hub
-            .heartbeat(&lease, request.shared_files, request.room_bytes)
-            .map_err(|refusal| refused(&refusal))?;
+        let mut renewal =
+            self.hub.heartbeat(&lease, wire::load(&request)).map_err(|refusal| refused(&refusal))?;
+        renewal.sequence = request.sequence;
         Ok(Response::new(wire::to_renewal(&renewal)))
     }
 

@@ -2,7 +2,7 @@
 //! snapshot, never dropped quietly. The outbox goes with the lease, whether or not its peer ever reads that it ended.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Instant,
 };
@@ -12,11 +12,12 @@ use tokio::sync::Notify;
 use super::state::{Event, MAX_PEERS, Reason, Refusal, State};
 use crate::net::limit::{Admission, Full, Permit};
 use crate::protocol::{
-    id::{LeaseId, PeerId},
+    id::{LeaseId, PeerId, ZoneId},
     membership::{Membership, Registration, Renewal},
     neighbor::all_neighbors,
-    roster::{Delta, Roster},
+    roster::{Delta, Load, Roster},
 };
+use crate::wire::registry::News;
 
 mod stream;
 
@@ -36,6 +37,7 @@ const MAX_STREAMS: usize = 2 * MAX_PEERS;
 pub(super) enum Down {
     Snapshot(Roster),
     Delta(Arc<Delta>),
+    News(News),
     Neighbors(Vec<PeerId>),
     Ack(Renewal),
 }
@@ -74,9 +76,12 @@ struct Outbox {
     wake: Arc<Notify>,
     deltas: VecDeque<Arc<Delta>>,
     is_snapshot_due: bool,
+    /// Whose announcement is to be told; members of one zone at most.
+    announced: BTreeSet<PeerId>,
     neighbors: Vec<PeerId>,
     are_neighbors_due: bool,
     is_ack_due: bool,
+    sequence: u64,
     ended: Arc<OnceLock<Reason>>,
 }
 
@@ -92,6 +97,8 @@ impl Outbox {
 
     fn want_snapshot(&mut self) {
         self.deltas.clear();
+        // A snapshot tells them all.
+        self.announced.clear();
         self.is_snapshot_due = true;
         self.wake.notify_one();
     }
@@ -134,13 +141,11 @@ impl Hub {
         self.lock().register(registration)
     }
 
-    pub(super) fn heartbeat(
-        &self,
-        lease: &LeaseId,
-        shared_files: u64,
-        room_bytes: u64,
-    ) -> Result<Renewal, Refusal> {
-        self.lock().state.heartbeat(lease, shared_files, room_bytes, Instant::now())
+    pub(super) fn heartbeat(&self, lease: &LeaseId, load: Load) -> Result<Renewal, Refusal> {
+        let mut inner = self.lock();
+        let (renewal, events) = inner.state.heartbeat(lease, load, Instant::now())?;
+        inner.dispatch(events);
+        Ok(renewal)
     }
 
     pub(super) fn unregister(&self, lease: &LeaseId) {
@@ -169,9 +174,11 @@ impl Hub {
             wake: Arc::new(Notify::new()),
             deltas: VecDeque::new(),
             is_snapshot_due: false,
+            announced: BTreeSet::new(),
             neighbors: membership.neighbors.clone(),
             are_neighbors_due: false,
             is_ack_due: false,
+            sequence: 0,
             ended: Arc::default(),
         };
         let opened = Opened {
@@ -189,11 +196,13 @@ impl Hub {
     }
 
     /// Renews over a session; the answer goes through the outbox, behind the deltas that it counts.
-    pub(super) fn beat(&self, session: &Opened, shared_files: u64, room_bytes: u64) -> Result<(), Refusal> {
+    pub(super) fn beat(&self, session: &Opened, load: Load, sequence: u64) -> Result<(), Refusal> {
         let mut inner = self.lock();
-        inner.state.heartbeat(&session.lease, shared_files, room_bytes, Instant::now())?;
+        let (_, events) = inner.state.heartbeat(&session.lease, load, Instant::now())?;
+        inner.dispatch(events);
         if let Some(outbox) = inner.outbox(session) {
             outbox.is_ack_due = true;
+            outbox.sequence = outbox.sequence.max(sequence);
             outbox.wake.notify_one();
         }
         Ok(())
@@ -222,11 +231,21 @@ impl Hub {
         if let Some(delta) = outbox.deltas.pop_front() {
             return Ok(Some(Down::Delta(delta)));
         }
+        if !outbox.announced.is_empty() {
+            let announced = std::mem::take(&mut outbox.announced);
+            let roster = inner.state.zone_of(&session.peer).and_then(|zone| inner.state.roster(zone));
+            return Ok(roster.map(|roster| {
+                let members = announced.iter().filter_map(|id| roster.get(id));
+                let members = members.map(|member| (member.id, member.load())).collect();
+                Down::News(News { zone: roster.zone(), members })
+            }));
+        }
         if std::mem::take(&mut outbox.are_neighbors_due) {
             return Ok(Some(Down::Neighbors(outbox.neighbors.clone())));
         }
         if std::mem::take(&mut outbox.is_ack_due) {
-            return Ok(inner.state.renewal(&session.peer).map(Down::Ack));
+            let sequence = outbox.sequence;
+            return Ok(inner.state.renewal(&session.peer).map(|ack| Down::Ack(Renewal { sequence, ..ack })));
         }
         Ok(None)
     }
@@ -261,6 +280,7 @@ impl Inner {
         for event in events {
             match event {
                 Event::Changed(delta) => self.publish(delta),
+                Event::Announced { zone, peer } => self.announce(zone, peer),
                 Event::Moved { peer } => {
                     if let Some(outbox) = self.outboxes.get_mut(&peer) {
                         outbox.want_snapshot();
@@ -276,6 +296,17 @@ impl Inner {
                         outbox.wake.notify_one();
                     }
                 }
+            }
+        }
+    }
+
+    /// Goes to everyone in the zone, whose announcement it is among them: when it comes back it is on its way to all.
+    fn announce(&mut self, zone: ZoneId, peer: PeerId) {
+        let Some(roster) = self.state.roster(zone) else { return };
+        for member in roster.members() {
+            if let Some(outbox) = self.outboxes.get_mut(&member.id).filter(|outbox| !outbox.is_snapshot_due) {
+                outbox.announced.insert(peer);
+                outbox.wake.notify_one();
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::protocol::{
     lease::{Leases, Superseded},
     membership::{Membership, Registration, Renewal},
     neighbor::neighbors,
-    roster::{Delta, Member, Roster},
+    roster::{Delta, Load, Member, Roster},
     zone::{Full, Layout, Locality, Move, Zones},
 };
 
@@ -87,6 +87,13 @@ pub enum Reason {
 pub enum Event {
     /// A zone's roster changed.
     Changed(Delta),
+    /// A member announced another summary. What else it says of itself is no event of its own.
+    Announced {
+        /// Its zone.
+        zone: ZoneId,
+        /// Who.
+        peer: PeerId,
+    },
     /// A live peer is in another zone now.
     Moved {
         /// Who.
@@ -182,9 +189,8 @@ impl State {
         let before = self.member(&peer).map(|(zone, member)| (zone, member.clone()));
         let zone = match before {
             Some((zone, before)) => {
-                self.note_load(&peer, member.shared_files, member.room_bytes);
-                let Member { shared_files, room_bytes, .. } = before;
-                if before != (Member { shared_files, room_bytes, ..member.clone() }) {
+                self.note_load(&peer, member.load(), &mut events);
+                if before != member.clone().with_load(before.load()) {
                     self.names.remove(&name_key(&before.name));
                     self.addresses.remove(&before.address);
                     changes.joined(zone, member.clone());
@@ -236,30 +242,30 @@ impl State {
         Ok(zone)
     }
 
-    /// Renews a lease and notes the number of shared files and the room for replicas, which are listed but make no revision.
+    /// Renews a lease and notes what its peer says of itself, which is listed and makes no revision.
     ///
     /// # Errors
     /// [`Refusal::UnknownLease`]; nothing changed.
     pub fn heartbeat(
         &mut self,
         lease: &LeaseId,
-        shared_files: u64,
-        room_bytes: u64,
+        load: Load,
         now: Instant,
-    ) -> Result<Renewal, Refusal> {
+    ) -> Result<(Renewal, Vec<Event>), Refusal> {
         let peer = self.leases.renew(lease, now).ok_or(Refusal::UnknownLease)?;
-        self.note_load(&peer, shared_files, room_bytes);
-        self.renewal(&peer).ok_or(Refusal::UnknownLease)
+        let mut events = Vec::new();
+        self.note_load(&peer, load, &mut events);
+        Ok((self.renewal(&peer).ok_or(Refusal::UnknownLease)?, events))
     }
 
-    fn note_load(&mut self, peer: &PeerId, shared_files: u64, room_bytes: u64) {
-        let roster = self.zones.zone_of(peer).and_then(|zone| self.rosters.get_mut(&zone));
-        let is_new = roster.is_some_and(|roster| {
-            let has_new_files = roster.set_shared_files(peer, shared_files);
-            roster.set_room_bytes(peer, room_bytes) || has_new_files
-        });
-        if is_new {
-            self.generation += 1;
+    fn note_load(&mut self, peer: &PeerId, load: Load, events: &mut Vec<Event>) {
+        let Some(zone) = self.zones.zone_of(peer) else { return };
+        let Some(before) = self.rosters.get_mut(&zone).and_then(|roster| roster.set_load(peer, load)) else {
+            return;
+        };
+        self.generation += 1;
+        if before.summary != load.summary {
+            events.push(Event::Announced { zone, peer: *peer });
         }
     }
 
@@ -267,7 +273,7 @@ impl State {
     pub fn renewal(&self, peer: &PeerId) -> Option<Renewal> {
         let zone = self.zones.zone_of(peer)?;
         let revision = self.rosters.get(&zone)?.revision();
-        Some(Renewal { zone, revision, lease_ttl: self.terms.lease })
+        Some(Renewal { zone, revision, lease_ttl: self.terms.lease, sequence: 0 })
     }
 
     /// Takes off the peer whose present lease this is. Nobody, when it is nobody's.

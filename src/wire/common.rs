@@ -12,7 +12,7 @@ use crate::protocol::{
     action::{FileInfo, PeerInfo},
     id::{ContentHash, PeerId, ZoneId},
     name::MAX_PATH_BYTES,
-    roster::Member,
+    roster::{Member, Stamp},
 };
 
 /// An address that others may be told to dial: an IP with a port, no unspecified, multicast or link-local address and
@@ -42,6 +42,7 @@ pub fn member(peer: &pb::Peer) -> Result<(Member, Option<ZoneId>), Invalid> {
         incarnation: peer.incarnation,
         shared_files: peer.shared_files,
         room_bytes: peer.room_bytes,
+        summary: Stamp { version: peer.summary_version, is_settled: peer.is_summary_settled },
     };
     Ok((member, ZoneId::new(peer.zone_id)))
 }
@@ -56,6 +57,8 @@ pub fn to_peer(member: &Member, zone: Option<ZoneId>) -> pb::Peer {
         incarnation: member.incarnation,
         shared_files: member.shared_files,
         room_bytes: member.room_bytes,
+        summary_version: member.summary.version,
+        is_summary_settled: member.summary.is_settled,
     }
 }
 

@@ -39,6 +39,7 @@ pub fn search_event(response: pb::StartSearchResponse) -> Result<SearchEvent, In
         pb::start_search_response::Message::Hit(found) => Ok(SearchEvent::Hit(hit(found)?)),
         pb::start_search_response::Message::Done(coverage) => Ok(SearchEvent::Done(Coverage {
             answered: coverage.answered,
+            ruled_out: coverage.ruled_out,
             asked: coverage.asked,
             unreachable: coverage.unreachable,
             duplicates: coverage.duplicates,
@@ -54,6 +55,7 @@ pub fn to_search_response(event: &SearchEvent) -> pb::StartSearchResponse {
         SearchEvent::Hit(hit) => pb::start_search_response::Message::Hit(to_hit(hit)),
         SearchEvent::Done(coverage) => pb::start_search_response::Message::Done(pb::Coverage {
             answered: coverage.answered,
+            ruled_out: coverage.ruled_out,
             asked: coverage.asked,
             unreachable: coverage.unreachable,
             duplicates: coverage.duplicates,
@@ -154,6 +156,7 @@ fn to_peer_row(peer: &PeerInfo) -> pb::Peer {
         incarnation: 0,
         shared_files: peer.shared_files,
         room_bytes: 0,
+        ..pb::Peer::default()
     }
 }
 

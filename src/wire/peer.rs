@@ -155,12 +155,14 @@ pub fn found(response: pb::SearchResponse) -> Result<Found, Invalid> {
     match required("message", response.message)? {
         Message::Hits(hits) => self::hits(hits).map(Found::Hits),
         Message::Done(done) => {
-            if done.answered.len() > MAX_REPORTED || done.unreachable.len() > MAX_REPORTED {
+            if [&done.answered, &done.unreachable, &done.ruled_out].iter().any(|set| set.len() > MAX_REPORTED)
+            {
                 return Err(Invalid::new("done.answered", format!("must be at most {MAX_REPORTED} peers")));
             }
             Ok(Found::Done(Report {
                 answered: done.answered.into_iter().collect(),
                 unreachable: done.unreachable.into_iter().collect(),
+                ruled_out: done.ruled_out.into_iter().collect(),
                 duplicates: done.duplicates,
                 messages: done.messages,
                 truncated: done.truncated,
@@ -202,6 +204,7 @@ pub fn to_found(found: Found) -> pb::SearchResponse {
         Found::Done(report) => Message::Done(pb::SearchDone {
             answered: report.answered.into_iter().collect(),
             unreachable: report.unreachable.into_iter().collect(),
+            ruled_out: report.ruled_out.into_iter().collect(),
             duplicates: report.duplicates,
             truncated: report.truncated,
             messages: report.messages,

@@ -11,7 +11,7 @@ use crate::protocol::{
     id::{Credential, LeaseId, PeerId, PeerName, ZoneId},
     membership::{Membership, Registration, Renewal},
     neighbor::MAX_NEIGHBORS,
-    roster::{Delta, Member, Roster},
+    roster::{Delta, Load, Member, Roster, Stamp},
 };
 
 /// Largest request in bytes; the largest honest one is below 300.
@@ -77,6 +77,7 @@ pub fn renewal(response: pb::HeartbeatResponse) -> Result<Renewal, Invalid> {
         zone: zone(response.zone_id)?,
         revision: response.revision,
         lease_ttl: common::duration("lease_ttl", required("lease_ttl", response.lease_ttl)?, MAX_LEASE)?,
+        sequence: response.sequence,
     })
 }
 
@@ -86,6 +87,7 @@ pub fn to_renewal(renewal: &Renewal) -> pb::HeartbeatResponse {
         zone_id: renewal.zone.get(),
         revision: renewal.revision,
         lease_ttl: Some(to_duration(renewal.lease_ttl)),
+        sequence: renewal.sequence,
     }
 }
 
@@ -131,6 +133,58 @@ pub fn to_delta(delta: &Delta) -> pb::RosterDelta {
         to_revision: delta.to_revision,
         joined: delta.joined.iter().map(|member| to_peer(member, Some(delta.zone))).collect(),
         left: delta.left.iter().map(|id| id.as_bytes().to_vec().into()).collect(),
+    }
+}
+
+/// What members said of themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct News {
+    /// Of which zone.
+    pub zone: ZoneId,
+    /// The newest of each.
+    pub members: Vec<(PeerId, Load)>,
+}
+
+/// What members said of themselves.
+pub fn news(news: &pb::RosterNews) -> Result<News, Invalid> {
+    if news.members.len() > MAX_MEMBERS {
+        return Err(Invalid::new("members", format!("must be at most {MAX_MEMBERS}")));
+    }
+    let one = |news: &pb::MemberNews| {
+        let id = PeerId::try_from(&news.peer_id[..]).map_err(Invalid::id("peer_id"))?;
+        let summary = Stamp { version: news.summary_version, is_settled: news.is_summary_settled };
+        Ok((id, Load { shared_files: news.shared_files, room_bytes: news.room_bytes, summary }))
+    };
+    Ok(News { zone: zone(news.zone_id)?, members: news.members.iter().map(one).collect::<Result<_, _>>()? })
+}
+
+/// What members said of themselves, on its way out.
+pub fn to_news(news: &News) -> pb::RosterNews {
+    let one = |(id, load): &(PeerId, Load)| pb::MemberNews {
+        peer_id: id.as_bytes().to_vec().into(),
+        shared_files: load.shared_files,
+        room_bytes: load.room_bytes,
+        summary_version: load.summary.version,
+        is_summary_settled: load.summary.is_settled,
+    };
+    pb::RosterNews { zone_id: news.zone.get(), members: news.members.iter().map(one).collect() }
+}
+
+/// What a heartbeat says of its peer.
+pub fn load(beat: &pb::HeartbeatRequest) -> Load {
+    let summary = Stamp { version: beat.summary_version, is_settled: beat.is_summary_settled };
+    Load { shared_files: beat.shared_files, room_bytes: beat.room_bytes, summary }
+}
+
+/// A heartbeat on its way out.
+pub fn to_heartbeat(lease: &LeaseId, load: &Load, sequence: u64) -> pb::HeartbeatRequest {
+    pb::HeartbeatRequest {
+        lease_id: lease.as_bytes().to_vec().into(),
+        shared_files: load.shared_files,
+        room_bytes: load.room_bytes,
+        summary_version: load.summary.version,
+        is_summary_settled: load.summary.is_settled,
+        sequence,
     }
 }
 
@@ -207,6 +261,7 @@ mod tests {
             incarnation: 3,
             shared_files: 12,
             room_bytes: 1 << 30,
+            summary: Stamp { version: 5, is_settled: true },
         }
     }
 
@@ -229,8 +284,12 @@ mod tests {
             left: vec![member(1).id],
         };
         assert_eq!(delta(&to_delta(&change)), Ok(change));
-        let renewed = Renewal { zone, revision: 9, lease_ttl: Duration::from_secs(30) };
+        let renewed = Renewal { zone, revision: 9, lease_ttl: Duration::from_secs(30), sequence: 4 };
         assert_eq!(renewal(to_renewal(&renewed)), Ok(renewed));
+        let told = News { zone, members: vec![(member(1).id, member(1).load())] };
+        assert_eq!(news(&to_news(&told)), Ok(told));
+        let lease = LeaseId::from_bytes([7; 16]);
+        assert_eq!(load(&to_heartbeat(&lease, &member(1).load(), 0)), member(1).load());
         let asked = Registration {
             member: member(1),
             credential: Credential::from_bytes([1; 32]),

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Invalid, pb, registry, required};
+use super::{
+    Invalid, pb,
+    registry::{self, News},
+    required,
+};
 use crate::protocol::{
     id::PeerId,
     membership::{Membership, Renewal},
@@ -25,6 +29,8 @@ pub enum Down {
     Snapshot(Roster),
     /// Other neighbors.
     Neighbors(Vec<PeerId>),
+    /// What members said of themselves.
+    News(News),
 }
 
 /// Checks what the registry says.
@@ -41,6 +47,7 @@ pub fn down(message: pb::SessionResponse) -> Result<Down, Invalid> {
         Message::Ack(ack) => Down::Ack(registry::renewal(ack)?),
         Message::Delta(delta) => Down::Delta(registry::delta(&delta)?),
         Message::Snapshot(snapshot) => Down::Snapshot(registry::roster(&snapshot)?),
+        Message::News(news) => Down::News(registry::news(&news)?),
         Message::Neighbors(neighbors) => Down::Neighbors(registry::neighbors(&neighbors)?),
     })
 }

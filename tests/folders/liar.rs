@@ -172,6 +172,13 @@ impl pb::peer_service_server::PeerService for Served {
         Err(Status::unimplemented(""))
     }
 
+    async fn get_summary(
+        &self,
+        _: tonic::Request<pb::GetSummaryRequest>,
+    ) -> Result<tonic::Response<pb::GetSummaryResponse>, tonic::Status> {
+        Err(tonic::Status::unimplemented("no summaries here"))
+    }
+
     async fn browse(&self, _: Request<pb::BrowseRequest>) -> Result<Response<pb::BrowseResponse>, Status> {
         Err(Status::unimplemented(""))
     }

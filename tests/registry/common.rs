@@ -131,6 +131,7 @@ impl Session {
             lease_id,
             shared_files: 0,
             room_bytes: 0,
+            ..Default::default()
         }))
         .await;
     }

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use floodplain::protocol::roster::Load;
 use floodplain::{
     protocol::{
         id::{Credential, LeaseId},
@@ -42,6 +43,7 @@ fn registration(number: u32) -> Registration {
         incarnation: 1,
         shared_files: 0,
         room_bytes: 0,
+        summary: floodplain::protocol::roster::Stamp::default(),
     };
     Registration { member, credential, host_id: format!("host-{number}") }
 }
@@ -66,13 +68,15 @@ fn a_peer_costs_little() {
 
     let begun = cpu();
     for lease in &leases {
-        state.heartbeat(lease, 0, 0, now + Duration::from_secs(10)).unwrap();
+        state.heartbeat(lease, Load::default(), now + Duration::from_secs(10)).unwrap();
     }
     let heartbeat = cpu().saturating_sub(begun) / PEERS;
 
     let begun = cpu();
     for lease in &leases {
-        state.heartbeat(lease, 1, 0, now + Duration::from_secs(20)).unwrap();
+        state
+            .heartbeat(lease, Load { shared_files: 1, ..Load::default() }, now + Duration::from_secs(20))
+            .unwrap();
     }
     let changed = cpu().saturating_sub(begun) / PEERS;
 

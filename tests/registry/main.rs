@@ -125,7 +125,12 @@ async fn fault_9_a_foreign_lease_or_credential_removes_nobody() {
     guess[15] ^= 1;
     client.unregister(pb::UnregisterRequest { lease_id: guess.clone().into() }).await.unwrap();
     let renewed = client
-        .heartbeat(pb::HeartbeatRequest { lease_id: guess.into(), shared_files: 0, room_bytes: 0 })
+        .heartbeat(pb::HeartbeatRequest {
+            lease_id: guess.into(),
+            shared_files: 0,
+            room_bytes: 0,
+            ..Default::default()
+        })
         .await;
     assert_eq!(renewed.unwrap_err().code(), Code::NotFound);
 
@@ -154,7 +159,12 @@ async fn fault_9_a_foreign_lease_or_credential_removes_nobody() {
     };
     assert_eq!(ended.code(), Code::NotFound);
     let renewed = client
-        .heartbeat(pb::HeartbeatRequest { lease_id: held.lease_id, shared_files: 0, room_bytes: 0 })
+        .heartbeat(pb::HeartbeatRequest {
+            lease_id: held.lease_id,
+            shared_files: 0,
+            room_bytes: 0,
+            ..Default::default()
+        })
         .await;
     renewed.unwrap();
     registry.stop().await;
@@ -230,7 +240,12 @@ async fn fault_12_every_malformed_field_is_refused_by_its_name() {
         let violations = refused.get_details_bad_request().unwrap().field_violations;
         assert_eq!(violations[0].field, field, "{number}");
     }
-    let heartbeat = pb::HeartbeatRequest { lease_id: vec![1; 15].into(), shared_files: 0, room_bytes: 0 };
+    let heartbeat = pb::HeartbeatRequest {
+        lease_id: vec![1; 15].into(),
+        shared_files: 0,
+        room_bytes: 0,
+        ..Default::default()
+    };
     assert_eq!(client.heartbeat(heartbeat).await.unwrap_err().code(), Code::InvalidArgument);
     let page = pb::ListPeersRequest { page_size: 1001, ..pb::ListPeersRequest::default() };
     assert_eq!(client.list_peers(page).await.unwrap_err().code(), Code::InvalidArgument);
@@ -278,7 +293,12 @@ async fn a_restart_keeps_zones_and_leases() {
     let mut client = registry.client().await;
     assert_eq!(list(&mut client).await, before);
     for (_, lease_id) in &joined {
-        let heartbeat = pb::HeartbeatRequest { lease_id: lease_id.clone(), shared_files: 0, room_bytes: 0 };
+        let heartbeat = pb::HeartbeatRequest {
+            lease_id: lease_id.clone(),
+            shared_files: 0,
+            room_bytes: 0,
+            ..Default::default()
+        };
         assert!(client.heartbeat(heartbeat).await.unwrap().into_inner().revision > revision);
     }
     let again = Session::open(&mut client, &joined[0].0).await.unwrap();

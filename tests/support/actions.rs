@@ -122,7 +122,7 @@ pub(crate) fn hit(number: u32) -> Hit {
 }
 
 pub(crate) fn coverage() -> Coverage {
-    Coverage { answered: 6, asked: 6, unreachable: 0, duplicates: 3, messages: 5, truncated: false }
+    Coverage { answered: 6, asked: 6, unreachable: 0, duplicates: 3, messages: 5, ..Coverage::default() }
 }
 
 pub(crate) fn transfer(id: u64, state: TransferState) -> Transfer {

@@ -13,10 +13,11 @@ use std::{
 };
 
 use floodplain::protocol::{
+    claim::Everyone,
     flood::{DEFAULT_TTL, Mode, Plan, Query, QueryCache, Verdict, View, on_query},
     id::{PeerId, PeerName, QueryId, ZoneId},
     relay::{AskId, Command, Relay, Report},
-    roster::{Member, Roster},
+    roster::{Member, Roster, Stamp},
 };
 use rand::{RngExt, SeedableRng, rngs::SmallRng, seq::SliceRandom};
 
@@ -193,6 +194,7 @@ impl Zone {
             incarnation: 1,
             shared_files: 1,
             room_bytes: 0,
+            summary: Stamp::default(),
         };
         let neighbors = rings(n, if n > 100 { 6 } else { 4 }, &mut rng);
         let mut order: Vec<usize> = (0..n).collect();
@@ -305,7 +307,7 @@ impl Zone {
     fn verdict(&mut self, node: usize, query: &Query) -> Verdict {
         let now = self.clock();
         let Node { id, roster, neighbors, cache, .. } = &mut self.nodes[node];
-        let verdict = on_query(cache, query, &View { me: *id, roster, neighbors }, now);
+        let verdict = on_query(cache, query, &View { me: *id, roster, neighbors, rule: &Everyone }, now);
         assert!(cache.len() <= self.setup.cache, "the query cache outgrew its room");
         verdict
     }
@@ -385,7 +387,7 @@ impl Zone {
             }
             Up::Done(report) => {
                 self.streams[stream].is_open = false;
-                self.tasks[task].relay.on_done(ask, &report)
+                self.tasks[task].relay.on_done(ask, &report, now)
             }
             Up::Broken => {
                 self.streams[stream].is_open = false;
@@ -417,7 +419,8 @@ impl Zone {
                     ));
                     let roster_revision = self.nodes[node].roster.revision();
                     let from = self.nodes[node].id;
-                    let copy = Query { id, ttl, hops, deadline, roster_revision, claim, from };
+                    let copy =
+                        Query { id, ttl, hops, deadline, roster_revision, claim, is_widening: false, from };
                     let child = self.index[&peer];
                     let stream = self.streams.len();
                     self.streams.push(Stream {

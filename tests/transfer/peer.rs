@@ -115,7 +115,15 @@ pub(crate) struct Known(Mutex<HashMap<PeerId, Member>>);
 impl Known {
     pub(crate) fn add(&self, id: PeerId, name: &str, address: SocketAddr) {
         let name = name.parse().expect("a peer name");
-        let member = Member { id, name, address, incarnation: 1, shared_files: 0, room_bytes: 0 };
+        let member = Member {
+            id,
+            name,
+            address,
+            incarnation: 1,
+            shared_files: 0,
+            room_bytes: 0,
+            summary: floodplain::protocol::roster::Stamp::default(),
+        };
         self.0.lock().expect("not poisoned").insert(id, member);
     }
 }
@@ -162,6 +170,13 @@ impl pb::peer_service_server::PeerService for Service {
 
     async fn search(&self, _: Request<pb::SearchRequest>) -> Result<Response<Self::SearchStream>, Status> {
         Err(Status::unimplemented("transfers only"))
+    }
+
+    async fn get_summary(
+        &self,
+        _: tonic::Request<pb::GetSummaryRequest>,
+    ) -> Result<tonic::Response<pb::GetSummaryResponse>, tonic::Status> {
+        Err(tonic::Status::unimplemented("no summaries here"))
     }
 
     async fn browse(&self, _: Request<pb::BrowseRequest>) -> Result<Response<pb::BrowseResponse>, Status> {

@@ -4,7 +4,7 @@
 //! Everything ends with whoever listens: the flow when nobody does, and with it every branch behind it.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -61,6 +61,8 @@ pub(crate) struct Running {
     pub(crate) origin: PeerId,
     /// Stop after this many hits.
     pub(crate) want: Option<u32>,
+    /// Only these members are asked, and this peer is not: its own look at those whom it passed by.
+    pub(crate) only: Option<Arc<BTreeSet<PeerId>>>,
     /// As the rules see it.
     pub(crate) rules: flood::Query,
 }
@@ -75,6 +77,7 @@ impl Running {
             deadline: now + search.deadline,
             roster_revision: search.roster_revision,
             claim: search.claim,
+            is_widening: search.want.is_some(),
             from: search.from,
         };
         Self {
@@ -83,6 +86,7 @@ impl Running {
             text: search.text,
             origin: search.origin,
             want: search.want,
+            only: None,
             rules,
         }
     }
@@ -212,11 +216,12 @@ impl Flow {
 
     async fn search_here(&mut self) -> Result<(), Gone> {
         let me = &self.knowledge.me;
-        let is_asked = self.running.query.peer().is_none_or(|peer| {
-            let is_id =
-                peer.len() >= MIN_ID_DIGITS && me.id.to_string().starts_with(&peer.to_ascii_lowercase());
-            is_id || peer.eq_ignore_ascii_case(me.name.as_str())
-        });
+        let is_asked = self.running.only.is_none()
+            && self.running.query.peer().is_none_or(|peer| {
+                let is_id =
+                    peer.len() >= MIN_ID_DIGITS && me.id.to_string().starts_with(&peer.to_ascii_lowercase());
+                is_id || peer.eq_ignore_ascii_case(me.name.as_str())
+            });
         let want = self.running.want.map_or(usize::MAX, |want| usize::try_from(want).unwrap_or(usize::MAX));
         let most = MAX_HITS_PER_PEER.min(want);
         // One more than is passed on tells whether any were left out.
@@ -255,7 +260,7 @@ impl Flow {
                 if let Some(handle) = self.handles.remove(&ask) {
                     handle.abort();
                 }
-                return Ok(self.relay.on_done(ask, &report));
+                return Ok(self.relay.on_done(ask, &report, Instant::now()));
             }
             Event::Broken => {
                 self.handles.remove(&ask);

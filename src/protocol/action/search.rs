@@ -83,8 +83,10 @@ impl FileInfo {
 /// Who was asked and who answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Coverage {
-    /// Peers whose index was searched, the origin included.
+    /// Peers that answered, the origin included: by a search of their index, or ahead by a summary that has nothing of it.
     pub answered: u32,
+    /// Those of them that were not asked, since their summaries had answered.
+    pub ruled_out: u32,
     /// Peers in scope.
     pub asked: u32,
     /// Peers that were tried and did not answer.

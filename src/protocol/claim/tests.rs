@@ -4,7 +4,11 @@ use proptest::prelude::*;
 use rand::{SeedableRng, rngs::SmallRng, seq::SliceRandom};
 
 use super::*;
-use crate::protocol::{id::PeerName, id::ZoneId, roster::Member};
+use crate::protocol::{
+    id::PeerName,
+    id::ZoneId,
+    roster::{Member, Stamp},
+};
 
 fn id(first: u8) -> PeerId {
     let mut bytes = [0; 32];
@@ -20,6 +24,7 @@ fn roster(ids: impl IntoIterator<Item = PeerId>) -> Roster {
         incarnation: 1,
         shared_files: 0,
         room_bytes: 0,
+        summary: Stamp::default(),
     });
     Roster::new(ZoneId::new(1).expect("not 0"), 1, members.collect())
 }
@@ -48,10 +53,27 @@ fn an_interval_goes_round_the_ring() {
 #[test]
 fn a_zone_of_one_or_two_is_split_into_what_is_there() {
     let me = id(5);
-    assert!(split(&roster([me]), me, Claim { before: me }).is_empty());
-    assert!(split(&roster([]), me, Claim { before: me }).is_empty());
-    let parts = split(&roster([me, id(7)]), me, Claim { before: me });
+    assert!(all_parts(&roster([me]), me, Claim { before: me }).is_empty());
+    assert!(all_parts(&roster([]), me, Claim { before: me }).is_empty());
+    let parts = all_parts(&roster([me, id(7)]), me, Claim { before: me });
     assert_eq!(parts, [Part { members: vec![id(7)], claim: Some(Claim { before: me }) }]);
+}
+
+/// Everyone at once.
+fn all_parts(roster: &Roster, me: PeerId, claim: Claim) -> Vec<Part> {
+    let mut split = split(roster, me, claim, &Everyone, false);
+    assert!(split.waves.len() <= 1 && split.ruled_out.is_empty());
+    split.waves.pop().unwrap_or_default()
+}
+
+/// Rules out these.
+#[derive(Debug)]
+struct These(BTreeSet<PeerId>);
+
+impl RulesOut for These {
+    fn rules_out(&self, member: &Member) -> bool {
+        self.0.contains(&member.id)
+    }
 }
 
 /// Follows a claim down to its leaves with some peers dead, as the relays do: the first live member of a part answers
@@ -65,7 +87,7 @@ fn follow(
 ) -> (usize, usize) {
     answered.push(me);
     let (mut messages, mut hops) = (0, 0);
-    for part in split(roster, me, claim) {
+    for part in all_parts(roster, me, claim) {
         for member in part.members {
             messages += 1;
             if !dead.contains(&member) {
@@ -81,6 +103,43 @@ fn follow(
 
 proptest! {
     #[test]
+    fn nobody_is_asked_who_is_ruled_out_and_everyone_else_is_in_one_wave(
+        seed: u64, count in 1usize..300, out_percent in 0usize..=100, is_widening: bool,
+    ) {
+        let mut ids = random_ids(seed, count);
+        let roster = roster(ids.clone());
+        let me = ids.remove(0);
+        ids.shuffle(&mut SmallRng::seed_from_u64(seed));
+        let out: BTreeSet<PeerId> = ids[..ids.len() * out_percent / 100].iter().copied().collect();
+        let claim = Claim { before: me };
+        let split = split(&roster, me, claim, &These(out.clone()), is_widening);
+        prop_assert_eq!(split.ruled_out.iter().copied().collect::<BTreeSet<_>>(), out.clone());
+        let mut size = FIRST_WAVE;
+        let mut asked = Vec::new();
+        for (at, wave) in split.waves.iter().enumerate() {
+            let members: Vec<PeerId> = wave.iter().flat_map(|part| part.members.clone()).collect();
+            prop_assert!(!members.is_empty() && wave.len() <= part_count(count));
+            if is_widening && at + 1 < split.waves.len() {
+                prop_assert_eq!(members.len(), size);
+            }
+            size *= 2;
+            asked.extend(members);
+        }
+        prop_assert!(is_widening || split.waves.len() <= 1);
+        let expected: Vec<PeerId> =
+            interval(&roster, me, claim).into_iter().filter(|id| !out.contains(id)).collect();
+        prop_assert_eq!(&asked, &expected);
+        // Each claim holds the others of its part, those that are ruled out in between, and nobody of another part.
+        for part in split.waves.iter().flatten() {
+            for (at, member) in part.members.iter().enumerate() {
+                let mut rest = interval(&roster, *member, part.claim.expect("claimed"));
+                rest.retain(|id| !out.contains(id));
+                prop_assert_eq!(&rest[..], &part.members[at + 1..]);
+            }
+        }
+    }
+
+    #[test]
     fn the_parts_are_the_interval_and_the_first_of_each_claims_the_others(
         seed: u64, count in 1usize..300, me in 0usize..300, before in 0usize..300,
     ) {
@@ -88,7 +147,7 @@ proptest! {
         let roster = roster(ids.clone());
         let (me, claim) = (ids[me % count], Claim { before: ids[before % count] });
         let whole = interval(&roster, me, claim);
-        let parts = split(&roster, me, claim);
+        let parts = all_parts(&roster, me, claim);
         prop_assert!(parts.len() <= part_count(count));
         prop_assert!(parts.iter().all(|part| !part.members.is_empty()));
         let joined: Vec<PeerId> = parts.iter().flat_map(|part| part.members.clone()).collect();

@@ -13,6 +13,7 @@ fn members(count: usize, seed: u8) -> Vec<Member> {
             incarnation: 1,
             shared_files: 0,
             room_bytes: 0,
+            summary: crate::protocol::roster::Stamp::default(),
         })
         .collect()
 }

@@ -14,7 +14,9 @@ fn plan(parts: &[&[u8]], now: Instant) -> Plan {
         members: members.iter().map(|number| peer(*number)).collect(),
         claim: Some(Claim { before: peer(200) }),
     };
-    Plan { parts: parts.iter().map(part).collect(), ttl: 15, hops: 1, deadline: now + WAIT }
+    let wave: Vec<Part> = parts.iter().map(part).collect();
+    let waves = if wave.is_empty() { Vec::new() } else { vec![wave] };
+    Plan { waves, ruled_out: Vec::new(), ttl: 15, hops: 1, deadline: now + WAIT }
 }
 
 fn asked(commands: &[Command]) -> Vec<(AskId, PeerId)> {
@@ -50,9 +52,9 @@ fn a_broken_branch_is_given_to_the_next_of_its_part() {
     assert_eq!(again[0].1, peer(2));
     // A leaf that breaks has nobody behind it, and what comes late is not listened to.
     assert!(relay.on_broken(asks[1].0, now).is_empty());
-    relay.on_done(asks[0].0, &answered(&[1]));
+    relay.on_done(asks[0].0, &answered(&[1]), now);
     assert!(!relay.is_finished());
-    relay.on_done(again[0].0, &answered(&[2, 3]));
+    relay.on_done(again[0].0, &answered(&[2, 3]), now);
     assert!(relay.is_finished());
     let report = relay.report();
     assert_eq!(report.answered, answered(&[2, 3]).answered);
@@ -70,7 +72,7 @@ fn a_silent_peer_is_hedged_and_the_hedge_is_cancelled_when_it_was_reached() {
     let hedge = asked(&relay.on_tick(now + HEDGE_AFTER));
     assert_eq!(hedge[0].1, peer(2));
     relay.on_heard(first);
-    assert_eq!(relay.on_done(first, &answered(&[1, 2])), [Command::Cancel(hedge[0].0)]);
+    assert_eq!(relay.on_done(first, &answered(&[1, 2]), now), [Command::Cancel(hedge[0].0)]);
     assert!(relay.is_finished());
     assert_eq!(relay.report().answered, answered(&[1, 2]).answered);
 }
@@ -82,7 +84,7 @@ fn a_silent_peer_is_given_up_for_itself_when_its_hedge_has_reported() {
     let first = asked(&commands)[0].0;
     let hedge = asked(&relay.on_tick(now + HEDGE_AFTER));
     relay.on_heard(hedge[0].0);
-    assert!(relay.on_done(hedge[0].0, &answered(&[2, 3])).is_empty());
+    assert!(relay.on_done(hedge[0].0, &answered(&[2, 3]), now).is_empty());
     assert!(!relay.is_finished(), "the silent one may still answer for itself");
     assert_eq!(relay.on_tick(now + SILENCE_LIMIT), [Command::Cancel(first)]);
     assert!(relay.is_finished());
@@ -213,7 +215,7 @@ proptest! {
                     Vec::new()
                 }
                 Input::Done(chosen, peers) =>
-                    pick(chosen).map_or_else(Vec::new, |ask| relay.on_done(ask, &answered(&peers))),
+                    pick(chosen).map_or_else(Vec::new, |ask| relay.on_done(ask, &answered(&peers), now)),
                 Input::Broken(chosen) => pick(chosen).map_or_else(Vec::new, |ask| relay.on_broken(ask, at)),
                 Input::Tick(millis) => { at += Duration::from_millis(millis); relay.on_tick(at) }
                 Input::Searched => { relay.on_searched(false); Vec::new() }
@@ -244,4 +246,51 @@ proptest! {
             }
         }
     }
+}
+
+fn in_waves(waves: &[&[&[u8]]], now: Instant) -> Plan {
+    let waves = waves.iter().flat_map(|parts| plan(parts, now).waves).collect();
+    Plan { waves, ruled_out: vec![peer(90).short(), peer(1).short()], ..plan(&[], now) }
+}
+
+#[test]
+fn the_next_wave_begins_when_the_one_before_has_ended() {
+    let now = Instant::now();
+    let waves = in_waves(&[&[&[1], &[2]], &[&[3, 4]]], now);
+    let (mut relay, commands) = Relay::new(peer(0), false, waves, now);
+    let asks = asked(&commands);
+    assert_eq!(asks.iter().map(|(_, peer)| *peer).collect::<Vec<_>>(), [peer(1), peer(2)]);
+    assert!(relay.on_done(asks[0].0, &answered(&[1]), now).is_empty());
+    let second = asked(&relay.on_broken(asks[1].0, now));
+    assert_eq!(second[0].1, peer(3));
+    assert!(!relay.is_finished());
+    assert!(relay.on_done(second[0].0, &answered(&[3, 4]), now).is_empty());
+    assert!(relay.is_finished());
+    let report = relay.report();
+    assert_eq!(report.ruled_out, answered(&[90]).answered, "one of another branch answered");
+    assert_eq!((report.messages, report.truncated), (3, false));
+}
+
+#[test]
+fn a_wave_is_not_held_up_for_long_by_a_slow_peer() {
+    let now = Instant::now();
+    let (mut relay, commands) = Relay::new(peer(0), false, in_waves(&[&[&[1]], &[&[2]], &[&[3]]], now), now);
+    relay.on_heard(asked(&commands)[0].0);
+    assert_eq!(relay.next_wake(), Some(now + WAVE_PATIENCE));
+    let second = asked(&relay.on_tick(now + WAVE_PATIENCE));
+    assert_eq!(second[0].1, peer(2));
+    let third = asked(&relay.on_tick(now + WAVE_PATIENCE * 2));
+    assert_eq!(third[0].1, peer(3));
+}
+
+#[test]
+fn what_is_found_early_spares_the_later_waves() {
+    let now = Instant::now();
+    let (mut relay, commands) = Relay::new(peer(0), false, in_waves(&[&[&[1]], &[&[2, 3, 4]]], now), now);
+    let first = asked(&commands)[0].0;
+    assert_eq!(relay.on_enough(), [Command::Cancel(first)]);
+    assert!(relay.is_finished() && relay.next_wake().is_none());
+    let report = relay.report();
+    assert!(report.truncated, "others were not asked");
+    assert_eq!(report.messages, 1);
 }

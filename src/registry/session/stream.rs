@@ -118,9 +118,9 @@ fn receive(hub: &Hub, opened: &Opened, request: SessionRequest) -> Result<Flow, 
         session_request::Message::Register(_) => {
             return Err(Invalid::new("message", "`register` comes once, at the beginning").into());
         }
-        session_request::Message::Heartbeat(pb::HeartbeatRequest { lease_id, shared_files, room_bytes }) => {
-            check_lease(opened, wire::lease(&lease_id)?)?;
-            hub.beat(opened, shared_files, room_bytes).map_err(|refusal| refused(&refusal))?;
+        session_request::Message::Heartbeat(beat) => {
+            check_lease(opened, wire::lease(&beat.lease_id)?)?;
+            hub.beat(opened, wire::load(&beat), beat.sequence).map_err(|refusal| refused(&refusal))?;
         }
         session_request::Message::Leave(pb::UnregisterRequest { lease_id }) => {
             check_lease(opened, wire::lease(&lease_id)?)?;
@@ -141,6 +141,7 @@ fn message(down: &Down) -> Message {
     match down {
         Down::Snapshot(roster) => Message::Snapshot(wire::to_roster(roster)),
         Down::Delta(delta) => Message::Delta(wire::to_delta(delta)),
+        Down::News(news) => Message::News(wire::to_news(news)),
         Down::Neighbors(neighbors) => Message::Neighbors(wire::to_neighbors(neighbors)),
         Down::Ack(renewal) => Message::Ack(wire::to_renewal(renewal)),
     }

@@ -2,7 +2,11 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    protocol::{id::Credential, roster::Member, zone::Layout},
+    protocol::{
+        id::Credential,
+        roster::{Member, Stamp},
+        zone::Layout,
+    },
     registry::state::Terms,
 };
 
@@ -21,6 +25,7 @@ fn registration(number: u8, incarnation: u64) -> Registration {
         incarnation,
         shared_files: 0,
         room_bytes: 0,
+        summary: Stamp::default(),
     };
     Registration { member, credential, host_id: String::new() }
 }

@@ -24,6 +24,7 @@ fn registration(number: u16, incarnation: u64) -> Registration {
             incarnation,
             shared_files: 0,
             room_bytes: 0,
+            summary: crate::protocol::roster::Stamp::default(),
         },
         credential,
         host_id: format!("host-{number}"),
@@ -125,7 +126,10 @@ fn a_newer_incarnation_replaces_and_an_older_one_is_refused() {
     assert_ne!(new.lease, old.lease);
     assert_eq!(new.roster.zone(), old.roster.zone());
     assert!(matches!(registry.register(1, 5), Err(Refusal::Superseded(_))));
-    assert_eq!(registry.state.heartbeat(&old.lease, 0, 0, registry.now), Err(Refusal::UnknownLease));
+    assert_eq!(
+        registry.state.heartbeat(&old.lease, Load::default(), registry.now),
+        Err(Refusal::UnknownLease)
+    );
     assert!(registry.state.unregister(&old.lease, registry.now).is_empty());
     registry.state.stream_lost(&old.lease, registry.now);
     registry.now += Duration::from_secs(2);
@@ -172,7 +176,7 @@ fn a_restart_keeps_zones_and_leases_and_raises_revisions() {
     for (number, membership) in (0..).zip(before) {
         let id = registration(number, 1).member.id;
         assert_eq!(restored.zone_of(&id), registry.state.zone_of(&id));
-        let renewal = restored.heartbeat(&membership.lease, 0, 0, now).unwrap();
+        let renewal = restored.heartbeat(&membership.lease, Load::default(), now).unwrap().0;
         assert!(renewal.revision > registry.state.revision);
     }
 }
@@ -195,7 +199,9 @@ fn a_changed_number_of_files_is_listed_and_makes_no_revision() {
     let mut registry = Watched::new(ELASTIC);
     let joined = registry.register(1, 1).unwrap();
     let generation = registry.state.generation();
-    let renewal = registry.state.heartbeat(&joined.lease, 7, 9, registry.now).unwrap();
+    let load = Load { shared_files: 7, room_bytes: 9, ..Load::default() };
+    let (renewal, events) = registry.state.heartbeat(&joined.lease, load, registry.now).unwrap();
+    assert_eq!(events, []);
     assert_eq!(renewal.revision, joined.roster.revision());
     let listed = &registry.state.list_peers(None, None, 10).items[0].1;
     assert_eq!((listed.shared_files, listed.room_bytes), (7, 9));
@@ -206,6 +212,25 @@ fn a_changed_number_of_files_is_listed_and_makes_no_revision() {
     let (again, events) = registry.state.register(again, registry.now, &mut registry.rng).unwrap();
     assert_eq!((events, again.roster.revision()), (Vec::new(), joined.roster.revision()));
     assert_eq!(again.roster.members()[0].shared_files, 8);
+}
+
+#[test]
+fn an_announced_summary_is_told_to_the_zone_and_makes_no_revision() {
+    let mut registry = Watched::new(ELASTIC);
+    let joined = registry.register(1, 1).unwrap();
+    let stamp = |version, is_settled| crate::protocol::roster::Stamp { version, is_settled };
+    for summary in [stamp(1, true), stamp(1, false), stamp(2, true)] {
+        let load = Load { summary, ..Load::default() };
+        let (renewal, events) = registry.state.heartbeat(&joined.lease, load, registry.now).unwrap();
+        let (zone, peer) = (joined.roster.zone(), registration(1, 1).member.id);
+        assert_eq!(events, [Event::Announced { zone, peer }]);
+        assert_eq!(renewal.revision, joined.roster.revision());
+        assert_eq!(registry.state.heartbeat(&joined.lease, load, registry.now).unwrap().1, [], "once");
+        assert_eq!(registry.state.roster(zone).unwrap().members()[0].summary, summary);
+    }
+    // A later start has announced nothing yet.
+    let again = registry.register(1, 2).unwrap();
+    assert_eq!(again.roster.members()[0].summary, stamp(0, false));
 }
 
 #[test]
@@ -256,7 +281,7 @@ proptest! {
                 }
                 6 => {
                     if let Some(lease) = leases.get(&number) {
-                        let _ = registry.state.heartbeat(lease, 0, 0, registry.now);
+                        let _ = registry.state.heartbeat(lease, Load::default(), registry.now);
                     }
                 }
                 _ => for _ in 0..number % 40 {

@@ -99,6 +99,8 @@ fn from_record(record: &PeerRecord) -> Option<SavedPeer> {
             incarnation: record.incarnation,
             shared_files: record.shared_files,
             room_bytes: record.room_bytes,
+            // Announced anew by whoever comes back: until then everyone asks it.
+            summary: crate::protocol::roster::Stamp::default(),
         },
         zone: ZoneId::new(record.zone)?,
         lease: LeaseId::try_from(&record.lease[..]).ok()?,

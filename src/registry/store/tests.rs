@@ -19,6 +19,7 @@ fn hub(peers: u8) -> Hub {
             incarnation: 1,
             shared_files: 5,
             room_bytes: 6,
+            summary: crate::protocol::roster::Stamp::default(),
         };
         let registration = Registration { member, credential, host_id: String::new() };
         state.register(registration, Instant::now(), &mut rand::rng()).unwrap();

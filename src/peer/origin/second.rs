@@ -1,0 +1,80 @@
+//! The second look of a search at those whom it passed by, when one of them had announced new words a moment before.
+//!
+//! Invariant: a report that goes on from here names nobody as ruled out who had announced, before the search ended, words
+//! that its summary did not have.
+
+use std::sync::Arc;
+
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+
+use super::super::{
+    search::{Running, Searcher},
+    summaries::Summaries,
+};
+use crate::{
+    protocol::{id::QueryId, relay::Report, summary::Probe},
+    wire::peer::Found,
+};
+
+/// What it needs.
+pub(super) struct SecondLook {
+    pub(super) summaries: Summaries,
+    pub(super) searcher: Arc<Searcher>,
+    pub(super) probe: Probe,
+    /// The search, to be run once more.
+    pub(super) again: Running,
+}
+
+enum State {
+    First(BoxStream<'static, Found>, SecondLook),
+    Second(BoxStream<'static, Found>, Report),
+    Ended,
+}
+
+impl SecondLook {
+    /// What is found, its report corrected by the second look.
+    pub(super) fn behind(self, found: BoxStream<'static, Found>) -> BoxStream<'static, Found> {
+        let looks = stream::unfold(State::First(found, self), |mut state| async move {
+            loop {
+                state = match state {
+                    State::First(mut found, look) => match found.next().await? {
+                        Found::Done(report) => match look.begin(&report).await {
+                            Some(again) => State::Second(again, report),
+                            None => return Some((Found::Done(report), State::Ended)),
+                        },
+                        hits @ Found::Hits(_) => return Some((hits, State::First(found, look))),
+                    },
+                    State::Second(mut found, mut first) => match found.next().await {
+                        Some(Found::Done(report)) => {
+                            first.merge(&report);
+                            return Some((Found::Done(first.settled()), State::Ended));
+                        }
+                        Some(hits) => return Some((hits, State::Second(found, first))),
+                        None => return None,
+                    },
+                    State::Ended => return None,
+                };
+            }
+        });
+        looks.boxed()
+    }
+
+    async fn begin(&self, report: &Report) -> Option<BoxStream<'static, Found>> {
+        // One that has enough, or no time, says so itself.
+        if report.ruled_out.is_empty() || report.truncated {
+            return None;
+        }
+        let only = self.summaries.wrongly_ruled_out(&report.ruled_out, &self.probe).await;
+        if only.is_empty() {
+            return None;
+        }
+        let mut again = self.again.clone();
+        again.id = QueryId::random(&mut rand::rng());
+        again.rules.id = again.id;
+        again.only = Some(Arc::new(only));
+        self.searcher.serve(again).ok()
+    }
+}
