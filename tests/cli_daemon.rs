@@ -214,126 +214,163 @@ fn stages(folder: &Path) -> usize {
     names.filter(|name| name.to_string_lossy().ends_with(".fp-part")).count()
 }
 
+/// A peer that shares a folder, and the place of one that fetches it and is killed again and again.
+struct Fetching {
+    registry: Daemon,
+    _holder: Daemon,
+    ben: PathBuf,
+    out: PathBuf,
+    project: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Fetching {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (hub, ana, ben) =
+            (folder.path().join("hub"), folder.path().join("ana"), folder.path().join("ben"));
+        let (project, out) = (ana.join("share/project"), ben.join("out"));
+        for folder in [&hub, &project.join("small"), &ben.join("share"), &out] {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        for number in 0..300 {
+            std::fs::write(project.join(format!("small/{number}")), format!("file {number}")).unwrap();
+        }
+        for (name, size) in [("five", 5_usize << 20), ("three", (3 << 20) + 7)] {
+            let bytes: Vec<u8> = (0..size).map(|at| u8::try_from((at ^ (at >> 9)) & 255).unwrap()).collect();
+            std::fs::write(project.join(name), bytes).unwrap();
+        }
+        let registry = Daemon::start(&hub, &["registry", "--listen", "127.0.0.1:0", "--data", "data"]);
+        std::fs::write(ana.join(".env"), settings(&registry, "")).unwrap();
+        let holder = Daemon::start(&ana, &["peer", "--name", "ana"]);
+        Self { registry, _holder: holder, ben, out, project, _folder: folder }
+    }
+
+    /// The fetching peer, which is killed by dropping it.
+    fn start(&self, more: &str) -> Daemon {
+        std::fs::write(self.ben.join(".env"), settings(&self.registry, more)).unwrap();
+        let daemon = Daemon::start(&self.ben, &["peer", "--name", "ben"]);
+        until(&self.ben, "--json status", "\"zone_peers\":2");
+        until(&self.ben, "--json browse ana:share/project", "\"name\":\"three\"");
+        daemon
+    }
+
+    /// So slow that there is time to interrupt it.
+    fn start_slow(&self) -> Daemon {
+        self.start("FLOODPLAIN_DOWNLOAD_LIMIT=2MiB\n")
+    }
+
+    fn get(&self, id: u64, more: &str) {
+        let line = format!("get --detach ana:share/project {more}");
+        assert_eq!(run(&self.ben, &line), (0, format!("{id}\n")));
+    }
+
+    fn told(&self, id: u64, field: &str) -> Option<u64> {
+        number(&run(&self.ben, "--json transfers").1, &format!("\"id\":{id},"), field)
+    }
+
+    fn comes_to(&self, id: u64, percent: u64) {
+        let began = Instant::now();
+        while self.told(id, "/percent").is_none_or(|now| now < percent) {
+            assert!(began.elapsed() < Duration::from_secs(20), "{id}: {:?}", run(&self.ben, "transfers"));
+        }
+    }
+
+    fn is(&self, id: u64, state: &str) -> bool {
+        let lines = run(&self.ben, "--json transfers").1;
+        let line = lines.lines().find(|line| line.contains(&format!("\"id\":{id},")));
+        line.is_some_and(|line| line.contains(&format!("\"state\":\"{state}\"")))
+    }
+
+    fn becomes(&self, id: u64, state: &str) {
+        let began = Instant::now();
+        while !self.is(id, state) {
+            assert!(began.elapsed() < Duration::from_secs(20), "{id}: {:?}", run(&self.ben, "transfers"));
+        }
+    }
+
+    /// Until so much of it is here.
+    fn pause(&self, id: u64, percent: u64) {
+        self.comes_to(id, percent);
+        assert_eq!(run(&self.ben, &format!("transfers pause {id}")).0, 0);
+        self.becomes(id, "paused");
+    }
+}
+
+fn settings(registry: &Daemon, more: &str) -> String {
+    format!(
+        "FLOODPLAIN_REGISTRY={}\nFLOODPLAIN_LISTEN=127.0.0.1:0\nFLOODPLAIN_DATA=data\n\
+         FLOODPLAIN_INSECURE_LOOPBACK=true\nFLOODPLAIN_SHARES=share\n{more}",
+        registry.address
+    )
+}
+
 #[test]
 fn the_get_of_a_folder_survives_a_kill_of_the_peer() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| {
-        let folder = folder.path().join(name);
-        std::fs::create_dir_all(folder.join("share")).unwrap();
-        folder
-    };
-    let (hub, ana, ben) = (at("hub"), at("ana"), at("ben"));
-    let registry = Daemon::start(&hub, &["registry", "--listen", "127.0.0.1:0", "--data", "data"]);
-    let settings = |more: &str| {
-        format!(
-            "FLOODPLAIN_REGISTRY={}\nFLOODPLAIN_LISTEN=127.0.0.1:0\nFLOODPLAIN_DATA=data\n\
-             FLOODPLAIN_INSECURE_LOOPBACK=true\nFLOODPLAIN_SHARES=share\n{more}",
-            registry.address
-        )
-    };
-    std::fs::write(ana.join(".env"), settings("")).unwrap();
-    let project = ana.join("share/project");
-    std::fs::create_dir_all(project.join("small")).unwrap();
-    for number in 0..300 {
-        std::fs::write(project.join(format!("small/{number}")), format!("file {number}")).unwrap();
-    }
-    for (name, size) in [("five", 5_usize << 20), ("three", (3 << 20) + 7)] {
-        let bytes: Vec<u8> = (0..size).map(|at| u8::try_from((at ^ (at >> 9)) & 255).unwrap()).collect();
-        std::fs::write(project.join(name), bytes).unwrap();
-    }
-    let _holder = Daemon::start(&ana, &["peer", "--name", "ana"]);
-    let slow = settings("FLOODPLAIN_DOWNLOAD_LIMIT=2MiB\n");
-    let start = |settings: &str| {
-        std::fs::write(ben.join(".env"), settings).unwrap();
-        let daemon = Daemon::start(&ben, &["peer", "--name", "ben"]);
-        until(&ben, "--json status", "\"zone_peers\":2");
-        daemon
-    };
-    let told =
-        |id: u64, field: &str| number(&run(&ben, "--json transfers").1, &format!("\"id\":{id},"), field);
-    let comes_to = |id: u64, percent: u64| {
-        let began = Instant::now();
-        while told(id, "/percent").is_none_or(|now| now < percent) {
-            assert!(began.elapsed() < Duration::from_secs(20), "{id}: {:?}", run(&ben, "transfers"));
-        }
-    };
-    let is = |id: u64, state: &str| {
-        let line = run(&ben, "--json transfers").1;
-        let line = line.lines().find(|line| line.contains(&format!("\"id\":{id},"))).map(str::to_owned);
-        line.is_some_and(|line| line.contains(&format!("\"state\":\"{state}\"")))
-    };
-    let becomes = |id: u64, state: &str| {
-        let began = Instant::now();
-        while !is(id, state) {
-            assert!(began.elapsed() < Duration::from_secs(20), "{id}: {:?}", run(&ben, "transfers"));
-        }
-    };
-    let out = ben.join("out");
-    std::fs::create_dir(&out).unwrap();
-
-    // Killed while it runs: it goes on with what is here.
-    let fetcher = start(&slow);
-    until(&ben, "--json browse ana:share/project", "\"name\":\"three\"");
-    assert_eq!(run(&ben, "get --detach ana:share/project -o out"), (0, "1\n".into()));
-    comes_to(1, 60);
-    drop(fetcher); // By SIGKILL.
-    assert_eq!((stages(&out), tree(&out).len() > 300), (1, true));
-    let fetcher = start(&settings(""));
-    becomes(1, "done");
-    assert_eq!(told(1, "/percent"), Some(100));
-    let size = told(1, "/size_bytes").unwrap();
-    let came = number(&run(&ben, "--json status").1, "bytes_down", "/bytes_down").unwrap();
+    let here = Fetching::new();
+    let fetcher = here.start_slow();
+    here.get(1, "-o out");
+    here.comes_to(1, 60);
+    drop(fetcher);
+    assert_eq!((stages(&here.out), tree(&here.out).len() > 300), (1, true));
+    let fetcher = here.start("");
+    here.becomes(1, "done");
+    assert_eq!(here.told(1, "/percent"), Some(100));
+    let size = here.told(1, "/size_bytes").unwrap();
+    let came = number(&run(&here.ben, "--json status").1, "bytes_down", "/bytes_down").unwrap();
     assert!(came < size * 6 / 10, "{came} of {size} bytes came after the kill");
-    assert!(tree(&out.join("project")) == tree(&project));
+    assert!(tree(&here.out.join("project")) == tree(&here.project));
     drop(fetcher);
 
     // Killed while it is paused: so it stays, and is shown as far as it was.
-    let fetcher = start(&slow);
-    assert_eq!(run(&ben, "get --detach ana:share/project -o out"), (0, "2\n".into()));
-    comes_to(2, 20);
-    assert_eq!(run(&ben, "transfers pause 2").0, 0);
-    becomes(2, "paused");
-    let percent = told(2, "/percent");
+    let fetcher = here.start_slow();
+    here.get(2, "-o out");
+    here.pause(2, 20);
+    let percent = here.told(2, "/percent");
     drop(fetcher);
-    let kept = std::fs::read_to_string(ben.join("data/transfers/2.json")).unwrap();
-    let fetcher = start(&settings(""));
-    assert!(is(2, "paused") && percent >= Some(20));
-    assert_eq!(told(2, "/percent"), percent);
-    assert_eq!(run(&ben, "transfers resume 2").0, 0);
-    becomes(2, "done");
-    assert!(tree(&out.join("project (1)")) == tree(&project));
-    assert_eq!(stages(&out), 0);
+    let kept = std::fs::read_to_string(here.ben.join("data/transfers/2.json")).unwrap();
+    let fetcher = here.start("");
+    assert!(here.is(2, "paused") && percent >= Some(20));
+    assert_eq!(here.told(2, "/percent"), percent);
+    assert_eq!(run(&here.ben, "transfers resume 2").0, 0);
+    here.becomes(2, "done");
+    let second = here.out.join("project (1)");
+    assert!(tree(&second) == tree(&here.project));
     drop(fetcher);
 
-    // Cancelled when no task of it runs, and forgotten by its job: nothing is left of either.
-    let fetcher = start(&slow);
-    let downloads = ben.join("downloads");
-    for (id, line) in [(3, "get --detach ana:share/project -o out"), (4, "get --detach ana:share/project")] {
-        assert_eq!(run(&ben, line), (0, format!("{id}\n")));
-        comes_to(id, 5);
-        assert_eq!(run(&ben, &format!("transfers pause {id}")).0, 0);
-        becomes(id, "paused");
-    }
-    assert_eq!((stages(&out), stages(&downloads)), (1, 1));
-    drop(fetcher);
-    let fetcher = start(&settings(""));
-    assert_eq!((stages(&out), stages(&downloads)), (1, 1), "what is kept is not swept");
-    assert_eq!(run(&ben, "transfers cancel 3").0, 0);
-    becomes(3, "cancelled");
-    assert_eq!(stages(&out), 0);
-    drop(fetcher);
-    std::fs::remove_file(ben.join("data/transfers/4.json")).unwrap();
     // Killed when the folder had just got its name: it is not fetched once more.
     let mut job: serde_json::Value = serde_json::from_str(&kept).unwrap();
     job["id"] = 9.into();
     job["state"] = "queued".into();
-    job["stage_inode"] = std::fs::metadata(out.join("project (1)")).unwrap().ino().into();
-    std::fs::write(ben.join("data/transfers/9.json"), job.to_string()).unwrap();
-    let _fetcher = start(&settings(""));
-    assert_eq!(stages(&downloads), 0);
-    becomes(9, "done");
-    assert_eq!(told(9, "/percent"), Some(100));
-    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 2);
+    job["stage_inode"] = std::fs::metadata(&second).unwrap().ino().into();
+    std::fs::write(here.ben.join("data/transfers/9.json"), job.to_string()).unwrap();
+    let _fetcher = here.start("");
+    here.becomes(9, "done");
+    assert_eq!(here.told(9, "/percent"), Some(100));
+    assert_eq!(std::fs::read_dir(&here.out).unwrap().count(), 2);
+}
+
+#[test]
+fn what_came_of_a_folder_goes_when_nobody_wants_it_any_more() {
+    let here = Fetching::new();
+    let downloads = here.ben.join("downloads");
+    let left = || (stages(&here.out), stages(&downloads));
+    let fetcher = here.start_slow();
+    for (id, more) in [(1, "-o out"), (2, "")] {
+        here.get(id, more);
+        here.pause(id, 5);
+    }
+    assert_eq!(left(), (1, 1));
+    drop(fetcher);
+    let fetcher = here.start("");
+    assert_eq!(left(), (1, 1), "what is kept is not swept");
+    assert_eq!(run(&here.ben, "transfers cancel 1").0, 0);
+    here.becomes(1, "cancelled");
+    assert_eq!(left(), (0, 1), "no task of it ran");
+    drop(fetcher);
+    std::fs::remove_file(here.ben.join("data/transfers/2.json")).unwrap();
+    let _fetcher = here.start("");
+    assert_eq!(left(), (0, 0), "no job goes on with it");
 }
 
 #[test]
