@@ -144,7 +144,7 @@ mod tests {
             "a\\u{1b}.bin: waiting: place 3 in ana's queue\\u{7}",
             "why is told at once"
         );
-        transfer.note = "place 2 in ana's queue".into();
+        transfer.note = "place 2 in ana's queue\u{7}".into();
         assert!(progress.line(&transfer, start + LINE_EVERY).is_none());
         assert!(progress.line(&transfer, start + WAITING_LINE_EVERY).is_some());
         transfer.note.clear();

@@ -197,16 +197,13 @@ pub fn pace(transfer: &Transfer) -> Vec<String> {
 
 /// Where it stands, and what there is to say of that.
 pub fn state(transfer: &Transfer) -> String {
-    let mut said = word(transfer);
+    let said = word(transfer);
     let why = match &transfer.state {
         TransferState::Failed(error) if error.hint.is_empty() => error.message.clone(),
         TransferState::Failed(error) => format!("{}; {}", error.message, error.hint),
         _ => transfer.note.clone(),
     };
-    if !why.is_empty() {
-        said += &format!(": {}", Printable(&why));
-    }
-    said
+    if why.is_empty() { said } else { format!("{said}: {}", Printable(&why)) }
 }
 
 /// Where it stands, and its place when it waits for a slot of this peer.
@@ -228,11 +225,9 @@ pub fn progress(transfer: &Transfer) -> String {
         parts.push(format!("{percent} % of {}", size(transfer.size_bytes)));
         parts.extend(pace(transfer));
     }
-    let mut line = parts.join(", ");
-    if !transfer.note.is_empty() {
-        line += &format!(": {}", Printable(&transfer.note));
-    }
-    cut(line, MAX_ROW_CHARS)
+    let line = parts.join(", ");
+    let note = Printable(&transfer.note);
+    cut(if transfer.note.is_empty() { line } else { format!("{line}: {note}") }, MAX_ROW_CHARS)
 }
 
 /// Whether it tells something else than before: another state, or another reason. A place that moves up in a queue and

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::protocol::{action::Scope, id::ContentHash};
+use crate::protocol::action::Scope;
 
 fn upload(file: &str, peer: &str) -> Command {
     Command::Upload { file: Some(file.into()), peer: Some(peer.into()) }
