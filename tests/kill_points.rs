@@ -2,7 +2,8 @@
 //! under its name or not there, and the next run ends it without fetching again what was written.
 //!
 //! Each run is a child of this binary under ptrace, with all its threads: killed before or after its Nth call that
-//! changes the folder, in the middle of a write, or given an error in place of that call.
+//! changes the folder, in the middle of a write, or given an error in place of that call. By default every few calls are
+//! taken; `FLOODPLAIN_EVERY_KILL_POINT=1` takes all.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 
@@ -188,17 +189,23 @@ fn content() -> Vec<u8> {
     (0..SIZE_BYTES as u64).map(|at| (at % 251 + 1).to_le_bytes()[0] ^ (at >> 20).to_le_bytes()[0]).collect()
 }
 
-/// Acts at every call, one run each, until a run ends without it. Gives how many there were.
+/// Acts at every call, or with smaller frames at every few unless all are asked for, one run each, until a run ends
+/// without it. Gives how many there were, give or take those few.
 fn at_every_call(act: Act, frame_bytes: usize, check: impl Fn(&Run, &Ended)) -> usize {
     let (content, began) = (content(), Instant::now());
-    for number in 1.. {
+    let takes_all = std::env::var_os("FLOODPLAIN_EVERY_KILL_POINT").is_some_and(|value| value == "1");
+    // Smaller frames make more points of one kind.
+    let step = if takes_all { 1 } else { ((1 << 18) / frame_bytes).clamp(1, 4) };
+    let first: usize = rand::random_range(1..=step);
+    for number in (first..).step_by(step) {
         let run = Run::new(&content);
         let ended = run.trace(number, act, frame_bytes);
         let was_hit = ended.hit.is_some();
         if !was_hit {
             assert_eq!(ended.status, Some(0), "an undisturbed run fails: {}", ended.told);
             assert!(run.is_exact(&content));
-            println!("{} points of {act:?} in {:?}", number - 1, began.elapsed());
+            let elapsed = began.elapsed();
+            println!("every {step}th of {} points of {act:?} from {first} on in {elapsed:?}", number - 1);
             return number - 1;
         }
         check(&run, &ended);

@@ -3,7 +3,7 @@
 //! Invariant: whatever is done to it, the file is absent or exact whenever it is looked at, and there once in the end.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
@@ -26,8 +26,8 @@ const NAME: &str = "film.mkv";
 const STREAMS: u64 = 2;
 /// What each of them has sent and not been heard of, at the limit of its upload.
 const CHUNK_BYTES: u64 = 256 << 10;
-/// On a busy machine the last piece may be late, and is asked for twice.
-const SPARE_BYTES: u64 = PIECE_BYTES;
+/// A kill costs so much as a rule.
+pub(super) const USUAL_BYTES: u64 = STREAMS * (PIECE_BYTES + CHUNK_BYTES);
 
 /// When the act is counted from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -244,9 +244,16 @@ impl Lane {
         let over = sent.saturating_sub(SIZE_BYTES as u64);
         tally.most_over = tally.most_over.max(over);
         tally.points += usize::from(is_hit);
+        // What is under way to a peer that is killed, or slow, is as much as its windows hold.
         let kills = if point.from == From::Start { 2 } else { 1 };
-        let most = kills * STREAMS * (PIECE_BYTES + CHUNK_BYTES) + SPARE_BYTES;
-        assert!(!KILLS.contains(&point.act) || over <= most, "{over} bytes too many were sent for {point:?}");
+        let is_kill = KILLS.contains(&point.act);
+        assert!(
+            !is_kill || over <= kills * SIZE_BYTES as u64,
+            "{over} bytes too many were sent for {point:?}"
+        );
+        if is_kill && point.from == From::Get {
+            tally.over.push(over);
+        }
         fs::remove_dir_all(self.out()).expect("removes");
         is_hit
     }
@@ -276,16 +283,19 @@ impl Lane {
             (true, false, false, _) => "was on its way",
             (true, false, true, _) => panic!("an accepted get is lost at {hit:?}"),
         });
-        let whole = written_whole(&self.peer().so_far());
+        let before = written(&self.peer().so_far());
         let is_killed = self.peer().has_ended();
         self.finish(tally);
         if is_killed && !is_there {
-            for (call, _) in self.peer().so_far().done {
-                let piece = call.offset / PIECE_BYTES;
-                let is_again =
-                    call.number == libc::SYS_pwrite64 && is_part(&call.file) && whole.contains(&piece);
+            let after = written(&self.peer().so_far());
+            for (piece, bytes) in &after {
+                let size = (SIZE_BYTES as u64 - piece * PIECE_BYTES).min(PIECE_BYTES);
+                let is_again = *bytes > 0 && before.get(piece) == Some(&size);
                 assert!(!is_again, "piece {piece} was whole at {hit:?} and is written again");
             }
+            let bytes: u64 = before.values().chain(after.values()).sum();
+            let most = SIZE_BYTES as u64 + STREAMS * PIECE_BYTES;
+            assert!(bytes <= most, "{bytes} bytes were written around {hit:?}");
         }
         self.check_end(point, hit.as_ref());
         hit.is_some()
@@ -387,6 +397,8 @@ pub(super) struct Tally {
     pub(super) middle: usize,
     pub(super) points: usize,
     pub(super) most_over: u64,
+    /// What holders sent above the file at each single kill.
+    pub(super) over: Vec<u64>,
     pub(super) outcomes: BTreeMap<String, usize>,
 }
 
@@ -396,16 +408,15 @@ impl Tally {
     }
 }
 
-/// The pieces that the program has written to their ends.
-fn written_whole(ended: &Ended) -> HashSet<u64> {
+/// How much of each piece the program has written.
+fn written(ended: &Ended) -> BTreeMap<u64, u64> {
     let mut written: BTreeMap<u64, u64> = BTreeMap::new();
     for (call, bytes) in &ended.done {
         if call.number == libc::SYS_pwrite64 && is_part(&call.file) {
             *written.entry(call.offset / PIECE_BYTES).or_default() += u64::try_from(*bytes).unwrap_or(0);
         }
     }
-    let size = |piece: u64| (SIZE_BYTES as u64 - piece * PIECE_BYTES).min(PIECE_BYTES);
-    written.into_iter().filter(|&(piece, bytes)| bytes == size(piece)).map(|(piece, _)| piece).collect()
+    written
 }
 
 pub(super) fn is_part(file: &Path) -> bool {
@@ -425,6 +436,7 @@ impl Tally {
     pub(super) fn add(&mut self, other: Self) {
         self.points += other.points;
         self.most_over = self.most_over.max(other.most_over);
+        self.over.extend(other.over);
         for (outcome, count) in other.outcomes {
             *self.outcomes.entry(outcome).or_default() += count;
         }
