@@ -38,7 +38,7 @@ use crate::{
         id::{ContentHash, PeerId},
         name::to_portable_name,
         plan::{
-            FileName,
+            FileName, Patience,
             holders::{Holders, MAX_HOLDERS},
         },
     },
@@ -133,6 +133,7 @@ pub struct Downloader {
     transfers: Transfers,
     shutdown: Shutdown,
     throttle: Throttle<SocketAddr>,
+    patience: Patience,
 }
 
 impl Downloader {
@@ -143,7 +144,13 @@ impl Downloader {
         shutdown: Shutdown,
         throttle: Throttle<SocketAddr>,
     ) -> Self {
-        Self { channels, transfers, shutdown, throttle }
+        Self { channels, transfers, shutdown, throttle, patience: Patience::default() }
+    }
+
+    /// With other waits for holders.
+    #[must_use]
+    pub fn with_patience(self, patience: Patience) -> Self {
+        Self { patience, ..self }
     }
 
     /// Starts a download, which waits for a slot first. The events end with a final state; dropping them cancels it.
@@ -393,6 +400,7 @@ impl<'a> Run<'a> {
             channels: &self.with.channels,
             throttle: &self.with.throttle,
             ticket: &self.ticket,
+            patience: self.with.patience,
         };
         match opening.run().await {
             Opened::Known(known) => {

@@ -15,7 +15,7 @@ use tower::{Service, ServiceExt};
 use crate::{
     protocol::{
         action::{ErrorKind, FileInfo},
-        plan::{Failure, FailureKind, FileName, Pace},
+        plan::{Failure, FailureKind, FileName, Pace, Patience},
     },
     store::StoreError,
     wire::{
@@ -28,8 +28,6 @@ use crate::{
 };
 
 const DOWNLOAD_URI: &str = "/floodplain.v1.PeerService/Download";
-/// From the call to the answer's headers, dialing included: as long as a stall may last.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest word of a holder that is shown.
 const MAX_REASON_CHARS: usize = 200;
 
@@ -116,6 +114,17 @@ impl Fetch {
         what: &FileName,
         range: Range,
     ) -> Result<Self, Stop> {
+        Self::open_within(channel, what, range, Patience::default().stall).await
+    }
+
+    /// As [`Self::open`]; `stall` is how long less than 1 KiB/s may come, and how long the answer may take, dialing
+    /// included.
+    pub(in crate::peer) async fn open_within(
+        channel: &Channel,
+        what: &FileName,
+        range: Range,
+        stall: Duration,
+    ) -> Result<Self, Stop> {
         let Range { offset, length, with_tree } = range;
         let ask = frame::frame(&to_download_request(what, offset, length, with_tree));
         let request = http::Request::post(DOWNLOAD_URI)
@@ -126,7 +135,7 @@ impl Fetch {
             .expect("constant parts make a valid request");
         let mut channel = channel.clone();
         let answer = async { channel.ready().await?.call(request).await };
-        let response = timeout(ANSWER_TIMEOUT, answer)
+        let response = timeout(stall, answer)
             .await
             .map_err(|_| Stop::holder(FailureKind::Passing, ErrorKind::TimedOut, "it did not answer"))?
             .map_err(|error| {
@@ -143,7 +152,7 @@ impl Fetch {
             return Err(Stop::holder(FailureKind::Passing, ErrorKind::Failed, said));
         }
         let body = response.into_body();
-        let (reader, pace) = (Reader::default(), Pace::default());
+        let (reader, pace) = (Reader::default(), Pace::new(stall));
         Ok(Self { body, reader, pace, reached: offset, has_stalled: false })
     }
 
@@ -157,7 +166,7 @@ impl Fetch {
             return match self.event().await? {
                 // Waiting one's turn is no stall.
                 Some(Event::Queued(position)) => {
-                    self.pace = Pace::default();
+                    self.pace.reset();
                     queued(position);
                     continue;
                 }
@@ -175,7 +184,7 @@ impl Fetch {
     /// After a stall: true when the holder brings something, if little. It is given more time then.
     pub(in crate::peer) fn is_only_slow(&mut self) -> bool {
         let is_slow = std::mem::take(&mut self.has_stalled) && self.pace.has_bytes();
-        self.pace = Pace::default();
+        self.pace.reset();
         is_slow
     }
 

@@ -3,7 +3,7 @@
 //! Invariant: what comes out is proved. The values merge to the hash, and the last piece, which no wrong size can bring,
 //! was checked, or lies beside the destination at the size that was proved once.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -20,13 +20,11 @@ use crate::{
         action::{ErrorKind, TransferState},
         id::ContentHash,
         piece::{MIN_PIECE_BYTES, PieceCheck, Tree},
-        plan::{Failure, FailureKind, FileName, holders::Holders},
+        plan::{Failure, FailureKind, FileName, Patience, holders::Holders},
     },
     store::pieces::part_path,
 };
 
-/// A holder that has not told and proved the tree by then is left for another one, if there is another one.
-const PROOF_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest last piece that is held in memory; a larger one is fetched once more, into its place.
 const MAX_HELD_BYTES: u64 = 4 << 20;
 
@@ -65,6 +63,7 @@ pub(super) struct Opening<'a> {
     pub(super) channels: &'a Channels,
     pub(super) throttle: &'a Throttle<SocketAddr>,
     pub(super) ticket: &'a Ticket,
+    pub(super) patience: Patience,
 }
 
 impl Opening<'_> {
@@ -88,8 +87,8 @@ impl Opening<'_> {
             };
             self.holders.begin(holder);
             let told = if self.holders.has_other(holder) {
-                let slow = || Stop::passing("it did not prove the file's size within 10 s");
-                timeout(PROOF_TIMEOUT, self.tell(holder)).await.unwrap_or_else(|_| Err(slow()))
+                let slow = || Stop::passing("it did not prove the file's size in time");
+                timeout(self.patience.proof, self.tell(holder)).await.unwrap_or_else(|_| Err(slow()))
             } else {
                 self.tell(holder).await
             };
@@ -136,7 +135,7 @@ impl Opening<'_> {
             .map_err(|forbidden| Stop::last(ErrorKind::Refused, forbidden.to_string()))?;
         let what = &self.ask.what;
         let range = Range { offset: 0, length: MIN_PIECE_BYTES, with_tree: true };
-        let mut fetch = Fetch::open(&channel, what, range).await?;
+        let mut fetch = Fetch::open_within(&channel, what, range, self.patience.stall).await?;
         let (told, values) = fetch.file(|position| show_queue(self.ticket, position)).await?;
         if let (Some(expected), Some(hash)) = (self.ask.hash(), told.hash)
             && expected != hash
@@ -172,7 +171,7 @@ impl Opening<'_> {
             let bytes = layout.range(last);
             let range = Range { offset: bytes.start, length: bytes.end - bytes.start, with_tree: false };
             let name = FileName::Hash(hash);
-            let mut fetch = Fetch::open(&channel, &name, range).await?;
+            let mut fetch = Fetch::open_within(&channel, &name, range, self.patience.stall).await?;
             let (again, _) = fetch.file(|position| show_queue(self.ticket, position)).await?;
             if again.size_bytes != told.size_bytes {
                 let changed = Failure::new(FailureKind::Changed, "the file changed while it was asked for");

@@ -103,7 +103,7 @@ impl<'a> Sequential<'a> {
         let fetched = match self.with.channels.to(source.address) {
             Ok(channel) => {
                 let range = Range { offset: assignment.offset, length: 0, with_tree: false };
-                Fetch::open(&channel, &self.ask.what, range).await
+                Fetch::open_within(&channel, &self.ask.what, range, self.with.patience.stall).await
             }
             Err(forbidden) => Err(Stop::last(ErrorKind::Refused, forbidden.to_string())),
         };

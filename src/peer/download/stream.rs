@@ -6,6 +6,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -73,6 +74,7 @@ pub(super) struct Stream {
     pub(super) throttle: Throttle<SocketAddr>,
     pub(super) channel: Arc<Channel>,
     pub(super) leave: CancellationToken,
+    pub(super) stall: Duration,
 }
 
 impl Stream {
@@ -96,7 +98,7 @@ impl Stream {
         let (hash, layout) = (self.common.hash(), self.common.tree.layout());
         let bytes = layout.bytes_of(self.errand.pieces.clone());
         let range = Range { offset: bytes.start, length: bytes.end - bytes.start, with_tree: false };
-        let mut fetch = Fetch::open(&self.channel, &FileName::Hash(hash), range).await?;
+        let mut fetch = Fetch::open_within(&self.channel, &FileName::Hash(hash), range, self.stall).await?;
         let (told, _) = fetch.file(|position| show_queue(&self.common.ticket, position)).await?;
         if told.hash.is_some_and(|told| told != hash) {
             return Err(Stop::last(ErrorKind::Mismatch, "it says that the file has another content"));

@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing runs on when it is dropped, and the part then holds what was verified, for the next time.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -35,9 +35,6 @@ use crate::{
         pieces::{PieceFile, part_path},
     },
 };
-
-/// While it runs, holders that came meanwhile are looked for this often.
-const LOOK_EVERY: Duration = Duration::from_secs(15);
 
 /// Why it stopped before the end.
 #[derive(Debug)]
@@ -107,7 +104,7 @@ impl Swarm {
         with: &Downloader,
         finder: Option<&Finder>,
     ) -> Result<(), Halt> {
-        let mut look_at = Instant::now() + LOOK_EVERY;
+        let mut look_at = Instant::now() + with.patience.look;
         let mut looking: Option<BoxFuture<'static, Vec<Source>>> = None;
         loop {
             let until = loop {
@@ -144,7 +141,7 @@ impl Swarm {
                 () = sleep_until(wake_at) => {}
             }
             if Instant::now() >= look_at {
-                look_at = Instant::now() + LOOK_EVERY;
+                look_at = Instant::now() + with.patience.look;
                 if looking.is_none() {
                     looking = finder.map(Finder::find);
                 }
@@ -217,7 +214,7 @@ impl Swarm {
         self.leaving.insert(errand.task, leave.clone());
         self.holder_of.insert(errand.task, errand.holder);
         let common = self.common.clone();
-        let stream = Stream { common, errand, address, throttle, channel, leave };
+        let stream = Stream { common, errand, address, throttle, channel, leave, stall: with.patience.stall };
         self.streams.spawn(stream.run());
     }
 
