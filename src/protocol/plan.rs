@@ -185,6 +185,11 @@ impl Plan {
         Step::Fetch(Assignment { holder, offset: self.reached, after: self.wait_for(holder) })
     }
 
+    /// Whether anybody but the current holder may be asked.
+    pub fn has_other(&self) -> bool {
+        self.queue.len() > 1
+    }
+
     /// Bytes of the current holder came and were kept.
     pub fn received(&mut self, bytes: u64) {
         let Some(holder) = self.current.filter(|_| bytes > 0) else { return };
@@ -327,6 +332,11 @@ impl Pace {
     /// This many bytes came after this wait.
     pub fn waited(&mut self, wait: Duration, bytes: u64) {
         self.waited += wait;
+        self.brought(bytes);
+    }
+
+    /// This many bytes came.
+    pub fn brought(&mut self, bytes: u64) {
         self.bytes += bytes;
         let least = u128::from(LEAST_BYTES_PER_SECOND) * self.window.as_millis() / 1000;
         if u128::from(self.bytes) >= least {

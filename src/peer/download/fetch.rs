@@ -93,6 +93,8 @@ pub(in crate::peer) struct Fetch {
     reader: Reader,
     pace: Pace,
     reached: u64,
+    /// Of what comes before the file's bytes, so much counts as something.
+    words_left: usize,
     has_stalled: bool,
 }
 
@@ -153,7 +155,14 @@ impl Fetch {
         }
         let body = response.into_body();
         let (reader, pace) = (Reader::default(), Pace::new(stall));
-        Ok(Self { body, reader, pace, reached: offset, has_stalled: false })
+        Ok(Self {
+            body,
+            reader,
+            pace,
+            reached: offset,
+            words_left: frame::MAX_MESSAGE_BYTES,
+            has_stalled: false,
+        })
     }
 
     /// The file as the holder has it, and the values of its pieces when they were asked for and it has them. Tells the
@@ -171,6 +180,7 @@ impl Fetch {
                     continue;
                 }
                 Some(Event::File { entry, tree }) => {
+                    self.words_left = 0;
                     let told = file_info(entry).map_err(|invalid| {
                         Stop::last(ErrorKind::Failed, format!("its answer is wrong: {invalid}"))
                     })?;
@@ -181,11 +191,40 @@ impl Fetch {
         }
     }
 
-    /// After a stall: true when the holder brings something, if little. It is given more time then.
-    pub(in crate::peer) fn is_only_slow(&mut self) -> bool {
+    /// As [`Self::file`], from a holder that is only slow for as long as there is no better one.
+    pub(in crate::peer) async fn file_from_best(
+        &mut self,
+        mut queued: impl FnMut(u32),
+        has_better: impl Fn() -> bool,
+    ) -> Result<(FileInfo, Bytes), Stop> {
+        loop {
+            match self.file(&mut queued).await {
+                Err(stop) => self.stay(stop, has_better())?,
+                told => return told,
+            }
+        }
+    }
+
+    /// As [`Self::bytes`], from a holder that is only slow for as long as there is no better one.
+    pub(in crate::peer) async fn bytes_from_best(
+        &mut self,
+        end: u64,
+        has_better: impl Fn() -> bool,
+    ) -> Result<Option<Bytes>, Stop> {
+        loop {
+            match self.bytes(end).await {
+                Err(stop) => self.stay(stop, has_better())?,
+                got => return got,
+            }
+        }
+    }
+
+    /// After a failure: goes on when it was a stall of a holder that brings something, if little, and there is no better
+    /// one.
+    fn stay(&mut self, stop: Stop, has_better: bool) -> Result<(), Stop> {
         let is_slow = std::mem::take(&mut self.has_stalled) && self.pace.has_bytes();
         self.pace.reset();
-        is_slow
+        if is_slow && !has_better { Ok(()) } else { Err(stop) }
     }
 
     /// The next bytes; `None` when the range that ends at byte `end` is complete. May be dropped and asked again.
@@ -194,7 +233,10 @@ impl Fetch {
             Some(Event::Data { offset, bytes }) => {
                 let behind = offset.checked_add(bytes.len() as u64);
                 match behind.filter(|&behind| offset == self.reached && behind <= end) {
-                    Some(behind) => self.reached = behind,
+                    Some(behind) => {
+                        self.reached = behind;
+                        self.pace.brought(bytes.len() as u64);
+                    }
                     None => return Err(Stop::last(ErrorKind::Failed, "it sent bytes that lie elsewhere")),
                 }
                 Ok(Some(bytes))
@@ -225,10 +267,18 @@ impl Fetch {
                     let reason = "the connection was cut";
                     return Err(Stop::holder(FailureKind::Passing, ErrorKind::Unreachable, reason));
                 }
-                Some(Err(status)) => return Err(status.into()),
+                // Said by this side: whatever a holder says comes in headers or trailers.
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "a connection to a holder broke");
+                    let reason = "the connection was cut";
+                    return Err(Stop::holder(FailureKind::Passing, ErrorKind::Unreachable, reason));
+                }
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
-                        self.pace.waited(wait, data.len() as u64);
+                        // Messages may be empty: only what they bring is held for the holder.
+                        let words = data.len().min(self.words_left);
+                        self.words_left -= words;
+                        self.pace.waited(wait, words as u64);
                         self.reader.push(data);
                     }
                     Err(frame) => {

@@ -69,7 +69,7 @@ pub(super) struct Opening<'a> {
 impl Opening<'_> {
     /// Until one has told and proved it.
     pub(super) async fn run(self) -> Opened {
-        let mut without_tree = Vec::new();
+        let (mut without_tree, mut first) = (Vec::new(), None);
         loop {
             let now = Instant::now();
             let Some(holder) = self.holders.ready(now.into_std()) else {
@@ -86,11 +86,13 @@ impl Opening<'_> {
                 }
             };
             self.holders.begin(holder);
-            let told = if self.holders.has_other(holder) {
+            let told = if self.holders.has_better(holder) {
                 let slow = || Stop::passing("it did not prove the file's size in time");
-                timeout(self.patience.proof, self.tell(holder)).await.unwrap_or_else(|_| Err(slow()))
+                timeout(self.patience.proof, self.tell(holder, &mut first))
+                    .await
+                    .unwrap_or_else(|_| Err(slow()))
             } else {
-                self.tell(holder).await
+                self.tell(holder, &mut first).await
             };
             let now = Instant::now().into_std();
             match told {
@@ -127,16 +129,20 @@ impl Opening<'_> {
         }
     }
 
-    async fn tell(&self, holder: usize) -> Result<Told, Stop> {
+    /// `first` is the first piece, when one brought it right whose last piece was wrong: it is not fetched again.
+    async fn tell(&self, holder: usize, first: &mut Option<Bytes>) -> Result<Told, Stop> {
         let source = self.people.source(holder);
         let channel = self
             .channels
             .to(source.address)
             .map_err(|forbidden| Stop::last(ErrorKind::Refused, forbidden.to_string()))?;
         let what = &self.ask.what;
-        let range = Range { offset: 0, length: MIN_PIECE_BYTES, with_tree: true };
+        let length = if first.is_some() { 1 } else { MIN_PIECE_BYTES };
+        let range = Range { offset: 0, length, with_tree: true };
         let mut fetch = Fetch::open_within(&channel, what, range, self.patience.stall).await?;
-        let (told, values) = fetch.file(|position| show_queue(self.ticket, position)).await?;
+        let (queued, has_better) =
+            (|position| show_queue(self.ticket, position), || self.holders.has_better(holder));
+        let (told, values) = fetch.file_from_best(queued, has_better).await?;
         if let (Some(expected), Some(hash)) = (self.ask.hash(), told.hash)
             && expected != hash
         {
@@ -159,10 +165,14 @@ impl Opening<'_> {
         }
         let mut came = Vec::new();
         if layout.piece_bytes() == MIN_PIECE_BYTES {
-            let Some(first) = self.piece(&mut fetch, source.address, &tree, 0).await? else {
-                return Ok(Told::Lie);
-            };
-            came.push((0, first));
+            if first.is_none() {
+                let Some(right) = self.piece(&mut fetch, holder, &tree, 0).await? else {
+                    return Ok(Told::Lie);
+                };
+                *first = Some(right);
+            }
+            // Right for the hash, whoever told the values. What is not is fetched again later.
+            came.extend(first.clone().map(|first| (0, first)).filter(|(_, first)| is_right(&tree, 0, first)));
         }
         if layout.has_values() {
             // Its slot is given back first: the holder may have one.
@@ -172,12 +182,12 @@ impl Opening<'_> {
             let range = Range { offset: bytes.start, length: bytes.end - bytes.start, with_tree: false };
             let name = FileName::Hash(hash);
             let mut fetch = Fetch::open_within(&channel, &name, range, self.patience.stall).await?;
-            let (again, _) = fetch.file(|position| show_queue(self.ticket, position)).await?;
+            let (again, _) = fetch.file_from_best(queued, has_better).await?;
             if again.size_bytes != told.size_bytes {
                 let changed = Failure::new(FailureKind::Changed, "the file changed while it was asked for");
                 return Err(Stop::Holder(changed, ErrorKind::Failed));
             }
-            let Some(tail) = self.piece(&mut fetch, source.address, &tree, last).await? else {
+            let Some(tail) = self.piece(&mut fetch, holder, &tree, last).await? else {
                 return Ok(Told::Lie);
             };
             if bytes.end - bytes.start <= MAX_HELD_BYTES {
@@ -191,14 +201,15 @@ impl Opening<'_> {
     async fn piece(
         &self,
         fetch: &mut Fetch,
-        holder: SocketAddr,
+        holder: usize,
         tree: &Tree,
         piece: u32,
     ) -> Result<Option<Bytes>, Stop> {
         let range = tree.layout().range(piece);
         let (mut check, mut held) = (PieceCheck::new(tree, piece), BytesMut::new());
-        while let Some(bytes) = fetch.bytes(range.end).await? {
-            self.throttle.pass(holder, bytes.len() as u64).await;
+        let (address, has_better) = (self.people.source(holder).address, || self.holders.has_better(holder));
+        while let Some(bytes) = fetch.bytes_from_best(range.end, has_better).await? {
+            self.throttle.pass(address, bytes.len() as u64).await;
             self.ticket.count(bytes.len() as u64);
             check.update(&bytes);
             if range.end - range.start <= MAX_HELD_BYTES {
@@ -215,6 +226,12 @@ impl Opening<'_> {
         let part = tokio::fs::symlink_metadata(part_path(folder, &hash, &name)).await;
         part.is_ok_and(|part| part.is_file() && part.len() == size_bytes)
     }
+}
+
+fn is_right(tree: &Tree, piece: u32, bytes: &[u8]) -> bool {
+    let mut check = PieceCheck::new(tree, piece);
+    check.update(bytes);
+    check.is_right()
 }
 
 /// So that a lie about the size is a failure of its own.

@@ -129,7 +129,8 @@ impl<'a> Sequential<'a> {
 
     async fn take_all(&mut self, fetch: &mut Fetch, holder: SocketAddr) -> Result<(), Stop> {
         let ticket = self.ticket;
-        let (told, _) = fetch.file(|position| show_queue(ticket, position)).await?;
+        let queued = |position| show_queue(ticket, position);
+        let (told, _) = fetch.file_from_best(queued, || self.plan.has_other()).await?;
         let known = Known { size_bytes: told.size_bytes, hash: told.hash };
         if let (Some(expected), Some(hash)) = (self.expected, told.hash)
             && expected != hash
@@ -144,7 +145,7 @@ impl<'a> Sequential<'a> {
         }
         self.prepare(known.size_bytes, told.name()).await?;
         self.ticket.enter(TransferState::Running);
-        while let Some(bytes) = fetch.bytes(known.size_bytes).await? {
+        while let Some(bytes) = fetch.bytes_from_best(known.size_bytes, || self.plan.has_other()).await? {
             let count = bytes.len() as u64;
             self.with.throttle.pass(holder, count).await;
             let part = self.part.as_mut().expect("prepared above");

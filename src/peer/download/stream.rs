@@ -99,7 +99,11 @@ impl Stream {
         let bytes = layout.bytes_of(self.errand.pieces.clone());
         let range = Range { offset: bytes.start, length: bytes.end - bytes.start, with_tree: false };
         let mut fetch = Fetch::open_within(&self.channel, &FileName::Hash(hash), range, self.stall).await?;
-        let (told, _) = fetch.file(|position| show_queue(&self.common.ticket, position)).await?;
+        let queued = |position| {
+            self.common.plan().holders_mut().made_wait(self.errand.holder);
+            show_queue(&self.common.ticket, position);
+        };
+        let (told, _) = fetch.file_from_best(queued, || self.has_better()).await?;
         if told.hash.is_some_and(|told| told != hash) {
             return Err(Stop::last(ErrorKind::Mismatch, "it says that the file has another content"));
         }
@@ -161,26 +165,19 @@ impl Stream {
         Ok(Ended::Wrong(piece))
     }
 
-    /// `None` when nothing more is wanted. A holder that is only slow is kept as long as there is no other.
+    /// `None` when nothing more is wanted.
     async fn next(&self, fetch: &mut Fetch, end: u64) -> Result<Option<Bytes>, Stop> {
-        loop {
-            let got = tokio::select! {
-                got = fetch.bytes(end) => got,
-                () = self.leave.cancelled() => return Ok(None),
-            };
-            match got {
-                Err(stop) => {
-                    let has_other = self.common.plan().holders().has_other(self.errand.holder);
-                    if !fetch.is_only_slow() || has_other {
-                        return Err(stop);
-                    }
-                }
-                Ok(Some(bytes)) => {
-                    self.throttle.pass(self.address, bytes.len() as u64).await;
-                    return Ok(Some(bytes));
-                }
-                Ok(None) => return Ok(None),
-            }
+        let got = tokio::select! {
+            got = fetch.bytes_from_best(end, || self.has_better()) => got?,
+            () = self.leave.cancelled() => return Ok(None),
+        };
+        if let Some(bytes) = &got {
+            self.throttle.pass(self.address, bytes.len() as u64).await;
         }
+        Ok(got)
+    }
+
+    fn has_better(&self) -> bool {
+        self.common.plan().holders().has_better(self.errand.holder)
     }
 }
