@@ -5,7 +5,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpStream},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -16,6 +16,7 @@ use floodplain::{
     protocol::{
         id::{ContentHash, PeerId},
         piece::TreeHasher,
+        plan::FileName,
     },
     wire::pb,
 };
@@ -29,6 +30,9 @@ use super::stand_in::{Answer, Answers, Replies, StandIn};
 pub(crate) const CHUNK: usize = 64 << 10;
 /// Of the file: all contents here are small.
 pub(crate) const PIECE: usize = 1 << 20;
+
+/// So many bytes are slow: of a whole piece nobody could wait for the end.
+const SLOW_BYTES: usize = 1200;
 
 /// How a request is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +52,7 @@ pub(crate) enum Does {
     Silent,
     /// Tells the file and sends no byte of it.
     Mute,
-    /// Bytes a second.
+    /// Bytes a second, at the end of what was asked for.
     Slow(u64),
     /// All slots are taken, whenever it is asked.
     Full,
@@ -92,6 +96,8 @@ struct State {
     asked: Mutex<Vec<Asked>>,
     connections: Mutex<Vec<TcpStream>>,
     is_down: AtomicBool,
+    refused: AtomicUsize,
+    is_hashing: AtomicBool,
     micros_per_chunk: AtomicU64,
 }
 
@@ -116,6 +122,8 @@ impl Holder {
             asked: Mutex::default(),
             connections: Mutex::default(),
             is_down: AtomicBool::default(),
+            refused: AtomicUsize::default(),
+            is_hashing: AtomicBool::default(),
             micros_per_chunk: AtomicU64::default(),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
@@ -142,6 +150,12 @@ impl Holder {
         self
     }
 
+    /// Does not know its hash yet.
+    pub(crate) fn is_hashing(self) -> Self {
+        self.state.is_hashing.store(true, SeqCst);
+        self
+    }
+
     /// Breaks all connections and takes no more.
     pub(crate) fn goes_down(&self) {
         self.state.is_down.store(true, SeqCst);
@@ -157,8 +171,13 @@ impl Holder {
         Source { peer_id, name: self.name.clone(), address: self.address }
     }
 
-    pub(crate) fn hash(&self) -> ContentHash {
-        self.state.hash
+    pub(crate) fn file(&self) -> FileName {
+        FileName::Hash(self.state.hash)
+    }
+
+    /// Connections that it did not take while it was down.
+    pub(crate) fn refused(&self) -> usize {
+        self.state.refused.load(SeqCst)
     }
 
     /// In order.
@@ -176,6 +195,7 @@ impl State {
     fn take(&self, connection: tokio::net::TcpStream) -> std::io::Result<tokio::net::TcpStream> {
         connection.set_zero_linger()?;
         if self.is_down.load(SeqCst) {
+            self.refused.fetch_add(1, SeqCst);
             return Err(std::io::ErrorKind::ConnectionReset.into());
         }
         let connection = connection.into_std()?;
@@ -191,24 +211,32 @@ impl State {
     }
 
     fn entry(&self, does: Does) -> pb::FileEntry {
-        let hash = if does == Does::WrongHash { [7; 32] } else { *self.hash.as_bytes() };
+        let hash = match does {
+            _ if self.is_hashing.load(SeqCst) => Vec::new(),
+            Does::WrongHash => vec![7; 32],
+            _ => self.hash.as_bytes().to_vec(),
+        };
         pb::FileEntry {
             path: "share/f".into(),
             size_bytes: self.content.len() as u64 + u64::from(does == Does::WrongSize),
-            content_hash: hash.to_vec().into(),
+            content_hash: hash.into(),
             modify_time: Some(prost_types::Timestamp::default()),
         }
     }
 
     /// The bytes that were asked for, as far as they are.
-    fn bytes(&self, asked: &Asked) -> Bytes {
-        let len = self.content.len();
+    fn bytes(&self, asked: &Asked, does: Does) -> Bytes {
+        let mut content = self.content.clone();
+        if does == Does::WrongSize {
+            content = [&content[..], b"!"].concat().into();
+        }
+        let len = content.len();
         let start = usize::try_from(asked.offset).expect("fits").min(len);
         let end = match asked.length {
             0 => len,
             length => start.saturating_add(usize::try_from(length).expect("fits")).min(len),
         };
-        self.content.slice(start..end)
+        content.slice(start..end)
     }
 }
 
@@ -243,7 +271,7 @@ fn parts(state: &State, asked: &Asked, does: Does) -> Parts {
     }
     let file = pb::DownloadResponse { file: Some(state.entry(does)), tree, ..Default::default() };
     let offset = usize::try_from(asked.offset).expect("fits");
-    let bytes = state.bytes(asked);
+    let bytes = state.bytes(asked, does);
     let end = offset + bytes.len();
     let half = bytes.slice(..bytes.len() / 2);
     let right = |bytes| chunks(offset, bytes, CHUNK).map(|(at, bytes)| data(at, bytes));
@@ -265,7 +293,11 @@ fn parts(state: &State, asked: &Asked, does: Does) -> Parts {
         Does::Slow(rate) => {
             let few = (usize::try_from(rate).expect("fits") / 16).max(1);
             let wait = || Part::Wait(Duration::from_millis(1000 / 16));
-            Box::new(chunks(offset, bytes, few).flat_map(move |(at, bytes)| [wait(), data(at, bytes)]))
+            let fast = bytes.len().saturating_sub(SLOW_BYTES);
+            let slow = chunks(offset + fast, bytes.slice(fast..), few);
+            Box::new(
+                right(bytes.slice(..fast)).chain(slow.flat_map(move |(at, few)| [wait(), data(at, few)])),
+            )
         }
         Does::WrongOffset => Box::new(chunks(offset + 1, bytes, CHUNK).map(|(at, bytes)| data(at, bytes))),
         _ => Box::new(right(bytes)),
@@ -287,9 +319,11 @@ impl Answers for Scripted {
             all.push(asked.clone());
             (asked.clone(), state.script.lock().expect("not poisoned")(&asked))
         };
-        let is_it = matches!(
-            &file, Some(pb::download_request::File::ContentHash(hash)) if hash[..] == state.hash.as_bytes()[..]
-        );
+        let is_it = match &file {
+            Some(pb::download_request::File::ContentHash(hash)) => hash[..] == state.hash.as_bytes()[..],
+            Some(pb::download_request::File::Path(path)) => path == "share/f",
+            None => false,
+        };
         if !is_it || does == Does::Gone {
             return Err(Status::not_found("no such file"));
         }

@@ -17,7 +17,6 @@ use floodplain::{
     },
     protocol::{
         action::{ActionError, Transfer, TransferControl, TransferState, Which},
-        id::ContentHash,
         plan::{FileName, Patience},
     },
     shutdown::Shutdown,
@@ -94,12 +93,12 @@ impl Fetcher {
     /// Begins to fetch that content as `f`.
     pub(crate) fn begin(
         &self,
-        hash: ContentHash,
+        what: FileName,
         holders: &[&Holder],
         finder: Option<Finder>,
     ) -> Events<Transfer> {
         let ask = DownloadAsk {
-            what: FileName::Hash(hash),
+            what,
             sources: holders.iter().map(|holder| holder.source()).collect(),
             destination: self.folder.path().into(),
             name: Some("f".into()),
@@ -110,7 +109,16 @@ impl Fetcher {
 
     /// Fetches what the first one has. At no moment is anything else under the file's name.
     pub(crate) async fn get(&self, holders: &[&Holder], bytes: &[u8]) -> Result<Transfer, ActionError> {
-        let events = self.begin(holders[0].hash(), holders, None);
+        let events = self.begin(holders[0].file(), holders, None);
+        self.arrives(events, bytes).await
+    }
+
+    /// As [`Self::get`], what has begun.
+    pub(crate) async fn arrives(
+        &self,
+        events: Events<Transfer>,
+        bytes: &[u8],
+    ) -> Result<Transfer, ActionError> {
         let file = self.folder.path().join("f");
         let right = bytes.to_vec();
         let checked = events.inspect(move |_| {
