@@ -6,6 +6,9 @@
 
 #![allow(clippy::cast_precision_loss)] // figures to read, not to reckon with
 
+#[path = "../tests/support/stand_in.rs"]
+mod stand_in;
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
@@ -35,10 +38,10 @@ use floodplain::{
     },
     shutdown::Shutdown,
     store::read::{FileSource, SourceError, SourceFile},
-    wire::pb::{self, peer_service_server::PeerServiceServer},
 };
-use futures::{StreamExt, stream::BoxStream};
-use tonic::{Request, Response, Status, Streaming, service::Routes};
+use futures::StreamExt;
+use stand_in::{Answers, StandIn};
+use tonic::service::Routes;
 
 const CONGESTION: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
 
@@ -117,52 +120,7 @@ fn tree_of(file: &Path) -> Result<Tree> {
 /// Stands behind the fast path for the methods that the benchmark does not call.
 struct Rest;
 
-type Nothing<T> = BoxStream<'static, Result<T, Status>>;
-
-#[tonic::async_trait]
-impl pb::peer_service_server::PeerService for Rest {
-    type SearchStream = Nothing<pb::SearchResponse>;
-    type DownloadStream = Nothing<pb::DownloadResponse>;
-    type SendStream = Nothing<pb::SendResponse>;
-
-    type DownloadManyStream = Nothing<pb::DownloadManyResponse>;
-
-    async fn list_files(
-        &self,
-        _: Request<pb::ListFilesRequest>,
-    ) -> Result<Response<pb::ListFilesResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn download_many(
-        &self,
-        _: Request<Streaming<pb::DownloadManyRequest>>,
-    ) -> Result<Response<Self::DownloadManyStream>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn search(&self, _: Request<pb::SearchRequest>) -> Result<Response<Self::SearchStream>, Status> {
-        Err(Status::unimplemented("downloads only"))
-    }
-
-    async fn browse(&self, _: Request<pb::BrowseRequest>) -> Result<Response<pb::BrowseResponse>, Status> {
-        Err(Status::unimplemented("downloads only"))
-    }
-
-    async fn download(
-        &self,
-        _: Request<pb::DownloadRequest>,
-    ) -> Result<Response<Self::DownloadStream>, Status> {
-        Err(Status::unimplemented("answered before"))
-    }
-
-    async fn send(
-        &self,
-        _: Request<Streaming<pb::SendRequest>>,
-    ) -> Result<Response<Self::SendStream>, Status> {
-        Err(Status::unimplemented("downloads only"))
-    }
-}
+impl Answers for Rest {}
 
 fn transport() -> Transport {
     Transport::new(Identity::ephemeral(), Security::PlaintextLoopback)
@@ -175,7 +133,7 @@ async fn serve(file: PathBuf, hash: ContentHash) -> Result<()> {
     ensure!(tree.root() == hash, "the file has another content");
     let uploads =
         Uploads::new(Arc::new(OneFile(file, tree)), 8, RateLimits::default(), transfers, shutdown.clone());
-    let routes = Routes::new(FastDownload::new(uploads, PeerServiceServer::new(Rest)));
+    let routes = Routes::new(FastDownload::new(uploads, StandIn::service(Rest)));
     let transport = transport();
     let listener = transport.listen("127.0.0.1:0".parse()?).await?;
     println!("{}", listener.address());

@@ -12,6 +12,8 @@ mod holders;
 mod load;
 mod measure;
 mod registry;
+#[path = "../../tests/support/stand_in.rs"]
+mod stand_in;
 mod start;
 
 use std::path::PathBuf;
