@@ -151,7 +151,7 @@ impl Holder {
     }
 
     /// Does not know its hash yet.
-    pub(crate) fn is_hashing(self) -> Self {
+    pub(crate) fn while_hashing(self) -> Self {
         self.state.is_hashing.store(true, SeqCst);
         self
     }

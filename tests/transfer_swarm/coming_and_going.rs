@@ -27,6 +27,8 @@ async fn a_holder_that_a_search_finds_meanwhile_brings_its_part() {
     found.are(&[&ana, &kim]);
     let got = fetcher.arrives(events, &bytes).await.expect("arrives");
     assert_eq!(got.sources, ["ana", "kim"]);
+    let first = &kim.asked()[0];
+    assert!(first.length > 2 * PIECE as u64, "it takes over a large part at once: {first:?}");
     assert!(kim.sent() > SIZE as u64 / 2, "the faster one brings more: {}", kim.sent());
     assert!(fetcher.transfers.bytes_down() <= (SIZE + PIECE) as u64);
 }
@@ -86,9 +88,9 @@ async fn a_pause_keeps_the_part_and_costs_at_most_a_piece_a_stream() {
     for pieces in [4, 8, 12] {
         until(&mut events, |event| event.done_bytes > pieces * PIECE as u64).await;
         fetcher.control(TransferControl::Pause).await;
-        let paused =
+        let now =
             until(&mut events, |event| event.state == TransferState::Paused || event.state.is_final()).await;
-        if paused.state != TransferState::Paused {
+        if now.state != TransferState::Paused {
             break;
         }
         pauses += 1;

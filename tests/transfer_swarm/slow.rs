@@ -32,7 +32,7 @@ async fn a_lone_slow_holder_is_asked_once_for_each_thing_and_kept_to_the_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lone_slow_holder_that_is_hashing_is_kept_to_the_end() {
     let bytes = content(3000, 2);
-    let ana = Holder::start("ana", &bytes, SLOW).await.is_hashing();
+    let ana = Holder::start("ana", &bytes, SLOW).await.while_hashing();
     let fetcher = fetcher();
     let events = fetcher.begin(FileName::Path("share/f".into()), &[&ana], None);
     fetcher.arrives(events, &bytes).await.expect("arrives");
