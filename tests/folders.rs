@@ -2,6 +2,8 @@
 
 #[path = "folders/liar.rs"]
 mod liar;
+#[path = "support/stand_in.rs"]
+mod stand_in;
 #[path = "support/network.rs"]
 #[allow(dead_code, reason = "each test binary uses its own part")]
 mod support;

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/stand_in.rs"]
+mod stand_in;
 #[allow(dead_code)]
 #[path = "support/network.rs"]
 mod support;
@@ -15,17 +17,15 @@ use floodplain::{
         zone::Layout,
     },
     wire::pb::{
-        self, peer_service_client::PeerServiceClient, peer_service_server::PeerServiceServer,
-        registry_service_client::RegistryServiceClient, search_response::Message,
+        self, peer_service_client::PeerServiceClient, registry_service_client::RegistryServiceClient,
+        search_response::Message,
     },
 };
-use futures::{StreamExt, stream, stream::BoxStream};
+use futures::{StreamExt, stream};
+use stand_in::{Answer, Answers, Replies, StandIn};
 use support::{TestPeer, TestRegistry, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::{Code, Request, Response, Status, Streaming, transport::Channel};
-
-type Replies<T> = BoxStream<'static, Result<T, Status>>;
+use tonic::{Code, Request, Response, transport::Channel};
 
 /// Answers a search as its text asks: `as <id>` tells of a file of that peer under another name and reports a crowd,
 /// `endless` never ends, `messages <n>` sends so many.
@@ -58,13 +58,8 @@ fn done(answered: Vec<u64>) -> pb::SearchResponse {
 }
 
 #[tonic::async_trait]
-impl pb::peer_service_server::PeerService for Liar {
-    type SearchStream = Replies<pb::SearchResponse>;
-
-    async fn search(
-        &self,
-        request: Request<pb::SearchRequest>,
-    ) -> Result<Response<Self::SearchStream>, Status> {
+impl Answers for Liar {
+    async fn search(&self, request: Request<pb::SearchRequest>) -> Answer<Replies<pb::SearchResponse>> {
         let text = request.into_inner().text;
         let (what, rest) = text.split_once(' ').unwrap_or((&text, ""));
         Ok(Response::new(match what {
@@ -80,59 +75,11 @@ impl pb::peer_service_server::PeerService for Liar {
             }
         }))
     }
-
-    async fn get_summary(
-        &self,
-        _: tonic::Request<pb::GetSummaryRequest>,
-    ) -> Result<tonic::Response<pb::GetSummaryResponse>, tonic::Status> {
-        Err(tonic::Status::unimplemented("no summaries here"))
-    }
-
-    async fn browse(&self, _: Request<pb::BrowseRequest>) -> Result<Response<pb::BrowseResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    type DownloadStream = Replies<pb::DownloadResponse>;
-
-    async fn download(
-        &self,
-        _: Request<pb::DownloadRequest>,
-    ) -> Result<Response<Self::DownloadStream>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    type DownloadManyStream = Replies<pb::DownloadManyResponse>;
-
-    async fn list_files(
-        &self,
-        _: Request<pb::ListFilesRequest>,
-    ) -> Result<Response<pb::ListFilesResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn download_many(
-        &self,
-        _: Request<Streaming<pb::DownloadManyRequest>>,
-    ) -> Result<Response<Self::DownloadManyStream>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    type SendStream = ReceiverStream<Result<pb::SendResponse, Status>>;
-
-    async fn send(
-        &self,
-        _: Request<Streaming<pb::SendRequest>>,
-    ) -> Result<Response<Self::SendStream>, Status> {
-        Err(Status::unimplemented(""))
-    }
 }
 
 /// Serves the liar and keeps it in the registry's lists for as long as the test runs.
 async fn join_liar(registry: &TestRegistry) {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let serving = tonic::transport::Server::builder().add_service(PeerServiceServer::new(Liar));
-    tokio::spawn(serving.serve_with_incoming(TcpListenerStream::new(listener)));
+    let address = StandIn::serve(Liar).await;
     let credential = Credential::random(&mut rand::rng());
     let peer = pb::Peer {
         peer_id: credential.peer_id().as_bytes().to_vec().into(),

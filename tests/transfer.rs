@@ -6,6 +6,8 @@ mod greedy;
 mod peer;
 #[path = "transfer/queue.rs"]
 mod queue;
+#[path = "support/stand_in.rs"]
+mod stand_in;
 
 use std::{fs, sync::atomic::Ordering::SeqCst, time::Duration};
 

@@ -1,5 +1,7 @@
 //! Downloads of one content at once: it is fetched once, and every one of them gets its file.
 
+#[path = "support/stand_in.rs"]
+mod stand_in;
 #[path = "transfer/peer.rs"]
 #[allow(dead_code, reason = "shared with the other tests of transfers")]
 mod peer;

@@ -1,8 +1,22 @@
 //! Files that come in pieces, from several holders and over several tries.
 
+#[path = "transfer_swarm/coming_and_going.rs"]
+mod coming_and_going;
+#[path = "transfer_swarm/edges.rs"]
+mod edges;
+#[path = "transfer_swarm/fetcher.rs"]
+mod fetcher;
+#[path = "support/holder.rs"]
+mod holder;
+#[path = "transfer_swarm/misbehaving.rs"]
+mod misbehaving;
 #[path = "transfer/peer.rs"]
 #[allow(dead_code, reason = "shared with the other tests of transfers")]
 mod peer;
+#[path = "transfer_swarm/slow.rs"]
+mod slow;
+#[path = "support/stand_in.rs"]
+mod stand_in;
 
 use std::{
     fs,

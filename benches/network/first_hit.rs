@@ -23,21 +23,15 @@ use floodplain::{
     shutdown::Shutdown,
     wire::{
         self,
-        pb::{
-            self,
-            peer_service_client::PeerServiceClient,
-            peer_service_server::{PeerService, PeerServiceServer},
-        },
+        pb::{self, peer_service_client::PeerServiceClient, peer_service_server::PeerServiceServer},
         peer::OutgoingSearch,
     },
 };
-use futures::{
-    StreamExt,
-    stream::{self, BoxStream},
-};
-use tonic::{Request, Response, Status, Streaming, service::Routes, transport::Channel};
+use futures::{StreamExt, stream};
+use tonic::{Request, Response, service::Routes, transport::Channel};
 
 use crate::measure::{Times, micros};
+use crate::stand_in::{Answer, Answers, Replies, StandIn};
 
 /// Rounds before anything is counted: links open, caches fill.
 const WARM_UP: u32 = 200;
@@ -248,57 +242,14 @@ async fn one_answer(
 /// Answers every search alike, and a list of files with 1 KiB.
 struct Echo(Vec<pb::SearchResponse>);
 
-type Replies<T> = BoxStream<'static, Result<T, Status>>;
-
 #[tonic::async_trait]
-impl PeerService for Echo {
-    type SearchStream = Replies<pb::SearchResponse>;
-    type DownloadStream = Replies<pb::DownloadResponse>;
-    type SendStream = Replies<pb::SendResponse>;
-
-    type DownloadManyStream = Replies<pb::DownloadManyResponse>;
-
-    async fn list_files(
-        &self,
-        _: Request<pb::ListFilesRequest>,
-    ) -> Result<Response<pb::ListFilesResponse>, Status> {
+impl Answers for Echo {
+    async fn list_files(&self, _: Request<pb::ListFilesRequest>) -> Answer<pb::ListFilesResponse> {
         Ok(Response::new(pb::ListFilesResponse { next_page_token: "x".repeat(1024), ..Default::default() }))
     }
 
-    async fn download_many(
-        &self,
-        _: Request<Streaming<pb::DownloadManyRequest>>,
-    ) -> Result<Response<Self::DownloadManyStream>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn search(&self, _: Request<pb::SearchRequest>) -> Result<Response<Self::SearchStream>, Status> {
+    async fn search(&self, _: Request<pb::SearchRequest>) -> Answer<Replies<pb::SearchResponse>> {
         Ok(Response::new(stream::iter(self.0.clone()).map(Ok).boxed()))
-    }
-
-    async fn get_summary(
-        &self,
-        _: tonic::Request<pb::GetSummaryRequest>,
-    ) -> Result<tonic::Response<pb::GetSummaryResponse>, tonic::Status> {
-        Err(tonic::Status::unimplemented("no summaries here"))
-    }
-
-    async fn browse(&self, _: Request<pb::BrowseRequest>) -> Result<Response<pb::BrowseResponse>, Status> {
-        Err(Status::unimplemented("an echo"))
-    }
-
-    async fn download(
-        &self,
-        _: Request<pb::DownloadRequest>,
-    ) -> Result<Response<Self::DownloadStream>, Status> {
-        Err(Status::unimplemented("an echo"))
-    }
-
-    async fn send(
-        &self,
-        _: Request<Streaming<pb::SendRequest>>,
-    ) -> Result<Response<Self::SendStream>, Status> {
-        Err(Status::unimplemented("an echo"))
     }
 }
 
@@ -309,8 +260,8 @@ pub(crate) async fn echo(
     let transport = transport();
     let listener = transport.listen(([127, 0, 0, 1], 0).into()).await?;
     let address = listener.address();
-    let routes = Routes::new(PeerServiceServer::new(Echo(answers)));
-    let routes = with_standard::<PeerServiceServer<Echo>>(routes, shutdown).await?;
+    let routes = Routes::new(StandIn::service(Echo(answers)));
+    let routes = with_standard::<PeerServiceServer<StandIn<Echo>>>(routes, shutdown).await?;
     shutdown.spawn("echo", transport.serve(listener, routes, shutdown));
     Ok(PeerServiceClient::new(transport.dial(address, Purpose::Link).await?))
 }

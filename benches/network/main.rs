@@ -14,6 +14,8 @@ mod measure;
 mod memory;
 mod registry;
 mod small;
+#[path = "../../tests/support/stand_in.rs"]
+mod stand_in;
 mod start;
 
 use std::path::PathBuf;

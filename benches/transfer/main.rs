@@ -8,6 +8,8 @@
 mod measure;
 mod ours;
 mod rivals;
+#[path = "../../tests/support/stand_in.rs"]
+mod stand_in;
 
 use std::{
     fs,

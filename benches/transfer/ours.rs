@@ -27,12 +27,14 @@ use floodplain::{
     },
     shutdown::Shutdown,
     store::read::{FileSource, SourceError, SourceFile},
-    wire::pb::{self, peer_service_server::PeerServiceServer},
 };
-use futures::{StreamExt, future::try_join_all, stream::BoxStream};
-use tonic::{Request, Response, Status, Streaming, service::Routes};
+use futures::{StreamExt, future::try_join_all};
+use tonic::service::Routes;
 
-use crate::rivals::Server;
+use crate::{
+    rivals::Server,
+    stand_in::{Answers, StandIn},
+};
 
 /// As many as a peer has unless told otherwise.
 const UPLOAD_SLOTS: usize = 8;
@@ -75,59 +77,7 @@ fn tree_of(file: &Path) -> Result<Tree> {
 /// Stands behind the fast path for the methods that the benchmark does not call.
 struct Rest;
 
-type Nothing<T> = BoxStream<'static, Result<T, Status>>;
-
-#[tonic::async_trait]
-impl pb::peer_service_server::PeerService for Rest {
-    type SearchStream = Nothing<pb::SearchResponse>;
-    type DownloadStream = Nothing<pb::DownloadResponse>;
-    type SendStream = Nothing<pb::SendResponse>;
-
-    type DownloadManyStream = Nothing<pb::DownloadManyResponse>;
-
-    async fn list_files(
-        &self,
-        _: Request<pb::ListFilesRequest>,
-    ) -> Result<Response<pb::ListFilesResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn download_many(
-        &self,
-        _: Request<Streaming<pb::DownloadManyRequest>>,
-    ) -> Result<Response<Self::DownloadManyStream>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn search(&self, _: Request<pb::SearchRequest>) -> Result<Response<Self::SearchStream>, Status> {
-        Err(Status::unimplemented("downloads only"))
-    }
-
-    async fn get_summary(
-        &self,
-        _: Request<pb::GetSummaryRequest>,
-    ) -> Result<Response<pb::GetSummaryResponse>, Status> {
-        Err(Status::unimplemented("no summaries here"))
-    }
-
-    async fn browse(&self, _: Request<pb::BrowseRequest>) -> Result<Response<pb::BrowseResponse>, Status> {
-        Err(Status::unimplemented("downloads only"))
-    }
-
-    async fn download(
-        &self,
-        _: Request<pb::DownloadRequest>,
-    ) -> Result<Response<Self::DownloadStream>, Status> {
-        Err(Status::unimplemented("answered before"))
-    }
-
-    async fn send(
-        &self,
-        _: Request<Streaming<pb::SendRequest>>,
-    ) -> Result<Response<Self::SendStream>, Status> {
-        Err(Status::unimplemented("downloads only"))
-    }
-}
+impl Answers for Rest {}
 
 fn transport() -> Transport {
     Transport::new(Identity::ephemeral(), Security::PlaintextLoopback)
@@ -155,7 +105,7 @@ pub(crate) async fn serve(file: PathBuf, hash: ContentHash) -> Result<()> {
     ensure!(tree.root() == hash, "the file has another content");
     let source = Arc::new(OneFile(file, tree));
     let uploads = Uploads::new(source, UPLOAD_SLOTS, RateLimits::default(), transfers, shutdown.clone());
-    let routes = Routes::new(FastDownload::new(uploads, PeerServiceServer::new(Rest)));
+    let routes = Routes::new(FastDownload::new(uploads, StandIn::service(Rest)));
     let transport = transport();
     let listener = transport.listen("127.0.0.1:0".parse()?).await?;
     println!("{}", listener.address());

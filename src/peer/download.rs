@@ -40,7 +40,7 @@ use crate::{
         id::{ContentHash, PeerId},
         name::to_portable_name,
         piece::Tree,
-        plan::FileName,
+        plan::{FileName, Patience},
     },
     shutdown::Shutdown,
     store::{
@@ -151,6 +151,7 @@ pub struct Downloader {
     throttle: Throttle<SocketAddr>,
     contents: Contents,
     index: Option<Index>,
+    patience: Patience,
 }
 
 impl Downloader {
@@ -161,13 +162,27 @@ impl Downloader {
         shutdown: Shutdown,
         throttle: Throttle<SocketAddr>,
     ) -> Self {
-        Self { channels, transfers, shutdown, throttle, contents: Contents::default(), index: None }
+        Self {
+            channels,
+            transfers,
+            shutdown,
+            throttle,
+            contents: Contents::default(),
+            index: None,
+            patience: Patience::default(),
+        }
     }
 
     /// Leaves the tree of what was fetched with that index, so that it is not read again to be shared.
     #[must_use]
     pub fn with_index(self, index: Index) -> Self {
         Self { index: Some(index), ..self }
+    }
+
+    /// With other waits for holders.
+    #[must_use]
+    pub fn with_patience(self, patience: Patience) -> Self {
+        Self { patience, ..self }
     }
 
     /// Starts a download, which waits for a slot first. The events end with a final state; dropping them cancels it.

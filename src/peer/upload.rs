@@ -45,7 +45,8 @@ use crate::{
     store::{
         pool::Pool,
         read::{
-            Chunk, FileSource, READ_AHEAD_CHUNKS, Range, SourceError, SourceFile, cached_chunk, chunks, only_chunk,
+            Chunk, FileSource, READ_AHEAD_CHUNKS, Range, SourceError, SourceFile, cached_chunk, chunks,
+            only_chunk,
         },
     },
     wire::{

@@ -22,9 +22,26 @@ const FORGIVING_BYTES: u64 = 64 << 20;
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// The least that a holder has to bring to be kept: less than 1 KiB/s over 10 s means switch.
-const STALL_WINDOW: Duration = Duration::from_secs(10);
-const STALL_BYTES: u64 = 10 << 10;
+/// The least that a holder has to bring to be kept, in bytes a second.
+const LEAST_BYTES_PER_SECOND: u64 = 1 << 10;
+
+/// How long a download waits for holders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// Less than 1 KiB/s over so long means switch; a call is answered as soon.
+    pub stall: Duration,
+    /// Who has not proved the size of the file by then is left for another one, if there is another one.
+    pub proof: Duration,
+    /// While it runs, holders that came meanwhile are looked for this often.
+    pub look: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let ten = Duration::from_secs(10);
+        Self { stall: ten, proof: ten, look: Duration::from_secs(15) }
+    }
+}
 
 /// How a remote request names a file: never by a path on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -168,6 +185,11 @@ impl Plan {
         Step::Fetch(Assignment { holder, offset: self.reached, after: self.wait_for(holder) })
     }
 
+    /// Whether anybody but the current holder may be asked.
+    pub fn has_other(&self) -> bool {
+        self.queue.len() > 1
+    }
+
     /// Bytes of the current holder came and were kept.
     pub fn received(&mut self, bytes: u64) {
         let Some(holder) = self.current.filter(|_| bytes > 0) else { return };
@@ -273,16 +295,33 @@ impl Plan {
 
 /// Tells a slow holder from a dead one. Counts only the time in which the holder was waited for, so that a slow disk on
 /// this side is not held against it.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Pace {
+    window: Duration,
     waited: Duration,
     bytes: u64,
 }
 
+impl Default for Pace {
+    fn default() -> Self {
+        Self::new(Patience::default().stall)
+    }
+}
+
 impl Pace {
+    /// Over windows of that length.
+    pub fn new(window: Duration) -> Self {
+        Self { window, waited: Duration::ZERO, bytes: 0 }
+    }
+
+    /// Begins a new window.
+    pub fn reset(&mut self) {
+        *self = Self::new(self.window);
+    }
+
     /// How much longer the next bytes may take; zero when the holder is to be left.
     pub fn patience(&self) -> Duration {
-        STALL_WINDOW.saturating_sub(self.waited)
+        self.window.saturating_sub(self.waited)
     }
 
     /// Something came since it was last found to be fast enough: slow, not dead.
@@ -293,9 +332,15 @@ impl Pace {
     /// This many bytes came after this wait.
     pub fn waited(&mut self, wait: Duration, bytes: u64) {
         self.waited += wait;
+        self.brought(bytes);
+    }
+
+    /// This many bytes came.
+    pub fn brought(&mut self, bytes: u64) {
         self.bytes += bytes;
-        if self.bytes >= STALL_BYTES {
-            *self = Self::default();
+        let least = u128::from(LEAST_BYTES_PER_SECOND) * self.window.as_millis() / 1000;
+        if u128::from(self.bytes) >= least {
+            self.reset();
         }
     }
 }

@@ -15,7 +15,7 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError, TryLockError,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
@@ -42,6 +42,8 @@ use crate::{
     shutdown::Shutdown,
 };
 
+/// Of all files: as many are in use as pieces are being checked, and few are kept beyond that.
+static BUFFERS: LazyLock<Pool> = LazyLock::new(|| Pool::new(READ_BYTES, MAX_THREADS));
 /// Read back at a time: stays in the cache of the processor.
 const READ_BYTES: usize = 256 << 10;
 /// A larger piece is written and checked on a thread that may take its time: 4 MiB are hashed in 1 to 2 ms.
@@ -177,7 +179,7 @@ impl PieceFile {
             is_closed: AtomicBool::new(false),
             may_write_here: AtomicBool::new(has_workers()),
             threads: Arc::new(Semaphore::new(MAX_THREADS)),
-            buffers: Pool::new(READ_BYTES, MAX_THREADS),
+            buffers: BUFFERS.clone(),
             stop: shutdown.clone(),
         };
         Ok((Self(Arc::new(part)), right))

@@ -26,18 +26,18 @@ use floodplain::{
         manifest::{Manifest, ManifestFile},
     },
     shutdown::Shutdown,
-    wire::pb::{self, peer_service_client::PeerServiceClient, peer_service_server::PeerServiceServer},
+    wire::pb::{self, peer_service_client::PeerServiceClient},
 };
-use futures::{StreamExt, stream::BoxStream};
-use tokio_stream::wrappers::TcpListenerStream;
+use futures::StreamExt;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::support::soon;
+use crate::{
+    stand_in::{Answer, Answers, Replies, StandIn},
+    support::soon,
+};
 
 const PAGE: usize = 4000;
-
-type Stream<T> = BoxStream<'static, Result<T, Status>>;
 
 fn hash_of(content: &[u8]) -> Vec<u8> {
     blake3::hash(content).as_bytes().to_vec()
@@ -76,11 +76,7 @@ impl Holder {
             hangs_after: AtomicUsize::new(usize::MAX),
             ..State::default()
         });
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
-        let address = listener.local_addr().expect("bound");
-        let server = PeerServiceServer::new(Served(state.clone()));
-        let serving = tonic::transport::Server::builder().add_service(server);
-        tokio::spawn(serving.serve_with_incoming(TcpListenerStream::new(listener)));
+        let address = StandIn::serve(Served(state.clone())).await;
         Self { address, state, shutdown: Shutdown::new() }
     }
 
@@ -162,31 +158,8 @@ impl Drop for Holder {
 struct Served(Arc<State>);
 
 #[tonic::async_trait]
-impl pb::peer_service_server::PeerService for Served {
-    type SearchStream = Stream<pb::SearchResponse>;
-    type DownloadStream = Stream<pb::DownloadResponse>;
-    type DownloadManyStream = Stream<pb::DownloadManyResponse>;
-    type SendStream = Stream<pb::SendResponse>;
-
-    async fn search(&self, _: Request<pb::SearchRequest>) -> Result<Response<Self::SearchStream>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn get_summary(
-        &self,
-        _: tonic::Request<pb::GetSummaryRequest>,
-    ) -> Result<tonic::Response<pb::GetSummaryResponse>, tonic::Status> {
-        Err(tonic::Status::unimplemented("no summaries here"))
-    }
-
-    async fn browse(&self, _: Request<pb::BrowseRequest>) -> Result<Response<pb::BrowseResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn list_files(
-        &self,
-        request: Request<pb::ListFilesRequest>,
-    ) -> Result<Response<pb::ListFilesResponse>, Status> {
+impl Answers for Served {
+    async fn list_files(&self, request: Request<pb::ListFilesRequest>) -> Answer<pb::ListFilesResponse> {
         let begin: usize = request.into_inner().page_token.parse().unwrap_or(0);
         let listed = self.0.listed.lock().expect("not poisoned");
         let end = listed.len().min(begin + PAGE);
@@ -194,17 +167,10 @@ impl pb::peer_service_server::PeerService for Served {
         Ok(Response::new(pb::ListFilesResponse { files: listed[begin..end].to_vec(), next_page_token }))
     }
 
-    async fn download(
-        &self,
-        _: Request<pb::DownloadRequest>,
-    ) -> Result<Response<Self::DownloadStream>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
     async fn download_many(
         &self,
         request: Request<Streaming<pb::DownloadManyRequest>>,
-    ) -> Result<Response<Self::DownloadManyStream>, Status> {
+    ) -> Answer<Replies<pb::DownloadManyResponse>> {
         let state = self.0.clone();
         let is_busy = |calls: usize| calls.checked_sub(1);
         if state.busy_calls.fetch_update(SeqCst, SeqCst, is_busy).is_ok() {
@@ -236,13 +202,6 @@ impl pb::peer_service_server::PeerService for Served {
             }
         });
         Ok(Response::new(answers.boxed()))
-    }
-
-    async fn send(
-        &self,
-        _: Request<Streaming<pb::SendRequest>>,
-    ) -> Result<Response<Self::SendStream>, Status> {
-        Err(Status::unimplemented(""))
     }
 }
 

@@ -37,10 +37,12 @@ use floodplain::{
         inbox::Inbox,
         read::{FileSource, SourceError, SourceFile},
     },
-    wire::pb::{self, peer_service_server::PeerServiceServer},
+    wire::pb,
 };
-use futures::{StreamExt, stream::BoxStream};
+use futures::StreamExt;
 use tonic::{Request, Response, Status, Streaming, service::Routes};
+
+use crate::stand_in::{Answer, Replies, StandIn};
 
 /// What a holder may do wrong, switched on by a test.
 #[derive(Debug, Default)]
@@ -135,7 +137,6 @@ impl KnownPeers for Known {
 }
 
 /// The generated service over the library's parts.
-#[derive(Clone)]
 pub(crate) struct Service {
     uploads: Uploads,
     receiver: Receiver,
@@ -143,50 +144,13 @@ pub(crate) struct Service {
     folder: Arc<Folder>,
 }
 
-type Stream<T> = BoxStream<'static, Result<T, Status>>;
-
 #[tonic::async_trait]
-impl pb::peer_service_server::PeerService for Service {
-    type SearchStream = Stream<pb::SearchResponse>;
-    type DownloadStream = Stream<pb::DownloadResponse>;
-    type SendStream = Responses;
-
-    type DownloadManyStream = Stream<pb::DownloadManyResponse>;
-
-    async fn list_files(
-        &self,
-        _: Request<pb::ListFilesRequest>,
-    ) -> Result<Response<pb::ListFilesResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn download_many(
-        &self,
-        request: Request<Streaming<pb::DownloadManyRequest>>,
-    ) -> Result<Response<Self::DownloadManyStream>, Status> {
-        let caller = Caller::of(request.extensions());
-        self.uploads.many(request.into_inner(), caller).map(Response::new)
-    }
-
-    async fn search(&self, _: Request<pb::SearchRequest>) -> Result<Response<Self::SearchStream>, Status> {
-        Err(Status::unimplemented("transfers only"))
-    }
-
-    async fn get_summary(
-        &self,
-        _: tonic::Request<pb::GetSummaryRequest>,
-    ) -> Result<tonic::Response<pb::GetSummaryResponse>, tonic::Status> {
-        Err(tonic::Status::unimplemented("no summaries here"))
-    }
-
-    async fn browse(&self, _: Request<pb::BrowseRequest>) -> Result<Response<pb::BrowseResponse>, Status> {
+impl crate::stand_in::Answers for Service {
+    async fn browse(&self, _: Request<pb::BrowseRequest>) -> Answer<pb::BrowseResponse> {
         Ok(Response::new(pb::BrowseResponse { folders: vec!["passed through".into()], ..Default::default() }))
     }
 
-    async fn download(
-        &self,
-        request: Request<pb::DownloadRequest>,
-    ) -> Result<Response<Self::DownloadStream>, Status> {
+    async fn download(&self, request: Request<pb::DownloadRequest>) -> Answer<Replies<pb::DownloadResponse>> {
         if self.faults.is_silent.load(SeqCst) {
             std::future::pending::<()>().await;
         }
@@ -235,10 +199,15 @@ impl pb::peer_service_server::PeerService for Service {
         ))
     }
 
-    async fn send(
+    async fn download_many(
         &self,
-        request: Request<Streaming<pb::SendRequest>>,
-    ) -> Result<Response<Responses>, Status> {
+        request: Request<Streaming<pb::DownloadManyRequest>>,
+    ) -> Answer<Replies<pb::DownloadManyResponse>> {
+        let caller = Caller::of(request.extensions());
+        self.uploads.many(request.into_inner(), caller).map(Response::new)
+    }
+
+    async fn send(&self, request: Request<Streaming<pb::SendRequest>>) -> Answer<Responses> {
         if self.faults.is_silent.load(SeqCst) {
             std::future::pending::<()>().await;
         }
@@ -310,7 +279,7 @@ impl TestPeer {
             faults: faults.clone(),
             folder: folder.clone(),
         };
-        let generated = PeerServiceServer::new(service);
+        let generated = StandIn::service(service);
         let routes = match answers {
             Answers::Fast => Routes::new(FastDownload::new(uploads, generated)),
             Answers::Generated => Routes::new(generated),

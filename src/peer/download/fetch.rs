@@ -15,7 +15,7 @@ use tower::{Service, ServiceExt};
 use crate::{
     protocol::{
         action::{ErrorKind, FileInfo},
-        plan::{Failure, FailureKind, FileName, Pace},
+        plan::{Failure, FailureKind, FileName, Pace, Patience},
     },
     store::StoreError,
     wire::{
@@ -28,8 +28,6 @@ use crate::{
 };
 
 const DOWNLOAD_URI: &str = "/floodplain.v1.PeerService/Download";
-/// From the call to the answer's headers, dialing included: as long as a stall may last.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest word of a holder that is shown.
 const MAX_REASON_CHARS: usize = 200;
 
@@ -95,6 +93,8 @@ pub(in crate::peer) struct Fetch {
     reader: Reader,
     pace: Pace,
     reached: u64,
+    /// Of what comes before the file's bytes, so much counts as something.
+    words_left: usize,
     has_stalled: bool,
 }
 
@@ -116,6 +116,17 @@ impl Fetch {
         what: &FileName,
         range: Range,
     ) -> Result<Self, Stop> {
+        Self::open_within(channel, what, range, Patience::default().stall).await
+    }
+
+    /// As [`Self::open`]; `stall` is how long less than 1 KiB/s may come, and how long the answer may take, dialing
+    /// included.
+    pub(in crate::peer) async fn open_within(
+        channel: &Channel,
+        what: &FileName,
+        range: Range,
+        stall: Duration,
+    ) -> Result<Self, Stop> {
         let Range { offset, length, with_tree } = range;
         let ask = frame::frame(&to_download_request(what, offset, length, with_tree));
         let request = http::Request::post(DOWNLOAD_URI)
@@ -126,7 +137,7 @@ impl Fetch {
             .expect("constant parts make a valid request");
         let mut channel = channel.clone();
         let answer = async { channel.ready().await?.call(request).await };
-        let response = timeout(ANSWER_TIMEOUT, answer)
+        let response = timeout(stall, answer)
             .await
             .map_err(|_| Stop::holder(FailureKind::Passing, ErrorKind::TimedOut, "it did not answer"))?
             .map_err(|error| {
@@ -143,8 +154,15 @@ impl Fetch {
             return Err(Stop::holder(FailureKind::Passing, ErrorKind::Failed, said));
         }
         let body = response.into_body();
-        let (reader, pace) = (Reader::default(), Pace::default());
-        Ok(Self { body, reader, pace, reached: offset, has_stalled: false })
+        let (reader, pace) = (Reader::default(), Pace::new(stall));
+        Ok(Self {
+            body,
+            reader,
+            pace,
+            reached: offset,
+            words_left: frame::MAX_MESSAGE_BYTES,
+            has_stalled: false,
+        })
     }
 
     /// The file as the holder has it, and the values of its pieces when they were asked for and it has them. Tells the
@@ -157,11 +175,12 @@ impl Fetch {
             return match self.event().await? {
                 // Waiting one's turn is no stall.
                 Some(Event::Queued(position)) => {
-                    self.pace = Pace::default();
+                    self.pace.reset();
                     queued(position);
                     continue;
                 }
                 Some(Event::File { entry, tree }) => {
+                    self.words_left = 0;
                     let told = file_info(entry).map_err(|invalid| {
                         Stop::last(ErrorKind::Failed, format!("its answer is wrong: {invalid}"))
                     })?;
@@ -172,11 +191,40 @@ impl Fetch {
         }
     }
 
-    /// After a stall: true when the holder brings something, if little. It is given more time then.
-    pub(in crate::peer) fn is_only_slow(&mut self) -> bool {
+    /// As [`Self::file`], from a holder that is only slow for as long as there is no better one.
+    pub(in crate::peer) async fn file_from_best(
+        &mut self,
+        mut queued: impl FnMut(u32),
+        has_better: impl Fn() -> bool,
+    ) -> Result<(FileInfo, Bytes), Stop> {
+        loop {
+            match self.file(&mut queued).await {
+                Err(stop) => self.stay(stop, has_better())?,
+                told => return told,
+            }
+        }
+    }
+
+    /// As [`Self::bytes`], from a holder that is only slow for as long as there is no better one.
+    pub(in crate::peer) async fn bytes_from_best(
+        &mut self,
+        end: u64,
+        has_better: impl Fn() -> bool,
+    ) -> Result<Option<Bytes>, Stop> {
+        loop {
+            match self.bytes(end).await {
+                Err(stop) => self.stay(stop, has_better())?,
+                got => return got,
+            }
+        }
+    }
+
+    /// After a failure: goes on when it was a stall of a holder that brings something, if little, and there is no better
+    /// one.
+    fn stay(&mut self, stop: Stop, has_better: bool) -> Result<(), Stop> {
         let is_slow = std::mem::take(&mut self.has_stalled) && self.pace.has_bytes();
-        self.pace = Pace::default();
-        is_slow
+        self.pace.reset();
+        if is_slow && !has_better { Ok(()) } else { Err(stop) }
     }
 
     /// The next bytes; `None` when the range that ends at byte `end` is complete. May be dropped and asked again.
@@ -185,7 +233,10 @@ impl Fetch {
             Some(Event::Data { offset, bytes }) => {
                 let behind = offset.checked_add(bytes.len() as u64);
                 match behind.filter(|&behind| offset == self.reached && behind <= end) {
-                    Some(behind) => self.reached = behind,
+                    Some(behind) => {
+                        self.reached = behind;
+                        self.pace.brought(bytes.len() as u64);
+                    }
                     None => return Err(Stop::last(ErrorKind::Failed, "it sent bytes that lie elsewhere")),
                 }
                 Ok(Some(bytes))
@@ -224,7 +275,10 @@ impl Fetch {
                 }
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
-                        self.pace.waited(wait, data.len() as u64);
+                        // Messages may be empty: only what they bring is held for the holder.
+                        let words = data.len().min(self.words_left);
+                        self.words_left -= words;
+                        self.pace.waited(wait, words as u64);
                         self.reader.push(data);
                     }
                     Err(frame) => {

@@ -6,7 +6,6 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -25,14 +24,12 @@ use crate::{
         action::{ErrorKind, TransferState},
         id::ContentHash,
         piece::{MIN_PIECE_BYTES, PieceCheck, Tree},
-        plan::{Failure, FailureKind, FileName, holders::Holders},
+        plan::{Failure, FailureKind, FileName, Patience, holders::Holders},
     },
     shutdown::Shutdown,
     store::{StoreError, pieces::part_path, whole::store_whole},
 };
 
-/// A holder that has not told and proved the tree by then is left for another one, if there is another one.
-const PROOF_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest last piece that is held in memory; a larger one is fetched once more, into its place.
 const MAX_HELD_BYTES: u64 = 4 << 20;
 
@@ -99,12 +96,13 @@ pub(super) struct Opening<'a> {
     pub(super) channels: &'a Channels,
     pub(super) throttle: &'a Throttle<SocketAddr>,
     pub(super) ticket: &'a Ticket,
+    pub(super) patience: Patience,
 }
 
 impl Opening<'_> {
     /// Until one has told and proved it.
     pub(super) async fn run(self) -> Opened {
-        let (mut without_tree, mut last_failure) = (Vec::new(), String::new());
+        let (mut without_tree, mut last_failure, mut first) = (Vec::new(), String::new(), None);
         loop {
             let now = Instant::now();
             let Some(holder) = self.holders.ready(now.into_std()) else {
@@ -123,11 +121,13 @@ impl Opening<'_> {
                 }
             };
             self.holders.begin(holder);
-            let told = if self.holders.has_other(holder) {
-                let slow = || Stop::passing("it did not prove the file's size within 10 s");
-                timeout(PROOF_TIMEOUT, self.tell(holder)).await.unwrap_or_else(|_| Err(slow()))
+            let told = if self.holders.has_better(holder) {
+                let slow = || Stop::passing("it did not prove the file's size in time");
+                timeout(self.patience.proof, self.tell(holder, &mut first))
+                    .await
+                    .unwrap_or_else(|_| Err(slow()))
             } else {
-                self.tell(holder).await
+                self.tell(holder, &mut first).await
             };
             let now = Instant::now().into_std();
             match told {
@@ -167,7 +167,8 @@ impl Opening<'_> {
         }
     }
 
-    async fn tell(&self, holder: usize) -> Result<Told, Stop> {
+    /// `first` is the first piece, when one brought it right whose last piece was wrong: it is not fetched again.
+    async fn tell(&self, holder: usize, first: &mut Option<Bytes>) -> Result<Told, Stop> {
         let source = self.people.source(holder);
         let channel = self
             .channels
@@ -179,10 +180,12 @@ impl Opening<'_> {
             }
         });
         let what = &self.ask.what;
-        let range = Range { offset: 0, length: MIN_PIECE_BYTES, with_tree: true };
-        let mut fetch = Fetch::open(&channel, what, range).await?;
-        let tell = |position| tell_queue(self.ticket, &source.name, position);
-        let (told, values) = fetch.file(tell).await?;
+        let length = if first.is_some() { 1 } else { MIN_PIECE_BYTES };
+        let range = Range { offset: 0, length, with_tree: true };
+        let mut fetch = Fetch::open_within(&channel, what, range, self.patience.stall).await?;
+        let (queued, has_better) =
+            (|position| tell_queue(self.ticket, &source.name, position), || self.holders.has_better(holder));
+        let (told, values) = fetch.file_from_best(queued, has_better).await?;
         self.ticket.enter(TransferState::Running);
         if let (Some(expected), Some(hash)) = (self.ask.hash(), told.hash)
             && expected != hash
@@ -206,10 +209,14 @@ impl Opening<'_> {
         }
         let mut came = Vec::new();
         if layout.piece_bytes() == MIN_PIECE_BYTES {
-            let Some(first) = self.piece(&mut fetch, source.address, &tree, 0).await? else {
-                return Ok(Told::Lie);
-            };
-            came.push((0, first));
+            if first.is_none() {
+                let Some(right) = self.piece(&mut fetch, holder, &tree, 0).await? else {
+                    return Ok(Told::Lie);
+                };
+                *first = Some(right);
+            }
+            // Right for the hash, whoever told the values. What is not is fetched again later.
+            came.extend(first.clone().map(|first| (0, first)).filter(|(_, first)| is_right(&tree, 0, first)));
         }
         if layout.has_values() {
             // Its slot is given back first: the holder may have one.
@@ -218,14 +225,14 @@ impl Opening<'_> {
             let bytes = layout.range(last);
             let range = Range { offset: bytes.start, length: bytes.end - bytes.start, with_tree: false };
             let name = FileName::Hash(hash);
-            let mut fetch = Fetch::open(&channel, &name, range).await?;
-            let (again, _) = fetch.file(tell).await?;
+            let mut fetch = Fetch::open_within(&channel, &name, range, self.patience.stall).await?;
+            let (again, _) = fetch.file_from_best(queued, has_better).await?;
             self.ticket.enter(TransferState::Running);
             if again.size_bytes != told.size_bytes {
                 let changed = Failure::new(FailureKind::Changed, "the file changed while it was asked for");
                 return Err(Stop::Holder(changed, ErrorKind::Failed));
             }
-            let Some(tail) = self.piece(&mut fetch, source.address, &tree, last).await? else {
+            let Some(tail) = self.piece(&mut fetch, holder, &tree, last).await? else {
                 return Ok(Told::Lie);
             };
             if bytes.end - bytes.start <= MAX_HELD_BYTES {
@@ -239,14 +246,15 @@ impl Opening<'_> {
     async fn piece(
         &self,
         fetch: &mut Fetch,
-        holder: SocketAddr,
+        holder: usize,
         tree: &Tree,
         piece: u32,
     ) -> Result<Option<Bytes>, Stop> {
         let range = tree.layout().range(piece);
         let (mut check, mut held) = (PieceCheck::new(tree, piece), BytesMut::new());
-        while let Some(bytes) = fetch.bytes(range.end).await? {
-            self.throttle.pass(holder, bytes.len() as u64).await;
+        let (address, has_better) = (self.people.source(holder).address, || self.holders.has_better(holder));
+        while let Some(bytes) = fetch.bytes_from_best(range.end, has_better).await? {
+            self.throttle.pass(address, bytes.len() as u64).await;
             self.ticket.count(bytes.len() as u64);
             check.update(&bytes);
             if range.end - range.start <= MAX_HELD_BYTES {
@@ -263,6 +271,12 @@ impl Opening<'_> {
         let part = tokio::fs::symlink_metadata(part_path(folder, &hash, &name)).await;
         part.is_ok_and(|part| part.is_file() && part.len() == size_bytes)
     }
+}
+
+fn is_right(tree: &Tree, piece: u32, bytes: &[u8]) -> bool {
+    let mut check = PieceCheck::new(tree, piece);
+    check.update(bytes);
+    check.is_right()
 }
 
 /// So that a lie about the size is a failure of its own.

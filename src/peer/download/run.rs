@@ -192,6 +192,7 @@ impl<'a> Run<'a> {
             channels: &self.with.channels,
             throttle: &self.with.throttle,
             ticket: &self.ticket,
+            patience: self.with.patience,
         };
         match opening.run().await {
             Opened::Known(known) => {

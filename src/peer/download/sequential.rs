@@ -107,7 +107,7 @@ impl<'a> Sequential<'a> {
         let fetched = match self.with.channels.to(source.address) {
             Ok(channel) => {
                 let range = Range { offset: assignment.offset, length: 0, with_tree: false };
-                Fetch::open(&channel, &self.ask.what, range).await
+                Fetch::open_within(&channel, &self.ask.what, range, self.with.patience.stall).await
             }
             Err(forbidden) => Err(Stop::last(ErrorKind::Refused, forbidden.to_string())),
         };
@@ -134,7 +134,8 @@ impl<'a> Sequential<'a> {
 
     async fn take_all(&mut self, fetch: &mut Fetch, name: &str, holder: SocketAddr) -> Result<(), Stop> {
         let ticket = self.ticket;
-        let (told, _) = fetch.file(|position| tell_queue(ticket, name, position)).await?;
+        let queued = |position| tell_queue(ticket, name, position);
+        let (told, _) = fetch.file_from_best(queued, || self.plan.has_other()).await?;
         let known = Known { size_bytes: told.size_bytes, hash: told.hash };
         if let (Some(expected), Some(hash)) = (self.expected, told.hash)
             && expected != hash
@@ -149,7 +150,7 @@ impl<'a> Sequential<'a> {
         }
         self.prepare(known.size_bytes, told.name()).await?;
         self.ticket.enter(TransferState::Running);
-        while let Some(bytes) = fetch.bytes(known.size_bytes).await? {
+        while let Some(bytes) = fetch.bytes_from_best(known.size_bytes, || self.plan.has_other()).await? {
             let count = bytes.len() as u64;
             self.with.throttle.pass(holder, count).await;
             let part = self.part.as_mut().expect("prepared above");

@@ -6,6 +6,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -78,6 +79,7 @@ pub(super) struct Stream {
     pub(super) throttle: Throttle<SocketAddr>,
     pub(super) channel: Arc<Channel>,
     pub(super) leave: CancellationToken,
+    pub(super) stall: Duration,
 }
 
 impl Stream {
@@ -101,8 +103,12 @@ impl Stream {
         let (hash, layout) = (self.common.hash(), self.common.tree.layout());
         let bytes = layout.bytes_of(self.errand.pieces.clone());
         let range = Range { offset: bytes.start, length: bytes.end - bytes.start, with_tree: false };
-        let mut fetch = Fetch::open(&self.channel, &FileName::Hash(hash), range).await?;
-        let (told, _) = fetch.file(|position| self.telling.stands(&self.name, position)).await?;
+        let mut fetch = Fetch::open_within(&self.channel, &FileName::Hash(hash), range, self.stall).await?;
+        let queued = |position| {
+            self.common.plan().holders_mut().made_wait(self.errand.holder);
+            self.telling.stands(&self.name, position);
+        };
+        let (told, _) = fetch.file_from_best(queued, || self.has_better()).await?;
         if told.hash.is_some_and(|told| told != hash) {
             return Err(Stop::last(ErrorKind::Mismatch, "it says that the file has another content"));
         }
@@ -164,26 +170,19 @@ impl Stream {
         Ok(Ended::Wrong(piece))
     }
 
-    /// `None` when nothing more is wanted. A holder that is only slow is kept as long as there is no other.
+    /// `None` when nothing more is wanted.
     async fn next(&self, fetch: &mut Fetch, end: u64) -> Result<Option<Bytes>, Stop> {
-        loop {
-            let got = tokio::select! {
-                got = fetch.bytes(end) => got,
-                () = self.leave.cancelled() => return Ok(None),
-            };
-            match got {
-                Err(stop) => {
-                    let has_other = self.common.plan().holders().has_other(self.errand.holder);
-                    if !fetch.is_only_slow() || has_other {
-                        return Err(stop);
-                    }
-                }
-                Ok(Some(bytes)) => {
-                    self.throttle.pass(self.address, bytes.len() as u64).await;
-                    return Ok(Some(bytes));
-                }
-                Ok(None) => return Ok(None),
-            }
+        let got = tokio::select! {
+            got = fetch.bytes_from_best(end, || self.has_better()) => got?,
+            () = self.leave.cancelled() => return Ok(None),
+        };
+        if let Some(bytes) = &got {
+            self.throttle.pass(self.address, bytes.len() as u64).await;
         }
+        Ok(got)
+    }
+
+    fn has_better(&self) -> bool {
+        self.common.plan().holders().has_better(self.errand.holder)
     }
 }

@@ -42,9 +42,6 @@ use crate::{
     },
 };
 
-/// While it runs, holders that came meanwhile are looked for this often.
-const LOOK_EVERY: Duration = Duration::from_secs(15);
-
 /// Why it stopped before the end.
 #[derive(Debug)]
 pub(super) enum Halt {
@@ -115,7 +112,7 @@ impl Swarm {
         finder: Option<&Finder>,
     ) -> Result<(), Halt> {
         let is_alone = finder.is_some_and(|finder| finder.is_of_folder);
-        let mut look_at = Instant::now() + if is_alone { Duration::ZERO } else { LOOK_EVERY };
+        let mut look_at = Instant::now() + if is_alone { Duration::ZERO } else { with.patience.look };
         let mut looking: Option<BoxFuture<'static, Vec<Source>>> = None;
         loop {
             let until = loop {
@@ -156,7 +153,7 @@ impl Swarm {
                 () = sleep_until(wake_at) => {}
             }
             if Instant::now() >= look_at {
-                look_at = Instant::now() + LOOK_EVERY;
+                look_at = Instant::now() + with.patience.look;
                 if looking.is_none() {
                     looking = finder.map(Finder::find);
                 }
@@ -245,7 +242,17 @@ impl Swarm {
         self.holder_of.insert(errand.task, errand.holder);
         let common = self.common.clone();
         let telling = common.telling.stream(errand.task, errand.holder);
-        let stream = Stream { common, errand, name, telling, address, throttle, channel, leave };
+        let stream = Stream {
+            common,
+            errand,
+            name,
+            telling,
+            address,
+            throttle,
+            channel,
+            leave,
+            stall: with.patience.stall,
+        };
         self.streams.spawn(stream.run());
     }
 

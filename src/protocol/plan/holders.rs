@@ -32,6 +32,8 @@ struct Holder {
     last: Option<Failure>,
     standing: Standing,
     is_asked: bool,
+    /// It failed, was too slow or has others wait, and has brought nothing right since.
+    is_doubtful: bool,
 }
 
 impl Holder {
@@ -103,9 +105,11 @@ impl Holders {
         waiting.filter_map(|holder| holder.ready_at).min()
     }
 
-    /// Whether anybody else may be asked, now or later.
-    pub fn has_other(&self, index: usize) -> bool {
-        self.0.iter().enumerate().any(|(other, holder)| other != index && holder.is_usable())
+    /// Whether to leave a slow one for somebody else: one that may be asked, and has not failed or made others wait
+    /// since it last brought something. Two slow ones are both better than none.
+    pub fn has_better(&self, index: usize) -> bool {
+        let is_better = |holder: &Holder| holder.is_usable() && !holder.is_doubtful;
+        self.0.iter().enumerate().any(|(other, holder)| other != index && is_better(holder))
     }
 
     /// Is being asked from now on.
@@ -122,10 +126,24 @@ impl Holders {
         }
     }
 
+    /// It has a queue, and a place in it was given.
+    pub fn made_wait(&mut self, index: usize) {
+        if let Some(holder) = self.0.get_mut(index) {
+            holder.is_doubtful = true;
+        }
+    }
+
+    /// It brought something right.
+    pub fn brought(&mut self, index: usize) {
+        if let Some(holder) = self.0.get_mut(index) {
+            holder.is_doubtful = false;
+        }
+    }
+
     /// Is not asked any more, because it failed after it had brought so many right bytes.
     pub fn failed(&mut self, index: usize, failure: Failure, brought_bytes: u64, now: Instant) {
         let Some(holder) = self.0.get_mut(index) else { return };
-        holder.is_asked = false;
+        (holder.is_asked, holder.is_doubtful) = (false, true);
         if brought_bytes >= FORGIVING_BYTES {
             (holder.tries, holder.busy_tries) = (0, 0);
         }

@@ -146,6 +146,7 @@ impl Pieces {
         } else if self.verified.insert(piece) {
             let range = self.layout.range(piece);
             run.right_bytes += range.end - range.start;
+            self.holders.brought(holder);
             self.taken.insert(piece);
             self.note_brought(holder);
         }

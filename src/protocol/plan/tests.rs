@@ -116,7 +116,7 @@ fn less_than_a_kibibyte_a_second_means_switch() {
     assert_eq!(slow.patience(), Duration::ZERO);
     let mut enough = Pace::default();
     (0..10).for_each(|_| enough.waited(second, 1025));
-    assert_eq!(enough.patience(), STALL_WINDOW);
+    assert_eq!(enough.patience(), Patience::default().stall);
 }
 
 proptest! {

@@ -31,7 +31,7 @@ const MAX_ENTRY_BYTES: usize = 8 << 10;
 /// Largest tree taken: the values of the most pieces.
 const MAX_TREE_BYTES: usize = MAX_PIECES as usize * VALUE_BYTES;
 /// Largest message taken: the largest chunk, or tree with its entry, and its framing.
-const MAX_MESSAGE_BYTES: usize =
+pub const MAX_MESSAGE_BYTES: usize =
     if MAX_CHUNK_BYTES > MAX_TREE_BYTES { MAX_CHUNK_BYTES } else { MAX_TREE_BYTES }
         + MAX_ENTRY_BYTES
         + HEADROOM;

@@ -1,0 +1,117 @@
+//! A peer service of which a test or a benchmark answers only the methods that it is about, by hand; all others are
+//! unimplemented.
+
+// Shared as a module of each: nothing of it can be reached from elsewhere, and each uses its part.
+#![allow(dead_code, missing_debug_implementations, unreachable_pub)]
+
+use std::{net::SocketAddr, sync::Arc};
+
+use floodplain::{
+    peer::receive::Responses,
+    wire::pb::{
+        self,
+        peer_service_server::{PeerService, PeerServiceServer},
+    },
+};
+use futures::stream::BoxStream;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status, Streaming};
+
+pub type Replies<T> = BoxStream<'static, Result<T, Status>>;
+pub type Answer<T> = Result<Response<T>, Status>;
+
+fn none<T>() -> Answer<T> {
+    Err(Status::unimplemented("not of this stand-in"))
+}
+
+/// What is answered.
+#[tonic::async_trait]
+pub trait Answers: Send + Sync + 'static {
+    async fn search(&self, _: Request<pb::SearchRequest>) -> Answer<Replies<pb::SearchResponse>> {
+        none()
+    }
+
+    async fn get_summary(&self, _: Request<pb::GetSummaryRequest>) -> Answer<pb::GetSummaryResponse> {
+        none()
+    }
+
+    async fn browse(&self, _: Request<pb::BrowseRequest>) -> Answer<pb::BrowseResponse> {
+        none()
+    }
+
+    async fn list_files(&self, _: Request<pb::ListFilesRequest>) -> Answer<pb::ListFilesResponse> {
+        none()
+    }
+
+    async fn download(&self, _: Request<pb::DownloadRequest>) -> Answer<Replies<pb::DownloadResponse>> {
+        none()
+    }
+
+    async fn download_many(
+        &self,
+        _: Request<Streaming<pb::DownloadManyRequest>>,
+    ) -> Answer<Replies<pb::DownloadManyResponse>> {
+        none()
+    }
+
+    async fn send(&self, _: Request<Streaming<pb::SendRequest>>) -> Answer<Responses> {
+        none()
+    }
+}
+
+/// As generated code wants it.
+pub struct StandIn<A>(Arc<A>);
+
+impl<A: Answers> StandIn<A> {
+    pub fn service(answers: A) -> PeerServiceServer<Self> {
+        PeerServiceServer::new(Self(Arc::new(answers)))
+    }
+
+    /// Serves it on a port that the system chooses, for as long as the runtime lives.
+    pub async fn serve(answers: A) -> SocketAddr {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let address = listener.local_addr().expect("bound");
+        let serving = tonic::transport::Server::builder().add_service(Self::service(answers));
+        tokio::spawn(serving.serve_with_incoming(TcpListenerStream::new(listener)));
+        address
+    }
+}
+
+#[tonic::async_trait]
+impl<A: Answers> PeerService for StandIn<A> {
+    type SearchStream = Replies<pb::SearchResponse>;
+    type DownloadStream = Replies<pb::DownloadResponse>;
+    type DownloadManyStream = Replies<pb::DownloadManyResponse>;
+    type SendStream = Responses;
+
+    async fn search(&self, request: Request<pb::SearchRequest>) -> Answer<Self::SearchStream> {
+        self.0.search(request).await
+    }
+
+    async fn get_summary(&self, request: Request<pb::GetSummaryRequest>) -> Answer<pb::GetSummaryResponse> {
+        self.0.get_summary(request).await
+    }
+
+    async fn browse(&self, request: Request<pb::BrowseRequest>) -> Answer<pb::BrowseResponse> {
+        self.0.browse(request).await
+    }
+
+    async fn list_files(&self, request: Request<pb::ListFilesRequest>) -> Answer<pb::ListFilesResponse> {
+        self.0.list_files(request).await
+    }
+
+    async fn download(&self, request: Request<pb::DownloadRequest>) -> Answer<Self::DownloadStream> {
+        self.0.download(request).await
+    }
+
+    async fn download_many(
+        &self,
+        request: Request<Streaming<pb::DownloadManyRequest>>,
+    ) -> Answer<Self::DownloadManyStream> {
+        self.0.download_many(request).await
+    }
+
+    async fn send(&self, request: Request<Streaming<pb::SendRequest>>) -> Answer<Self::SendStream> {
+        self.0.send(request).await
+    }
+}
