@@ -302,14 +302,13 @@ impl Downloader {
                 ticket.update(|transfer| transfer.path = Some(path.clone()));
                 (Some(TransferState::Done), Some(path), None)
             }
-            Err(Err(Interrupt::Pause)) => (None, None, run.leave().await),
+            Err(Err(Interrupt::Pause) | Ok(Early::Again)) => (None, None, run.leave().await),
             Ok(Err(error)) if error.kind != ErrorKind::Cancelled => {
                 (Some(TransferState::Failed(error)), None, run.leave().await)
             }
             Err(Err(Interrupt::Cancel)) => (Some(TransferState::Cancelled), None, run.cancel().await),
             // The peer is stopping.
             Ok(Err(_)) => (Some(TransferState::Cancelled), None, run.leave().await),
-            Err(Ok(Early::Again)) => (None, None, run.leave().await),
             Err(Ok(Early::Elsewhere)) => {
                 return match sharing.follow(ticket).await {
                     Followed::Ended | Followed::Interrupted(Interrupt::Pause) => None,
@@ -344,7 +343,9 @@ impl Downloader {
         }
         let destination = place.destination_for(&transfer.name);
         let removing = self.shutdown.spawn_blocking(move || {
-            orphan.iter().for_each(|part| pieces::remove_part(part));
+            if let Some(orphan) = orphan {
+                pieces::remove_part(&orphan);
+            }
             let (folder, name) = folder_and_name(&destination);
             match hash {
                 Some(hash) if others.contains(&Some(hash)) => {}

@@ -180,10 +180,10 @@ impl<'a> Run<'a> {
 
     /// A swarm, or the file when it was fetched another way.
     async fn open(&mut self) -> Result<Result<Swarm, PathBuf>, Halted> {
-        if let Some(hash) = self.ask.hash() {
-            if let Some((known, seed)) = self.here(hash).await? {
-                return self.begin(known, seed).await.map(Ok);
-            }
+        if let Some(hash) = self.ask.hash()
+            && let Some((known, seed)) = self.here(hash).await?
+        {
+            return self.begin(known, seed).await.map(Ok);
         }
         let opening = Opening {
             ask: &self.ask,

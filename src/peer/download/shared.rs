@@ -166,27 +166,21 @@ impl Sharing {
             self.look(|content| content.published.clone().zip(Some(content.known.clone()))).flatten()?;
         let hash = self.hash?;
         let looked_at = path.clone();
-        let looking = shutdown.spawn_blocking(move || match known {
-            Some((tree, name)) => {
+        let looking = shutdown.spawn_blocking(move || {
+            if let Some((tree, name)) = known {
                 let size_bytes = std::fs::symlink_metadata(&looked_at)?.len();
-                io::Result::Ok((size_bytes == tree.layout().size_bytes()).then_some((tree, name)))
+                return Ok((size_bytes == tree.layout().size_bytes()).then_some((tree, name)));
             }
             // It came from holders without a tree.
-            None => {
-                let name = looked_at.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                Ok(tree_of(&looked_at)?.filter(|tree| tree.root() == hash).map(|tree| (tree, name)))
-            }
+            let name = looked_at.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            io::Result::Ok(tree_of(&looked_at)?.filter(|tree| tree.root() == hash).map(|tree| (tree, name)))
         });
-        match looking.await {
-            Ok(Ok(Some((tree, name)))) => {
-                self.know(&tree, &name);
-                Some(Published { path, tree, name })
-            }
-            _ => {
-                self.forget_published();
-                None
-            }
-        }
+        let Ok(Ok(Some((tree, name)))) = looking.await else {
+            self.forget_published();
+            return None;
+        };
+        self.know(&tree, &name);
+        Some(Published { path, tree, name })
     }
 
     /// It is not what it was said to be, or not any more.
