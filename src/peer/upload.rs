@@ -320,8 +320,8 @@ impl Uploads {
         let range = Range::within(size_bytes, ask.offset, ask.length).ok()?;
         // It has one piece, and so no values to look up.
         (size_bytes <= self.at_once_bytes(ask)).then_some(())?;
-        let chunk = cached_chunk(&source, range, (&self.0.pool, frame::HEADROOM))?;
-        Some((source, range, Vec::from_iter(chunk)))
+        let chunks = cached_chunk(&source, range, (&self.0.pool, frame::HEADROOM))?;
+        Some((source, range, chunks))
     }
 
     fn at_once_bytes(&self, ask: &RangeAsk) -> u64 {

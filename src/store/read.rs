@@ -230,21 +230,21 @@ pub fn only_chunk(
     read_chunk(source, pool, headroom, range.offset, range.end, pool.buffer_bytes() - headroom)
 }
 
-/// As [`only_chunk`], when the bytes are in memory; never waits. `None` says nothing.
+/// As [`only_chunk`], when the bytes are in memory; never waits. No chunk of an empty range; `None` says nothing.
 pub fn cached_chunk(
     source: &SourceFile,
     range: Range,
     (pool, headroom): (&Pool, usize),
-) -> Option<Option<Chunk>> {
+) -> Option<Vec<Chunk>> {
     let payload_bytes = usize::try_from(range.end - range.offset).ok()?;
-    let mut chunk = None;
+    let mut chunks = Vec::new();
     if payload_bytes > 0 {
         let mut buffer = pool.take();
         let payload = buffer.bytes_mut().get_mut(headroom..headroom + payload_bytes)?;
         read_cached(&source.file, payload, range.offset)?;
-        chunk = Some(Chunk { offset: range.offset, payload_bytes, buffer });
+        chunks.push(Chunk { offset: range.offset, payload_bytes, buffer });
     }
-    (Stamp::of(&source.file.metadata().ok()?) == source.stamp).then_some(chunk)
+    (Stamp::of(&source.file.metadata().ok()?) == source.stamp).then_some(chunks)
 }
 
 #[cfg(target_os = "linux")]
