@@ -1,10 +1,10 @@
 //! Downloads of one content at once: it is fetched once, and every one of them gets its file.
 
-#[path = "support/stand_in.rs"]
-mod stand_in;
 #[path = "transfer/peer.rs"]
 #[allow(dead_code, reason = "shared with the other tests of transfers")]
 mod peer;
+#[path = "support/stand_in.rs"]
+mod stand_in;
 
 use std::{fs, os::unix::fs::FileExt, path::PathBuf, sync::atomic::Ordering::SeqCst, time::Duration};
 

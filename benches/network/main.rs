@@ -1,8 +1,9 @@
 //! What a network costs: the first hit of a search, a zone of 24 processes under rising load, the registry, a daemon's start
-//! and its rest, downloads from several holders and of small files. Each figure is taken from the daemons themselves, over real gRPC on loopback.
+//! and its rest, downloads from several holders and of small files, the memory of both ends of a download. Each figure is
+//! taken from the daemons themselves, over real gRPC on loopback.
 //!
-//! `cargo bench --bench network [-- first-hit|load|registry|start|holders|small]`; without a name, all of them. CPU and memory are read
-//! from `/proc`, so that this runs on Linux alone.
+//! `cargo bench --bench network [-- first-hit|load|registry|start|holders|small|memory]`; without a name, all of them. CPU and
+//! memory are read from `/proc`, so that this runs on Linux alone.
 
 #![allow(clippy::cast_precision_loss)] // figures to read, not to reckon with
 

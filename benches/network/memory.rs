@@ -79,15 +79,15 @@ fn share(folder: &Path, count: usize, size_bytes: u64) -> Result<Vec<String>> {
         file.set_len(size_bytes)?;
         let first = (number as u64 + 1).to_le_bytes();
         file.write_all_at(&first, 0)?;
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&first);
+        let mut content = blake3::Hasher::new();
+        content.update(&first);
         let mut left = size_bytes - first.len() as u64;
         while left > 0 {
             let now = usize::try_from(left).unwrap_or(usize::MAX).min(zeros.len());
-            hasher.update(&zeros[..now]);
+            content.update(&zeros[..now]);
             left -= now as u64;
         }
-        hashes.push(hasher.finalize().to_hex().to_string());
+        hashes.push(content.finalize().to_hex().to_string());
     }
     Ok(hashes)
 }

@@ -130,7 +130,7 @@ impl Place {
             into.iter().try_for_each(fs::create_dir)?;
             ours::get(server, self.hash, &into)
         });
-        timed(server.pid(), fetchers.collect::<Result<_>>()?)
+        timed(server.pid(), &fetchers.collect::<Result<Vec<_>>>()?)
     }
 
     fn theirs(&self, rival: &dyn Rival, processes: usize) -> Result<Run> {
@@ -140,7 +140,7 @@ impl Place {
             fs::create_dir(&folder)?;
             Ok(rival.get(&folder))
         });
-        timed(rival.pid(), fetchers.collect::<Result<_>>()?)
+        timed(rival.pid(), &fetchers.collect::<Result<Vec<_>>>()?)
     }
 }
 
@@ -178,7 +178,9 @@ fn one(args: &Args, size_mib: u64, rounds: usize, rivals_every: usize) -> Result
                 }
             }
             if round > 0 {
-                runs.into_iter().for_each(|(way, run)| ways[way].add(run, ours));
+                for (way, run) in runs {
+                    ways[way].add(run, ours);
+                }
             }
         }
         println!("{control}, {size_mib} MiB, {rounds} rounds, medians");

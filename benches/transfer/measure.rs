@@ -53,7 +53,7 @@ pub(crate) fn family(pid: u32) -> Result<Vec<u32>> {
 
 /// Runs the fetchers all at once, to the end of the last. `serving` is the process that serves them, whose children
 /// count too; the memory in between is its own peak since its start.
-pub(crate) fn timed(serving: u32, fetchers: Vec<Command>) -> Result<Run> {
+pub(crate) fn timed(serving: u32, fetchers: &[Command]) -> Result<Run> {
     let reports = tempfile::tempdir()?;
     let all = || family(serving)?.into_iter().map(usage).collect::<Result<Vec<_>>>();
     let before: f64 = all()?.iter().map(|(cpu, _)| cpu).sum();
@@ -70,7 +70,7 @@ pub(crate) fn timed(serving: u32, fetchers: Vec<Command>) -> Result<Run> {
         let started = accounted.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).spawn();
         running.push(Killed(started.context("could not run /usr/bin/time")?));
     }
-    for (number, (child, fetcher)) in running.iter_mut().zip(&fetchers).enumerate() {
+    for (number, (child, fetcher)) in running.iter_mut().zip(fetchers).enumerate() {
         if !child.0.wait()?.success() {
             let said = fs::read_to_string(reports.path().join(format!("{number}.err")))?;
             bail!("{fetcher:?} failed: {said}");

@@ -72,7 +72,7 @@ impl PeerService for Service {
         &self,
         request: Request<pb::GetSummaryRequest>,
     ) -> Result<Response<pb::GetSummaryResponse>, Status> {
-        Ok(Response::new(self.summaries.give(&request.into_inner())?))
+        Ok(Response::new(self.summaries.give(request.into_inner())?))
     }
 
     async fn browse(

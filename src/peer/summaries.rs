@@ -166,7 +166,7 @@ impl Summaries {
     ///
     /// # Errors
     /// `FAILED_PRECONDITION` before the first, and when the words are too many.
-    pub(crate) fn give(&self, request: &pb::GetSummaryRequest) -> Result<pb::GetSummaryResponse, Status> {
+    pub(crate) fn give(&self, request: pb::GetSummaryRequest) -> Result<pb::GetSummaryResponse, Status> {
         let own = self.own();
         let (version, newest) =
             own.summaries.back().ok_or_else(|| Status::failed_precondition("there is no summary now"))?;
@@ -259,8 +259,8 @@ impl Summaries {
                 }
                 true
             });
-            let fetched: Vec<bool> = fetches.buffer_unordered(FETCHES).collect().await;
-            if fetched.contains(&false) {
+            let is_fetched: Vec<bool> = fetches.buffer_unordered(FETCHES).collect().await;
+            if is_fetched.contains(&false) {
                 sleep(FETCH_AGAIN).await;
             }
         }

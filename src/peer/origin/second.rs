@@ -29,7 +29,7 @@ pub(super) struct SecondLook {
 }
 
 enum State {
-    First(BoxStream<'static, Found>, SecondLook),
+    First(BoxStream<'static, Found>, Box<SecondLook>),
     Second(BoxStream<'static, Found>, Report),
     Ended,
 }
@@ -37,7 +37,7 @@ enum State {
 impl SecondLook {
     /// What is found, its report corrected by the second look.
     pub(super) fn behind(self, found: BoxStream<'static, Found>) -> BoxStream<'static, Found> {
-        let looks = stream::unfold(State::First(found, self), |mut state| async move {
+        let looks = stream::unfold(State::First(found, Box::new(self)), |mut state| async move {
             loop {
                 state = match state {
                     State::First(mut found, look) => match found.next().await? {
