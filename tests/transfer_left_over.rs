@@ -69,6 +69,7 @@ async fn a_file_that_was_published_before_the_kill_is_done_and_a_deliberate_copy
     let ana = TestPeer::start(registry.address, "ana", &[("film.bin", &bytes)]).await;
     let ben = TestPeer::start(registry.address, "ben", &[]).await;
     ben.until_zone_has(2).await;
+    ana.until_zone_has(2).await;
     let got = ben.folder.path().join("got");
     fs::create_dir(&got).expect("makes");
     assert_eq!(ben.get(Target::Hash(hash), &got).await.state, TransferState::Done);
@@ -83,6 +84,7 @@ async fn a_file_that_was_published_before_the_kill_is_done_and_a_deliberate_copy
     keep(&settings.data, 42, &by_path, "film.bin", &got, "queued");
     let ben = TestPeer::start_with(settings, folder).await;
     ben.until_zone_has(2).await;
+    ana.until_zone_has(2).await;
     for id in [41, 42] {
         let done = until(&ben, id, |transfer| transfer.state.is_final()).await;
         assert_eq!((done.state, done.path), (TransferState::Done, Some(got.join("film (1).bin"))), "{id}");
@@ -104,6 +106,7 @@ async fn parts_of_downloads_that_are_forgotten_or_cancelled_are_removed() {
     let ana = TestPeer::start(registry.address, "ana", &[("small.txt", b"small")]).await;
     let ben = TestPeer::start(registry.address, "ben", &[]).await;
     ben.until_zone_has(2).await;
+    ana.until_zone_has(2).await;
     let (settings, folder) = ben.kill().await;
     let downloads = folder.path().join("downloads");
     let got = folder.path().join("got");
@@ -130,6 +133,7 @@ async fn parts_of_downloads_that_are_forgotten_or_cancelled_are_removed() {
     }
     let ben = TestPeer::start_with(settings, folder).await;
     ben.until_zone_has(2).await;
+    ana.until_zone_has(2).await;
     assert!(!dead.exists() && kept.exists(), "swept at the start");
 
     let parts_of = |id: u64| names(&got).iter().filter(|name| name.starts_with(&format!(".f{id}."))).count();
