@@ -47,6 +47,12 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
+/// A search finds whom the roster names only once both have heard of each other.
+async fn until_found(peer: &TestPeer) {
+    let found = async { while peer.search("film").await.0.is_empty() {} };
+    soon("the file to be found", found).await;
+}
+
 async fn until(peer: &TestPeer, id: u64, is_so: impl Fn(&Transfer) -> bool) -> Transfer {
     let mut look = tokio::time::interval(std::time::Duration::from_millis(5));
     let found = async {
@@ -72,6 +78,7 @@ async fn a_file_that_was_published_before_the_kill_is_done_and_a_deliberate_copy
     ana.until_zone_has(2).await;
     let got = ben.folder.path().join("got");
     fs::create_dir(&got).expect("makes");
+    until_found(&ben).await;
     assert_eq!(ben.get(Target::Hash(hash), &got).await.state, TransferState::Done);
     let (settings, folder) = ben.kill().await;
     // Its name was taken when it was published, and it was ended before it could forget the job.
@@ -90,8 +97,15 @@ async fn a_file_that_was_published_before_the_kill_is_done_and_a_deliberate_copy
         assert_eq!((done.state, done.path), (TransferState::Done, Some(got.join("film (1).bin"))), "{id}");
     }
     assert_eq!(names(&got), ["film (1).bin", "film.bin"]);
-    assert_eq!(names(&ben.settings.data.join("transfers")), ["last-id"]);
+    // A little after it is told.
+    let forgotten = async {
+        while names(&ben.settings.data.join("transfers")) != ["last-id"] {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the jobs to be forgotten", forgotten).await;
 
+    until_found(&ben).await;
     assert_eq!(ben.get(Target::Hash(hash), &got).await.state, TransferState::Done);
     assert_eq!(names(&got), ["film (1).bin", "film (2).bin", "film.bin"], "asked for once more");
     let path = Target::Path(PeerPath { peer: "ana".into(), path: "docs/film.bin".into() });

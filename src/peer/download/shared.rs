@@ -75,6 +75,16 @@ pub(super) struct Published {
     pub(super) name: String,
 }
 
+/// What one that was cancelled leaves.
+#[derive(Debug)]
+pub(super) enum Left {
+    Nothing,
+    /// A part that others go on with.
+    ForOthers,
+    /// A part that nobody goes on with.
+    Part(PathBuf),
+}
+
 /// How following ended.
 #[derive(Debug)]
 pub(super) enum Followed {
@@ -99,7 +109,7 @@ impl Sharing {
         if self.hash == Some(hash) {
             return;
         }
-        self.part_from();
+        let _ = self.part_from();
         let mut contents = self.contents.lock();
         let content = contents.entry(hash).or_insert_with(|| Content {
             members: 0,
@@ -161,15 +171,6 @@ impl Sharing {
     /// The part of one that gave up, for the one that fetches on.
     pub(super) fn take_part(&self) -> Option<PathBuf> {
         self.look(|content| content.part.take()).flatten()
-    }
-
-    /// What is to be removed when this one is cancelled.
-    pub(super) fn take_part_of_nobody(&self) -> Option<PathBuf> {
-        self.look(|content| content.part.take_if(|_| content.members == 1)).flatten()
-    }
-
-    pub(super) fn has_part(&self) -> bool {
-        self.look(|content| content.part.is_some()).unwrap_or(false)
     }
 
     pub(super) fn has_published(&self) -> bool {
@@ -271,21 +272,29 @@ impl Sharing {
         self.contents.lock().get_mut(&hash).map(look)
     }
 
-    fn part_from(&mut self) {
+    /// Takes no part any more, as it was cancelled.
+    pub(super) fn leave(mut self) -> Left {
+        self.part_from()
+    }
+
+    fn part_from(&mut self) -> Left {
         self.end(None, None);
-        let Some(hash) = self.hash.take() else { return };
-        if let Entry::Occupied(mut content) = self.contents.lock().entry(hash) {
-            content.get_mut().members -= 1;
-            if content.get().members == 0 {
-                content.remove();
-            }
+        let Some(hash) = self.hash.take() else { return Left::Nothing };
+        let mut contents = self.contents.lock();
+        let Entry::Occupied(mut content) = contents.entry(hash) else { return Left::Nothing };
+        content.get_mut().members -= 1;
+        let is_last = content.get().members == 0;
+        match if is_last { content.remove().part } else { content.get().part.clone() } {
+            Some(part) if is_last => Left::Part(part),
+            Some(_) => Left::ForOthers,
+            None => Left::Nothing,
         }
     }
 }
 
 impl Drop for Sharing {
     fn drop(&mut self) {
-        self.part_from();
+        let _ = self.part_from();
     }
 }
 
