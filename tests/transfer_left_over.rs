@@ -47,6 +47,12 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
+/// A search finds whom the roster names only once both have heard of each other.
+async fn until_found(peer: &TestPeer) {
+    let found = async { while peer.search("film").await.0.is_empty() {} };
+    soon("the file to be found", found).await;
+}
+
 async fn until(peer: &TestPeer, id: u64, is_so: impl Fn(&Transfer) -> bool) -> Transfer {
     let mut look = tokio::time::interval(std::time::Duration::from_millis(5));
     let found = async {
@@ -68,8 +74,11 @@ async fn a_file_that_was_published_before_the_kill_is_done_and_a_deliberate_copy
     let hash = hash_of(&bytes);
     let ana = TestPeer::start(registry.address, "ana", &[("film.bin", &bytes)]).await;
     let ben = TestPeer::start(registry.address, "ben", &[]).await;
+    ben.until_zone_has(2).await;
+    ana.until_zone_has(2).await;
     let got = ben.folder.path().join("got");
     fs::create_dir(&got).expect("makes");
+    until_found(&ben).await;
     assert_eq!(ben.get(Target::Hash(hash), &got).await.state, TransferState::Done);
     let (settings, folder) = ben.kill().await;
     // Its name was taken when it was published, and it was ended before it could forget the job.
@@ -81,13 +90,22 @@ async fn a_file_that_was_published_before_the_kill_is_done_and_a_deliberate_copy
     keep(&settings.data, 41, &by_hash, "film.bin", &got, "queued");
     keep(&settings.data, 42, &by_path, "film.bin", &got, "queued");
     let ben = TestPeer::start_with(settings, folder).await;
+    ben.until_zone_has(2).await;
+    ana.until_zone_has(2).await;
     for id in [41, 42] {
         let done = until(&ben, id, |transfer| transfer.state.is_final()).await;
         assert_eq!((done.state, done.path), (TransferState::Done, Some(got.join("film (1).bin"))), "{id}");
     }
     assert_eq!(names(&got), ["film (1).bin", "film.bin"]);
-    assert_eq!(names(&ben.settings.data.join("transfers")), ["last-id"]);
+    // A little after it is told.
+    let forgotten = async {
+        while names(&ben.settings.data.join("transfers")) != ["last-id"] {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the jobs to be forgotten", forgotten).await;
 
+    until_found(&ben).await;
     assert_eq!(ben.get(Target::Hash(hash), &got).await.state, TransferState::Done);
     assert_eq!(names(&got), ["film (1).bin", "film (2).bin", "film.bin"], "asked for once more");
     let path = Target::Path(PeerPath { peer: "ana".into(), path: "docs/film.bin".into() });
@@ -101,6 +119,8 @@ async fn parts_of_downloads_that_are_forgotten_or_cancelled_are_removed() {
     let registry = TestRegistry::start(Layout::Fixed { zones: 1, zone_size: 2 }).await;
     let ana = TestPeer::start(registry.address, "ana", &[("small.txt", b"small")]).await;
     let ben = TestPeer::start(registry.address, "ben", &[]).await;
+    ben.until_zone_has(2).await;
+    ana.until_zone_has(2).await;
     let (settings, folder) = ben.kill().await;
     let downloads = folder.path().join("downloads");
     let got = folder.path().join("got");
@@ -110,7 +130,7 @@ async fn parts_of_downloads_that_are_forgotten_or_cancelled_are_removed() {
     for id in 1..=KEPT {
         // The second one is known by its path alone.
         let what = match id {
-            2 => format!(r#""peer":"{}","path":"docs/f2""#, "00".repeat(32)),
+            2 => format!(r#""peer":"{}","path":"docs/f2","size_bytes":6"#, "00".repeat(32)),
             _ => format!(r#""hash":"{}""#, hash_of_job(id)),
         };
         keep(&settings.data, id, &what, &format!("f{id}"), &got, "failed");
@@ -126,6 +146,8 @@ async fn parts_of_downloads_that_are_forgotten_or_cancelled_are_removed() {
         fs::write(part, b"a part").expect("writes");
     }
     let ben = TestPeer::start_with(settings, folder).await;
+    ben.until_zone_has(2).await;
+    ana.until_zone_has(2).await;
     assert!(!dead.exists() && kept.exists(), "swept at the start");
 
     let parts_of = |id: u64| names(&got).iter().filter(|name| name.starts_with(&format!(".f{id}."))).count();

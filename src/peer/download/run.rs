@@ -208,6 +208,7 @@ impl<'a> Run<'a> {
                 {
                     return self.begin(known, seed).await.map(Ok);
                 }
+                self.may_go_on()?;
                 self.sharing.know(&known.tree, &known.name);
                 let seed = self.sharing.take_part().map(Seed::Part);
                 if seed.is_none() {
@@ -219,7 +220,10 @@ impl<'a> Run<'a> {
                 }
                 self.begin(known, seed).await.map(Ok)
             }
-            Opened::NoTree(having) => self.fetch_sequentially(&having).await.map(Err),
+            Opened::NoTree(having) => {
+                self.may_go_on()?;
+                self.fetch_sequentially(&having).await.map(Err)
+            }
             Opened::Nobody => {
                 let name = self.ticket.transfer().name;
                 Err(Halted::Nobody(self.people.failure(&name, self.holders.given_up())))
@@ -250,6 +254,7 @@ impl<'a> Run<'a> {
             self.ask.finder = Some(self.sharing.finder(finder));
         }
         let Some((tree, name)) = self.sharing.known() else { return Ok(None) };
+        self.sharing.is_under_way();
         Ok(Some((known(tree, name), self.sharing.take_part().map(Seed::Part))))
     }
 
@@ -257,6 +262,15 @@ impl<'a> Run<'a> {
         let destination = self.name(&known);
         let holders = self.holders.clone();
         Ok(Swarm::open(known, seed, holders, destination, &self.ticket, &self.with.shutdown).await?)
+    }
+
+    /// Another download may have begun while the holders of this one were asked what it is.
+    fn may_go_on(&mut self) -> Result<(), Halted> {
+        if !self.sharing.may_fetch(&self.ticket, self.people.sources()) {
+            return Err(Halted::Early(Early::Elsewhere));
+        }
+        self.sharing.is_under_way();
+        Ok(())
     }
 
     /// Shows what it is. Gives the file to make.
