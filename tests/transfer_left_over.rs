@@ -73,6 +73,7 @@ async fn a_file_that_was_published_before_the_kill_is_done_and_a_deliberate_copy
     let bytes = content();
     let hash = hash_of(&bytes);
     let ana = TestPeer::start(registry.address, "ana", &[("film.bin", &bytes)]).await;
+    soon("the hash", ana.peer.until_hashed()).await;
     let ben = TestPeer::start(registry.address, "ben", &[]).await;
     ben.until_zone_has(2).await;
     ana.until_zone_has(2).await;
