@@ -15,7 +15,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{READ_BYTES, Seed, is_right, seed};
+use super::{READ_BYTES, Seed, alone::Alone, is_right, seed};
 use crate::{
     protocol::{
         id::ContentHash,
@@ -38,6 +38,7 @@ pub(super) struct Opened {
     pub(super) file: File,
     pub(super) path: PathBuf,
     pub(super) right: PieceSet,
+    pub(super) alone: Alone,
 }
 
 /// Blocks. `go_on` is asked before every piece.
@@ -57,7 +58,8 @@ pub(super) fn open(
     let folder = folder_of(part);
     fs::create_dir_all(folder).map_err(StoreError::io("make the folder", folder))?;
     let left = seed.filter(|seed| !seed::is_moved(seed, part));
-    let (file, path) = take_any(part)?;
+    let (file, path, is_new) = take_any(part)?;
+    let alone = Alone::watch(&file, is_new);
     if let Some(seed) = left {
         seed::pour(seed, &file, &path, layout.size_bytes(), &go_on)?;
     }
@@ -76,15 +78,15 @@ pub(super) fn open(
         }
         return Err(error);
     }
-    Ok(Opened { file, path, right })
+    Ok(Opened { file, path, right, alone })
 }
 
-/// The part of that name, or the next one that nobody has.
-fn take_any(part: &Path) -> Result<(File, PathBuf), StoreError> {
+/// The part of that name, or the next one that nobody has, and whether it was made just now.
+fn take_any(part: &Path) -> Result<(File, PathBuf, bool), StoreError> {
     for number in 1..=MAX_PARTS {
         let path = numbered(part, number);
-        if let Some(file) = take(&path)? {
-            return Ok((file, path));
+        if let Some((file, is_new)) = take(&path)? {
+            return Ok((file, path, is_new));
         }
     }
     Err(StoreError::NamesTaken(part.to_path_buf()))
@@ -128,17 +130,17 @@ fn numbered(part: &Path, number: u32) -> PathBuf {
 }
 
 /// `None` when another transfer has it.
-fn take(path: &Path) -> Result<Option<File>, StoreError> {
+fn take(path: &Path) -> Result<Option<(File, bool)>, StoreError> {
     for _ in 0..MAX_REPLACED {
         let mut options = OpenOptions::new();
         options.read(true).write(true);
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let opened = options.clone().custom_flags(flags.bits().cast_signed()).open(path);
-        let file = match opened {
-            Ok(file) => file,
+        let (file, is_new) = match opened {
+            Ok(file) => (file, false),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 match options.create_new(true).open(path) {
-                    Ok(file) => file,
+                    Ok(file) => (file, true),
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                     Err(error) => return Err(StoreError::io("create", path)(error)),
                 }
@@ -158,7 +160,7 @@ fn take(path: &Path) -> Result<Option<File>, StoreError> {
         }
         // Whoever had it may have published or removed it meanwhile.
         if is_at(&file, path) {
-            return Ok(Some(file));
+            return Ok(Some((file, is_new)));
         }
     }
     Err(StoreError::Lost(path.to_path_buf()))
