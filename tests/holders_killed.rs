@@ -98,6 +98,8 @@ impl Net {
             };
             wait_for(&format!("{name} is known"), is_known, || logged(&self.fetcher));
         }
+        // The registry lists them a moment before the fetcher's own zone does.
+        until(&self.fetcher, "--json status", "\"zone_peers\":3");
     }
 
     fn out(&self) -> PathBuf {

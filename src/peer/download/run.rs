@@ -5,7 +5,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use super::{
-    DownloadAsk, Downloader, FIRST_SEARCH_WAIT, LONGEST_SEARCH_WAIT, Source, folder_and_name,
+    DownloadAsk, Downloader, FIRST_SEARCH_WAIT, LONGEST_SEARCH_WAIT, Source, folder_and_name, may_turn_up,
     opening::{Known, Opened, Opening},
     people::{People, only_reasons},
     sequential::Sequential,
@@ -102,7 +102,8 @@ impl<'a> Run<'a> {
             };
             // Others may run while this one waits.
             drop(slot);
-            let finder = self.ask.finder.clone().filter(|finder| !finder.is_of_folder && self.has_pieces());
+            let has_begun = self.has_pieces() || self.ticket.transfer().done_bytes > 0;
+            let finder = self.ask.finder.clone().filter(|finder| !finder.is_of_folder && has_begun);
             let Some(finder) = finder else {
                 return Ok(Err(halted));
             };
@@ -302,7 +303,8 @@ impl<'a> Run<'a> {
                 if let Some(part) = part {
                     part.discard().await;
                 }
-                Err(Halted::Failed(error))
+                // It begins anew then, and by pieces when a holder has made their values meanwhile.
+                Err(if may_turn_up(&error) { Halted::Nobody(error) } else { Halted::Failed(error) })
             }
         }
     }
