@@ -171,3 +171,32 @@ async fn parts_of_downloads_that_are_forgotten_or_cancelled_are_removed() {
     assert_eq!(parts_of(3), 2);
     drop(ana);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_downloads_of_one_content_the_first_goes_on_with_the_part_of_the_other() {
+    let registry = TestRegistry::start(Layout::Fixed { zones: 1, zone_size: 2 }).await;
+    let bytes = content();
+    let hash = hash_of(&bytes);
+    let ana = TestPeer::start(registry.address, "ana", &[("film.bin", &bytes)]).await;
+    soon("the hash", ana.peer.until_hashed()).await;
+    let ben = TestPeer::start(registry.address, "ben", &[]).await;
+    let (settings, folder) = ben.kill().await;
+    let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+    for folder in [&first, &second] {
+        fs::create_dir(folder).expect("makes");
+    }
+    fs::write(part_path(&second, &hash, "film.bin"), &bytes[..2 * MIB]).expect("writes");
+    let what = format!(r#""hash":"{hash}","size_bytes":{}"#, bytes.len());
+    keep(&settings.data, 41, &what, "film.bin", &first, "queued");
+    keep(&settings.data, 42, &what, "film.bin", &second, "queued");
+    let ben = TestPeer::start_with(settings, folder).await;
+    for (id, folder) in [(41, &first), (42, &second)] {
+        let done = until(&ben, id, |transfer| transfer.state.is_final()).await;
+        assert_eq!(done.state, TransferState::Done, "{id}");
+        assert_eq!(names(folder), ["film.bin"]);
+        assert!(fs::read(folder.join("film.bin")).expect("reads") == bytes, "{id}");
+    }
+    // The first piece comes with the tree; the second is what the part spared.
+    let down = ben.handle.status().await.expect("tells").counters.bytes_down;
+    assert!(down < (5 * MIB / 2) as u64, "{down} bytes came");
+}

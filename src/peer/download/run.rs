@@ -2,7 +2,10 @@
 //!
 //! Invariant: what was verified stays in the part until somebody discards it, whichever way a try ends.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{
     DownloadAsk, Downloader, FIRST_SEARCH_WAIT, LONGEST_SEARCH_WAIT, Source, folder_and_name, may_turn_up,
@@ -18,10 +21,12 @@ use crate::{
     protocol::{
         action::{ActionError, ErrorKind, TransferState},
         id::ContentHash,
+        name::to_portable_name,
         plan::holders::{Holders, MAX_HOLDERS},
     },
     store::{
         StoreError,
+        jobs::JobTarget,
         pieces::{Seed, part_path},
     },
 };
@@ -211,7 +216,7 @@ impl<'a> Run<'a> {
                 }
                 self.may_go_on()?;
                 self.sharing.know(&known.tree, &known.name);
-                let seed = self.sharing.take_part().map(Seed::Part);
+                let seed = self.part_to_go_on_with(hash, &known.name);
                 if seed.is_none() {
                     let destination = self.name(&known);
                     let with = (&self.people, &*self.ticket, &self.with.shutdown);
@@ -256,7 +261,30 @@ impl<'a> Run<'a> {
         }
         let Some((tree, name)) = self.sharing.known() else { return Ok(None) };
         self.sharing.is_under_way();
-        Ok(Some((known(tree, name), self.sharing.take_part().map(Seed::Part))))
+        let seed = self.part_to_go_on_with(hash, &name);
+        Ok(Some((known(tree, name), seed)))
+    }
+
+    /// What another download of this content gave up, or left in an earlier run of this program, when this one has nothing.
+    fn part_to_go_on_with(&mut self, hash: ContentHash, told_name: &str) -> Option<Seed> {
+        let handed_over = self.sharing.take_part();
+        let part_of = |destination: &Path| {
+            let (folder, name) = folder_and_name(destination);
+            part_path(folder, &hash, &name)
+        };
+        let left = || {
+            // A look at a few folders: answered from the kernel's cache.
+            if part_of(&self.ask.destination_for(told_name)).is_file() {
+                return None;
+            }
+            let kept = self.with.transfers.kept().into_iter();
+            let others = kept.filter(|job| job.what == JobTarget::Hash(hash)).map(|job| {
+                let name = job.name.as_deref().unwrap_or(told_name);
+                if job.is_folder { job.destination.join(to_portable_name(name)) } else { job.destination }
+            });
+            others.map(|destination| part_of(&destination)).find(|part| part.is_file())
+        };
+        handed_over.or_else(left).map(Seed::Part)
     }
 
     async fn begin(&mut self, known: Known, seed: Option<Seed>) -> Result<Swarm, Halted> {
