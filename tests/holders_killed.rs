@@ -172,6 +172,8 @@ fn a_get_goes_on_when_its_registry_is_killed() {
     net.ends(before, 0);
     let before = net.down();
     net.start_registry();
+    // Its peers come back one after the other.
+    net.until_known();
     net.begin();
     net.ends(before, 0);
 }

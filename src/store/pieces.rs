@@ -6,7 +6,8 @@
 //! run left under the part's name is worth what its bytes are worth: each piece is hashed before it is believed.
 
 mod alone;
-pub(super) mod open;
+pub(super) mod hold;
+mod open;
 pub(super) mod proof;
 mod seed;
 
@@ -28,7 +29,7 @@ use tokio::sync::Semaphore;
 pub use seed::Seed;
 
 use self::alone::Alone;
-use self::open::is_at;
+use self::hold::is_at;
 use super::{
     PART_SUFFIX, StoreError,
     inline::{SLOW_WRITE, at_the_disk, has_workers},

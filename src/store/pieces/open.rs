@@ -4,10 +4,8 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    thread,
-    time::Duration,
 };
 
 use rustix::{
@@ -15,7 +13,12 @@ use rustix::{
     io::Errno,
 };
 
-use super::{READ_BYTES, Seed, alone::Alone, is_right, seed};
+use super::{
+    READ_BYTES, Seed,
+    alone::Alone,
+    hold::{is_at, is_plain, lock, look_at},
+    is_right, seed,
+};
 use crate::{
     protocol::{
         id::ContentHash,
@@ -28,10 +31,6 @@ use crate::{
 const MAX_PARTS: u32 = 9;
 /// Things in the way that are removed, one after the other, before it is given up.
 const MAX_REPLACED: u32 = 8;
-/// A transfer that was just paused or dropped may still have one write to end.
-const LOCK_TRIES: u32 = 20;
-/// Between two of these tries.
-const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A part that is this transfer's.
 pub(super) struct Opened {
@@ -103,11 +102,6 @@ pub(super) fn is_taken(part: &Path) -> bool {
     look_at(part).is_ok_and(|file| rustix::fs::flock(file, lock) == Err(Errno::WOULDBLOCK))
 }
 
-pub(super) fn look_at(part: &Path) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(part)
-}
-
 pub(super) fn remove(part: &Path) {
     // What is no plain file is replaced when the part is opened; it takes no space.
     let Ok(file) = look_at(part) else { return };
@@ -176,35 +170,6 @@ fn clear(path: &Path) -> Result<(), StoreError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("replace", path)(error)),
         _ => Ok(()),
-    }
-}
-
-/// A regular file of this user without another name, under which others would see it change.
-pub(super) fn is_plain(file: &File) -> io::Result<bool> {
-    let metadata = file.metadata()?;
-    Ok(metadata.is_file() && metadata.nlink() == 1 && metadata.uid() == rustix::process::geteuid().as_raw())
-}
-
-/// False when another transfer has it, here or in another process.
-pub(super) fn lock(file: &File) -> bool {
-    for attempt in 0..LOCK_TRIES {
-        if attempt > 0 {
-            thread::sleep(LOCK_PAUSE);
-        }
-        match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK | Errno::INTR) => {}
-            // A file system without locks: two transfers of one content have to get along, as each checks its pieces.
-            _ => return true,
-        }
-    }
-    false
-}
-
-/// Whether the path still names the file.
-pub(in crate::store) fn is_at(file: &File, path: &Path) -> bool {
-    match (file.metadata(), fs::symlink_metadata(path)) {
-        (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
-        _ => false,
     }
 }
 
