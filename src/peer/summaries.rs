@@ -283,6 +283,8 @@ impl Summaries {
         let held_version = held.as_ref().map_or(0, |(version, _)| *version);
         let response = client.get_summary(Request::new(pb::GetSummaryRequest { held_version })).await?;
         let (version, told) = wire::summary(response.into_inner())?;
+        // Announced before it had it: asked again at once it would say the same.
+        anyhow::ensure!(version >= member.summary.version, "it gave an older summary than it announced");
         let summary = match (told, held) {
             (Told::Whole(summary), _) => summary,
             (Told::Change(change), Some((_, mut summary))) => {
