@@ -392,7 +392,7 @@ fn a_send_whose_receiver_is_killed_says_so_and_leaves_nothing_there() {
         std::fs::write(folder.join(".env"), &settings).unwrap();
     }
     let film = ana.join("film");
-    std::fs::File::create(&film).unwrap().set_len(256 << 20).unwrap();
+    std::fs::File::create(&film).unwrap().set_len(1 << 30).unwrap();
     let receiver = Daemon::start(&ben, &["peer", "--name", "ben"]);
     let _sender = Daemon::start(&ana, &["peer", "--name", "ana"]);
     until(&ana, "--json status", "\"zone_peers\":2");
@@ -401,7 +401,11 @@ fn a_send_whose_receiver_is_killed_says_so_and_leaves_nothing_there() {
     let sending = sending.spawn().unwrap();
     let inbox = ben.join("inbox");
     let began = Instant::now();
-    while !inbox.is_dir() || stages(&inbox) == 0 {
+    let is_under_way = || {
+        let (_, sends) = run(&ana, "--json transfers");
+        sends.contains("\"state\":\"running\"") && !sends.contains("\"done_bytes\":0,")
+    };
+    while !inbox.is_dir() || stages(&inbox) == 0 || !is_under_way() {
         assert!(began.elapsed() < Duration::from_secs(20), "{:?}", run(&ana, "transfers"));
     }
     drop(receiver); // By SIGKILL.
