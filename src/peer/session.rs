@@ -233,7 +233,9 @@ impl Session {
                 // One at a time: those who ask meanwhile share the next.
                 Ok(()) = wanted.changed(), if !is_confirming => {
                     is_confirming = true;
-                    beats.reset_immediately();
+                    if let Err(end) = self.beat(&lease, *wanted.borrow_and_update(), &up) {
+                        return end;
+                    }
                 }
                 message = down.message() => {
                     heard = Instant::now();
@@ -250,9 +252,8 @@ impl Session {
                     if heard.elapsed() > welcome.lease_ttl {
                         return End::Lost(anyhow!("no answer within a lease"));
                     }
-                    let beat = wire::registry::to_heartbeat(&lease, &self.load(), *wanted.borrow_and_update());
-                    if up.try_send(request(session_request::Message::Heartbeat(beat))).is_err() {
-                        return End::Lost(anyhow!("heartbeats do not get through"));
+                    if let Err(end) = self.beat(&lease, *wanted.borrow_and_update(), &up) {
+                        return end;
                     }
                 }
                 told = until_leave(orders) => {
@@ -261,6 +262,12 @@ impl Session {
                 }
             }
         }
+    }
+
+    fn beat(&self, lease: &LeaseId, sequence: u64, up: &mpsc::Sender<pb::SessionRequest>) -> Result<(), End> {
+        let beat = wire::registry::to_heartbeat(lease, &self.load(), sequence);
+        up.try_send(request(session_request::Message::Heartbeat(beat)))
+            .map_err(|_| End::Lost(anyhow!("heartbeats do not get through")))
     }
 
     async fn join(
