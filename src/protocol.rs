@@ -7,6 +7,7 @@ pub mod action;
 pub mod bucket;
 pub mod claim;
 pub mod flood;
+pub mod gateway;
 pub mod hits;
 pub mod id;
 pub mod lease;

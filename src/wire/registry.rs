@@ -8,6 +8,8 @@ use super::{
     pb, required,
 };
 use crate::protocol::{
+    action::ZoneInfo,
+    gateway::{self, GATEWAYS_PER_ZONE, MAX_ZONES, ZoneGateways},
     id::{Credential, LeaseId, PeerId, PeerName, ZoneId},
     membership::{Membership, Registration, Renewal},
     neighbor::MAX_NEIGHBORS,
@@ -57,6 +59,7 @@ pub fn membership(response: pb::RegisterResponse) -> Result<Membership, Invalid>
         heartbeat_interval: span("heartbeat_interval", response.heartbeat_interval)?,
         roster: roster(&required("roster", response.roster)?)?,
         neighbors: neighbors(&response.neighbors.unwrap_or_default())?,
+        gateways: zone_gateways(&response.gateways)?,
     })
 }
 
@@ -68,6 +71,7 @@ pub fn to_membership(membership: &Membership) -> pb::RegisterResponse {
         heartbeat_interval: Some(to_duration(membership.heartbeat_interval)),
         roster: Some(to_roster(&membership.roster)),
         neighbors: Some(to_neighbors(&membership.neighbors)),
+        gateways: to_zone_gateways(&membership.gateways, membership.roster.zone()),
     }
 }
 
@@ -199,6 +203,60 @@ pub fn neighbors(neighbors: &pb::Neighbors) -> Result<Vec<PeerId>, Invalid> {
 /// Neighbors on their way out.
 pub fn to_neighbors(neighbors: &[PeerId]) -> pb::Neighbors {
     pb::Neighbors { peer_ids: neighbors.iter().map(|id| id.as_bytes().to_vec().into()).collect() }
+}
+
+/// Through whom queries enter zones.
+pub fn gateways(told: &pb::Gateways) -> Result<gateway::Told, Invalid> {
+    if told.zones.len() > MAX_ZONES {
+        return Err(Invalid::new("zones", format!("must be at most {MAX_ZONES}")));
+    }
+    let one = |told: &pb::ZoneGateways| {
+        Ok(ZoneGateways { zone: zone(told.zone_id)?, gateways: zone_gateways(&told.gateways)? })
+    };
+    let zones = told.zones.iter().map(one).collect::<Result<_, Invalid>>()?;
+    Ok(gateway::Told { is_whole: told.is_whole, zones })
+}
+
+/// Through whom queries enter zones, on its way out.
+pub fn to_gateways(told: &gateway::Told) -> pb::Gateways {
+    let one = |told: &ZoneGateways| pb::ZoneGateways {
+        zone_id: told.zone.get(),
+        gateways: to_zone_gateways(&told.gateways, told.zone),
+    };
+    pb::Gateways { zones: told.zones.iter().map(one).collect(), is_whole: told.is_whole }
+}
+
+fn zone_gateways(peers: &[pb::Peer]) -> Result<Vec<Member>, Invalid> {
+    check_gateways(peers.len())?;
+    let gateways = members("gateways", peers)?;
+    let is_told_before = |(at, member): (usize, &Member)| gateways[..at].iter().any(|m| m.id == member.id);
+    if gateways.iter().enumerate().any(is_told_before) {
+        return Err(Invalid::new("gateways", "must be different peers"));
+    }
+    Ok(gateways)
+}
+
+fn to_zone_gateways(gateways: &[Member], zone: ZoneId) -> Vec<pb::Peer> {
+    gateways.iter().map(|member| to_peer(member, Some(zone))).collect()
+}
+
+fn check_gateways(count: usize) -> Result<(), Invalid> {
+    if count > GATEWAYS_PER_ZONE {
+        return Err(Invalid::new("gateways", format!("must be at most {GATEWAYS_PER_ZONE}")));
+    }
+    Ok(())
+}
+
+/// One zone of a list.
+pub fn zone_info(listed: pb::Zone) -> Result<ZoneInfo, Invalid> {
+    check_gateways(listed.gateways.len())?;
+    let name = |name: String| name.parse::<PeerName>().map_err(Invalid::id("gateways"));
+    let gateways = listed.gateways.into_iter().map(|text| name(text).map(|name| name.to_string()));
+    Ok(ZoneInfo {
+        zone: zone(listed.zone_id)?,
+        peers: listed.peers,
+        gateways: gateways.collect::<Result<_, _>>()?,
+    })
 }
 
 /// Entries of one page.
