@@ -6,6 +6,7 @@
 pub mod action;
 pub mod bucket;
 pub mod claim;
+pub mod crossing;
 pub mod flood;
 pub mod gateway;
 pub mod hits;
@@ -22,6 +23,7 @@ pub mod plan;
 pub mod query;
 pub mod queue;
 pub mod relay;
+pub mod report;
 pub mod roster;
 pub mod summary;
 pub mod text;
