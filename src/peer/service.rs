@@ -64,7 +64,7 @@ impl PeerService for Service {
             return Err(wire::Invalid::new("from_id", "is the receiver's own").into());
         }
         let found =
-            self.searcher.serve(Running::incoming(search, std::time::Instant::now())).map_err(not_served)?;
+            self.searcher.serve_other(Running::incoming(search, std::time::Instant::now())).map_err(not_served)?;
         Ok(Response::new(found.map(|found| Ok(wire::peer::to_found(found))).boxed()))
     }
 
@@ -129,8 +129,8 @@ fn not_served(error: NotServed) -> Status {
     let code = match error {
         NotServed::Refused(Refusal::TooFar) => Code::InvalidArgument,
         NotServed::Refused(Refusal::Expired) => Code::DeadlineExceeded,
+        NotServed::NoZone | NotServed::Refused(Refusal::NotGateway) => Code::FailedPrecondition,
         NotServed::Refused(_) | NotServed::Busy(_) => Code::ResourceExhausted,
-        NotServed::NoZone => Code::FailedPrecondition,
     };
     let mut details = ErrorDetails::new();
     if code == Code::ResourceExhausted {
