@@ -332,6 +332,7 @@ mod tests {
             heartbeat_interval: Duration::from_secs(10),
             roster: Roster::new(zone, 1 << 32, vec![member(1), member(2)]),
             neighbors: vec![PeerId::from_bytes([2; 32])],
+            gateways: vec![member(2), member(1)],
         };
         assert_eq!(membership(to_membership(&granted)), Ok(granted));
         let change = Delta {
