@@ -176,11 +176,8 @@ impl Hub {
         let mut inner = self.lock();
         let membership = inner.register(registration).map_err(NotOpened::Refused)?;
         inner.sessions += 1;
-        let mut gateways = Due::default();
-        if inner.state.is_gateway(&peer) {
-            // Of its own zone the welcome tells.
-            gateways.want_whole();
-        }
+        // Of its own zone the welcome tells.
+        let gateways = Due::behind_welcome(&inner.state, &peer);
         let outbox = Outbox {
             number: inner.sessions,
             lease: membership.lease,

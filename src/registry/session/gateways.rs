@@ -30,6 +30,13 @@ pub(super) struct Due {
 }
 
 impl Due {
+    /// What a welcome, which has the peer forget whatever it held, does not tell.
+    pub(super) fn behind_welcome(state: &State, peer: &PeerId) -> Self {
+        let own = state.zone_of(peer);
+        let others = state.zones_told_to(peer).into_iter().filter(|zone| Some(*zone) != own);
+        Self { is_whole: false, zones: others.collect() }
+    }
+
     /// Everything is to be told anew.
     pub(super) fn want_whole(&mut self) {
         self.is_whole = true;
