@@ -236,7 +236,7 @@ fn a_zones_gateways_are_its_eldest_and_a_change_names_who_is_new() {
     let mut restarted = registration(2, 2);
     restarted.member.address = ([10, 9, 9, 9], 7009).into();
     let (_, events) = registry.state.register(restarted, now, &mut registry.rng).unwrap();
-    assert_eq!(gateways(&events), [[]]);
+    assert_eq!(gateways(&events), [Vec::new()]);
     assert_eq!(registry.state.gateways(zone)[0].address.port(), 7009);
 }
 
