@@ -120,8 +120,8 @@ async fn a_peers_view_has_the_gateways_of_its_zone_and_a_gateways_those_of_all()
                 break listing;
             }
         }
-    });
-    let left = left.await;
+    })
+    .await;
     assert_eq!(left.rows.len(), 1);
     assert_eq!(left.rows[0].gateways, names(&seeker.peer.view().now(), first.zone));
     assert_eq!(left.rows[0].gateways.len(), 2);

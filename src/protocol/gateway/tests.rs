@@ -108,8 +108,12 @@ proptest! {
         for (what, number) in steps {
             match what {
                 // Three peers a machine.
-                0..3 => drop(zones.join(id(number), on_host(number / 3), now, &mut rng).unwrap()),
-                3..5 => drop(zones.leave(&id(number), now)),
+                0..3 => {
+                    zones.join(id(number), on_host(number / 3), now, &mut rng).unwrap();
+                }
+                3..5 => {
+                    zones.leave(&id(number), now);
+                }
                 _ => {
                     now += Duration::from_secs(u64::from(number));
                     while !zones.rebalance(now).is_empty() {}

@@ -11,6 +11,7 @@ use crate::{
     protocol::{
         gateway::{Told, ZoneGateways},
         id::{PeerId, ZoneId},
+        roster::Roster,
     },
     registry::state::State,
 };
@@ -86,7 +87,7 @@ impl Untold {
         outboxes: &mut HashMap<PeerId, Outbox>,
     ) {
         self.zones.insert(zone);
-        for member in state.roster(zone).map_or(&[][..], |roster| roster.members()) {
+        for member in state.roster(zone).map_or(&[][..], Roster::members) {
             if let Some(outbox) = outboxes.get_mut(&member.id) {
                 if new.contains(&member.id) {
                     outbox.gateways.want_whole();

@@ -104,10 +104,13 @@ impl Network {
 
     /// As a sweep a second later, and as if nothing had been told for long.
     fn pass_time(&self) {
+        self.sweep_at(Instant::now() + Duration::from_secs(1));
+        self.hub.lock().untold = Untold::default();
+    }
+
+    fn sweep_at(&self, now: Instant) {
         let inner = &mut *self.hub.lock();
-        let later = Instant::now() + Duration::from_secs(1);
-        inner.untold.tell(&inner.state, &mut inner.outboxes, later);
-        inner.untold = Untold::default();
+        inner.untold.tell(&inner.state, &mut inner.outboxes, now);
     }
 
     fn zone_of(&self, peer: &PeerId) -> ZoneId {
@@ -163,6 +166,7 @@ fn members_hear_of_their_own_gateways_and_gateways_of_all() {
 #[test]
 fn changes_within_a_second_go_to_other_zones_in_one_message() {
     let mut network = Network::new(8, 6);
+    let begun = Instant::now();
     (2..=6).for_each(|zone| network.lose_gateway(zone));
     let in_first = |network: &Network, heard: &BTreeMap<PeerId, Vec<Vec<ZoneId>>>| -> Vec<_> {
         let heard = heard.iter().filter(|(peer, _)| network.zone_of(peer) == ZoneId::FIRST);
@@ -170,7 +174,7 @@ fn changes_within_a_second_go_to_other_zones_in_one_message() {
     };
     let heard = network.read();
     assert_eq!(in_first(&network, &heard), vec![vec![vec![zone(2)]]; 2], "the first one at once");
-    network.hub.sweep();
+    network.sweep_at(begun + Duration::from_millis(999));
     assert_eq!(network.read(), BTreeMap::new(), "the others not before a second is over");
     network.pass_time();
     let heard = network.read();
