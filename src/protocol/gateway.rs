@@ -26,7 +26,7 @@ pub const MAX_ZONES: usize = 4096;
 /// one. In order of age; fewer than [`GATEWAYS_PER_ZONE`] only in a zone that has fewer members.
 ///
 /// Who has been there for long will be there for long: of peers in file sharing networks that is what measurements agree
-/// on (Saroiu, Gummadi, Gribble 2002; Stutzbach, Rejaie 2006).
+/// on (Maymounkov, Mazières 2002, figure 1; Stutzbach, Rejaie 2006).
 pub fn choose(oldest_first: impl Iterator<Item = (PeerId, Locality)>, before: &[PeerId]) -> Vec<PeerId> {
     let members: Vec<(PeerId, Locality)> = oldest_first.collect();
     let stays = |at: &usize| before.contains(&members[*at].0);

@@ -332,6 +332,7 @@ mod tests {
             heartbeat_interval: Duration::from_secs(10),
             roster: Roster::new(zone, 1 << 32, vec![member(1), member(2)]),
             neighbors: vec![PeerId::from_bytes([2; 32])],
+            gateways: vec![member(2), member(1)],
         };
         assert_eq!(membership(to_membership(&granted)), Ok(granted));
         let change = Delta {
@@ -354,6 +355,40 @@ mod tests {
             host_id: "machine".into(),
         };
         assert_eq!(registration(to_registration(&asked)), Ok(asked));
+    }
+
+    #[test]
+    fn gateways_survive_the_way_and_too_many_are_refused() {
+        let zone = ZoneId::new(4).unwrap();
+        let of = |numbers: &[u8]| ZoneGateways {
+            zone,
+            gateways: numbers.iter().map(|number| member(*number)).collect(),
+        };
+        for numbers in [&[][..], &[1], &[2, 1]] {
+            let told = gateway::Told { is_whole: true, zones: vec![of(numbers)] };
+            assert_eq!(gateways(&to_gateways(&told)), Ok(told));
+        }
+        let problem = |zones| gateways(&to_gateways(&gateway::Told { is_whole: false, zones })).unwrap_err();
+        assert_eq!(problem(vec![of(&[1, 2, 3])]).field, "gateways");
+        assert_eq!(problem(vec![of(&[1, 1])]).field, "gateways");
+        assert_eq!(problem(vec![of(&[]); MAX_ZONES + 1]).field, "zones");
+        let mut nowhere = to_gateways(&gateway::Told { is_whole: false, zones: vec![of(&[1])] });
+        nowhere.zones[0].gateways[0].address = "0.0.0.0:7001".into();
+        assert_eq!(gateways(&nowhere).unwrap_err().field, "peer.address");
+        nowhere.zones[0].zone_id = 0;
+        assert_eq!(gateways(&nowhere).unwrap_err().field, "zone_id");
+    }
+
+    #[test]
+    fn a_listed_zones_gateways_are_names() {
+        let listed = |gateways: &[&str]| {
+            let gateways = gateways.iter().map(|name| (*name).to_owned()).collect();
+            zone_info(pb::Zone { zone_id: 3, peers: 9, revision: 1, gateways })
+        };
+        assert_eq!(listed(&["ana", "ben"]).unwrap().gateways, ["ana", "ben"]);
+        assert_eq!(listed(&["a\u{1b}[2J"]).unwrap_err().field, "gateways");
+        assert_eq!(listed(&["ana", "ben", "cem"]).unwrap_err().field, "gateways");
+        assert_eq!(zone_info(pb::Zone::default()).unwrap_err().field, "zone_id");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod common;
 mod cost;
+mod gateways;
 
 use std::{
     collections::HashSet,
