@@ -197,7 +197,7 @@ async fn json_lines_are_exactly_these() {
                 format!(
                     r#"{{"type":"hit","hash":"{two}","name":"b\u001b[2J.pdf","path":"docs/b\u001b[2J.pdf","size_bytes":3072,"have":true,"holders":[{ana}]}}"#
                 ),
-                r#"{"type":"done","answered":6,"asked":6,"unreachable":0,"duplicates":3,"complete":true}"#
+                r#"{"type":"done","answered":6,"asked":6,"unreachable":0,"duplicates":3,"ruled_out":0,"messages":5,"complete":true,"zones":[{"zone":1,"answered":6,"asked":6,"unreachable":0,"ruled_out":0,"complete":true}]}"#
                     .into(),
             ]
         )

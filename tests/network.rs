@@ -74,8 +74,9 @@ async fn a_zone_is_as_far_as_a_flood_goes() {
         text: "report".into(),
         ..SearchAsk::default()
     };
-    let (_, coverage) = peers[0].search_with(all).await;
-    assert_eq!((coverage.answered, coverage.asked), (4, 8), "what is out of reach is told");
+    peers[0].until_gateways_of(2).await;
+    let (hits, coverage) = peers[0].search_with(all).await;
+    assert_eq!((hits.len(), coverage.answered, coverage.asked), (8, 8, 8), "{coverage}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

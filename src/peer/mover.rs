@@ -27,10 +27,10 @@ use crate::{
     index::{Index, IndexError},
     protocol::{
         action::{
-            ActionError, Answer, ErrorKind, FileInfo, GetAsk, Holder, InboxInfo, ReadAsk, ReadEvent, SendAsk,
-            Target, Transfer, TransferControl, Which,
+            ActionError, Answer, ErrorKind, FileInfo, GetAsk, Holder, InboxInfo, ReadAsk, ReadEvent, Scope,
+            SendAsk, Target, Transfer, TransferControl, Which,
         },
-        id::{ContentHash, PeerId},
+        id::{ContentHash, PeerId, ZoneId},
         piece::Tree,
         plan::FileName,
         roster::Member,
@@ -45,6 +45,9 @@ use crate::{
 
 /// How long the holders of a content are looked for.
 const FIND_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Zones whose holders of one content the registry is asked for; more holders make no download faster.
+const MAX_ZONES_LISTED: usize = 4;
 
 /// Copies of one content that are tried when some are just gone.
 const MAX_COPIES: usize = 64;

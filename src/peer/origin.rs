@@ -13,7 +13,7 @@ use futures::{
 
 mod listed;
 
-use self::listed::{Listed, coverage};
+use self::listed::{Asked, Beyond, coverage};
 use super::{
     counters::Counts,
     directory::Directory,
@@ -132,12 +132,12 @@ impl Origin {
         }
         let running = Running { id, query, text: ask.text, origin: me, want: ask.want, only: None, rules };
         let found = self.searcher.serve_whole_zone(running).map_err(not_started)?;
-        let listed = (ask.scope == Scope::All).then(|| Listed::ask(self.directory.clone(), &self.shutdown));
+        let asked = (ask.scope == Scope::All).then(|| Asked::begin(self.directory.clone(), &self.shutdown));
         let gathering = Gathering {
             hits: Arc::new(Mutex::new(HitList::new(ask.want))),
             index: self.index.clone(),
             knowledge,
-            listed,
+            asked,
             is_done: false,
         };
         Ok((found, gathering))
@@ -181,8 +181,8 @@ struct Gathering {
     hits: Arc<Mutex<HitList>>,
     index: Index,
     knowledge: Arc<Knowledge>,
-    /// What the registry lists, when other zones are in scope.
-    listed: Option<Listed>,
+    /// The registry is asked for its list when other zones are in scope.
+    asked: Option<Asked>,
     is_done: bool,
 }
 
@@ -213,11 +213,11 @@ impl Gathering {
 
     async fn end(&mut self, report: &Report) -> SearchEvent {
         self.is_done = true;
-        let listed = match self.listed.take() {
-            Some(listed) => Some(listed.rows().await),
-            None => None,
+        let beyond = match self.asked.take() {
+            Some(asked) => asked.end().await,
+            None => Beyond::OutOfScope,
         };
-        let mut coverage = coverage(report, &self.knowledge, listed.as_ref().map(Option::as_deref));
+        let mut coverage = coverage(report, &self.knowledge, &beyond);
         let hits = self.hits.lock().unwrap_or_else(PoisonError::into_inner);
         coverage.truncated |= hits.is_truncated();
         SearchEvent::Done(coverage)

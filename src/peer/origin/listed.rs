@@ -22,40 +22,49 @@ const LIST_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The registry's list of zones, on its way.
 #[derive(Debug)]
-pub(super) struct Listed(JoinHandle<Option<Option<Vec<ZoneInfo>>>>);
+pub(super) struct Asked(JoinHandle<Option<Beyond>>);
 
-impl Listed {
+/// What the registry says of other zones.
+#[derive(Debug, Default)]
+pub(super) enum Beyond {
+    /// Nobody asked: they are not in scope.
+    OutOfScope,
+    /// It could not be asked.
+    #[default]
+    Unlisted,
+    /// All zones.
+    Listed(Vec<ZoneInfo>),
+}
+
+impl Asked {
     /// Asks for it.
-    pub(super) fn ask(directory: Arc<Directory>, shutdown: &Shutdown) -> Self {
+    pub(super) fn begin(directory: Arc<Directory>, shutdown: &Shutdown) -> Self {
         let ask = async move {
-            let listing = timeout(LIST_TIMEOUT, directory.zones()).await.ok()?;
-            (!listing.is_stale).then_some(listing.rows)
+            match timeout(LIST_TIMEOUT, directory.zones()).await {
+                Ok(listing) if !listing.is_stale => Beyond::Listed(listing.rows),
+                _ => Beyond::Unlisted,
+            }
         };
         Self(shutdown.spawn("zones of a search", ask))
     }
 
-    /// The list; `None` when the registry could not be asked.
-    pub(super) async fn rows(self) -> Option<Vec<ZoneInfo>> {
-        self.0.await.ok().flatten().flatten()
+    /// What it said.
+    pub(super) async fn end(self) -> Beyond {
+        self.0.await.ok().flatten().unwrap_or_default()
     }
 }
 
-/// What a search came to. `listed` is what the registry lists, when other zones are in scope; `None` in it when it could not
-/// be asked.
-pub(super) fn coverage(
-    report: &Report,
-    knowledge: &Knowledge,
-    listed: Option<Option<&[ZoneInfo]>>,
-) -> Coverage {
+/// What a search came to.
+pub(super) fn coverage(report: &Report, knowledge: &Knowledge, beyond: &Beyond) -> Coverage {
     let home = knowledge.zone();
     let own = report.own_zone(knowledge.roster.as_deref(), knowledge.me.id);
     let mut zones = vec![of_zone(home, own)];
-    let mut are_zones_unknown = false;
-    if let Some(listed) = listed {
-        are_zones_unknown = listed.is_none() && !report.is_crossed;
-        zones.extend(others(report, home, listed.unwrap_or_default()));
+    let listed: &[ZoneInfo] = if let Beyond::Listed(rows) = beyond { rows } else { &[] };
+    if !matches!(beyond, Beyond::OutOfScope) {
+        zones.extend(others(report, home, listed));
         zones.sort_by_key(|zone| zone.zone);
     }
+    let are_zones_unknown = matches!(beyond, Beyond::Unlisted) && !report.is_crossed;
     let Report { duplicates, messages, truncated, .. } = *report;
     Coverage { duplicates, messages, truncated, are_zones_unknown, ..Coverage::default() }.over(zones)
 }
@@ -119,8 +128,8 @@ mod tests {
     #[test]
     fn what_a_gateway_says_of_a_zone_goes_before_the_list_and_the_list_fills_what_is_missing() {
         let report = report(&[(2, 7, 7), (3, 0, 0), (1, 99, 99)], true);
-        let listed = [row(1, 1), row(2, 8), row(3, 5), row(4, 6), row(5, 0)];
-        let coverage = coverage(&report, &alone(), Some(Some(&listed)));
+        let listed = Beyond::Listed(vec![row(1, 1), row(2, 8), row(3, 5), row(4, 6), row(5, 0)]);
+        let coverage = coverage(&report, &alone(), &listed);
         assert_eq!(figures(&coverage), [(1, 1, 1), (2, 7, 7), (3, 0, 5), (4, 0, 6)]);
         assert_eq!((coverage.answered, coverage.asked), (8, 19));
         assert!(!coverage.is_complete() && !coverage.are_zones_unknown);
@@ -128,19 +137,19 @@ mod tests {
 
     #[test]
     fn gateways_are_enough_to_be_complete_without_the_registry() {
-        let told = coverage(&report(&[(2, 7, 7)], true), &alone(), Some(None));
+        let told = coverage(&report(&[(2, 7, 7)], true), &alone(), &Beyond::Unlisted);
         assert!(told.is_complete(), "{told}");
-        let unheard = coverage(&report(&[(2, 7, 7), (3, 0, 0)], true), &alone(), Some(None));
+        let unheard = coverage(&report(&[(2, 7, 7), (3, 0, 0)], true), &alone(), &Beyond::Unlisted);
         assert!(!unheard.is_complete(), "{unheard}");
     }
 
     #[test]
     fn with_neither_gateways_nor_the_registry_it_is_told_that_other_zones_are_unknown() {
         let nobody = report(&[], false);
-        let told = coverage(&nobody, &alone(), Some(None));
+        let told = coverage(&nobody, &alone(), &Beyond::Unlisted);
         assert!(told.are_zones_unknown && !told.is_complete());
-        let listed = [row(1, 1)];
-        assert!(coverage(&nobody, &alone(), Some(Some(&listed))).is_complete(), "there is one zone");
-        assert!(coverage(&nobody, &alone(), None).is_complete(), "no other zone is in scope");
+        let listed = Beyond::Listed(vec![row(1, 1)]);
+        assert!(coverage(&nobody, &alone(), &listed).is_complete(), "there is one zone");
+        assert!(coverage(&nobody, &alone(), &Beyond::OutOfScope).is_complete(), "no other zone is in scope");
     }
 }
