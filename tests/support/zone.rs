@@ -184,7 +184,10 @@ impl Zone {
             .collect();
         let live: Vec<usize> = (0..n).filter(|at| !dead.contains(at)).collect();
         let outcomes = (0..setup.queries)
-            .map(|query| Outcome { origin: live[query % live.len()], ..Outcome::default() })
+            .map(|query| {
+                let origin = live[(setup.first_origin + query) % live.len()];
+                Outcome { origin, ..Outcome::default() }
+            })
             .collect();
         Self {
             setup: setup.clone(),

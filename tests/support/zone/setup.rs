@@ -40,8 +40,9 @@ pub struct Setup {
     pub gateway_cuts: f64,
     /// Portion of the live peers that begin to answer after 60 to 400 ms only.
     pub slow: f64,
-    /// Queries, from origins in turn.
+    /// Queries, from origins in turn, the first of them this one of those who live.
     pub queries: usize,
+    pub first_origin: usize,
     /// Time from one query to the next.
     pub pause: Duration,
     /// Room of each query cache.
@@ -66,6 +67,7 @@ impl Setup {
             gateway_cuts: 0.0,
             slow: 0.0,
             queries: peers,
+            first_origin: 0,
             pause: Duration::from_millis(1),
             cache: 10_000,
         }
