@@ -132,7 +132,8 @@ impl Origin {
         }
         let running = Running { id, query, text: ask.text, origin: me, want: ask.want, only: None, rules };
         let found = self.searcher.serve_whole_zone(running).map_err(not_started)?;
-        let asked = (ask.scope == Scope::All).then(|| Asked::begin(self.directory.clone(), &self.shutdown));
+        let is_beyond = ask.scope == Scope::All;
+        let asked = is_beyond.then(|| Asked::begin(self.directory.clone(), &knowledge, &self.shutdown));
         let gathering = Gathering {
             hits: Arc::new(Mutex::new(HitList::new(ask.want))),
             index: self.index.clone(),

@@ -9,7 +9,7 @@ use tokio::{task::JoinHandle, time::timeout};
 use super::super::{directory::Directory, view::Knowledge};
 use crate::{
     protocol::{
-        action::{Coverage, ZoneCoverage, ZoneInfo},
+        action::{Connection, Coverage, ZoneCoverage, ZoneInfo},
         gateway::MAX_ZONES,
         id::ZoneId,
         report::{Report, ZoneReport},
@@ -37,9 +37,13 @@ pub(super) enum Beyond {
 }
 
 impl Asked {
-    /// Asks for it.
-    pub(super) fn begin(directory: Arc<Directory>, shutdown: &Shutdown) -> Self {
+    /// Asks for it, unless this peer knows that it would not be answered.
+    pub(super) fn begin(directory: Arc<Directory>, now: &Knowledge, shutdown: &Shutdown) -> Self {
+        let is_connected = now.connection == Connection::Connected;
         let ask = async move {
+            if !is_connected {
+                return Beyond::Unlisted;
+            }
             match timeout(LIST_TIMEOUT, directory.zones()).await {
                 Ok(listing) if !listing.is_stale => Beyond::Listed(listing.rows),
                 _ => Beyond::Unlisted,
