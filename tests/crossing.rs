@@ -9,6 +9,8 @@ use std::{collections::BTreeSet, time::Duration};
 use floodplain::protocol::{flood::Mode, id::ZoneId, relay::Report, report::ZoneReport};
 use zone::{Outcome, Setup, Zone};
 
+const NOBODY: [usize; 0] = [];
+
 /// Ten zones of eight, and every live peer asks once.
 fn ten_zones(seed: u64) -> Setup {
     Setup { zones: 10, queries: 60, pause: Duration::from_millis(5), ..Setup::new(seed, 8, Mode::Claimed) }
@@ -51,7 +53,7 @@ fn every_peer_of_ten_zones_is_found_for_one_message_each_and_one_to_leave() {
         let setup = ten_zones(seed);
         let zone = run(&setup);
         for outcome in &zone.outcomes {
-            assert_eq!(missing(&zone, outcome, |_| true), [], "seed {seed}");
+            assert_eq!(missing(&zone, outcome, |_| true), NOBODY, "seed {seed}");
             let is_gateway = outcome.origin % setup.peers < 2;
             assert_eq!(outcome.messages, 79 + usize::from(!is_gateway), "seed {seed}");
             assert!(outcome.hits.values().max() <= Some(&4), "seed {seed}");
@@ -72,7 +74,7 @@ fn every_live_peer_of_ten_zones_is_found_with_one_gateway_of_each_dead() {
             let setup = Setup { dead_gateways: 1, dead: 0.1, silent, slow, ..ten_zones(seed) };
             let zone = run(&setup);
             for outcome in &zone.outcomes {
-                assert_eq!(missing(&zone, outcome, |_| true), [], "seed {seed}, silent {silent}, slow {slow}");
+                assert_eq!(missing(&zone, outcome, |_| true), NOBODY, "seed {seed}, silent {silent}, slow {slow}");
                 let report = report(outcome);
                 assert!(report.is_crossed && report.zones.len() == 9);
                 assert!(report.zones.values().all(|told| told.answered + told.unreachable == told.listed));
@@ -93,10 +95,10 @@ fn a_zone_whose_gateways_are_all_dead_is_told_and_costs_the_others_nothing() {
                 let (home, report) = (zone.zone_of(outcome.origin), report(outcome));
                 if home == lost {
                     inside += 1;
-                    assert_eq!(missing(&zone, outcome, |zone| zone == lost), [], "seed {seed}");
+                    assert_eq!(missing(&zone, outcome, |zone| zone == lost), NOBODY, "seed {seed}");
                     assert!(!report.is_crossed && report.zones.is_empty(), "seed {seed}: {report:?}");
                 } else {
-                    assert_eq!(missing(&zone, outcome, |zone| zone != lost), [], "seed {seed}");
+                    assert_eq!(missing(&zone, outcome, |zone| zone != lost), NOBODY, "seed {seed}");
                     assert_eq!(report.zones[&lost], ZoneReport::default(), "seed {seed}");
                     assert!(report.zones.iter().all(|(zone, told)| *zone == lost || told.is_heard()));
                 }
@@ -118,7 +120,7 @@ fn a_gateway_of_each_zone_dies_while_the_query_runs_and_no_live_peer_is_missed()
             let zone = run(&setup);
             assert!(zone.dying.len() >= 9);
             for outcome in &zone.outcomes {
-                assert_eq!(missing(&zone, outcome, |_| true), [], "seed {seed}, after {millis} ms");
+                assert_eq!(missing(&zone, outcome, |_| true), NOBODY, "seed {seed}, after {millis} ms");
                 assert!(report(outcome).zones.values().all(ZoneReport::is_heard), "seed {seed}, {millis} ms");
                 was_asked_again |= outcome.searches.values().any(|times| *times > 1);
             }
@@ -135,7 +137,7 @@ fn streams_to_gateways_that_break_lose_no_more_than_they_say() {
         for outcome in &zone.outcomes {
             let (home, report) = (zone.zone_of(outcome.origin), report(outcome));
             let is_told = |other| other == home || report.zones.get(&other).is_some_and(ZoneReport::is_heard);
-            assert_eq!(missing(&zone, outcome, is_told), [], "seed {seed}");
+            assert_eq!(missing(&zone, outcome, is_told), NOBODY, "seed {seed}");
             broken += usize::from(!outcome.cut.is_empty());
             heard += report.zones.values().filter(|told| told.is_heard()).count();
         }
@@ -165,6 +167,6 @@ fn everything_at_once_still_ends_in_time_and_tells_nothing_that_is_not_so() {
 fn a_classic_flood_at_home_leaves_its_zone_as_a_claimed_one_does() {
     let zone = run(&Setup { mode: Mode::Classic, ..ten_zones(1) });
     for outcome in &zone.outcomes {
-        assert_eq!(missing(&zone, outcome, |_| true), []);
+        assert_eq!(missing(&zone, outcome, |_| true), NOBODY);
     }
 }
