@@ -10,11 +10,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use floodplain::protocol::{
-    action::{Connection, Coverage, Hit, Scope, SearchAsk, Target, TransferState, ZoneCoverage},
-    id::{PeerId, ZoneId},
+use floodplain::{
+    protocol::{
+        action::{Connection, Coverage, Hit, Scope, SearchAsk, Target, TransferState, ZoneCoverage},
+        id::{PeerId, ZoneId},
+    },
+    wire::pb::{self, peer_service_client::PeerServiceClient},
 };
 use support::{TestPeer, TestRegistry, network, soon};
+use tonic::transport::Channel;
 
 const ZONES: u32 = 3;
 const ZONE_SIZE: u32 = 4;
@@ -214,5 +218,72 @@ async fn a_network_of_one_zone_is_complete_with_all_zones_in_scope() {
         let (hits, coverage) = peer.search_with(all("report")).await;
         assert_eq!((hits.len(), coverage.zones.len()), (3, 1), "{coverage}");
         assert!(coverage.is_complete(), "{coverage}");
+    }
+}
+
+fn entering(reach: pb::Reach, zone: Option<ZoneId>, number: u8) -> pb::SearchRequest {
+    pb::SearchRequest {
+        query_id: vec![number; 16].into(),
+        text: "report".into(),
+        ttl: 4,
+        hops: 1,
+        deadline: Some(prost_types::Duration { seconds: 2, nanos: 0 }),
+        origin_id: vec![9; 32].into(),
+        from_id: vec![9; 32].into(),
+        reach: reach.into(),
+        zone_id: zone.map_or(0, ZoneId::get),
+        ..pb::SearchRequest::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_a_gateway_of_the_zone_that_is_meant_lets_a_query_in_or_out() {
+    let (_registry, peers) = three_zones().await;
+    let gateway = peers.iter().find(|peer| is_gateway(peer)).expect("a gateway");
+    let member = peers.iter().find(|peer| !is_gateway(peer)).expect("a member");
+    let other = peers.iter().map(zone).find(|other| *other != zone(gateway));
+    for (number, (peer, reach, zone)) in [
+        (member, pb::Reach::OtherZones, None),
+        (member, pb::Reach::WholeZone, Some(zone(member))),
+        (gateway, pb::Reach::WholeZone, other),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let query = entering(reach, zone, u8::try_from(number).expect("few"));
+        let refused = client(peer).await.search(query).await.expect_err("refused");
+        assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused}");
+    }
+    let own = zone(gateway);
+    let whole = entering(pb::Reach::WholeZone, Some(own), 8);
+    let (holders, done) = answer(client(gateway).await, whole).await;
+    assert_eq!(holders, 4);
+    assert!(done.answered.is_empty(), "peers of this zone are nothing to others");
+    let told: Vec<_> = done.zones.iter().map(|told| (told.zone_id, told.listed, told.answered)).collect();
+    assert_eq!(told, [(own.get(), 4, 4)]);
+    let (holders, done) = answer(client(gateway).await, entering(pb::Reach::OtherZones, None, 9)).await;
+    assert_eq!((holders, done.zones.len()), (8, 2));
+    assert!(done.zones.iter().all(|told| told.zone_id != own.get() && told.answered == 4), "{done:?}");
+}
+
+async fn client(peer: &TestPeer) -> PeerServiceClient<Channel> {
+    let endpoint = Channel::from_shared(format!("http://{}", peer.peer.address())).expect("an address");
+    PeerServiceClient::new(soon("a connection", endpoint.connect()).await.expect("connected"))
+}
+
+/// How many peers had hits, and the report.
+async fn answer(
+    mut client: PeerServiceClient<Channel>,
+    query: pb::SearchRequest,
+) -> (usize, pb::SearchDone) {
+    use pb::search_response::Message;
+    let mut answers = client.search(query).await.expect("it is let in").into_inner();
+    let mut holders = BTreeSet::new();
+    loop {
+        let answer = soon("an answer", answers.message()).await.expect("no error").expect("a report");
+        match answer.message.expect("a message") {
+            Message::Hits(hits) => drop(holders.insert(hits.peer_id)),
+            Message::Done(done) => return (holders.len(), done),
+        }
     }
 }
