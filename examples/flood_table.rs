@@ -40,8 +40,13 @@ fn beyond(zones: usize, peers: usize, dead_gateways: usize) {
     for (seed, number) in SEEDS.flat_map(|seed| (0..zones).map(move |number| (seed, number))) {
         // The last peer of a zone, which is no gateway.
         let first_origin = (number + 1) * (peers - dead_gateways) - 1;
-        let setup =
-            Setup { zones, dead_gateways, first_origin, queries: 1, ..Setup::new(seed, peers, Mode::Claimed) };
+        let setup = Setup {
+            zones,
+            dead_gateways,
+            first_origin,
+            queries: 1,
+            ..Setup::new(seed, peers, Mode::Claimed)
+        };
         let zone = Zone::run(&setup);
         for outcome in &zone.outcomes {
             queries += 1.0;

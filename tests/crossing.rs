@@ -74,7 +74,11 @@ fn every_live_peer_of_ten_zones_is_found_with_one_gateway_of_each_dead() {
             let setup = Setup { dead_gateways: 1, dead: 0.1, silent, slow, ..ten_zones(seed) };
             let zone = run(&setup);
             for outcome in &zone.outcomes {
-                assert_eq!(missing(&zone, outcome, |_| true), NOBODY, "seed {seed}, silent {silent}, slow {slow}");
+                assert_eq!(
+                    missing(&zone, outcome, |_| true),
+                    NOBODY,
+                    "seed {seed}, silent {silent}, slow {slow}"
+                );
                 let report = report(outcome);
                 assert!(report.is_crossed && report.zones.len() == 9);
                 assert!(report.zones.values().all(|told| told.answered + told.unreachable == told.listed));

@@ -52,8 +52,7 @@ fn id(peer: &TestPeer) -> PeerId {
 async fn without_registry(registry: TestRegistry, peers: &[TestPeer]) {
     drop(registry.stop().await);
     for peer in peers {
-        let is_lost =
-            |now: &floodplain::peer::Knowledge| now.connection != Connection::Connected;
+        let is_lost = |now: &floodplain::peer::Knowledge| now.connection != Connection::Connected;
         soon("the loss of the registry", peer.peer.view().until(is_lost)).await;
     }
 }
@@ -272,10 +271,7 @@ async fn client(peer: &TestPeer) -> PeerServiceClient<Channel> {
 }
 
 /// How many peers had hits, and the report.
-async fn answer(
-    mut client: PeerServiceClient<Channel>,
-    query: pb::SearchRequest,
-) -> (usize, pb::SearchDone) {
+async fn answer(mut client: PeerServiceClient<Channel>, query: pb::SearchRequest) -> (usize, pb::SearchDone) {
     use pb::search_response::Message;
     let mut answers = client.search(query).await.expect("it is let in").into_inner();
     let mut holders = BTreeSet::new();

@@ -63,8 +63,10 @@ impl PeerService for Service {
             // It would take the room that is kept for this peer's own searches.
             return Err(wire::Invalid::new("from_id", "is the receiver's own").into());
         }
-        let found =
-            self.searcher.serve_other(Running::incoming(search, std::time::Instant::now())).map_err(not_served)?;
+        let found = self
+            .searcher
+            .serve_other(Running::incoming(search, std::time::Instant::now()))
+            .map_err(not_served)?;
         Ok(Response::new(found.map(|found| Ok(wire::peer::to_found(found))).boxed()))
     }
 

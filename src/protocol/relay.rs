@@ -186,7 +186,8 @@ impl Relay {
         self.open.remove(&ask);
         self.branches[at].is_reported = true;
         // Others of this part are open for themselves alone now: only those that this branch did not reach. No gateway is.
-        let is_reached = |peer: &PeerId| reach != Reach::Inside || self.report.answered.contains(&peer.short());
+        let is_reached =
+            |peer: &PeerId| reach != Reach::Inside || self.report.answered.contains(&peer.short());
         let others = self.open.iter().filter(|(_, open)| open.branch == at && is_reached(&open.peer));
         let reached: Vec<AskId> = others.map(|(ask, _)| *ask).collect();
         for ask in reached {

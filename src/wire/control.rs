@@ -55,7 +55,10 @@ fn coverage(coverage: pb::Coverage) -> Result<Coverage, Invalid> {
     // The own zone beside the others.
     let most = MAX_ZONES + 1;
     if coverage.zones.len() > most {
-        return Err(Invalid::new("done.zones", format!("must be at most {most}, not {}", coverage.zones.len())));
+        return Err(Invalid::new(
+            "done.zones",
+            format!("must be at most {most}, not {}", coverage.zones.len()),
+        ));
     }
     let one = |zone: &pb::ZoneCoverage| ZoneCoverage {
         zone: ZoneId::new(zone.zone_id),

@@ -117,7 +117,8 @@ pub fn search(request: pb::SearchRequest) -> Result<IncomingSearch, Invalid> {
 }
 
 fn reach(reach: i32, zone_id: u32) -> Result<Reach, Invalid> {
-    let reach = pb::Reach::try_from(reach).map_err(|_| Invalid::new("reach", "must be one that is defined"))?;
+    let reach =
+        pb::Reach::try_from(reach).map_err(|_| Invalid::new("reach", "must be one that is defined"))?;
     match (reach, ZoneId::new(zone_id)) {
         (pb::Reach::Unspecified, None) => Ok(Reach::Inside),
         (pb::Reach::OtherZones, None) => Ok(Reach::OtherZones),
@@ -214,7 +215,8 @@ fn zone_reports(zones: &[pb::ZoneReport]) -> Result<BTreeMap<ZoneId, ZoneReport>
         let pb::ZoneReport { zone_id, listed, answered, ruled_out, unreachable } = *told;
         let zone = ZoneId::new(zone_id).ok_or_else(|| Invalid::new("done.zones.zone_id", "must not be 0"))?;
         let report = ZoneReport { listed, answered, ruled_out, unreachable };
-        let is_sound = report.is_sound() && usize::try_from(listed).is_ok_and(|listed| listed <= MAX_REPORTED);
+        let is_sound =
+            report.is_sound() && usize::try_from(listed).is_ok_and(|listed| listed <= MAX_REPORTED);
         let problem = || format!("must be at most {MAX_REPORTED}, and all counts of the zone together");
         is_sound.then_some((zone, report)).ok_or_else(|| Invalid::new("done.zones.listed", problem()))
     };

@@ -175,7 +175,7 @@ impl Coverage {
         let shown = self.zones.iter().filter(|zone| are_few || !zone.is_complete()).take(MAX_ZONES_SHOWN);
         for (at, zone) in shown.enumerate() {
             f.write_str(if are_few && at == 0 { " (" } else { ", " })?;
-            zone.fmt(f)?;
+            write!(f, "{zone}")?;
         }
         if !are_few && incomplete > MAX_ZONES_SHOWN {
             f.write_str(", ...")?;

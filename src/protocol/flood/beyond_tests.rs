@@ -41,7 +41,8 @@ fn a_query_for_everywhere_leaves_beside_the_home_flood_or_after_it_when_some_hit
         reach: Reach::Everywhere,
         ..Query::own(query_id(1), peer(me), Mode::Claimed, 16, now + WAIT, REVISION)
     };
-    let view = |me| View { me: peer(me), roster: &roster, neighbors: &[], gateways: &gateways, rule: &Everyone };
+    let view =
+        |me| View { me: peer(me), roster: &roster, neighbors: &[], gateways: &gateways, rule: &Everyone };
     let (_, plan) = plan_of(on_query(&mut cache, &own(4), &view(4), now));
     assert_eq!(reaches(&plan.waves[0]), [Reach::Inside, Reach::Inside, Reach::Inside, Reach::OtherZones]);
     assert_eq!((plan.waves.len(), &plan.zones), (1, &None));
@@ -51,7 +52,8 @@ fn a_query_for_everywhere_leaves_beside_the_home_flood_or_after_it_when_some_hit
     assert!(plan.waves[0].iter().all(|part| !part.is_beyond()));
     // A gateway goes there itself.
     let (_, plan) = plan_of(on_query(&mut cache, &Query { id: query_id(3), ..own(0) }, &view(0), now));
-    let beyond: Vec<Reach> = reaches(&plan.waves[0]).into_iter().filter(|reach| *reach != Reach::Inside).collect();
+    let beyond: Vec<Reach> =
+        reaches(&plan.waves[0]).into_iter().filter(|reach| *reach != Reach::Inside).collect();
     assert_eq!(beyond.len(), 2);
     assert_eq!(plan.zones.expect("it knows the zones").len(), 2);
 }
@@ -101,7 +103,8 @@ fn a_zone_is_entered_as_if_the_query_began_there_and_again_by_another_way() {
 fn whoever_is_no_gateway_refuses_and_remembers_nothing() {
     let (roster, now, mut cache) = (roster(5), Instant::now(), cache(10));
     let gateways = gateways(&roster);
-    let view = |me| View { me: peer(me), roster: &roster, neighbors: &[], gateways: &gateways, rule: &Everyone };
+    let view =
+        |me| View { me: peer(me), roster: &roster, neighbors: &[], gateways: &gateways, rule: &Everyone };
     for (me, reach) in [
         (4, Reach::OtherZones),
         (4, Reach::WholeZone(zone(1))),

@@ -41,7 +41,10 @@ fn a_broken_gateway_is_replaced_by_the_other_of_its_zone() {
     assert!(relay.is_finished());
     let report = relay.report();
     assert_eq!((report.zones[&zone(2)].answered, report.zones[&zone(3)].answered), (7, 4));
-    assert!(report.unreachable.is_empty() && report.answered.is_empty(), "no peer of another zone is in a set");
+    assert!(
+        report.unreachable.is_empty() && report.answered.is_empty(),
+        "no peer of another zone is in a set"
+    );
     assert!(report.is_crossed && !report.truncated);
 }
 
