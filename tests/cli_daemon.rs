@@ -127,11 +127,15 @@ fn watched_zones_show_the_gateways_and_who_takes_the_place_of_one() {
     assert!(text.contains('3') && text.contains("ana, ben"), "{text}");
 
     let mut watch = program(&ana);
-    let mut watch =
-        watch.args(["--json", "zones", "--watch"]).stdout(Stdio::piped()).spawn().expect("a watching process");
+    let mut watch = watch
+        .args(["--json", "zones", "--watch"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a watching process");
     let lines = BufReader::new(watch.stdout.take().unwrap()).lines();
     let (told, heard) = std::sync::mpsc::channel();
-    let reading = std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| told.send(line)));
+    let reading =
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| told.send(line)));
     let hear = |what: &str| {
         let began = Instant::now();
         loop {

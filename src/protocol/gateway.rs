@@ -85,7 +85,8 @@ impl Gateways {
 
     /// The gateway of that id, and the zone that it opens.
     pub fn get(&self, id: &PeerId) -> Option<(ZoneId, &Member)> {
-        let mut all = self.by_zone.iter().flat_map(|(zone, members)| members.iter().map(|member| (*zone, member)));
+        let mut all =
+            self.by_zone.iter().flat_map(|(zone, members)| members.iter().map(|member| (*zone, member)));
         all.find(|(_, member)| member.id == *id)
     }
 

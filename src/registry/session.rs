@@ -134,7 +134,8 @@ pub(super) struct Hub {
 
 impl Hub {
     pub(super) fn new(state: State) -> Self {
-        let inner = Mutex::new(Inner { state, outboxes: HashMap::new(), untold: Untold::default(), sessions: 0 });
+        let inner =
+            Mutex::new(Inner { state, outboxes: HashMap::new(), untold: Untold::default(), sessions: 0 });
         Self { inner, streams: Admission::new(STREAMS_PER_PEER, MAX_STREAMS) }
     }
 

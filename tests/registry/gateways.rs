@@ -71,9 +71,9 @@ async fn a_killed_gateway_is_replaced_when_its_stream_has_ended_for_a_second() {
     let killed = Instant::now();
     drop(sessions.remove(at));
     // Both members that are left, one of them a gateway since now; and both gateways of the other zone.
-    let third = sessions.iter().find(|(name, (session, _))| {
-        session.roster.zone().get() == zone && *name != gateways[1]
-    });
+    let third = sessions
+        .iter()
+        .find(|(name, (session, _))| session.roster.zone().get() == zone && *name != gateways[1]);
     let mut after = before.clone();
     after[0].1 = vec![gateways[1].clone(), third.unwrap().0.clone()];
     for (name, (session, _)) in &mut sessions {

@@ -59,7 +59,11 @@ fn only_the_place_of_the_one_that_is_gone_is_filled() {
 #[test]
 fn the_second_gateway_is_on_another_machine_where_there_is_one() {
     assert_eq!(choose(zone(&[(7, 1), (3, 1), (9, 2), (4, 3)]), &[]), [id(7), id(9)]);
-    assert_eq!(choose(zone(&[(7, 1), (3, 1)]), &[]), [id(7), id(3)], "one machine is better than one gateway");
+    assert_eq!(
+        choose(zone(&[(7, 1), (3, 1)]), &[]),
+        [id(7), id(3)],
+        "one machine is better than one gateway"
+    );
     let both_here = [id(7), id(3)];
     assert_eq!(choose(zone(&[(7, 1), (3, 1), (9, 2)]), &both_here), both_here, "and is kept");
 }

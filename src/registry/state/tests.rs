@@ -75,7 +75,9 @@ impl Watched {
                     let gateways = self.state.gateways(zone);
                     let before = self.gateways.insert(zone, gateways.clone()).unwrap_or_default();
                     let was_before = |id: &PeerId| before.iter().any(|gateway| gateway.id == *id);
-                    assert!(gateways.iter().all(|gateway| was_before(&gateway.id) || new.contains(&gateway.id)));
+                    assert!(
+                        gateways.iter().all(|gateway| was_before(&gateway.id) || new.contains(&gateway.id))
+                    );
                 }
                 _ => {}
             }
