@@ -399,6 +399,8 @@ async fn plain_output_is_tab_separated_under_headings() {
         digits(2)
     );
     assert_eq!(out, expected);
+    let (_, out, _) = served.run("zones").await;
+    assert_eq!(out, "ZONE\tPEERS\tGATEWAYS\n1\t6\tana\n");
     let (_, out, _) = served.run("transfers").await;
     let expected = "ID\tDIRECTION\tDONE\tSIZE\tNAME\tPEERS\tSTATE\t%\tSPEED\tETA\tPRIORITY\tQUEUE\tHINT\tNOTE\n\
                     1\tdownload\t2048\t2048\treport.pdf\tana, ben\tdone\t100\t\t\tnormal\t\t\t\n\

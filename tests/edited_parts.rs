@@ -47,8 +47,9 @@ impl Net {
         let peers = [("ana", &holder), ("ben", &fetcher)];
         let [ana, ben] = peers.map(|(name, home)| Daemon::start(home, &["peer", "--name", name]));
         until(&holder, "--json status", "\"hashed_files\":1");
-        until(&fetcher, "--json peers", "\"name\":\"ana\"");
         let hash = ContentHash::from_bytes(*blake3::hash(&content).as_bytes());
+        // By its own roster: the registry lists a peer a moment earlier.
+        until(&fetcher, &format!("--json search hash:{hash}"), "\"peer\":\"ana\"");
         Self { folder, content, hash, fetcher, _daemons: [registry, ana, ben] }
     }
 
@@ -157,7 +158,7 @@ fn a_part_that_is_edited_while_the_file_arrives_never_makes_a_wrong_file() {
     let slow = home(&net.folder.path().join("eva"), "127.0.0.1:1", "");
     fs::write(slow.join(".env"), format!("{env}FLOODPLAIN_DOWNLOAD_LIMIT=2MiB\n")).expect("writes");
     let _eva = Daemon::start(&slow, &["peer", "--name", "eva"]);
-    until(&slow, "--json peers", "\"name\":\"ana\"");
+    until(&slow, &format!("--json search hash:{}", net.hash), "\"peer\":\"ana\"");
     let out = net.folder.path().join("out");
     fs::create_dir(&out).expect("makes");
     let part = part_path(&out, &net.hash, NAME);

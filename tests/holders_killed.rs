@@ -98,6 +98,8 @@ impl Net {
             };
             wait_for(&format!("{name} is known"), is_known, || logged(&self.fetcher));
         }
+        // The registry lists them a moment before the fetcher's own zone does.
+        until(&self.fetcher, "--json status", "\"zone_peers\":3");
     }
 
     fn out(&self) -> PathBuf {
@@ -170,6 +172,8 @@ fn a_get_goes_on_when_its_registry_is_killed() {
     net.ends(before, 0);
     let before = net.down();
     net.start_registry();
+    // Its peers come back one after the other.
+    net.until_known();
     net.begin();
     net.ends(before, 0);
 }

@@ -57,34 +57,6 @@ async fn files_of_every_size_arrive_equal_from_both_kinds_of_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_hundred_mebibytes_arrive_equal_in_flat_memory() {
-    let (ana, ben) = pair(Answers::Fast).await;
-    let size = 300usize << 20;
-    let path = ana.share_path("large.bin");
-    let file = fs::File::create(&path).expect("creates");
-    file.set_len(size as u64).expect("grows");
-    for offset in (0..size as u64).step_by(7 << 20) {
-        std::os::unix::fs::FileExt::write_at(&file, &offset.to_le_bytes(), offset).expect("writes");
-    }
-    let got = ben.get(FileName::Path("share/large.bin".into()), &[&ana]).await.expect("arrives");
-    let copy = got.path.expect("published");
-    assert_eq!(fs::metadata(&copy).expect("metadata").len(), size as u64);
-    let hash = |path| {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(fs::File::open(path).expect("opens")).expect("reads");
-        hasher.finalize()
-    };
-    assert_eq!(hash(&copy), hash(&path));
-    assert_eq!(ben.transfers.bytes_down(), size as u64);
-    // It was asked for a tree first, which may have brought up to a piece on its way.
-    assert!(ana.transfers.bytes_up() <= (size + (1 << 20)) as u64);
-    let status = fs::read_to_string("/proc/self/status").expect("reads");
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("told");
-    let peak_kib: u64 = peak.trim().trim_end_matches(" kB").parse().expect("a number");
-    assert!(peak_kib < 200 << 10, "both ends and all other tests of this process took {peak_kib} KiB");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_generated_client_downloads_and_every_other_method_passes_through() {
     let ana = TestPeer::start("ana", Answers::Fast).await;
     let bytes = content(700_000);

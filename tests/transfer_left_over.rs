@@ -47,6 +47,12 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
+/// A search finds whom the roster names only once both have heard of each other.
+async fn until_found(peer: &TestPeer) {
+    let found = async { while peer.search("film").await.0.is_empty() {} };
+    soon("the file to be found", found).await;
+}
+
 async fn until(peer: &TestPeer, id: u64, is_so: impl Fn(&Transfer) -> bool) -> Transfer {
     let mut look = tokio::time::interval(std::time::Duration::from_millis(5));
     let found = async {
@@ -67,9 +73,13 @@ async fn a_file_that_was_published_before_the_kill_is_done_and_a_deliberate_copy
     let bytes = content();
     let hash = hash_of(&bytes);
     let ana = TestPeer::start(registry.address, "ana", &[("film.bin", &bytes)]).await;
+    soon("the hash", ana.peer.until_hashed()).await;
     let ben = TestPeer::start(registry.address, "ben", &[]).await;
+    ben.until_zone_has(2).await;
+    ana.until_zone_has(2).await;
     let got = ben.folder.path().join("got");
     fs::create_dir(&got).expect("makes");
+    until_found(&ben).await;
     assert_eq!(ben.get(Target::Hash(hash), &got).await.state, TransferState::Done);
     let (settings, folder) = ben.kill().await;
     // Its name was taken when it was published, and it was ended before it could forget the job.
@@ -81,13 +91,22 @@ async fn a_file_that_was_published_before_the_kill_is_done_and_a_deliberate_copy
     keep(&settings.data, 41, &by_hash, "film.bin", &got, "queued");
     keep(&settings.data, 42, &by_path, "film.bin", &got, "queued");
     let ben = TestPeer::start_with(settings, folder).await;
+    ben.until_zone_has(2).await;
+    ana.until_zone_has(2).await;
     for id in [41, 42] {
         let done = until(&ben, id, |transfer| transfer.state.is_final()).await;
         assert_eq!((done.state, done.path), (TransferState::Done, Some(got.join("film (1).bin"))), "{id}");
     }
     assert_eq!(names(&got), ["film (1).bin", "film.bin"]);
-    assert_eq!(names(&ben.settings.data.join("transfers")), ["last-id"]);
+    // A little after it is told.
+    let forgotten = async {
+        while names(&ben.settings.data.join("transfers")) != ["last-id"] {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the jobs to be forgotten", forgotten).await;
 
+    until_found(&ben).await;
     assert_eq!(ben.get(Target::Hash(hash), &got).await.state, TransferState::Done);
     assert_eq!(names(&got), ["film (1).bin", "film (2).bin", "film.bin"], "asked for once more");
     let path = Target::Path(PeerPath { peer: "ana".into(), path: "docs/film.bin".into() });
@@ -101,6 +120,8 @@ async fn parts_of_downloads_that_are_forgotten_or_cancelled_are_removed() {
     let registry = TestRegistry::start(Layout::Fixed { zones: 1, zone_size: 2 }).await;
     let ana = TestPeer::start(registry.address, "ana", &[("small.txt", b"small")]).await;
     let ben = TestPeer::start(registry.address, "ben", &[]).await;
+    ben.until_zone_has(2).await;
+    ana.until_zone_has(2).await;
     let (settings, folder) = ben.kill().await;
     let downloads = folder.path().join("downloads");
     let got = folder.path().join("got");
@@ -110,7 +131,7 @@ async fn parts_of_downloads_that_are_forgotten_or_cancelled_are_removed() {
     for id in 1..=KEPT {
         // The second one is known by its path alone.
         let what = match id {
-            2 => format!(r#""peer":"{}","path":"docs/f2""#, "00".repeat(32)),
+            2 => format!(r#""peer":"{}","path":"docs/f2","size_bytes":6"#, "00".repeat(32)),
             _ => format!(r#""hash":"{}""#, hash_of_job(id)),
         };
         keep(&settings.data, id, &what, &format!("f{id}"), &got, "failed");
@@ -126,6 +147,8 @@ async fn parts_of_downloads_that_are_forgotten_or_cancelled_are_removed() {
         fs::write(part, b"a part").expect("writes");
     }
     let ben = TestPeer::start_with(settings, folder).await;
+    ben.until_zone_has(2).await;
+    ana.until_zone_has(2).await;
     assert!(!dead.exists() && kept.exists(), "swept at the start");
 
     let parts_of = |id: u64| names(&got).iter().filter(|name| name.starts_with(&format!(".f{id}."))).count();
@@ -147,4 +170,33 @@ async fn parts_of_downloads_that_are_forgotten_or_cancelled_are_removed() {
     assert!(ben.handle.get(ask).await.is_err(), "nobody has it");
     assert_eq!(parts_of(3), 2);
     drop(ana);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_downloads_of_one_content_the_first_goes_on_with_the_part_of_the_other() {
+    let registry = TestRegistry::start(Layout::Fixed { zones: 1, zone_size: 2 }).await;
+    let bytes = content();
+    let hash = hash_of(&bytes);
+    let ana = TestPeer::start(registry.address, "ana", &[("film.bin", &bytes)]).await;
+    soon("the hash", ana.peer.until_hashed()).await;
+    let ben = TestPeer::start(registry.address, "ben", &[]).await;
+    let (settings, folder) = ben.kill().await;
+    let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+    for folder in [&first, &second] {
+        fs::create_dir(folder).expect("makes");
+    }
+    fs::write(part_path(&second, &hash, "film.bin"), &bytes[..2 * MIB]).expect("writes");
+    let what = format!(r#""hash":"{hash}","size_bytes":{}"#, bytes.len());
+    keep(&settings.data, 41, &what, "film.bin", &first, "queued");
+    keep(&settings.data, 42, &what, "film.bin", &second, "queued");
+    let ben = TestPeer::start_with(settings, folder).await;
+    for (id, folder) in [(41, &first), (42, &second)] {
+        let done = until(&ben, id, |transfer| transfer.state.is_final()).await;
+        assert_eq!(done.state, TransferState::Done, "{id}");
+        assert_eq!(names(folder), ["film.bin"]);
+        assert!(fs::read(folder.join("film.bin")).expect("reads") == bytes, "{id}");
+    }
+    // The first piece comes with the tree; the second is what the part spared.
+    let down = ben.handle.status().await.expect("tells").counters.bytes_down;
+    assert!(down < (5 * MIB / 2) as u64, "{down} bytes came");
 }

@@ -25,7 +25,7 @@ use futures::{FutureExt, future::BoxFuture};
 
 use self::{
     run::{Early, Run},
-    shared::{Contents, Followed, Sharing},
+    shared::{Contents, Followed, Left, Sharing},
 };
 use super::{
     channels::Channels,
@@ -277,7 +277,7 @@ impl Downloader {
             }
         };
         if state == TransferState::Cancelled {
-            self.remove_part(&place, &sharing, &ticket).await;
+            self.remove_part(&place, sharing, &ticket).await;
         }
         ticket.enter(state);
         ticket.transfer()
@@ -322,7 +322,7 @@ impl Downloader {
     }
 
     /// What an earlier run or an earlier turn left of it, unless another download of that content may be writing there.
-    async fn remove_part(&self, place: &DownloadAsk, sharing: &Sharing, ticket: &Ticket) {
+    async fn remove_part(&self, place: &DownloadAsk, sharing: Sharing, ticket: &Ticket) {
         if self.shutdown.is_stopping() {
             return;
         }
@@ -336,11 +336,11 @@ impl Downloader {
                 && may_go_on(&other.state)
         });
         let others: Vec<Option<ContentHash>> = others.map(|other| other.hash).collect();
-        let orphan = sharing.take_part_of_nobody();
-        if sharing.has_part() {
-            // Left for another one.
-            return;
-        }
+        let orphan = match sharing.leave() {
+            Left::ForOthers => return,
+            Left::Part(part) => Some(part),
+            Left::Nothing => None,
+        };
         let destination = place.destination_for(&transfer.name);
         let removing = self.shutdown.spawn_blocking(move || {
             if let Some(orphan) = orphan {

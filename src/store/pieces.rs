@@ -2,10 +2,12 @@
 //!
 //! Invariant: a piece counts as there only when the bytes that this very file was given were right, first to last with
 //! nobody else's between them, or were right when read back; nothing is written to it from then on, and the file gets its
-//! name only when it was read whole once more, was right, and is on disk. What an earlier run left under the part's name is
-//! worth what its bytes are worth: each piece is hashed before it is believed.
+//! name only when it is on disk, and nobody else has opened it or it was read whole once more and was right. What an earlier
+//! run left under the part's name is worth what its bytes are worth: each piece is hashed before it is believed.
 
-pub(super) mod open;
+mod alone;
+pub(super) mod hold;
+mod open;
 pub(super) mod proof;
 mod seed;
 
@@ -26,7 +28,8 @@ use tokio::sync::Semaphore;
 
 pub use seed::Seed;
 
-use self::open::is_at;
+use self::alone::Alone;
+use self::hold::is_at;
 use super::{
     PART_SUFFIX, StoreError,
     inline::{SLOW_WRITE, at_the_disk, has_workers},
@@ -106,6 +109,7 @@ struct Shared {
     may_write_here: AtomicBool,
     threads: Arc<Semaphore>,
     buffers: Pool,
+    alone: Alone,
     stop: Shutdown,
 }
 
@@ -169,7 +173,8 @@ impl PieceFile {
             open::open(&part, &tree, seed.as_ref(), go_on).map(|opened| (opened, tree))
         });
         // A panic of it has closed the file; there is no more to say than that it stopped.
-        let (open::Opened { file, path, right }, tree) = opening.await.map_err(|_| StoreError::Stopped)??;
+        let (open::Opened { file, path, right, alone }, tree) =
+            opening.await.map_err(|_| StoreError::Stopped)??;
         let part = Shared {
             file,
             path,
@@ -180,6 +185,7 @@ impl PieceFile {
             may_write_here: AtomicBool::new(has_workers()),
             threads: Arc::new(Semaphore::new(MAX_THREADS)),
             buffers: BUFFERS.clone(),
+            alone,
             stop: shutdown.clone(),
         };
         Ok((Self(Arc::new(part)), right))
@@ -195,7 +201,7 @@ impl PieceFile {
         PieceWriter { part: self.0.clone(), offset, is_gone: Arc::default() }
     }
 
-    /// Ends all writing, brings everything to disk, reads the whole once more and gives the file its name, or
+    /// Ends all writing, brings everything to disk, reads the whole once more unless nobody else has opened it, and gives the file its name, or
     /// `name (1).ext` and so on when that is taken. Gives the path. Goes on when dropped half way.
     ///
     /// # Errors
@@ -390,7 +396,16 @@ impl Shared {
         // An earlier owner of the name may have had a longer file.
         self.file.set_len(self.tree.layout().size_bytes()).map_err(|error| self.refused(error))?;
         let last_look = proof::Look::at(&self.file).map_err(StoreError::io("look at", &self.path))?;
-        let proof = proof::sync_and_check(&self.file, &self.tree, || !self.stop.is_stopping());
+        let mut proof = None;
+        if self.alone.is_proved() {
+            let synced = self.file.sync_all();
+            // Somebody may have come while the disk took it.
+            if synced.is_err() || self.alone.is_proved() {
+                proof = Some(proof::Proof { synced, is_right: Ok(true) });
+            }
+        }
+        let proof = proof
+            .unwrap_or_else(|| proof::sync_and_check(&self.file, &self.tree, || !self.stop.is_stopping()));
         if let Err(source) = proof.synced {
             // The system may have dropped what it could not write, and would say so only once: what is read back from
             // now on proves nothing.

@@ -18,7 +18,7 @@ use rustix::{
 
 use super::{
     StoreError, check_space,
-    pieces::{open::is_at, proof::Look},
+    pieces::{hold::is_at, proof::Look},
     publish::{folder_of, publish},
 };
 use crate::{

@@ -38,7 +38,7 @@ const MAX_UPTIME: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
 pub fn search_event(response: pb::StartSearchResponse) -> Result<SearchEvent, Invalid> {
     match required("message", response.message)? {
         pb::start_search_response::Message::Hit(found) => Ok(SearchEvent::Hit(hit(found)?)),
-        pb::start_search_response::Message::Done(done) => Ok(SearchEvent::Done(coverage(done)?)),
+        pb::start_search_response::Message::Done(done) => Ok(SearchEvent::Done(coverage(&done)?)),
     }
 }
 
@@ -51,7 +51,7 @@ pub fn to_search_response(event: &SearchEvent) -> pb::StartSearchResponse {
     pb::StartSearchResponse { message: Some(message) }
 }
 
-fn coverage(coverage: pb::Coverage) -> Result<Coverage, Invalid> {
+fn coverage(coverage: &pb::Coverage) -> Result<Coverage, Invalid> {
     // The own zone beside the others.
     let most = MAX_ZONES + 1;
     if coverage.zones.len() > most {

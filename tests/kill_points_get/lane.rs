@@ -101,7 +101,9 @@ impl Lane {
         }
         lane.start(None);
         for letter in ["a", "b"] {
-            until(&lane.home, "--json peers", &format!("\"name\":\"holder-{number}{letter}\""));
+            // By its own roster: the registry lists them a moment earlier.
+            let search = format!("--json search hash:{}", lane.hash);
+            until(&lane.home, &search, &format!("\"peer\":\"holder-{number}{letter}\""));
         }
         lane
     }

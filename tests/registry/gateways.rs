@@ -121,8 +121,9 @@ async fn a_restart_keeps_the_gateways() {
     let data = tempfile::tempdir().unwrap();
     let registry = Registry::start(ELASTIC, data.path()).await;
     let mut client = registry.client().await;
-    for number in 0..40 {
-        client.register(Peer::new(number).request).await.unwrap();
+    let peers: Vec<Peer> = (0..40).map(Peer::new).collect();
+    for peer in &peers {
+        client.register(peer.request.clone()).await.unwrap();
     }
     let before = listed(&mut client).await;
     registry.stop().await;
@@ -131,7 +132,7 @@ async fn a_restart_keeps_the_gateways() {
     let mut client = registry.client().await;
     assert_eq!(listed(&mut client).await, before);
     // The youngest comes back first: it is no gateway for that.
-    let back = Session::open(&mut client, &Peer::new(39)).await.unwrap();
+    let back = Session::open(&mut client, &peers[39]).await.unwrap();
     let own = back.roster.zone();
     assert_eq!(names(&back.gateways), [before.into_iter().find(|(zone, _)| *zone == own.get()).unwrap()]);
     registry.stop().await;

@@ -2,10 +2,13 @@
 //!
 //! Invariant: what was verified stays in the part until somebody discards it, whichever way a try ends.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{
-    DownloadAsk, Downloader, FIRST_SEARCH_WAIT, LONGEST_SEARCH_WAIT, Source, folder_and_name,
+    DownloadAsk, Downloader, FIRST_SEARCH_WAIT, LONGEST_SEARCH_WAIT, Source, folder_and_name, may_turn_up,
     opening::{Known, Opened, Opening},
     people::{People, only_reasons},
     sequential::Sequential,
@@ -18,10 +21,12 @@ use crate::{
     protocol::{
         action::{ActionError, ErrorKind, TransferState},
         id::ContentHash,
+        name::to_portable_name,
         plan::holders::{Holders, MAX_HOLDERS},
     },
     store::{
         StoreError,
+        jobs::JobTarget,
         pieces::{Seed, part_path},
     },
 };
@@ -102,7 +107,8 @@ impl<'a> Run<'a> {
             };
             // Others may run while this one waits.
             drop(slot);
-            let finder = self.ask.finder.clone().filter(|finder| !finder.is_of_folder && self.has_pieces());
+            let has_begun = self.has_pieces() || self.ticket.transfer().done_bytes > 0;
+            let finder = self.ask.finder.clone().filter(|finder| !finder.is_of_folder && has_begun);
             let Some(finder) = finder else {
                 return Ok(Err(halted));
             };
@@ -208,8 +214,9 @@ impl<'a> Run<'a> {
                 {
                     return self.begin(known, seed).await.map(Ok);
                 }
+                self.may_go_on()?;
                 self.sharing.know(&known.tree, &known.name);
-                let seed = self.sharing.take_part().map(Seed::Part);
+                let seed = self.part_to_go_on_with(hash, &known.name);
                 if seed.is_none() {
                     let destination = self.name(&known);
                     let with = (&self.people, &*self.ticket, &self.with.shutdown);
@@ -219,7 +226,10 @@ impl<'a> Run<'a> {
                 }
                 self.begin(known, seed).await.map(Ok)
             }
-            Opened::NoTree(having) => self.fetch_sequentially(&having).await.map(Err),
+            Opened::NoTree(having) => {
+                self.may_go_on()?;
+                self.fetch_sequentially(&having).await.map(Err)
+            }
             Opened::Nobody => {
                 let name = self.ticket.transfer().name;
                 Err(Halted::Nobody(self.people.failure(&name, self.holders.given_up())))
@@ -250,13 +260,46 @@ impl<'a> Run<'a> {
             self.ask.finder = Some(self.sharing.finder(finder));
         }
         let Some((tree, name)) = self.sharing.known() else { return Ok(None) };
-        Ok(Some((known(tree, name), self.sharing.take_part().map(Seed::Part))))
+        self.sharing.is_under_way();
+        let seed = self.part_to_go_on_with(hash, &name);
+        Ok(Some((known(tree, name), seed)))
+    }
+
+    /// What another download of this content gave up, or left in an earlier run of this program, when this one has nothing.
+    fn part_to_go_on_with(&mut self, hash: ContentHash, told_name: &str) -> Option<Seed> {
+        let handed_over = self.sharing.take_part();
+        let part_of = |destination: &Path| {
+            let (folder, name) = folder_and_name(destination);
+            part_path(folder, &hash, &name)
+        };
+        let left = || {
+            // A look at a few folders: answered from the kernel's cache.
+            if part_of(&self.ask.destination_for(told_name)).is_file() {
+                return None;
+            }
+            let kept = self.with.transfers.kept().into_iter();
+            let others = kept.filter(|job| job.what == JobTarget::Hash(hash)).map(|job| {
+                let name = job.name.as_deref().unwrap_or(told_name);
+                if job.is_folder { job.destination.join(to_portable_name(name)) } else { job.destination }
+            });
+            others.map(|destination| part_of(&destination)).find(|part| part.is_file())
+        };
+        handed_over.or_else(left).map(Seed::Part)
     }
 
     async fn begin(&mut self, known: Known, seed: Option<Seed>) -> Result<Swarm, Halted> {
         let destination = self.name(&known);
         let holders = self.holders.clone();
         Ok(Swarm::open(known, seed, holders, destination, &self.ticket, &self.with.shutdown).await?)
+    }
+
+    /// Another download may have begun while the holders of this one were asked what it is.
+    fn may_go_on(&mut self) -> Result<(), Halted> {
+        if !self.sharing.may_fetch(&self.ticket, self.people.sources()) {
+            return Err(Halted::Early(Early::Elsewhere));
+        }
+        self.sharing.is_under_way();
+        Ok(())
     }
 
     /// Shows what it is. Gives the file to make.
@@ -288,7 +331,8 @@ impl<'a> Run<'a> {
                 if let Some(part) = part {
                     part.discard().await;
                 }
-                Err(Halted::Failed(error))
+                // It begins anew then, and by pieces when a holder has made their values meanwhile.
+                Err(if may_turn_up(&error) { Halted::Nobody(error) } else { Halted::Failed(error) })
             }
         }
     }

@@ -10,10 +10,14 @@ use std::{
     io::{self, Read},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
 };
 
 use futures::{FutureExt, StreamExt, future::OptionFuture};
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 
 use super::{Finder, Source};
 use crate::{
@@ -28,6 +32,8 @@ use crate::{
 
 /// Downloads of one content that share the fetching; one more fetches by itself.
 const MAX_SHARING: usize = 64;
+/// One that has not found out by then what to fetch is no more waited for. A guess: ten round trips of a slow network.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Read at a time for a tree.
 const READ_BYTES: usize = 256 << 10;
 
@@ -39,6 +45,8 @@ pub(super) struct Contents(Arc<Mutex<HashMap<ContentHash, Content>>>);
 struct Content {
     members: usize,
     fetching: Option<Weak<Ticket>>,
+    /// It knows what to fetch, and from whom.
+    is_under_way: bool,
     /// Rises with every end of the one that fetched.
     ends: watch::Sender<u64>,
     /// Proved by the first that opened it, and what its holder called it.
@@ -55,7 +63,8 @@ struct Content {
 pub(super) struct Sharing {
     contents: Contents,
     hash: Option<ContentHash>,
-    is_fetching: bool,
+    /// How many had fetched before this one did.
+    turn: Option<u64>,
 }
 
 /// A whole file that another download has just published.
@@ -64,6 +73,16 @@ pub(super) struct Published {
     pub(super) path: PathBuf,
     pub(super) tree: Tree,
     pub(super) name: String,
+}
+
+/// What one that was cancelled leaves.
+#[derive(Debug)]
+pub(super) enum Left {
+    Nothing,
+    /// A part that others go on with.
+    ForOthers,
+    /// A part that nobody goes on with.
+    Part(PathBuf),
 }
 
 /// How following ended.
@@ -82,7 +101,7 @@ impl Contents {
 
 impl Sharing {
     pub(super) fn new(contents: &Contents) -> Self {
-        Self { contents: contents.clone(), hash: None, is_fetching: false }
+        Self { contents: contents.clone(), hash: None, turn: None }
     }
 
     /// Takes part in that content, in place of another one.
@@ -90,11 +109,12 @@ impl Sharing {
         if self.hash == Some(hash) {
             return;
         }
-        self.part_from();
+        let _ = self.part_from();
         let mut contents = self.contents.lock();
         let content = contents.entry(hash).or_insert_with(|| Content {
             members: 0,
             fetching: None,
+            is_under_way: false,
             ends: watch::Sender::new(0),
             known: None,
             published: None,
@@ -111,9 +131,10 @@ impl Sharing {
     pub(super) fn may_fetch(&mut self, ticket: &Arc<Ticket>, sources: &[Source]) -> bool {
         let mut contents = self.contents.lock();
         let Some(content) = self.hash.and_then(|hash| contents.get_mut(&hash)) else { return true };
-        if self.is_fetching || content.fetching.is_none() {
+        let ends = Some(*content.ends.borrow());
+        if self.turn == ends || content.fetching.is_none() {
             content.fetching = Some(Arc::downgrade(ticket));
-            self.is_fetching = true;
+            self.turn = ends;
             return true;
         }
         for source in sources {
@@ -125,7 +146,7 @@ impl Sharing {
     }
 
     pub(super) fn is_fetching(&self) -> bool {
-        self.is_fetching
+        self.look(|content| Some(*content.ends.borrow()) == self.turn).unwrap_or(false)
     }
 
     pub(super) fn has_others(&self) -> bool {
@@ -142,18 +163,14 @@ impl Sharing {
         self.look(|content| content.known = Some((tree.clone(), name.to_owned())));
     }
 
+    /// Keeps the others from trying themselves.
+    pub(super) fn is_under_way(&self) {
+        self.look(|content| content.is_under_way = true);
+    }
+
     /// The part of one that gave up, for the one that fetches on.
     pub(super) fn take_part(&self) -> Option<PathBuf> {
         self.look(|content| content.part.take()).flatten()
-    }
-
-    /// What is to be removed when this one is cancelled.
-    pub(super) fn take_part_of_nobody(&self) -> Option<PathBuf> {
-        self.look(|content| content.part.take_if(|_| content.members == 1)).flatten()
-    }
-
-    pub(super) fn has_part(&self) -> bool {
-        self.look(|content| content.part.is_some()).unwrap_or(false)
     }
 
     pub(super) fn has_published(&self) -> bool {
@@ -190,11 +207,12 @@ impl Sharing {
 
     /// Tells the others what came of fetching.
     pub(super) fn end(&mut self, published: Option<&Path>, part: Option<PathBuf>) {
-        if !std::mem::take(&mut self.is_fetching) {
-            return;
-        }
+        let Some(turn) = self.turn.take() else { return };
         self.look(|content| {
-            content.fetching = None;
+            if *content.ends.borrow() != turn {
+                return;
+            }
+            (content.fetching, content.is_under_way) = (None, false);
             content.published = published.map(Path::to_path_buf).or(content.published.take());
             content.part = part;
             content.ends.send_modify(|ends| *ends += 1);
@@ -223,6 +241,7 @@ impl Sharing {
     pub(super) async fn follow(&self, ticket: &Ticket) -> Followed {
         let found = self.look(|content| content.fetching.clone().zip(Some(content.ends.subscribe())));
         let Some((fetching, mut ends)) = found.flatten() else { return Followed::Ended };
+        let (patient_until, mut is_patient) = (Instant::now() + PATIENCE, true);
         let mut events = fetching.upgrade().map(|fetching| fetching.detached_events());
         loop {
             tokio::select! {
@@ -230,6 +249,17 @@ impl Sharing {
                 interrupt = ticket.interrupted() => return Followed::Interrupted(interrupt),
                 // The entry is there for as long as this one takes part.
                 _ = ends.changed() => return Followed::Ended,
+                // Its holders may be silent, and those of this one not.
+                () = sleep_until(patient_until), if is_patient => {
+                    is_patient = false;
+                    let turn = *ends.borrow();
+                    self.look(|content| {
+                        if *content.ends.borrow() == turn && !content.is_under_way {
+                            content.fetching = None;
+                            content.ends.send_modify(|ends| *ends += 1);
+                        }
+                    });
+                }
                 Some(event) = OptionFuture::from(events.as_mut().map(StreamExt::next)) => match event {
                     Some(Ok(transfer)) => ticket.follow(&transfer),
                     _ => events = None,
@@ -243,21 +273,29 @@ impl Sharing {
         self.contents.lock().get_mut(&hash).map(look)
     }
 
-    fn part_from(&mut self) {
+    /// Takes no part any more, as it was cancelled.
+    pub(super) fn leave(mut self) -> Left {
+        self.part_from()
+    }
+
+    fn part_from(&mut self) -> Left {
         self.end(None, None);
-        let Some(hash) = self.hash.take() else { return };
-        if let Entry::Occupied(mut content) = self.contents.lock().entry(hash) {
-            content.get_mut().members -= 1;
-            if content.get().members == 0 {
-                content.remove();
-            }
+        let Some(hash) = self.hash.take() else { return Left::Nothing };
+        let mut contents = self.contents.lock();
+        let Entry::Occupied(mut content) = contents.entry(hash) else { return Left::Nothing };
+        content.get_mut().members -= 1;
+        let is_last = content.get().members == 0;
+        match if is_last { content.remove().part } else { content.get().part.clone() } {
+            Some(part) if is_last => Left::Part(part),
+            Some(_) => Left::ForOthers,
+            None => Left::Nothing,
         }
     }
 }
 
 impl Drop for Sharing {
     fn drop(&mut self) {
-        self.part_from();
+        let _ = self.part_from();
     }
 }
 

@@ -155,7 +155,7 @@ impl Coverage {
         let sum = |of: fn(&ZoneCoverage) -> u32| zones.iter().map(of).fold(0, u32::saturating_add);
         let (answered, asked) = (sum(|zone| zone.answered), sum(|zone| zone.asked));
         let (ruled_out, unreachable) = (sum(|zone| zone.ruled_out), sum(|zone| zone.unreachable));
-        Self { answered, asked, ruled_out, unreachable, zones, ..self }
+        Self { answered, ruled_out, asked, unreachable, zones, ..self }
     }
 
     /// Everyone in scope answered and nothing was left out: an empty answer means that there is nothing.

@@ -4,10 +4,8 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    thread,
-    time::Duration,
 };
 
 use rustix::{
@@ -15,7 +13,12 @@ use rustix::{
     io::Errno,
 };
 
-use super::{READ_BYTES, Seed, is_right, seed};
+use super::{
+    READ_BYTES, Seed,
+    alone::Alone,
+    hold::{is_at, is_plain, lock, look_at},
+    is_right, seed,
+};
 use crate::{
     protocol::{
         id::ContentHash,
@@ -28,16 +31,13 @@ use crate::{
 const MAX_PARTS: u32 = 9;
 /// Things in the way that are removed, one after the other, before it is given up.
 const MAX_REPLACED: u32 = 8;
-/// A transfer that was just paused or dropped may still have one write to end.
-const LOCK_TRIES: u32 = 20;
-/// Between two of these tries.
-const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A part that is this transfer's.
 pub(super) struct Opened {
     pub(super) file: File,
     pub(super) path: PathBuf,
     pub(super) right: PieceSet,
+    pub(super) alone: Alone,
 }
 
 /// Blocks. `go_on` is asked before every piece.
@@ -57,7 +57,8 @@ pub(super) fn open(
     let folder = folder_of(part);
     fs::create_dir_all(folder).map_err(StoreError::io("make the folder", folder))?;
     let left = seed.filter(|seed| !seed::is_moved(seed, part));
-    let (file, path) = take_any(part)?;
+    let (file, path, is_new) = take_any(part)?;
+    let alone = Alone::watch(&file, is_new);
     if let Some(seed) = left {
         seed::pour(seed, &file, &path, layout.size_bytes(), &go_on)?;
     }
@@ -76,15 +77,15 @@ pub(super) fn open(
         }
         return Err(error);
     }
-    Ok(Opened { file, path, right })
+    Ok(Opened { file, path, right, alone })
 }
 
-/// The part of that name, or the next one that nobody has.
-fn take_any(part: &Path) -> Result<(File, PathBuf), StoreError> {
+/// The part of that name, or the next one that nobody has, and whether it was made just now.
+fn take_any(part: &Path) -> Result<(File, PathBuf, bool), StoreError> {
     for number in 1..=MAX_PARTS {
         let path = numbered(part, number);
-        if let Some(file) = take(&path)? {
-            return Ok((file, path));
+        if let Some((file, is_new)) = take(&path)? {
+            return Ok((file, path, is_new));
         }
     }
     Err(StoreError::NamesTaken(part.to_path_buf()))
@@ -99,11 +100,6 @@ pub(super) fn remove_all(part: &Path) {
 pub(super) fn is_taken(part: &Path) -> bool {
     let lock = FlockOperation::NonBlockingLockShared;
     look_at(part).is_ok_and(|file| rustix::fs::flock(file, lock) == Err(Errno::WOULDBLOCK))
-}
-
-pub(super) fn look_at(part: &Path) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(part)
 }
 
 pub(super) fn remove(part: &Path) {
@@ -128,17 +124,17 @@ fn numbered(part: &Path, number: u32) -> PathBuf {
 }
 
 /// `None` when another transfer has it.
-fn take(path: &Path) -> Result<Option<File>, StoreError> {
+fn take(path: &Path) -> Result<Option<(File, bool)>, StoreError> {
     for _ in 0..MAX_REPLACED {
         let mut options = OpenOptions::new();
         options.read(true).write(true);
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let opened = options.clone().custom_flags(flags.bits().cast_signed()).open(path);
-        let file = match opened {
-            Ok(file) => file,
+        let (file, is_new) = match opened {
+            Ok(file) => (file, false),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 match options.create_new(true).open(path) {
-                    Ok(file) => file,
+                    Ok(file) => (file, true),
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                     Err(error) => return Err(StoreError::io("create", path)(error)),
                 }
@@ -158,7 +154,7 @@ fn take(path: &Path) -> Result<Option<File>, StoreError> {
         }
         // Whoever had it may have published or removed it meanwhile.
         if is_at(&file, path) {
-            return Ok(Some(file));
+            return Ok(Some((file, is_new)));
         }
     }
     Err(StoreError::Lost(path.to_path_buf()))
@@ -174,35 +170,6 @@ fn clear(path: &Path) -> Result<(), StoreError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("replace", path)(error)),
         _ => Ok(()),
-    }
-}
-
-/// A regular file of this user without another name, under which others would see it change.
-pub(super) fn is_plain(file: &File) -> io::Result<bool> {
-    let metadata = file.metadata()?;
-    Ok(metadata.is_file() && metadata.nlink() == 1 && metadata.uid() == rustix::process::geteuid().as_raw())
-}
-
-/// False when another transfer has it, here or in another process.
-pub(super) fn lock(file: &File) -> bool {
-    for attempt in 0..LOCK_TRIES {
-        if attempt > 0 {
-            thread::sleep(LOCK_PAUSE);
-        }
-        match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK | Errno::INTR) => {}
-            // A file system without locks: two transfers of one content have to get along, as each checks its pieces.
-            _ => return true,
-        }
-    }
-    false
-}
-
-/// Whether the path still names the file.
-pub(in crate::store) fn is_at(file: &File, path: &Path) -> bool {
-    match (file.metadata(), fs::symlink_metadata(path)) {
-        (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
-        _ => false,
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use rustix::{fs::SeekFrom, io::Errno};
 
-use super::open::{is_at, is_plain, lock, look_at};
+use super::hold::{is_at, is_plain, lock, look_at};
 use crate::store::{
     StoreError, check_space,
     publish::{folder_of, rename_without_replacing},
