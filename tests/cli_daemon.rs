@@ -480,6 +480,6 @@ fn the_demo_holds_what_it_checks() {
         .unwrap();
     let out = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{out}");
-    assert_eq!(out.lines().filter(|line| line.contains(r#""passed":true"#)).count(), 11, "{out}");
+    assert_eq!(out.lines().filter(|line| line.contains(r#""passed":true"#)).count(), 12, "{out}");
     assert_eq!(std::fs::read_dir(temporary).unwrap().count(), 0, "nothing is left behind");
 }
