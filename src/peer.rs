@@ -146,17 +146,16 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         cache,
         shutdown.clone(),
     ));
-    let (wait, ttl) = (settings.search_timeout, settings.ttl);
+    let directory = Arc::new(Directory::new(settings.registry.clone(), transport.clone(), view.clone()));
     let origin = Arc::new(Origin::new(
         view.clone(),
         index.clone(),
         searcher.clone(),
-        summaries.clone(),
+        directory.clone(),
         counts.clone(),
-        ttl,
-        wait,
+        shutdown.clone(),
+        (settings.ttl, settings.search_timeout),
     ));
-    let directory = Arc::new(Directory::new(settings.registry.clone(), transport.clone(), view.clone()));
     let channels = Channels::new(transport.clone());
     let inbox = Inbox::open(settings.inbox, &settings.data, settings.accept)?;
     let throttle = Throttle::new(settings.download_limits);

@@ -6,7 +6,9 @@
 pub mod action;
 pub mod bucket;
 pub mod claim;
+pub mod crossing;
 pub mod flood;
+pub mod gateway;
 pub mod hits;
 pub mod id;
 pub mod lease;
@@ -21,6 +23,7 @@ pub mod plan;
 pub mod query;
 pub mod queue;
 pub mod relay;
+pub mod report;
 pub mod roster;
 pub mod summary;
 pub mod text;

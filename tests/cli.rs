@@ -197,7 +197,7 @@ async fn json_lines_are_exactly_these() {
                 format!(
                     r#"{{"type":"hit","hash":"{two}","name":"b\u001b[2J.pdf","path":"docs/b\u001b[2J.pdf","size_bytes":3072,"have":true,"holders":[{ana}]}}"#
                 ),
-                r#"{"type":"done","answered":6,"asked":6,"unreachable":0,"duplicates":3,"ruled_out":0,"messages":5,"complete":true}"#
+                r#"{"type":"done","answered":6,"asked":6,"unreachable":0,"duplicates":3,"ruled_out":0,"messages":5,"complete":true,"zones":[{"zone":1,"answered":6,"asked":6,"unreachable":0,"ruled_out":0,"complete":true}]}"#
                     .into(),
             ]
         )
@@ -399,6 +399,8 @@ async fn plain_output_is_tab_separated_under_headings() {
         digits(2)
     );
     assert_eq!(out, expected);
+    let (_, out, _) = served.run("zones").await;
+    assert_eq!(out, "ZONE\tPEERS\tGATEWAYS\n1\t6\tana\n");
     let (_, out, _) = served.run("transfers").await;
     let expected = "ID\tDIRECTION\tDONE\tSIZE\tNAME\tPEERS\tSTATE\t%\tSPEED\tETA\tPRIORITY\tQUEUE\tHINT\tNOTE\n\
                     1\tdownload\t2048\t2048\treport.pdf\tana, ben\tdone\t100\t\t\tnormal\t\t\t\n\

@@ -101,6 +101,61 @@ fn a_network_of_processes_finds_and_moves_a_file_and_stops_on_sigterm() {
 }
 
 #[test]
+fn watched_zones_show_the_gateways_and_who_takes_the_place_of_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| {
+        let folder = folder.path().join(name);
+        std::fs::create_dir_all(folder.join("share")).unwrap();
+        folder
+    };
+    let hub = at("hub");
+    let registry = Daemon::start(&hub, &["registry", "--listen", "127.0.0.1:0", "--data", "data"]);
+    let settings = format!(
+        "FLOODPLAIN_REGISTRY={}\nFLOODPLAIN_LISTEN=127.0.0.1:0\nFLOODPLAIN_DATA=data\nFLOODPLAIN_INSECURE_LOOPBACK=true\n",
+        registry.address
+    );
+    // One after the other, so that it is known who is there longest.
+    let [_ana, ben, _cem] = ["ana", "ben", "cem"].map(|name| {
+        let folder = at(name);
+        std::fs::write(folder.join(".env"), &settings).unwrap();
+        let daemon = Daemon::start(&folder, &["peer", "--name", name]);
+        until(&folder, "--json status", "\"connection\":\"connected\"");
+        daemon
+    });
+    let ana = folder.path().join("ana");
+    let (_, text) = run(&ana, "zones");
+    assert!(text.contains('3') && text.contains("ana, ben"), "{text}");
+
+    let mut watch = program(&ana);
+    let mut watch = watch
+        .args(["--json", "zones", "--watch"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a watching process");
+    let lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let (told, heard) = std::sync::mpsc::channel();
+    let reading =
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| told.send(line)));
+    let hear = |what: &str| {
+        let began = Instant::now();
+        loop {
+            let line = heard.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("never {what}"));
+            if line == what {
+                return began.elapsed();
+            }
+        }
+    };
+    hear(r#"{"type":"zone","zone":1,"peers":3,"gateways":["ana","ben"]}"#);
+    // Killed.
+    drop(ben);
+    let took = hear(r#"{"type":"zone","zone":1,"peers":2,"gateways":["ana","cem"]}"#);
+    println!("seen after {took:?}");
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    let _ = reading.join().unwrap();
+}
+
+#[test]
 fn downloads_survive_a_kill_of_the_peer() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| {
@@ -429,6 +484,6 @@ fn the_demo_holds_what_it_checks() {
         .unwrap();
     let out = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{out}");
-    assert_eq!(out.lines().filter(|line| line.contains(r#""passed":true"#)).count(), 11, "{out}");
+    assert_eq!(out.lines().filter(|line| line.contains(r#""passed":true"#)).count(), 12, "{out}");
     assert_eq!(std::fs::read_dir(temporary).unwrap().count(), 0, "nothing is left behind");
 }

@@ -74,8 +74,58 @@ async fn a_zone_is_as_far_as_a_flood_goes() {
         text: "report".into(),
         ..SearchAsk::default()
     };
-    let (_, coverage) = peers[0].search_with(all).await;
-    assert_eq!((coverage.answered, coverage.asked), (4, 8), "what is out of reach is told");
+    peers[0].until_gateways_of(2).await;
+    let (hits, coverage) = peers[0].search_with(all).await;
+    assert_eq!((hits.len(), coverage.answered, coverage.asked), (8, 8, 8), "{coverage}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peers_view_has_the_gateways_of_its_zone_and_a_gateways_those_of_all() {
+    let (registry, mut peers) = network(2, 3).await;
+    let names = |now: &floodplain::peer::Knowledge, zone| -> Vec<String> {
+        now.gateways.of(zone).iter().map(|gateway| gateway.name.to_string()).collect()
+    };
+    let listing = peers[0].handle.zones().await.expect("zones");
+    for peer in &peers {
+        let own = peer.peer.view().now().zone().expect("joined");
+        let is_gateway = listing.rows.iter().any(|zone| zone.gateways.contains(&peer.name));
+        let knows = |now: &floodplain::peer::Knowledge| {
+            let mut rows = listing.rows.iter().filter(|row| is_gateway || row.zone == own);
+            rows.all(|row| row.gateways.len() == 2 && names(now, row.zone) == row.gateways)
+        };
+        let now = soon("gateways", peer.peer.view().until(knows)).await;
+        assert_eq!(now.is_gateway(), is_gateway);
+        assert_eq!(now.gateways.zones().count(), if is_gateway { 2 } else { 1 });
+    }
+
+    let first = &listing.rows[0];
+    let lost = peers.iter().position(|peer| first.gateways.contains(&peer.name)).expect("a gateway");
+    let lost = peers.remove(lost);
+    soon("the leave", lost.peer.leave()).await;
+    for peer in &peers {
+        let is_replaced = |now: &floodplain::peer::Knowledge| {
+            let gateways = names(now, first.zone);
+            now.zone() != Some(first.zone) || gateways.len() == 2 && !gateways.contains(&lost.name)
+        };
+        soon("another gateway", peer.peer.view().until(is_replaced)).await;
+    }
+    assert_eq!(lost.peer.view().now().gateways.zones().count(), 0, "who has left knows none");
+
+    // Without a registry a peer tells the gateways that it knows.
+    let seeker = peers.iter().find(|peer| peer.peer.view().now().zone() == Some(first.zone)).expect("one");
+    let (_settings, _folder) = registry.stop().await;
+    let left = soon("the loss to be seen", async {
+        loop {
+            let listing = seeker.handle.zones().await.expect("zones");
+            if listing.is_stale {
+                break listing;
+            }
+        }
+    })
+    .await;
+    assert_eq!(left.rows.len(), 1);
+    assert_eq!(left.rows[0].gateways, names(&seeker.peer.view().now(), first.zone));
+    assert_eq!(left.rows[0].gateways.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

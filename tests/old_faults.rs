@@ -4,6 +4,7 @@
 //! `tests/transfer`, the menu in `tests/console.rs` and `tests/console_terminal.rs`, settings in `src/config`.
 
 #[path = "support/network.rs"]
+#[allow(dead_code, reason = "each test binary uses its own part")]
 mod support;
 
 use std::{net::SocketAddr, path::Path, time::Duration};

@@ -15,7 +15,7 @@ use floodplain::{
     protocol::{
         action::{AcceptPolicy, SearchAsk, SearchEvent},
         bucket::RateLimits,
-        claim::Claim,
+        claim::{Claim, Reach},
         id::QueryId,
         zone::Layout,
     },
@@ -229,6 +229,7 @@ async fn one_answer(
         deadline: Duration::from_secs(3),
         roster_revision: now.roster.as_ref().map_or(0, |roster| roster.revision()),
         claim: Some(Claim { before: now.me.id }),
+        reach: Reach::Inside,
         want: None,
         origin: now.me.id,
         from: now.me.id,

@@ -95,6 +95,18 @@ pub struct SearchDone {
     ruled_out: u32,
     messages: u32,
     complete: bool,
+    zones: Vec<ZoneDone>,
+}
+
+/// One zone of a search.
+#[derive(Debug, Serialize)]
+struct ZoneDone {
+    zone: Option<u32>,
+    answered: u32,
+    asked: u32,
+    unreachable: u32,
+    ruled_out: u32,
+    complete: bool,
 }
 
 impl From<&Coverage> for SearchDone {
@@ -107,6 +119,20 @@ impl From<&Coverage> for SearchDone {
             ruled_out: coverage.ruled_out,
             messages: coverage.messages,
             complete: coverage.is_complete(),
+            zones: coverage.zones.iter().map(ZoneDone::from).collect(),
+        }
+    }
+}
+
+impl From<&action::ZoneCoverage> for ZoneDone {
+    fn from(zone: &action::ZoneCoverage) -> Self {
+        Self {
+            zone: zone.zone.map(ZoneId::get),
+            answered: zone.answered,
+            asked: zone.asked,
+            unreachable: zone.unreachable,
+            ruled_out: zone.ruled_out,
+            complete: zone.is_complete(),
         }
     }
 }

@@ -86,7 +86,8 @@ impl Shown {
             out.json(&json::SearchDone::from(coverage))?;
         } else {
             let found = match self.0.len() {
-                0 => "nothing found".into(),
+                0 if coverage.is_complete() => "nothing found".into(),
+                0 => "nothing found so far, since not everyone was heard".into(),
                 1 => "1 hit".to_owned(),
                 hits => format!("{hits} hits"),
             };

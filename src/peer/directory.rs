@@ -16,6 +16,7 @@ use crate::{
     wire::{
         common::{member, peer_info},
         pb::{ListPeersRequest, ListZonesRequest, registry_service_client::RegistryServiceClient},
+        registry::zone_info,
     },
 };
 
@@ -57,11 +58,11 @@ impl Directory {
         if let Ok(rows) = self.within_time(self.ask_zones()).await {
             return Listing { rows, is_stale: false };
         }
-        let own = self.view.now().roster.clone();
-        let rows = own.iter().map(|roster| ZoneInfo {
+        let knowledge = self.view.now();
+        let rows = knowledge.roster.iter().map(|roster| ZoneInfo {
             zone: roster.zone(),
             peers: u32::try_from(roster.members().len()).unwrap_or(u32::MAX),
-            gateways: Vec::new(),
+            gateways: knowledge.own_gateways().iter().map(|gateway| gateway.name.to_string()).collect(),
         });
         Listing { rows: rows.collect(), is_stale: true }
     }
@@ -164,10 +165,11 @@ impl Directory {
         loop {
             let page =
                 client.list_zones(ListZonesRequest { page_size: PAGE_ROWS, page_token }).await?.into_inner();
-            rows.extend(page.zones.iter().filter_map(|zone| {
-                Some(ZoneInfo { zone: ZoneId::new(zone.zone_id)?, peers: zone.peers, gateways: Vec::new() })
-            }));
-            if page.next_page_token.is_empty() || page.zones.is_empty() || rows.len() >= MAX_ROWS {
+            let is_last = page.next_page_token.is_empty() || page.zones.is_empty();
+            for zone in page.zones {
+                rows.push(zone_info(zone)?);
+            }
+            if is_last || rows.len() >= MAX_ROWS {
                 return Ok(rows);
             }
             page_token = page.next_page_token;

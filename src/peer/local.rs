@@ -28,7 +28,7 @@ use crate::{
     protocol::{
         action::{
             ActionError, Answer, Connection, Counters, ErrorKind, FolderPage, GetAsk, InboxInfo, IndexState,
-            Listing, PageAsk, PeerInfo, PeerPath, PutAsk, ReadAsk, ReadEvent, Scope, SearchAsk, SearchEvent,
+            Listing, PageAsk, PeerInfo, PeerPath, PutAsk, ReadAsk, ReadEvent, SearchAsk, SearchEvent,
             SendAsk, ShareInfo, Status, Transfer, TransferControl, Unput, Which, ZoneInfo,
         },
         id::ZoneId,
@@ -71,11 +71,7 @@ impl fmt::Debug for Local {
 #[tonic::async_trait]
 impl Actions for Local {
     async fn search(&self, ask: SearchAsk) -> Outcome<Events<SearchEvent>> {
-        let beyond = match ask.scope {
-            Scope::Mine => 0,
-            Scope::All => self.peers_beyond().await,
-        };
-        self.origin.start(ask, beyond)
+        self.origin.start(ask)
     }
 
     async fn get(&self, ask: GetAsk) -> Outcome<Events<Transfer>> {
@@ -195,13 +191,6 @@ impl Actions for Local {
 }
 
 impl Local {
-    /// Peers in other zones; 0 while the registry cannot be asked.
-    async fn peers_beyond(&self) -> u32 {
-        let mine = self.view.now().zone();
-        let zones = self.directory.zones().await;
-        zones.rows.iter().filter(|zone| Some(zone.zone) != mine).map(|zone| zone.peers).sum()
-    }
-
     async fn browse_other(&self, member: &Member, path: &str, page: &PageAsk) -> Outcome<FolderPage> {
         let mut client = self
             .links

@@ -27,10 +27,10 @@ use crate::{
     index::{Index, IndexError},
     protocol::{
         action::{
-            ActionError, Answer, ErrorKind, FileInfo, GetAsk, Holder, InboxInfo, ReadAsk, ReadEvent, SendAsk,
-            Target, Transfer, TransferControl, Which,
+            ActionError, Answer, ErrorKind, FileInfo, GetAsk, Holder, InboxInfo, ReadAsk, ReadEvent, Scope,
+            SendAsk, Target, Transfer, TransferControl, Which,
         },
-        id::{ContentHash, PeerId},
+        id::{ContentHash, PeerId, ZoneId},
         piece::Tree,
         plan::FileName,
         roster::Member,
@@ -45,6 +45,9 @@ use crate::{
 
 /// How long the holders of a content are looked for.
 const FIND_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Zones whose holders of one content the registry is asked for; more holders make no download faster.
+const MAX_ZONES_LISTED: usize = 4;
 
 /// Copies of one content that are tried when some are just gone.
 const MAX_COPIES: usize = 64;
@@ -185,7 +188,7 @@ impl Mover {
                     ActionError::new(ErrorKind::NotFound, format!("the last search has no hit {number}"))
                         .hint("search first; hits are numbered from 1")
                 })?;
-                let sources = self.sources(&hit.holders);
+                let sources = self.sources(&hit.holders).await;
                 match (hit.file.hash, hit.holders.first()) {
                     (Some(hash), _) => (FileName::Hash(hash), Some(hit.file), sources),
                     (None, Some(holder)) => (FileName::Path(holder.path.clone()), Some(hit.file), sources),
@@ -233,20 +236,57 @@ impl Mover {
     }
 
     async fn by_hash(&self, hash: ContentHash) -> Outcome<(FileName, Option<FileInfo>, Vec<Source>)> {
-        let hit = self.origin.find_content(hash, FIND_TIMEOUT).await?.ok_or_else(nobody_has_it)?;
-        let sources = self.sources(&hit.holders);
+        let mut hit = self.origin.find_content(hash, Scope::Mine, FIND_TIMEOUT).await?;
+        if hit.is_none() {
+            hit = self.origin.find_content(hash, Scope::All, FIND_TIMEOUT).await?;
+        }
+        let hit = hit.ok_or_else(nobody_has_it)?;
+        let sources = self.sources(&hit.holders).await;
         Ok((FileName::Hash(hash), Some(hit.file), sources))
     }
 
     /// Where the holders are dialed: by the roster, never by what a hit says. Other peers first; a copy of this peer's own
-    /// is the last resort, for someone who wants it in another place.
-    fn sources(&self, holders: &[Holder]) -> Vec<Source> {
+    /// is the last resort, for someone who wants it in another place. When nobody else of the zone has it, holders of other
+    /// zones are dialed where the registry says.
+    async fn sources(&self, holders: &[Holder]) -> Vec<Source> {
         let knowledge = self.view.now();
+        let me = knowledge.me.id;
         let mut ids: Vec<PeerId> = holders.iter().map(|holder| holder.peer_id).collect();
         let mut seen = HashSet::new();
         ids.retain(|id| seen.insert(*id));
-        ids.sort_by_key(|id| *id == knowledge.me.id);
-        ids.iter().filter_map(|id| knowledge.member(id)).map(source).collect()
+        ids.sort_by_key(|id| *id == me);
+        let known: Vec<Source> = ids.iter().filter_map(|id| knowledge.member(id)).map(source).collect();
+        if known.iter().any(|source| source.peer_id != me) {
+            return known;
+        }
+        let mut sources = self.sources_beyond(holders).await;
+        sources.extend(known);
+        sources
+    }
+
+    async fn sources_beyond(&self, holders: &[Holder]) -> Vec<Source> {
+        let mine = self.view.now().zone();
+        let mut zones: Vec<ZoneId> = Vec::new();
+        for zone in holders.iter().filter_map(|holder| holder.zone) {
+            if Some(zone) != mine && zones.len() < MAX_ZONES_LISTED && !zones.contains(&zone) {
+                zones.push(zone);
+            }
+        }
+        let ids: HashSet<PeerId> = holders.iter().map(|holder| holder.peer_id).collect();
+        let mut sources: Vec<Source> = Vec::new();
+        for zone in zones {
+            let listing = self.directory.peers(Some(zone)).await;
+            if listing.is_stale {
+                break;
+            }
+            let there = listing.rows.into_iter().filter(|peer| ids.contains(&peer.id));
+            sources.extend(there.map(|peer| Source {
+                peer_id: peer.id,
+                name: peer.name.to_string(),
+                address: peer.address,
+            }));
+        }
+        sources
     }
 
     fn refuse_what_is_here(&self, what: &FileName) -> Outcome<()> {

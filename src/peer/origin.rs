@@ -2,7 +2,6 @@
 //! content for whoever asked.
 
 use std::{
-    collections::{BTreeSet, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -12,28 +11,29 @@ use futures::{
     stream::{self, BoxStream},
 };
 
-mod second;
+mod listed;
 
-use self::second::SecondLook;
+use self::listed::{Asked, Beyond, coverage};
 use super::{
     counters::Counts,
+    directory::Directory,
     handle::{Events, Outcome},
     search::{NotServed, Running, Searcher},
-    summaries::Summaries,
     view::{Knowledge, View},
 };
 use crate::{
     index::Index,
     protocol::{
-        action::{ActionError, Coverage, ErrorKind, Hit, Holder, SearchAsk, SearchEvent},
+        action::{ActionError, ErrorKind, Hit, Holder, Scope, SearchAsk, SearchEvent},
+        claim::Reach,
         flood::{self, MAX_TTL_PLUS_HOPS, choose_mode},
         hits::HitList,
         id::{ContentHash, QueryId},
         query::Query,
-        relay::Report,
+        report::Report,
         roster::Roster,
-        summary::Probe,
     },
+    shutdown::Shutdown,
     wire::peer::{Found, PeerHits},
 };
 
@@ -46,8 +46,9 @@ pub(crate) struct Origin {
     view: View,
     index: Index,
     searcher: Arc<Searcher>,
-    summaries: Summaries,
+    directory: Arc<Directory>,
     counts: Counts,
+    shutdown: Shutdown,
     ttl: u8,
     wait: Duration,
     last: LastHits,
@@ -62,12 +63,12 @@ impl Origin {
         view: View,
         index: Index,
         searcher: Arc<Searcher>,
-        summaries: Summaries,
+        directory: Arc<Directory>,
         counts: Counts,
-        ttl: u8,
-        wait: Duration,
+        shutdown: Shutdown,
+        (ttl, wait): (u8, Duration),
     ) -> Self {
-        Self { view, index, searcher, summaries, counts, ttl, wait, last: LastHits::default() }
+        Self { view, index, searcher, directory, counts, shutdown, ttl, wait, last: LastHits::default() }
     }
 
     /// The hit of that number in the last search.
@@ -77,25 +78,30 @@ impl Origin {
         hits.get(number).cloned()
     }
 
-    /// Starts a search in the own zone. `asked_beyond` peers of other zones are in scope but cannot be reached: they make
-    /// the coverage honest.
+    /// Starts a search: in the own zone, and from there in the others when they are in scope.
     ///
     /// # Errors
     /// `Usage` for a query that makes no sense, `Unreachable` while this peer is in no zone, `Refused` when too much runs.
-    pub(crate) fn start(&self, ask: SearchAsk, asked_beyond: u32) -> Outcome<Events<SearchEvent>> {
-        let (found, gathering) = self.launch(ask, asked_beyond)?;
+    pub(crate) fn start(&self, ask: SearchAsk) -> Outcome<Events<SearchEvent>> {
+        let (found, gathering) = self.launch(ask)?;
         self.counts.add_searches(1);
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = gathering.hits.clone();
         Ok(events(found, gathering))
     }
 
-    /// Everyone in the zone who has that content. The last search stays the last.
+    /// Everyone in scope who has that content. The last search stays the last.
     ///
     /// # Errors
     /// As [`Origin::start`].
-    pub(crate) async fn find_content(&self, hash: ContentHash, wait: Duration) -> Outcome<Option<Hit>> {
-        let ask = SearchAsk { text: format!("hash:{hash}"), wait: Some(wait), ..SearchAsk::default() };
-        let (mut found, gathering) = self.launch(ask, 0)?;
+    pub(crate) async fn find_content(
+        &self,
+        hash: ContentHash,
+        scope: Scope,
+        wait: Duration,
+    ) -> Outcome<Option<Hit>> {
+        let text = format!("hash:{hash}");
+        let ask = SearchAsk { text, scope, wait: Some(wait), ..SearchAsk::default() };
+        let (mut found, gathering) = self.launch(ask)?;
         while let Some(Found::Hits(hits)) = found.next().await {
             gathering.take(hits);
         }
@@ -103,7 +109,7 @@ impl Origin {
         Ok(hits.get(1).cloned())
     }
 
-    fn launch(&self, ask: SearchAsk, asked_beyond: u32) -> Outcome<(BoxStream<'static, Found>, Gathering)> {
+    fn launch(&self, ask: SearchAsk) -> Outcome<(BoxStream<'static, Found>, Gathering)> {
         let query = Query::parse(&ask.text).map_err(|error| {
             ActionError::new(ErrorKind::Usage, error.to_string())
                 .hint("for example: report ext:pdf size:>1M -draft \"annual report\"")
@@ -121,18 +127,18 @@ impl Origin {
         let revision = roster.map_or(0, Roster::revision);
         let mut rules = flood::Query::own(id, me, mode, ttl, deadline, revision);
         rules.is_widening = ask.want.is_some();
-        let probe = Probe::of(&query);
+        if ask.scope == Scope::All {
+            rules.reach = Reach::Everywhere;
+        }
         let running = Running { id, query, text: ask.text, origin: me, want: ask.want, only: None, rules };
-        let again = running.clone();
-        let found = self.searcher.serve(running).map_err(not_started)?;
-        let (summaries, searcher) = (self.summaries.clone(), self.searcher.clone());
-        let found = SecondLook { summaries, searcher, probe, again }.behind(found);
-        let members = u32::try_from(roster.map_or(1, |roster| roster.members().len())).unwrap_or(u32::MAX);
+        let found = self.searcher.serve_whole_zone(running).map_err(not_started)?;
+        let is_beyond = ask.scope == Scope::All;
+        let asked = is_beyond.then(|| Asked::begin(self.directory.clone(), &knowledge, &self.shutdown));
         let gathering = Gathering {
             hits: Arc::new(Mutex::new(HitList::new(ask.want))),
             index: self.index.clone(),
             knowledge,
-            asked: members.saturating_add(asked_beyond),
+            asked,
             is_done: false,
         };
         Ok((found, gathering))
@@ -149,7 +155,7 @@ fn events(found: BoxStream<'static, Found>, gathering: Gathering) -> Events<Sear
             Some(Found::Hits(hits)) => {
                 gathering.take(hits).into_iter().map(|hit| Ok(SearchEvent::Hit(hit))).collect()
             }
-            Some(Found::Done(report)) => vec![Ok(gathering.end(&report))],
+            Some(Found::Done(report)) => vec![Ok(gathering.end(&report).await)],
             None => {
                 gathering.is_done = true;
                 let cut =
@@ -176,7 +182,8 @@ struct Gathering {
     hits: Arc<Mutex<HitList>>,
     index: Index,
     knowledge: Arc<Knowledge>,
-    asked: u32,
+    /// The registry is asked for its list when other zones are in scope.
+    asked: Option<Asked>,
     is_done: bool,
 }
 
@@ -205,25 +212,15 @@ impl Gathering {
         changed
     }
 
-    fn end(&mut self, report: &Report) -> SearchEvent {
+    async fn end(&mut self, report: &Report) -> SearchEvent {
         self.is_done = true;
-        let count = |set: usize| u32::try_from(set).unwrap_or(u32::MAX);
-        let was_truncated = self.hits.lock().unwrap_or_else(PoisonError::into_inner).is_truncated();
-        // A branch may report whom it likes: only members count. Who joined meanwhile is found by the next search.
-        let roster = self.knowledge.roster.as_deref().map_or(&[][..], Roster::members);
-        let me = self.knowledge.me.id.short();
-        let members: HashSet<u64> = roster.iter().map(|member| member.id.short()).chain([me]).collect();
-        let members_of =
-            |set: &BTreeSet<u64>| count(set.iter().filter(|short| members.contains(short)).count());
-        let answered = members_of(&(&report.answered | &report.ruled_out));
-        SearchEvent::Done(Coverage {
-            answered,
-            asked: self.asked.max(answered),
-            ruled_out: members_of(&report.ruled_out),
-            unreachable: members_of(&report.unreachable),
-            duplicates: report.duplicates,
-            messages: report.messages,
-            truncated: report.truncated || was_truncated,
-        })
+        let beyond = match self.asked.take() {
+            Some(asked) => asked.end().await,
+            None => Beyond::OutOfScope,
+        };
+        let mut coverage = coverage(report, &self.knowledge, &beyond);
+        let hits = self.hits.lock().unwrap_or_else(PoisonError::into_inner);
+        coverage.truncated |= hits.is_truncated();
+        SearchEvent::Done(coverage)
     }
 }

@@ -4,6 +4,7 @@
 //! ends, and with it every branch behind it.
 
 mod flow;
+mod second;
 
 use std::{
     collections::BTreeSet,
@@ -19,16 +20,19 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 pub(crate) use self::flow::Running;
-use self::flow::{Flow, Parts};
+use self::{
+    flow::{Flow, Parts},
+    second::SecondLook,
+};
 use super::{counters::Counts, links::Links, summaries::Summaries, view::View};
 use crate::{
     index::Index,
     net::limit::Admission,
     protocol::{
-        claim::RulesOut,
+        claim::{Reach, RulesOut},
         flood::{self, QueryCache, Refusal, Verdict},
         id::PeerId,
-        relay::Report,
+        report::Report,
         roster::Member,
         summary::Probe,
     },
@@ -106,15 +110,47 @@ impl Searcher {
         self.view.now().me.id == *id
     }
 
+    /// Takes a query of another peer, or says why not. One that comes from another zone is asked of this one as if it
+    /// began here, and its report goes back as counts.
+    pub(crate) fn serve_other(
+        self: &Arc<Self>,
+        running: Running,
+    ) -> Result<BoxStream<'static, Found>, NotServed> {
+        if !matches!(running.rules.reach, Reach::WholeZone(_)) {
+            return self.serve(running);
+        }
+        let knowledge = self.view.now();
+        let roster = knowledge.roster.clone().ok_or(NotServed::NoZone)?;
+        let me = knowledge.me.id;
+        let found = self.serve_whole_zone(running)?.map(move |found| match found {
+            Found::Done(report) => Found::Done(report.as_zone(&roster, me)),
+            hits @ Found::Hits(_) => hits,
+        });
+        Ok(found.boxed())
+    }
+
+    /// Takes a query that begins here for its zone, and looks again at those that it should not have passed by.
+    pub(crate) fn serve_whole_zone(
+        self: &Arc<Self>,
+        running: Running,
+    ) -> Result<BoxStream<'static, Found>, NotServed> {
+        let (again, probe) = (running.clone(), Probe::of(&running.query));
+        let found = self.serve(running)?;
+        let (summaries, searcher) = (self.summaries.clone(), self.clone());
+        Ok(SecondLook { summaries, searcher, probe, again }.behind(found))
+    }
+
     /// Takes a query, or says why not. What is found comes as it is found; the last item is the report. Dropping the
     /// stream ends everything behind it.
-    pub(crate) fn serve(self: &Arc<Self>, running: Running) -> Result<BoxStream<'static, Found>, NotServed> {
+    fn serve(self: &Arc<Self>, running: Running) -> Result<BoxStream<'static, Found>, NotServed> {
         let now = Instant::now();
         let knowledge = self.view.now();
         let roster = knowledge.roster.clone().ok_or(NotServed::NoZone)?;
         let is_own = running.rules.from == knowledge.me.id;
-        // Senders outside the roster share one place, so that nobody gains room by making up names.
-        let sender = roster.get(&running.rules.from).map(|member| member.id);
+        // Senders whom nobody knows share one place, so that nobody gains room by making up names.
+        let from = &running.rules.from;
+        let gateway = || knowledge.gateways.get(from).map(|(_, gateway)| gateway);
+        let sender = roster.get(from).or_else(gateway).map(|member| member.id);
         let permit = match self.admission.admit(sender) {
             Ok(permit) => permit,
             Err(full) => {
@@ -122,11 +158,11 @@ impl Searcher {
                 return Err(NotServed::Busy(full));
             }
         };
-        let (me, neighbors) = (knowledge.me.id, &knowledge.neighbors);
+        let (me, neighbors, gateways) = (knowledge.me.id, &knowledge.neighbors, &knowledge.gateways);
         let only = running.only.clone().map(Only);
         let verdict = self.summaries.with_rule(&Probe::of(&running.query), |rule| {
             let rule: &dyn RulesOut = only.as_ref().map_or(rule, |only| only);
-            let seen = flood::View { me, roster: &roster, neighbors, rule };
+            let seen = flood::View { me, roster: &roster, neighbors, gateways, rule };
             let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
             flood::on_query(&mut cache, &running.rules, &seen, now)
         });

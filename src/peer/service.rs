@@ -63,8 +63,10 @@ impl PeerService for Service {
             // It would take the room that is kept for this peer's own searches.
             return Err(wire::Invalid::new("from_id", "is the receiver's own").into());
         }
-        let found =
-            self.searcher.serve(Running::incoming(search, std::time::Instant::now())).map_err(not_served)?;
+        let found = self
+            .searcher
+            .serve_other(Running::incoming(search, std::time::Instant::now()))
+            .map_err(not_served)?;
         Ok(Response::new(found.map(|found| Ok(wire::peer::to_found(found))).boxed()))
     }
 
@@ -129,8 +131,8 @@ fn not_served(error: NotServed) -> Status {
     let code = match error {
         NotServed::Refused(Refusal::TooFar) => Code::InvalidArgument,
         NotServed::Refused(Refusal::Expired) => Code::DeadlineExceeded,
+        NotServed::NoZone | NotServed::Refused(Refusal::NotGateway) => Code::FailedPrecondition,
         NotServed::Refused(_) | NotServed::Busy(_) => Code::ResourceExhausted,
-        NotServed::NoZone => Code::FailedPrecondition,
     };
     let mut details = ErrorDetails::new();
     if code == Code::ResourceExhausted {

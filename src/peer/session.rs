@@ -2,7 +2,7 @@
 //!
 //! While the registry is lost the last roster stays in the view, so that searches and transfers go on.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::anyhow;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
@@ -19,8 +19,9 @@ use crate::{
     net::{Purpose, Transport},
     protocol::{
         action::{ActionError, Connection, ErrorKind},
+        gateway::Gateways,
         id::{LeaseId, PeerName},
-        membership::{Membership, Registration, Renewal},
+        membership::{Membership, Registration},
         roster::{Load, Member},
     },
     shutdown::Shutdown,
@@ -31,6 +32,8 @@ use crate::{
         session::Down,
     },
 };
+
+mod follow;
 
 /// Messages on their way to the registry: a heartbeat, a snapshot request and a leave are the most there can be.
 const UP_QUEUE: usize = 4;
@@ -174,6 +177,7 @@ impl Session {
             now.connection = Connection::Disconnected;
             now.roster = None;
             now.neighbors = [].into();
+            now.gateways = Arc::default();
         });
         if let Some(told) = told {
             let _ = told.send(());
@@ -205,11 +209,13 @@ impl Session {
         *is_joined = true;
         let lease = welcome.lease;
         let (zone, peers) = (welcome.roster.zone(), welcome.roster.members().len());
+        let gateways = Gateways::new(zone, welcome.gateways);
         tracing::info!(registry = %self.registry, %zone, peers, "joined the network");
         self.view.update(|now| {
             now.connection = Connection::Connected;
             now.roster = Some(welcome.roster.into());
             now.neighbors = welcome.neighbors.into();
+            now.gateways = gateways.into();
         });
         let first = Instant::now() + welcome.heartbeat_interval;
         let mut beats = interval_at(first, welcome.heartbeat_interval);
@@ -320,56 +326,6 @@ impl Session {
             room_bytes: self.replicas.room_bytes(),
             summary: self.summaries.stamp(),
         }
-    }
-
-    /// Takes in what the registry says; true for the answer to a heartbeat. A lost change is noticed by its revision and
-    /// mended by a snapshot.
-    fn follow(
-        &self,
-        message: pb::SessionResponse,
-        up: &mpsc::Sender<pb::SessionRequest>,
-    ) -> anyhow::Result<bool> {
-        let (mut is_behind, mut is_ack) = (false, false);
-        match wire::session::down(message)
-            .map_err(|invalid| anyhow!("the registry's message is malformed: {invalid}"))?
-        {
-            Down::Welcome(_) => {}
-            Down::Ack(Renewal { revision, zone, sequence, .. }) => {
-                is_ack = true;
-                self.summaries.reach(sequence);
-                let now = self.view.now();
-                is_behind = now
-                    .roster
-                    .as_ref()
-                    .is_none_or(|roster| (roster.zone(), roster.revision()) != (zone, revision));
-            }
-            Down::Delta(delta) => self.view.update(|now| {
-                let Some(roster) = &now.roster else { return is_behind = true };
-                let mut next = (**roster).clone();
-                match next.apply(&delta) {
-                    Ok(()) => now.roster = Some(next.into()),
-                    Err(_) => is_behind = true,
-                }
-            }),
-            Down::Snapshot(roster) => self.view.update(|now| now.roster = Some(roster.into())),
-            Down::News(news) => self.view.update(|now| {
-                let Some(roster) = now.roster.as_ref().filter(|roster| roster.zone() == news.zone) else {
-                    return;
-                };
-                let mut next = (**roster).clone();
-                for (id, load) in news.members {
-                    next.set_load(&id, load);
-                }
-                now.roster = Some(next.into());
-            }),
-            Down::Neighbors(neighbors) => self.view.update(|now| now.neighbors = neighbors.into()),
-        }
-        if is_behind {
-            let ask = request(session_request::Message::Snapshot(pb::SnapshotRequest {}));
-            // A full queue holds a heartbeat whose ack will show the gap again.
-            let _ = up.try_send(ask);
-        }
-        Ok(is_ack)
     }
 
     async fn leave(

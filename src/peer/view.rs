@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::caller::KnownPeers;
 use crate::protocol::{
     action::{Connection, PeerInfo},
+    gateway::Gateways,
     id::{PeerId, PeerName, ZoneId},
     roster::{Member, Roster, Stamp},
 };
@@ -23,6 +24,9 @@ pub struct Knowledge {
     pub roster: Option<Arc<Roster>>,
     /// Whom classic floods are forwarded to.
     pub neighbors: Arc<[PeerId]>,
+    /// Through whom queries enter the own zone, and, while this peer is a gateway itself, every other one. Kept and gone
+    /// as the roster is.
+    pub gateways: Arc<Gateways>,
 }
 
 impl Knowledge {
@@ -39,6 +43,16 @@ impl Knowledge {
     /// The members that are neighbors.
     pub fn neighbor_members(&self) -> impl Iterator<Item = &Member> {
         self.neighbors.iter().filter_map(|id| self.member(id))
+    }
+
+    /// The gateways of the own zone, this peer among them if it is one.
+    pub fn own_gateways(&self) -> &[Member] {
+        self.zone().map_or(&[], |zone| self.gateways.of(zone))
+    }
+
+    /// Queries of other zones enter the own one through this peer.
+    pub fn is_gateway(&self) -> bool {
+        self.own_gateways().iter().any(|gateway| gateway.id == self.me.id)
     }
 
     /// This peer as faces see it.
@@ -72,8 +86,13 @@ impl View {
             room_bytes: 0,
             summary: Stamp::default(),
         };
-        let knowledge =
-            Knowledge { me, connection: Connection::Reconnecting, roster: None, neighbors: Arc::new([]) };
+        let knowledge = Knowledge {
+            me,
+            connection: Connection::Reconnecting,
+            roster: None,
+            neighbors: Arc::new([]),
+            gateways: Arc::default(),
+        };
         Self { knowledge: Arc::new(ArcSwap::from_pointee(knowledge)), changed: watch::Sender::new(()) }
     }
 

@@ -15,5 +15,5 @@ pub use inbox::{AcceptPolicy, Answer, InboxInfo, Offer};
 pub use peer::{
     Connection, Counters, FolderPage, IndexState, Listing, PageAsk, PeerInfo, ShareInfo, Status, ZoneInfo,
 };
-pub use search::{Coverage, FileInfo, Hit, Holder, Scope, SearchAsk, SearchEvent};
+pub use search::{Coverage, FileInfo, Hit, Holder, Scope, SearchAsk, SearchEvent, ZoneCoverage};
 pub use transfer::{Direction, MAX_NOTE_CHARS, Priority, Transfer, TransferControl, TransferState, Which};

@@ -2,7 +2,7 @@
 //! exactly one part.
 
 use super::{
-    id::PeerId,
+    id::{PeerId, ZoneId},
     roster::{Member, Roster},
 };
 
@@ -22,13 +22,37 @@ pub struct Claim {
     pub before: PeerId,
 }
 
+/// How far a query goes from its receiver on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reach {
+    /// Inside the zone of its sender: by a claim, or to neighbors.
+    #[default]
+    Inside,
+    /// An origin's own: its zone, and every other one.
+    Everywhere,
+    /// To a gateway of the sender's zone, which asks all other zones and does not search itself.
+    OtherZones,
+    /// To a gateway of that zone, from another one: it asks the whole zone as if the query began there.
+    WholeZone(ZoneId),
+}
+
 /// Peers that one branch of the flood answers for: the first that answers is responsible for itself and the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     /// In the order in which they are tried; never empty.
     pub members: Vec<PeerId>,
-    /// The claim that whoever is tried gets; `None` in classic flood, where a part is one neighbor.
+    /// The claim that whoever is tried gets; `None` in classic flood, where a part is one neighbor, and where the part
+    /// leads to another zone, whose gateways take each other's place.
     pub claim: Option<Claim>,
+    /// What whoever is tried is asked for.
+    pub reach: Reach,
+}
+
+impl Part {
+    /// It leads out of the zone.
+    pub fn is_beyond(&self) -> bool {
+        self.reach != Reach::Inside
+    }
 }
 
 /// The members that a claim gives to its receiver `me`, in the order of the ring. `me` is never among them, whether it
@@ -103,7 +127,8 @@ fn parts(members: &[PeerId], before: PeerId, most: usize) -> Vec<Part> {
     (0..count)
         .map(|part| {
             let before = members.get(cut(part + 1)).copied().unwrap_or(before);
-            Part { members: members[cut(part)..cut(part + 1)].to_vec(), claim: Some(Claim { before }) }
+            let members = members[cut(part)..cut(part + 1)].to_vec();
+            Part { members, claim: Some(Claim { before }), reach: Reach::Inside }
         })
         .collect()
 }

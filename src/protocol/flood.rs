@@ -2,7 +2,7 @@
 //! answer may travel, forwarded no further than its TTL, and a live query id is never forgotten.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     num::NonZeroUsize,
     time::{Duration, Instant},
 };
@@ -10,8 +10,11 @@ use std::{
 use lru::LruCache;
 
 use super::{
-    claim::{Claim, Part, RulesOut, Split, split},
-    id::{PeerId, QueryId},
+    claim::{Claim, Part, Reach, RulesOut, Split, split},
+    crossing,
+    gateway::{GATEWAYS_PER_ZONE, Gateways},
+    id::{PeerId, QueryId, ZoneId},
+    report::ZoneReport,
     roster::Roster,
 };
 
@@ -49,7 +52,7 @@ pub fn choose_mode(explicit_ttl: Option<u8>, roster: Option<&Roster>) -> Mode {
 }
 
 /// One query as it comes in, as far as the rules need it. The origin's own query has `from == origin ==` its own id,
-/// `hops` 0, and as its claim the whole ring (`before` its own id) or none.
+/// `hops` 0, as its claim the whole ring (`before` its own id) or none, and as its reach its zone or everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Query {
     /// Which.
@@ -64,7 +67,9 @@ pub struct Query {
     pub roster_revision: u64,
     /// The part of the ring that the receiver answers for; `None` in classic flood.
     pub claim: Option<Claim>,
-    /// Some hits are enough: the origin asks in widening waves.
+    /// How far it goes from here.
+    pub reach: Reach,
+    /// Some hits are enough: the origin asks in widening waves, and so do the gateways on its behalf.
     pub is_widening: bool,
     /// The previous hop.
     pub from: PeerId,
@@ -81,7 +86,13 @@ impl Query {
         roster_revision: u64,
     ) -> Self {
         let claim = (mode == Mode::Claimed).then_some(Claim { before: me });
-        Self { id, ttl, hops: 0, deadline, roster_revision, claim, is_widening: false, from: me }
+        let reach = Reach::Inside;
+        Self { id, ttl, hops: 0, deadline, roster_revision, claim, reach, is_widening: false, from: me }
+    }
+
+    /// It goes out of a zone or into one: to gateways alone.
+    fn is_crossing(&self) -> bool {
+        matches!(self.reach, Reach::OtherZones | Reach::WholeZone(_))
     }
 }
 
@@ -94,8 +105,26 @@ pub struct View<'a> {
     pub roster: &'a Roster,
     /// Where classic copies go.
     pub neighbors: &'a [PeerId],
+    /// Through whom queries leave and enter zones.
+    pub gateways: &'a Gateways,
     /// Whom a claimed flood may pass by.
     pub rule: &'a dyn RulesOut,
+}
+
+impl View<'_> {
+    /// Whom a place in the query cache is kept for. Ids that cannot be checked share one place: nobody gets more room by
+    /// making up names.
+    fn knows(&self, id: &PeerId) -> bool {
+        *id == self.me
+            || self.roster.get(id).is_some()
+            || self.neighbors.contains(id)
+            || self.gateways.get(id).is_some()
+    }
+
+    fn senders(&self) -> usize {
+        let beyond = self.gateways.zones().filter(|zone| *zone != self.roster.zone()).count();
+        self.roster.members().len().max(self.neighbors.len()) + 2 + beyond * GATEWAYS_PER_ZONE
+    }
 }
 
 /// What became of one incoming query.
@@ -132,6 +161,9 @@ pub enum Refusal {
     /// Served on claims too often: `RESOURCE_EXHAUSTED`.
     #[error("this query was sent here too often")]
     TooOften,
+    /// It is for a gateway, of another zone perhaps: `FAILED_PRECONDITION`, so that the other gateway is asked.
+    #[error("this peer is no gateway of that zone")]
+    NotGateway,
 }
 
 /// Where a query goes next.
@@ -141,6 +173,8 @@ pub struct Plan {
     pub waves: Vec<Vec<Part>>,
     /// Peers that need not be asked, by [`PeerId::short`].
     pub ruled_out: Vec<u64>,
+    /// At a gateway that is to ask other zones: all of them, as they stand before one is asked.
+    pub zones: Option<BTreeMap<ZoneId, ZoneReport>>,
     /// TTL that the copies carry.
     pub ttl: u8,
     /// Hops that the copies carry.
@@ -153,7 +187,8 @@ pub struct Plan {
 ///
 /// - Unknown: searched and forwarded, if there is room for its id.
 /// - Known, on a claim: served again, with its search. The sender gives a part out again after a break, when hits that
-///   were on their way are lost wherever in the branch they were; only searching again brings them.
+///   were on their way are lost wherever in the branch they were; only searching again brings them. The same for what comes
+///   to a gateway by way of another gateway than before.
 /// - Known, classic, with a higher TTL than was forwarded, or known from a claim alone, which forwards nothing
 ///   classically: forwarded, neither searched nor reported as answered, for its hits go the first way.
 /// - Known otherwise: a duplicate.
@@ -166,66 +201,104 @@ pub fn on_query(cache: &mut QueryCache, query: &Query, view: &View<'_>, now: Ins
     if query.deadline <= now {
         return Verdict::Refuse(Refusal::Expired);
     }
-    let trusted = query.claim.filter(|_| query.roster_revision == view.roster.revision());
-    let is_repair = query.claim.is_some();
-    let classic_ttl = trusted.is_none().then_some(query.ttl);
+    if query.is_crossing() && !opens(view, query.reach) {
+        return Verdict::Refuse(Refusal::NotGateway);
+    }
+    let trusted = match query.reach {
+        Reach::Inside | Reach::Everywhere => {
+            query.claim.filter(|_| query.roster_revision == view.roster.revision())
+        }
+        Reach::OtherZones => None,
+        // The query begins here as far as this zone is concerned.
+        Reach::WholeZone(_) => Some(Claim { before: view.me }),
+    };
+    let is_repair = query.claim.is_some() || query.is_crossing();
+    let classic_ttl = (trusted.is_none() && !query.is_crossing()).then_some(query.ttl);
     let expires = query.deadline + REMEMBERED_AFTER_DEADLINE;
-    let is_known = match cache.entries.peek_mut(&query.id) {
-        None => false,
+    match cache.entries.peek_mut(&query.id) {
+        None => {
+            let entry = Entry {
+                expires,
+                sender: view.knows(&query.from).then_some(query.from),
+                classic_ttl: None,
+                is_searched: false,
+                serves: 1,
+            };
+            if let Err(refusal) = cache.insert(query.id, entry, view.senders(), now) {
+                return Verdict::Refuse(refusal);
+            }
+        }
         Some(entry) if is_repair => {
             if entry.serves >= MAX_SERVES {
                 return Verdict::Refuse(Refusal::TooOften);
             }
             entry.serves += 1;
             entry.expires = entry.expires.max(expires);
-            true
         }
         Some(entry) => {
-            if query.ttl == 0 || entry.classic_ttl >= classic_ttl {
+            if entry.is_searched && (query.ttl == 0 || entry.classic_ttl >= classic_ttl) {
                 return Verdict::Duplicate;
             }
             entry.expires = entry.expires.max(expires);
-            true
-        }
-    };
-    if !is_known {
-        let is_stranger = query.from != view.me
-            && view.roster.get(&query.from).is_none()
-            && !view.neighbors.contains(&query.from);
-        // Ids that cannot be checked share one place: nobody gets more room by making up names.
-        let sender = (!is_stranger).then_some(query.from);
-        let senders = view.roster.members().len().max(view.neighbors.len()) + 2;
-        let entry = Entry { expires, sender, classic_ttl: None, serves: 1 };
-        if let Err(refusal) = cache.insert(query.id, entry, senders, now) {
-            return Verdict::Refuse(refusal);
         }
     }
-    let Split { waves, ruled_out } = if query.ttl == 0 {
+    let entry = cache.entries.peek_mut(&query.id).expect("it is known or was inserted above");
+    let is_searched_here = query.reach != Reach::OtherZones && (is_repair || !entry.is_searched);
+    entry.is_searched |= is_searched_here;
+    let is_first = query.hops == 0 || matches!(query.reach, Reach::WholeZone(_));
+    let Split { mut waves, ruled_out } = if query.ttl == 0 {
         Split::default()
     } else if let Some(claim) = trusted {
-        split(view.roster, view.me, claim, view.rule, query.is_widening && query.hops == 0)
+        split(view.roster, view.me, claim, view.rule, query.is_widening && is_first)
+    } else if entry.classic_ttl < classic_ttl {
+        entry.classic_ttl = classic_ttl;
+        Split { waves: to_neighbors(view, query.from), ruled_out: Vec::new() }
     } else {
-        let entry = cache.entries.peek_mut(&query.id).expect("it is known or was inserted above");
-        if entry.classic_ttl < classic_ttl {
-            entry.classic_ttl = classic_ttl;
-            let onward = view.neighbors.iter().filter(|id| **id != query.from && **id != view.me);
-            let parts: Vec<Part> =
-                onward.take(MAX_FANOUT).map(|id| Part { members: vec![*id], claim: None }).collect();
-            Split { waves: if parts.is_empty() { Vec::new() } else { vec![parts] }, ruled_out: Vec::new() }
-        } else {
-            Split::default()
-        }
+        Split::default()
     };
+    let mut zones = None;
+    if matches!(query.reach, Reach::Everywhere | Reach::OtherZones) {
+        let zone = view.roster.zone();
+        let crossing = crossing::cross(view.me, zone, view.gateways, query.id, query.is_widening);
+        zones = crossing.zones;
+        if query.ttl > 0 {
+            go_beyond(&mut waves, crossing.waves, query.is_widening);
+        }
+    }
     Verdict::Serve {
-        is_searched_here: !is_known || is_repair,
+        is_searched_here,
         plan: Plan {
             waves,
             ruled_out: ruled_out.iter().map(PeerId::short).collect(),
+            zones,
             ttl: query.ttl.saturating_sub(1),
             hops: query.hops.saturating_add(1),
             deadline: query.deadline,
         },
     }
+}
+
+/// This peer is a gateway for what the query wants of one.
+fn opens(view: &View<'_>, reach: Reach) -> bool {
+    let zone = view.roster.zone();
+    let is_meant = !matches!(reach, Reach::WholeZone(meant) if meant != zone);
+    is_meant && crossing::is_gateway(view.me, zone, view.gateways)
+}
+
+fn to_neighbors(view: &View<'_>, from: PeerId) -> Vec<Vec<Part>> {
+    let onward = view.neighbors.iter().filter(|id| **id != from && **id != view.me);
+    let part = |id: &PeerId| Part { members: vec![*id], claim: None, reach: Reach::Inside };
+    let parts: Vec<Part> = onward.take(MAX_FANOUT).map(part).collect();
+    if parts.is_empty() { Vec::new() } else { vec![parts] }
+}
+
+/// Beside the home zone, or after it when it may have enough.
+fn go_beyond(home: &mut Vec<Vec<Part>>, beyond: Vec<Vec<Part>>, is_after: bool) {
+    let mut beyond = beyond.into_iter();
+    if !is_after && let Some(first) = home.first_mut() {
+        first.extend(beyond.next().unwrap_or_default());
+    }
+    home.extend(beyond);
 }
 
 /// One remembered query id.
@@ -237,6 +310,8 @@ struct Entry {
     sender: Option<PeerId>,
     /// The highest TTL with which it was forwarded classically; `None` when it came on claims only.
     classic_ttl: Option<u8>,
+    /// The own index was searched; not when it came to leave the zone only.
+    is_searched: bool,
     /// How often it was served.
     serves: u8,
 }
@@ -326,5 +401,7 @@ impl QueryCache {
     }
 }
 
+#[cfg(test)]
+mod beyond_tests;
 #[cfg(test)]
 mod tests;

@@ -31,6 +31,8 @@ pub struct Membership {
     pub roster: Roster,
     /// Its neighbors for classic flood.
     pub neighbors: Vec<PeerId>,
+    /// The zone's gateway peers.
+    pub gateways: Vec<Member>,
 }
 
 /// A lease renewed.

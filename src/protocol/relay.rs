@@ -8,17 +8,21 @@
 //! silent one is missing for itself alone, and keeps the rest of [`SILENCE_LIMIT`] to begin; when the slow one reports
 //! first and has reached the hedge, the hedge is cancelled. Both may reach the rest: that costs messages and searches
 //! (which the query cache cannot save, as either of the two may yet break), never a wrong count, since reports are sets.
+//!
+//! Gateways are asked in the same way, but none of them for itself: when one has reported the other is cancelled.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
 use super::{
-    claim::{Claim, Part},
+    claim::{Claim, Part, Reach},
     flood::Plan,
     id::PeerId,
 };
+
+pub use super::report::{MAX_REPORTED, Report, ZoneReport};
 
 /// A peer that has not begun to answer by then is hedged. Ten times the round trip of a busy local network.
 pub const HEDGE_AFTER: Duration = Duration::from_millis(50);
@@ -29,8 +33,9 @@ pub const SILENCE_LIMIT: Duration = Duration::from_secs(1);
 pub const MAX_OPEN_PER_PART: usize = 4;
 /// A wave that has not ended by then is not waited for by the next: two silent peers in a row.
 pub const WAVE_PATIENCE: Duration = Duration::from_millis(100);
-/// Most peers in each set of a report; more are left out and the report is marked truncated.
-pub const MAX_REPORTED: usize = 16_384;
+/// Other zones wait no longer than this for the home zone to end, when it may have enough hits: by then a silent peer is
+/// given up. And no longer than this part of the time that is left.
+const HOME_PATIENCE: (Duration, u32) = (SILENCE_LIMIT, 4);
 
 /// What a hop keeps of the time for itself: the way back of the report, and the hits behind it.
 const HOP_RESERVE: Duration = Duration::from_millis(20);
@@ -57,6 +62,8 @@ pub enum Command {
         peer: PeerId,
         /// What it answers for.
         claim: Option<Claim>,
+        /// How far it goes from there.
+        reach: Reach,
         /// TTL of this copy.
         ttl: u8,
         /// Hops of this copy.
@@ -68,64 +75,10 @@ pub enum Command {
     Cancel(AskId),
 }
 
-/// What became of a branch. Peers are told by [`PeerId::short`]; sets, so that no peer is counted twice whichever way its
-/// answer came. A peer is in `answered` only if its hits went ahead of this report.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Report {
-    /// Peers whose index was searched.
-    pub answered: BTreeSet<u64>,
-    /// Peers that were tried and did not answer; none that another branch has as answered.
-    pub unreachable: BTreeSet<u64>,
-    /// Peers that were not asked, since their summaries say that they have nothing; none that answered or was tried.
-    pub ruled_out: BTreeSet<u64>,
-    /// Copies that a query cache dropped.
-    pub duplicates: u32,
-    /// Search messages sent in this branch, those that found nobody included.
-    pub messages: u32,
-    /// Something was left out: a bound or the deadline was reached.
-    pub truncated: bool,
-}
-
-impl Report {
-    /// The whole answer to a duplicate.
-    pub fn duplicate() -> Self {
-        Self { duplicates: 1, ..Self::default() }
-    }
-
-    /// A peer that one branch could not reach, or did not ask, and another heard, has answered.
-    #[must_use]
-    pub fn settled(mut self) -> Self {
-        self.unreachable = &self.unreachable - &self.answered;
-        self.ruled_out = &(&self.ruled_out - &self.answered) - &self.unreachable;
-        self
-    }
-
-    /// Takes another branch in.
-    pub fn merge(&mut self, other: &Report) {
-        for (own, others) in [
-            (&mut self.answered, &other.answered),
-            (&mut self.unreachable, &other.unreachable),
-            (&mut self.ruled_out, &other.ruled_out),
-        ] {
-            for short in others {
-                if own.len() < MAX_REPORTED {
-                    own.insert(*short);
-                } else if !own.contains(short) {
-                    self.truncated = true;
-                }
-            }
-        }
-        self.duplicates = self.duplicates.saturating_add(other.duplicates);
-        self.messages = self.messages.saturating_add(other.messages);
-        self.truncated |= other.truncated;
-    }
-}
-
 /// A branch: members are asked in order, and everyone behind the last asked is in the claim of each that is open.
 #[derive(Debug)]
 struct Branch {
-    members: Vec<PeerId>,
-    claim: Option<Claim>,
+    part: Part,
     /// How many were asked.
     asked: usize,
     /// Someone reported for the rest.
@@ -152,6 +105,7 @@ pub struct Relay {
     branches: Vec<Branch>,
     waves: VecDeque<Vec<Part>>,
     next_wave_at: Option<Instant>,
+    begun_at: Instant,
     open: BTreeMap<AskId, Open>,
     next_ask: u32,
     is_searching: bool,
@@ -170,12 +124,21 @@ impl Relay {
             branches: Vec::new(),
             waves: plan.waves.into(),
             next_wave_at: None,
+            begun_at: now,
             open: BTreeMap::new(),
             next_ask: 0,
             is_searching: is_searched_here,
             is_ended: false,
-            report: Report { ruled_out: plan.ruled_out.into_iter().collect(), ..Report::default() },
+            report: Report {
+                ruled_out: plan.ruled_out.into_iter().collect(),
+                is_crossed: plan.zones.is_some(),
+                zones: plan.zones.unwrap_or_default(),
+                ..Report::default()
+            },
         };
+        if relay.is_searching && relay.is_next_beyond() {
+            relay.next_wave_at = Some(now + relay.home_patience(now));
+        }
         let mut commands = Vec::new();
         relay.widen(now, &mut commands);
         (relay, commands)
@@ -187,6 +150,10 @@ impl Relay {
             self.is_searching = false;
             self.report.answered.insert(self.me.short());
             self.report.truncated |= was_truncated;
+            // Other zones may have waited for this alone.
+            if self.open.is_empty() && !self.waves.is_empty() {
+                self.next_wave_at = Some(self.begun_at);
+            }
         }
     }
 
@@ -201,18 +168,28 @@ impl Relay {
     /// That branch is reported; its hits were passed on before.
     pub fn on_done(&mut self, ask: AskId, report: &Report, now: Instant) -> Vec<Command> {
         let mut commands = Vec::new();
-        let Some(done) = self.open.remove(&ask) else { return commands };
-        self.report.merge(report);
-        self.branches[done.branch].is_reported = true;
-        // Others of this part are open for themselves alone now: only those that this branch did not reach.
-        let reached: Vec<AskId> = self
-            .open
-            .iter()
-            .filter(|(_, open)| {
-                open.branch == done.branch && self.report.answered.contains(&open.peer.short())
-            })
-            .map(|(ask, _)| *ask)
-            .collect();
+        let Some(done) = self.open.get(&ask) else { return commands };
+        let at = done.branch;
+        let reach = self.branches[at].part.reach;
+        match reach {
+            Reach::Inside | Reach::Everywhere => self.report.merge_members(report),
+            Reach::OtherZones => self.report.merge_crossing(report),
+            Reach::WholeZone(zone) => {
+                if !self.report.merge_zone(zone, report) {
+                    // It did not run the query: as good as a refusal.
+                    self.give_up(ask, now, &mut commands);
+                    self.widen(now, &mut commands);
+                    return commands;
+                }
+            }
+        }
+        self.open.remove(&ask);
+        self.branches[at].is_reported = true;
+        // Others of this part are open for themselves alone now: only those that this branch did not reach. No gateway is.
+        let is_reached =
+            |peer: &PeerId| reach != Reach::Inside || self.report.answered.contains(&peer.short());
+        let others = self.open.iter().filter(|(_, open)| open.branch == at && is_reached(&open.peer));
+        let reached: Vec<AskId> = others.map(|(ask, _)| *ask).collect();
         for ask in reached {
             self.open.remove(&ask);
             commands.push(Command::Cancel(ask));
@@ -236,8 +213,9 @@ impl Relay {
             return commands;
         }
         if now >= self.deadline {
-            let open: Vec<u64> = self.open.values().map(|open| open.peer.short()).collect();
-            self.report.unreachable.extend(open);
+            for (at, peer) in self.open.values().map(|open| (open.branch, open.peer)).collect::<Vec<_>>() {
+                self.lose(at, peer);
+            }
             if !self.is_finished() {
                 self.report.truncated = true;
             }
@@ -315,29 +293,44 @@ impl Relay {
 
     /// Begins the next wave when it is time.
     fn widen(&mut self, now: Instant, commands: &mut Vec<Command>) {
-        let is_due = self.open.is_empty() || self.next_wave_at.is_some_and(|at| now >= at);
+        let is_free = self.open.is_empty() && !(self.is_searching && self.is_next_beyond());
+        let is_due = is_free || self.next_wave_at.is_some_and(|at| now >= at);
         if self.is_ended || !is_due {
             return;
         }
         self.next_wave_at = None;
         let Some(wave) = self.waves.pop_front() else { return };
+        let is_home = wave.iter().any(|part| !part.is_beyond());
         for part in wave {
-            self.branches.push(Branch {
-                members: part.members,
-                claim: part.claim,
-                asked: 0,
-                is_reported: false,
-            });
+            self.branches.push(Branch { part, asked: 0, is_reported: false });
             self.ask_next(self.branches.len() - 1, now, commands);
         }
         if !self.waves.is_empty() {
-            self.next_wave_at = Some(now + WAVE_PATIENCE);
+            let leaves_home = is_home && self.is_next_beyond();
+            let patience = if leaves_home { self.home_patience(now) } else { WAVE_PATIENCE };
+            self.next_wave_at = Some(now + patience);
+        }
+    }
+
+    fn is_next_beyond(&self) -> bool {
+        self.waves.front().is_some_and(|wave| wave.iter().all(Part::is_beyond))
+    }
+
+    fn home_patience(&self, now: Instant) -> Duration {
+        let (most, share) = HOME_PATIENCE;
+        most.min(self.deadline.saturating_duration_since(now) / share)
+    }
+
+    /// That peer did not answer. Those of other zones are told by none of their counts.
+    fn lose(&mut self, at: usize, peer: PeerId) {
+        if !matches!(self.branches[at].part.reach, Reach::WholeZone(_)) {
+            self.report.unreachable.insert(peer.short());
         }
     }
 
     fn give_up(&mut self, ask: AskId, now: Instant, commands: &mut Vec<Command>) {
         let Some(broken) = self.open.remove(&ask) else { return };
-        self.report.unreachable.insert(broken.peer.short());
+        self.lose(broken.branch, broken.peer);
         // One that was hedged and is silent still is no hope for the others.
         let is_covered = self.branches[broken.branch].is_reported
             || self.open.values().any(|open| {
@@ -350,7 +343,7 @@ impl Relay {
 
     fn ask_next(&mut self, at: usize, now: Instant, commands: &mut Vec<Command>) {
         let branch = &mut self.branches[at];
-        let Some(peer) = branch.members.get(branch.asked).copied() else { return };
+        let Some(peer) = branch.part.members.get(branch.asked).copied() else { return };
         let left = self.deadline.saturating_duration_since(now);
         let Some(time) = child_time(left) else {
             self.report.truncated = true;
@@ -360,7 +353,7 @@ impl Relay {
         let ask = AskId(self.next_ask);
         self.next_ask += 1;
         let deadline = now + time;
-        let can_hedge = branch.asked < branch.members.len();
+        let can_hedge = branch.asked < branch.part.members.len();
         self.open.insert(
             ask,
             Open {
@@ -376,7 +369,8 @@ impl Relay {
         commands.push(Command::Ask {
             ask,
             peer,
-            claim: branch.claim,
+            claim: branch.part.claim,
+            reach: branch.part.reach,
             ttl: self.ttl,
             hops: self.hops,
             deadline,
@@ -384,5 +378,7 @@ impl Relay {
     }
 }
 
+#[cfg(test)]
+mod beyond_tests;
 #[cfg(test)]
 mod tests;

@@ -248,6 +248,12 @@ impl Zones {
             .flat_map(|(id, zone)| zone.members.values().map(|slot| (*id, slot.peer, slot.locality)))
     }
 
+    /// The members of one zone, the longest-lived first.
+    pub fn oldest_first(&self, zone: ZoneId) -> impl Iterator<Item = (PeerId, Locality)> + '_ {
+        let members = self.by_id.get(&zone).into_iter().flat_map(|zone| zone.members.values());
+        members.map(|slot| (slot.peer, slot.locality))
+    }
+
     /// Every zone and its size, in order of their ids.
     pub fn sizes(&self) -> impl Iterator<Item = (ZoneId, u32)> + '_ {
         self.by_id.iter().map(|(id, zone)| (*id, zone.size()))

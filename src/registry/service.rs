@@ -85,6 +85,7 @@ impl RegistryService for Service {
             zone_id: zone.zone.get(),
             peers: u32::try_from(zone.peers).unwrap_or(u32::MAX),
             revision: zone.revision,
+            gateways: zone.gateways.iter().map(ToString::to_string).collect(),
         });
         Ok(Response::new(pb::ListZonesResponse { zones: zones.collect(), next_page_token }))
     }

@@ -9,9 +9,11 @@ use std::{
 
 use tokio::sync::Notify;
 
+use self::gateways::{Due, Untold};
 use super::state::{Event, MAX_PEERS, Reason, Refusal, State};
 use crate::net::limit::{Admission, Full, Permit};
 use crate::protocol::{
+    gateway::Told,
     id::{LeaseId, PeerId, ZoneId},
     membership::{Membership, Registration, Renewal},
     neighbor::all_neighbors,
@@ -19,6 +21,7 @@ use crate::protocol::{
 };
 use crate::wire::registry::News;
 
+mod gateways;
 mod stream;
 
 pub(super) use stream::serve;
@@ -39,6 +42,7 @@ pub(super) enum Down {
     Delta(Arc<Delta>),
     News(News),
     Neighbors(Vec<PeerId>),
+    Gateways(Told),
     Ack(Renewal),
 }
 
@@ -68,7 +72,7 @@ pub(super) enum NotOpened {
     Full(Full),
 }
 
-/// What waits for one peer. Bounded by its shape: 64 deltas, and one of everything else.
+/// What waits for one peer. Bounded by its shape: 64 deltas, the numbers of zones, and one of everything else.
 #[derive(Debug)]
 struct Outbox {
     number: u64,
@@ -80,6 +84,7 @@ struct Outbox {
     announced: BTreeSet<PeerId>,
     neighbors: Vec<PeerId>,
     are_neighbors_due: bool,
+    gateways: Due,
     is_ack_due: bool,
     sequence: u64,
     ended: Arc<OnceLock<Reason>>,
@@ -116,6 +121,7 @@ impl Outbox {
 struct Inner {
     state: State,
     outboxes: HashMap<PeerId, Outbox>,
+    untold: Untold,
     sessions: u64,
 }
 
@@ -128,7 +134,8 @@ pub(super) struct Hub {
 
 impl Hub {
     pub(super) fn new(state: State) -> Self {
-        let inner = Mutex::new(Inner { state, outboxes: HashMap::new(), sessions: 0 });
+        let inner =
+            Mutex::new(Inner { state, outboxes: HashMap::new(), untold: Untold::default(), sessions: 0 });
         Self { inner, streams: Admission::new(STREAMS_PER_PEER, MAX_STREAMS) }
     }
 
@@ -158,6 +165,8 @@ impl Hub {
         let mut inner = self.lock();
         let events = inner.state.sweep(Instant::now());
         inner.dispatch(events);
+        // What came too soon after the last time.
+        inner.tell_other_zones();
     }
 
     /// Registers and opens a session; one that the peer has already ends.
@@ -168,6 +177,8 @@ impl Hub {
         let mut inner = self.lock();
         let membership = inner.register(registration).map_err(NotOpened::Refused)?;
         inner.sessions += 1;
+        // Of its own zone the welcome tells.
+        let gateways = Due::behind_welcome(&inner.state, &peer);
         let outbox = Outbox {
             number: inner.sessions,
             lease: membership.lease,
@@ -177,6 +188,7 @@ impl Hub {
             announced: BTreeSet::new(),
             neighbors: membership.neighbors.clone(),
             are_neighbors_due: false,
+            gateways,
             is_ack_due: false,
             sequence: 0,
             ended: Arc::default(),
@@ -243,6 +255,9 @@ impl Hub {
         if std::mem::take(&mut outbox.are_neighbors_due) {
             return Ok(Some(Down::Neighbors(outbox.neighbors.clone())));
         }
+        if let Some(told) = outbox.gateways.take(&inner.state, &session.peer) {
+            return Ok(Some(Down::Gateways(told)));
+        }
         if std::mem::take(&mut outbox.is_ack_due) {
             let sequence = outbox.sequence;
             return Ok(inner.state.renewal(&session.peer).map(|ack| Down::Ack(Renewal { sequence, ..ack })));
@@ -281,9 +296,13 @@ impl Inner {
             match event {
                 Event::Changed(delta) => self.publish(delta),
                 Event::Announced { zone, peer } => self.announce(zone, peer),
+                Event::Gateways { zone, new } => {
+                    self.untold.changed(zone, &new, &self.state, &mut self.outboxes);
+                }
                 Event::Moved { peer } => {
                     if let Some(outbox) = self.outboxes.get_mut(&peer) {
                         outbox.want_snapshot();
+                        outbox.gateways.want_whole();
                     }
                 }
                 Event::Ended { peer, lease, reason } => {
@@ -298,6 +317,11 @@ impl Inner {
                 }
             }
         }
+        self.tell_other_zones();
+    }
+
+    fn tell_other_zones(&mut self) {
+        self.untold.tell(&self.state, &mut self.outboxes, Instant::now());
     }
 
     /// Goes to everyone in the zone, whose announcement it is among them: when it comes back it is on its way to all.

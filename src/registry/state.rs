@@ -18,6 +18,7 @@ use crate::protocol::{
     zone::{Full, Layout, Locality, Move, Zones},
 };
 
+mod gateway;
 mod list;
 mod saved;
 #[cfg(test)]
@@ -94,6 +95,13 @@ pub enum Event {
         /// Who.
         peer: PeerId,
     },
+    /// A zone has other gateways, or one of them another name or address.
+    Gateways {
+        /// Which zone.
+        zone: ZoneId,
+        /// Who was none before.
+        new: Vec<PeerId>,
+    },
     /// A live peer is in another zone now.
     Moved {
         /// Who.
@@ -131,6 +139,8 @@ pub struct State {
     zones: Zones,
     leases: Leases,
     rosters: BTreeMap<ZoneId, Roster>,
+    /// In order of age; no zone without a gateway is in it.
+    gateways: BTreeMap<ZoneId, Vec<PeerId>>,
     /// In lower case: `Ana` and `ana` would be taken for one.
     names: HashMap<String, PeerId>,
     addresses: HashMap<SocketAddr, PeerId>,
@@ -152,6 +162,7 @@ impl State {
             zones,
             leases: Leases::new(terms.lease),
             rosters,
+            gateways: BTreeMap::new(),
             names: HashMap::new(),
             addresses: HashMap::new(),
             revision,
@@ -215,6 +226,7 @@ impl State {
             lease_ttl: self.terms.lease,
             heartbeat_interval: self.terms.heartbeat,
             neighbors: neighbors(roster.members(), &peer),
+            gateways: self.gateways(zone),
             roster,
         };
         Ok((membership, events))
@@ -368,7 +380,7 @@ impl State {
         }
     }
 
-    /// Brings the rosters to what the zones already are, one revision a zone.
+    /// Brings the rosters and the gateways to what the zones already are, one revision a zone.
     fn publish(&mut self, changes: Changes, events: &mut Vec<Event>) {
         for (zone, (joined, left)) in changes.0 {
             let from_revision = self.revision;
@@ -379,6 +391,7 @@ impl State {
             let from_revision = roster.revision();
             let delta = Delta { zone, from_revision, to_revision: self.revision, joined, left };
             roster.apply(&delta).expect("a delta made from the roster's own revision applies");
+            let changed: Vec<PeerId> = delta.joined.iter().map(|member| member.id).collect();
             let is_closed =
                 roster.members().is_empty() && matches!(self.terms.layout, Layout::Elastic { .. });
             if is_closed {
@@ -386,6 +399,7 @@ impl State {
             } else {
                 events.push(Event::Changed(delta));
             }
+            events.extend(self.choose_gateways(zone, &changed));
         }
     }
 }

@@ -11,8 +11,9 @@ use super::{
 use crate::protocol::{
     action::{
         AcceptPolicy, Connection, Counters, Coverage, FolderPage, Hit, Holder, InboxInfo, IndexState,
-        Listing, Offer, PeerInfo, SearchEvent, ShareInfo, Status, ZoneInfo,
+        Listing, Offer, PeerInfo, SearchEvent, ShareInfo, Status, ZoneCoverage, ZoneInfo,
     },
+    gateway::MAX_ZONES,
     id::{PeerId, ZoneId},
     name::MAX_PATH_BYTES,
 };
@@ -37,15 +38,7 @@ const MAX_UPTIME: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
 pub fn search_event(response: pb::StartSearchResponse) -> Result<SearchEvent, Invalid> {
     match required("message", response.message)? {
         pb::start_search_response::Message::Hit(found) => Ok(SearchEvent::Hit(hit(found)?)),
-        pb::start_search_response::Message::Done(coverage) => Ok(SearchEvent::Done(Coverage {
-            answered: coverage.answered,
-            ruled_out: coverage.ruled_out,
-            asked: coverage.asked,
-            unreachable: coverage.unreachable,
-            duplicates: coverage.duplicates,
-            messages: coverage.messages,
-            truncated: coverage.truncated,
-        })),
+        pb::start_search_response::Message::Done(done) => Ok(SearchEvent::Done(coverage(&done)?)),
     }
 }
 
@@ -53,17 +46,59 @@ pub fn search_event(response: pb::StartSearchResponse) -> Result<SearchEvent, In
 pub fn to_search_response(event: &SearchEvent) -> pb::StartSearchResponse {
     let message = match event {
         SearchEvent::Hit(hit) => pb::start_search_response::Message::Hit(to_hit(hit)),
-        SearchEvent::Done(coverage) => pb::start_search_response::Message::Done(pb::Coverage {
-            answered: coverage.answered,
-            ruled_out: coverage.ruled_out,
-            asked: coverage.asked,
-            unreachable: coverage.unreachable,
-            duplicates: coverage.duplicates,
-            messages: coverage.messages,
-            truncated: coverage.truncated,
-        }),
+        SearchEvent::Done(coverage) => pb::start_search_response::Message::Done(to_coverage(coverage)),
     };
     pb::StartSearchResponse { message: Some(message) }
+}
+
+fn coverage(coverage: &pb::Coverage) -> Result<Coverage, Invalid> {
+    // The own zone beside the others.
+    let most = MAX_ZONES + 1;
+    if coverage.zones.len() > most {
+        return Err(Invalid::new(
+            "done.zones",
+            format!("must be at most {most}, not {}", coverage.zones.len()),
+        ));
+    }
+    let one = |zone: &pb::ZoneCoverage| ZoneCoverage {
+        zone: ZoneId::new(zone.zone_id),
+        answered: zone.answered,
+        ruled_out: zone.ruled_out,
+        asked: zone.asked,
+        unreachable: zone.unreachable,
+    };
+    Ok(Coverage {
+        answered: coverage.answered,
+        ruled_out: coverage.ruled_out,
+        asked: coverage.asked,
+        unreachable: coverage.unreachable,
+        duplicates: coverage.duplicates,
+        messages: coverage.messages,
+        truncated: coverage.truncated,
+        zones: coverage.zones.iter().map(one).collect(),
+        are_zones_unknown: coverage.are_zones_unknown,
+    })
+}
+
+fn to_coverage(coverage: &Coverage) -> pb::Coverage {
+    let one = |zone: &ZoneCoverage| pb::ZoneCoverage {
+        zone_id: to_zone(zone.zone),
+        answered: zone.answered,
+        ruled_out: zone.ruled_out,
+        asked: zone.asked,
+        unreachable: zone.unreachable,
+    };
+    pb::Coverage {
+        answered: coverage.answered,
+        ruled_out: coverage.ruled_out,
+        asked: coverage.asked,
+        unreachable: coverage.unreachable,
+        duplicates: coverage.duplicates,
+        messages: coverage.messages,
+        truncated: coverage.truncated,
+        zones: coverage.zones.iter().map(one).collect(),
+        are_zones_unknown: coverage.are_zones_unknown,
+    }
 }
 
 fn hit(hit: pb::Hit) -> Result<Hit, Invalid> {

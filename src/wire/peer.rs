@@ -1,16 +1,17 @@
 //! What peers say to each other: searches and folder listings.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{Invalid, bounded, bytes, common, pb, required};
 use crate::protocol::{
     action::{FileInfo, FolderPage, PageAsk},
-    claim::Claim,
+    claim::{Claim, Reach},
     flood::MAX_TTL_PLUS_HOPS,
+    gateway::MAX_ZONES,
     id::{PeerId, PeerName, QueryId, ZoneId},
     name::MAX_PATH_BYTES,
     query::{MAX_QUERY_BYTES, Query},
-    relay::{MAX_REPORTED, Report},
+    report::{MAX_REPORTED, Report, ZoneReport},
 };
 
 /// Longest wait that a query may ask for.
@@ -40,6 +41,8 @@ pub struct IncomingSearch {
     pub roster_revision: u64,
     /// The part of the ring to answer for; none in classic flood.
     pub claim: Option<Claim>,
+    /// How far it goes from here; never everywhere.
+    pub reach: Reach,
     /// Stop after this many hits.
     pub want: Option<u32>,
     /// Who asked first.
@@ -93,6 +96,10 @@ pub fn search(request: pb::SearchRequest) -> Result<IncomingSearch, Invalid> {
         None => None,
         Some(claim) => Some(Claim { before: peer_id("claim.before_id", &claim.before_id)? }),
     };
+    let reach = reach(request.reach, request.zone_id)?;
+    if reach != Reach::Inside && claim.is_some() {
+        return Err(Invalid::new("claim", "must be absent in what is for a gateway"));
+    }
     Ok(IncomingSearch {
         id: QueryId::try_from(&request.query_id[..]).map_err(Invalid::id("query_id"))?,
         query: Query::parse(&text).map_err(|error| Invalid::new("text", error.to_string()))?,
@@ -102,10 +109,32 @@ pub fn search(request: pb::SearchRequest) -> Result<IncomingSearch, Invalid> {
         deadline,
         roster_revision: request.roster_revision,
         claim,
+        reach,
         want: (request.want > 0).then_some(request.want),
         origin: peer_id("origin_id", &request.origin_id)?,
         from: peer_id("from_id", &request.from_id)?,
     })
+}
+
+fn reach(reach: i32, zone_id: u32) -> Result<Reach, Invalid> {
+    let reach =
+        pb::Reach::try_from(reach).map_err(|_| Invalid::new("reach", "must be one that is defined"))?;
+    match (reach, ZoneId::new(zone_id)) {
+        (pb::Reach::Unspecified, None) => Ok(Reach::Inside),
+        (pb::Reach::OtherZones, None) => Ok(Reach::OtherZones),
+        (pb::Reach::WholeZone, Some(zone)) => Ok(Reach::WholeZone(zone)),
+        (pb::Reach::WholeZone, None) => Err(Invalid::new("zone_id", "must name the zone that is meant")),
+        (_, Some(_)) => Err(Invalid::new("zone_id", "must be 0 unless a whole zone is meant")),
+    }
+}
+
+fn to_reach(reach: Reach) -> (pb::Reach, u32) {
+    match reach {
+        // An origin's own reach is no hop's.
+        Reach::Inside | Reach::Everywhere => (pb::Reach::Unspecified, 0),
+        Reach::OtherZones => (pb::Reach::OtherZones, 0),
+        Reach::WholeZone(zone) => (pb::Reach::WholeZone, zone.get()),
+    }
 }
 
 /// A query on its way to the next hop.
@@ -125,6 +154,8 @@ pub struct OutgoingSearch<'a> {
     pub roster_revision: u64,
     /// The receiver's part of the ring.
     pub claim: Option<Claim>,
+    /// What the receiver is asked for.
+    pub reach: Reach,
     /// Stop after this many hits.
     pub want: Option<u32>,
     /// Who asked first.
@@ -135,6 +166,7 @@ pub struct OutgoingSearch<'a> {
 
 /// The message of a query.
 pub fn to_search(search: &OutgoingSearch<'_>) -> pb::SearchRequest {
+    let (reach, zone_id) = to_reach(search.reach);
     pb::SearchRequest {
         query_id: bytes(search.id.as_bytes()),
         text: search.text.into(),
@@ -146,6 +178,8 @@ pub fn to_search(search: &OutgoingSearch<'_>) -> pb::SearchRequest {
         want: search.want.unwrap_or(0),
         origin_id: bytes(search.origin.as_bytes()),
         from_id: bytes(search.from.as_bytes()),
+        reach: reach.into(),
+        zone_id,
     }
 }
 
@@ -163,12 +197,35 @@ pub fn found(response: pb::SearchResponse) -> Result<Found, Invalid> {
                 answered: done.answered.into_iter().collect(),
                 unreachable: done.unreachable.into_iter().collect(),
                 ruled_out: done.ruled_out.into_iter().collect(),
+                zones: zone_reports(&done.zones)?,
+                is_crossed: false,
                 duplicates: done.duplicates,
                 messages: done.messages,
                 truncated: done.truncated,
             }))
         }
     }
+}
+
+fn zone_reports(zones: &[pb::ZoneReport]) -> Result<BTreeMap<ZoneId, ZoneReport>, Invalid> {
+    if zones.len() > MAX_ZONES {
+        return Err(Invalid::new("done.zones", format!("must be at most {MAX_ZONES}, not {}", zones.len())));
+    }
+    let one = |told: &pb::ZoneReport| {
+        let pb::ZoneReport { zone_id, listed, answered, ruled_out, unreachable } = *told;
+        let zone = ZoneId::new(zone_id).ok_or_else(|| Invalid::new("done.zones.zone_id", "must not be 0"))?;
+        let report = ZoneReport { listed, answered, ruled_out, unreachable };
+        let is_sound =
+            report.is_sound() && usize::try_from(listed).is_ok_and(|listed| listed <= MAX_REPORTED);
+        let problem = || format!("must be at most {MAX_REPORTED}, and all counts of the zone together");
+        is_sound.then_some((zone, report)).ok_or_else(|| Invalid::new("done.zones.listed", problem()))
+    };
+    zones.iter().map(one).collect()
+}
+
+fn to_zone_report((zone, report): (ZoneId, ZoneReport)) -> pb::ZoneReport {
+    let ZoneReport { listed, answered, ruled_out, unreachable } = report;
+    pb::ZoneReport { zone_id: zone.get(), listed, answered, ruled_out, unreachable }
 }
 
 fn hits(hits: pb::Hits) -> Result<PeerHits, Invalid> {
@@ -205,6 +262,7 @@ pub fn to_found(found: Found) -> pb::SearchResponse {
             answered: report.answered.into_iter().collect(),
             unreachable: report.unreachable.into_iter().collect(),
             ruled_out: report.ruled_out.into_iter().collect(),
+            zones: report.zones.into_iter().map(to_zone_report).collect(),
             duplicates: report.duplicates,
             truncated: report.truncated,
             messages: report.messages,
@@ -264,3 +322,6 @@ pub fn to_folder_page(page: FolderPage) -> pb::BrowseResponse {
 fn peer_id(field: &'static str, id: &[u8]) -> Result<PeerId, Invalid> {
     PeerId::try_from(id).map_err(Invalid::id(field))
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,8 @@ use super::{
     pb, required,
 };
 use crate::protocol::{
+    action::ZoneInfo,
+    gateway::{self, GATEWAYS_PER_ZONE, MAX_ZONES, ZoneGateways},
     id::{Credential, LeaseId, PeerId, PeerName, ZoneId},
     membership::{Membership, Registration, Renewal},
     neighbor::MAX_NEIGHBORS,
@@ -57,6 +59,7 @@ pub fn membership(response: pb::RegisterResponse) -> Result<Membership, Invalid>
         heartbeat_interval: span("heartbeat_interval", response.heartbeat_interval)?,
         roster: roster(&required("roster", response.roster)?)?,
         neighbors: neighbors(&response.neighbors.unwrap_or_default())?,
+        gateways: zone_gateways(&response.gateways)?,
     })
 }
 
@@ -68,6 +71,7 @@ pub fn to_membership(membership: &Membership) -> pb::RegisterResponse {
         heartbeat_interval: Some(to_duration(membership.heartbeat_interval)),
         roster: Some(to_roster(&membership.roster)),
         neighbors: Some(to_neighbors(&membership.neighbors)),
+        gateways: to_zone_gateways(&membership.gateways, membership.roster.zone()),
     }
 }
 
@@ -201,6 +205,60 @@ pub fn to_neighbors(neighbors: &[PeerId]) -> pb::Neighbors {
     pb::Neighbors { peer_ids: neighbors.iter().map(|id| id.as_bytes().to_vec().into()).collect() }
 }
 
+/// Through whom queries enter zones.
+pub fn gateways(told: &pb::Gateways) -> Result<gateway::Told, Invalid> {
+    if told.zones.len() > MAX_ZONES {
+        return Err(Invalid::new("zones", format!("must be at most {MAX_ZONES}")));
+    }
+    let one = |told: &pb::ZoneGateways| {
+        Ok(ZoneGateways { zone: zone(told.zone_id)?, gateways: zone_gateways(&told.gateways)? })
+    };
+    let zones = told.zones.iter().map(one).collect::<Result<_, Invalid>>()?;
+    Ok(gateway::Told { is_whole: told.is_whole, zones })
+}
+
+/// Through whom queries enter zones, on its way out.
+pub fn to_gateways(told: &gateway::Told) -> pb::Gateways {
+    let one = |told: &ZoneGateways| pb::ZoneGateways {
+        zone_id: told.zone.get(),
+        gateways: to_zone_gateways(&told.gateways, told.zone),
+    };
+    pb::Gateways { zones: told.zones.iter().map(one).collect(), is_whole: told.is_whole }
+}
+
+fn zone_gateways(peers: &[pb::Peer]) -> Result<Vec<Member>, Invalid> {
+    check_gateways(peers.len())?;
+    let gateways = members("gateways", peers)?;
+    let is_told_before = |(at, member): (usize, &Member)| gateways[..at].iter().any(|m| m.id == member.id);
+    if gateways.iter().enumerate().any(is_told_before) {
+        return Err(Invalid::new("gateways", "must be different peers"));
+    }
+    Ok(gateways)
+}
+
+fn to_zone_gateways(gateways: &[Member], zone: ZoneId) -> Vec<pb::Peer> {
+    gateways.iter().map(|member| to_peer(member, Some(zone))).collect()
+}
+
+fn check_gateways(count: usize) -> Result<(), Invalid> {
+    if count > GATEWAYS_PER_ZONE {
+        return Err(Invalid::new("gateways", format!("must be at most {GATEWAYS_PER_ZONE}")));
+    }
+    Ok(())
+}
+
+/// One zone of a list.
+pub fn zone_info(listed: pb::Zone) -> Result<ZoneInfo, Invalid> {
+    check_gateways(listed.gateways.len())?;
+    let name = |name: String| name.parse::<PeerName>().map_err(Invalid::id("gateways"));
+    let gateways = listed.gateways.into_iter().map(|text| name(text).map(|name| name.to_string()));
+    Ok(ZoneInfo {
+        zone: zone(listed.zone_id)?,
+        peers: listed.peers,
+        gateways: gateways.collect::<Result<_, _>>()?,
+    })
+}
+
 /// Entries of one page.
 pub fn page_size(asked: u32) -> Result<usize, Invalid> {
     match asked {
@@ -274,6 +332,7 @@ mod tests {
             heartbeat_interval: Duration::from_secs(10),
             roster: Roster::new(zone, 1 << 32, vec![member(1), member(2)]),
             neighbors: vec![PeerId::from_bytes([2; 32])],
+            gateways: vec![member(2), member(1)],
         };
         assert_eq!(membership(to_membership(&granted)), Ok(granted));
         let change = Delta {
@@ -296,6 +355,40 @@ mod tests {
             host_id: "machine".into(),
         };
         assert_eq!(registration(to_registration(&asked)), Ok(asked));
+    }
+
+    #[test]
+    fn gateways_survive_the_way_and_too_many_are_refused() {
+        let zone = ZoneId::new(4).unwrap();
+        let of = |numbers: &[u8]| ZoneGateways {
+            zone,
+            gateways: numbers.iter().map(|number| member(*number)).collect(),
+        };
+        for numbers in [&[][..], &[1], &[2, 1]] {
+            let told = gateway::Told { is_whole: true, zones: vec![of(numbers)] };
+            assert_eq!(gateways(&to_gateways(&told)), Ok(told));
+        }
+        let problem = |zones| gateways(&to_gateways(&gateway::Told { is_whole: false, zones })).unwrap_err();
+        assert_eq!(problem(vec![of(&[1, 2, 3])]).field, "gateways");
+        assert_eq!(problem(vec![of(&[1, 1])]).field, "gateways");
+        assert_eq!(problem(vec![of(&[]); MAX_ZONES + 1]).field, "zones");
+        let mut nowhere = to_gateways(&gateway::Told { is_whole: false, zones: vec![of(&[1])] });
+        nowhere.zones[0].gateways[0].address = "0.0.0.0:7001".into();
+        assert_eq!(gateways(&nowhere).unwrap_err().field, "peer.address");
+        nowhere.zones[0].zone_id = 0;
+        assert_eq!(gateways(&nowhere).unwrap_err().field, "zone_id");
+    }
+
+    #[test]
+    fn a_listed_zones_gateways_are_names() {
+        let listed = |gateways: &[&str]| {
+            let gateways = gateways.iter().map(|name| (*name).to_owned()).collect();
+            zone_info(pb::Zone { zone_id: 3, peers: 9, revision: 1, gateways })
+        };
+        assert_eq!(listed(&["ana", "ben"]).unwrap().gateways, ["ana", "ben"]);
+        assert_eq!(listed(&["a\u{1b}[2J"]).unwrap_err().field, "gateways");
+        assert_eq!(listed(&["ana", "ben", "cem"]).unwrap_err().field, "gateways");
+        assert_eq!(zone_info(pb::Zone::default()).unwrap_err().field, "zone_id");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::{
     required,
 };
 use crate::protocol::{
+    gateway::Told,
     id::PeerId,
     membership::{Membership, Renewal},
     roster::{Delta, Roster},
@@ -31,6 +32,8 @@ pub enum Down {
     Neighbors(Vec<PeerId>),
     /// What members said of themselves.
     News(News),
+    /// Through whom queries enter zones.
+    Gateways(Told),
 }
 
 /// Checks what the registry says.
@@ -48,6 +51,7 @@ pub fn down(message: pb::SessionResponse) -> Result<Down, Invalid> {
         Message::Delta(delta) => Down::Delta(registry::delta(&delta)?),
         Message::Snapshot(snapshot) => Down::Snapshot(registry::roster(&snapshot)?),
         Message::News(news) => Down::News(registry::news(&news)?),
+        Message::Gateways(gateways) => Down::Gateways(registry::gateways(&gateways)?),
         Message::Neighbors(neighbors) => Down::Neighbors(registry::neighbors(&neighbors)?),
     })
 }

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 use floodplain::{
     config::RegistrySettings,
     protocol::{
+        gateway::Gateways,
         id::{Credential, PeerId},
         roster::Roster,
         zone::Layout,
@@ -105,6 +106,7 @@ pub struct Session {
     pub down: Streaming<pb::SessionResponse>,
     pub lease: Vec<u8>,
     pub roster: Roster,
+    pub gateways: Gateways,
 }
 
 impl Session {
@@ -118,7 +120,8 @@ impl Session {
         };
         let lease = welcome.lease_id.to_vec();
         let membership = wire::registry::membership(welcome).unwrap();
-        Ok(Self { up, down, lease, roster: membership.roster })
+        let gateways = Gateways::new(membership.roster.zone(), membership.gateways);
+        Ok(Self { up, down, lease, roster: membership.roster, gateways })
     }
 
     pub async fn say(&self, message: session_request::Message) {
@@ -148,6 +151,9 @@ impl Session {
             Some(Message::Snapshot(snapshot)) => {
                 self.roster = wire::registry::roster(snapshot).unwrap();
             }
+            Some(Message::Gateways(told)) => {
+                self.gateways.take_in(wire::registry::gateways(told).unwrap());
+            }
             _ => {}
         }
         Ok(message)
@@ -159,6 +165,11 @@ impl Session {
             assert!(self.next().await.unwrap().is_some(), "the session ended");
         }
     }
+}
+
+/// Every zone, in order.
+pub async fn zones(client: &mut Client) -> Vec<pb::Zone> {
+    client.list_zones(pb::ListZonesRequest::default()).await.unwrap().into_inner().zones
 }
 
 fn request(message: session_request::Message) -> SessionRequest {

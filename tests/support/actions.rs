@@ -20,7 +20,8 @@ use floodplain::{
             AcceptPolicy, ActionError, Answer, Connection, Counters, Coverage, Direction, ErrorKind,
             FileInfo, FolderPage, GetAsk, Hit, Holder, InboxInfo, IndexState, Listing, Offer, PageAsk,
             PeerInfo, PeerPath, Priority, PutAsk, ReadAsk, ReadEvent, SearchAsk, SearchEvent, SendAsk,
-            ShareInfo, Status, Target, Transfer, TransferControl, TransferState, Unput, Which, ZoneInfo,
+            ShareInfo, Status, Target, Transfer, TransferControl, TransferState, Unput, Which, ZoneCoverage,
+            ZoneInfo,
         },
         id::{ContentHash, PeerId, ZoneId},
     },
@@ -122,7 +123,8 @@ pub(crate) fn hit(number: u32) -> Hit {
 }
 
 pub(crate) fn coverage() -> Coverage {
-    Coverage { answered: 6, asked: 6, unreachable: 0, duplicates: 3, messages: 5, ..Coverage::default() }
+    let home = ZoneCoverage { zone: ZoneId::new(1), answered: 6, asked: 6, ..ZoneCoverage::default() };
+    Coverage { duplicates: 3, messages: 5, ..Coverage::default() }.over(vec![home])
 }
 
 pub(crate) fn transfer(id: u64, state: TransferState) -> Transfer {

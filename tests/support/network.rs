@@ -165,6 +165,14 @@ impl TestPeer {
         last(self.handle.send(ask).await.expect("a send")).await
     }
 
+    /// Waits until it can leave its zone: as a gateway it knows those of this many zones, otherwise its own ones.
+    pub(crate) async fn until_gateways_of(&self, zones: usize) {
+        let is_so = |now: &floodplain::peer::Knowledge| {
+            !now.own_gateways().is_empty() && (!now.is_gateway() || now.gateways.zones().count() == zones)
+        };
+        soon("the gateways", self.peer.view().until(is_so)).await;
+    }
+
     /// Waits until its zone has this many members.
     pub(crate) async fn until_zone_has(&self, members: u32) {
         let is_so = |now: &floodplain::peer::Knowledge| {

@@ -1,5 +1,5 @@
-//! Whole zones in memory: an event queue with virtual time around the same rules that the daemons run. One seed gives one
-//! run, to the microsecond.
+//! Whole zones in memory, one or several: an event queue with virtual time around the same rules that the daemons run. One
+//! seed gives one run, to the microsecond.
 
 // Shared by a test and an example as a module of each: nothing of it can be reached from elsewhere, and each uses its part.
 #![allow(dead_code, missing_debug_implementations, unreachable_pub)]
@@ -13,97 +13,25 @@ use std::{
 };
 
 use floodplain::protocol::{
-    claim::Everyone,
-    flood::{DEFAULT_TTL, Mode, Plan, Query, QueryCache, Verdict, View, on_query},
+    claim::{Everyone, Reach},
+    flood::{Plan, Query, QueryCache, Verdict, View, on_query},
+    gateway::{Gateways, Told, ZoneGateways},
     id::{PeerId, PeerName, QueryId, ZoneId},
     relay::{AskId, Command, Relay, Report},
     roster::{Member, Roster, Stamp},
 };
 use rand::{RngExt, SeedableRng, rngs::SmallRng, seq::SliceRandom};
 
-/// What a run is made of.
-#[derive(Debug, Clone)]
-pub struct Setup {
-    pub seed: u64,
-    pub peers: usize,
-    pub mode: Mode,
-    pub ttl: u8,
-    /// Portion of the peers that are listed and dead.
-    pub dead: f64,
-    /// Portion of the dead that swallow packets; the others refuse at once.
-    pub silent: f64,
-    /// Portion of the peers with a roster of an older revision.
-    pub stale: f64,
-    /// Portion of the streams that break while they run.
-    pub cuts: f64,
-    /// Portion of the live peers that begin to answer after 60 to 400 ms only.
-    pub slow: f64,
-    /// Queries, from origins in turn.
-    pub queries: usize,
-    /// Time from one query to the next.
-    pub pause: Duration,
-    /// Room of each query cache.
-    pub cache: usize,
-}
+#[path = "zone/setup.rs"]
+mod setup;
 
-impl Setup {
-    pub fn new(seed: u64, peers: usize, mode: Mode) -> Self {
-        Self {
-            seed,
-            peers,
-            mode,
-            ttl: DEFAULT_TTL,
-            dead: 0.0,
-            silent: 0.0,
-            stale: 0.0,
-            cuts: 0.0,
-            slow: 0.0,
-            queries: peers,
-            pause: Duration::from_millis(1),
-            cache: 10_000,
-        }
-    }
-}
-
-/// What became of one query.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Outcome {
-    pub origin: usize,
-    /// Peers whose hits reached the origin, with their hops; the origin itself among them.
-    pub hits: BTreeMap<usize, u8>,
-    /// The report at the origin; `None` when the origin's own cache refused.
-    pub report: Option<Report>,
-    /// Messages that were really sent.
-    pub messages: usize,
-    /// How often each peer searched.
-    pub searches: BTreeMap<usize, usize>,
-    /// How often each peer was asked on a claim.
-    pub claimed_copies: BTreeMap<usize, usize>,
-    /// Peers at the far end of a stream that was cut.
-    pub cut: BTreeSet<usize>,
-    /// Copies that a full query cache refused.
-    pub refused: usize,
-    /// From the start to the report, in virtual time.
-    pub took: Duration,
-}
-
-impl Outcome {
-    /// Live peers other than the origin whose hits arrived, as a portion.
-    pub fn recall(&self, zone: &Zone) -> f64 {
-        let live = zone.live.len() - 1;
-        if live == 0 { 1.0 } else { (self.hits.len().max(1) - 1) as f64 / live as f64 }
-    }
-
-    /// Messages for each live peer other than the origin.
-    pub fn cost(&self, zone: &Zone) -> f64 {
-        self.messages as f64 / (zone.live.len() - 1).max(1) as f64
-    }
-}
+pub use setup::{Outcome, Setup};
 
 struct Node {
     id: PeerId,
     roster: Roster,
     neighbors: Vec<PeerId>,
+    gateways: Gateways,
     cache: QueryCache,
     is_dead: bool,
     is_silent: bool,
@@ -114,6 +42,7 @@ struct Task {
     node: usize,
     query: usize,
     hops: u8,
+    reach: Reach,
     relay: Relay,
     upstream: Option<usize>,
     streams: BTreeMap<AskId, usize>,
@@ -146,6 +75,7 @@ enum Event {
     Cut(usize),
     Searched(usize),
     Wake(usize),
+    Dies(usize),
 }
 
 /// One zone and all that happened in it.
@@ -159,6 +89,8 @@ pub struct Zone {
     nodes: Vec<Node>,
     index: BTreeMap<PeerId, usize>,
     pub live: Vec<usize>,
+    /// Gateways that die while the query runs.
+    pub dying: BTreeSet<usize>,
     tasks: Vec<Task>,
     streams: Vec<Stream>,
     started: Vec<u64>,
@@ -166,6 +98,7 @@ pub struct Zone {
 }
 
 const REVISION: u64 = 7;
+const GATEWAYS_PER_ZONE: usize = 2;
 const WAIT: Duration = Duration::from_secs(3);
 
 impl Zone {
@@ -176,6 +109,16 @@ impl Zone {
             let at = micros(setup.pause) * query as u64;
             zone.at(at, Event::Start(query));
         }
+        if let Some(after) = setup.gateways_die_after {
+            let origins: BTreeSet<usize> = zone.outcomes.iter().map(|outcome| outcome.origin).collect();
+            for first in (0..setup.zones).map(|number| number * setup.peers) {
+                let node = first + zone.rng.random_range(0..GATEWAYS_PER_ZONE);
+                if !origins.contains(&node) {
+                    zone.dying.insert(node);
+                    zone.at(micros(after), Event::Dies(node));
+                }
+            }
+        }
         while let Some(((at, _), event)) = zone.events.pop_first() {
             zone.now = at;
             zone.step(event);
@@ -185,7 +128,7 @@ impl Zone {
 
     fn new(setup: &Setup) -> Self {
         let mut rng = SmallRng::seed_from_u64(setup.seed);
-        let n = setup.peers;
+        let (size, n) = (setup.peers, setup.peers * setup.zones);
         let ids: Vec<PeerId> = (0..n).map(|_| PeerId::random(&mut rng)).collect();
         let member = |at: usize| Member {
             id: ids[at],
@@ -196,21 +139,42 @@ impl Zone {
             room_bytes: 0,
             summary: Stamp::default(),
         };
-        let neighbors = rings(n, if n > 100 { 6 } else { 4 }, &mut rng);
+        let neighbors: Vec<Vec<usize>> =
+            (0..setup.zones).flat_map(|_| rings(size, if size > 100 { 6 } else { 4 }, &mut rng)).collect();
         let mut order: Vec<usize> = (0..n).collect();
         order.shuffle(&mut rng);
-        let dead: BTreeSet<usize> =
-            order.iter().copied().take((setup.dead * n as f64).round() as usize).collect();
-        let zone = ZoneId::new(1).expect("not 0");
+        let is_gateway = |at: &usize| setup.zones > 1 && at % size < GATEWAYS_PER_ZONE;
+        let dead_members = order.iter().copied().filter(|at| !is_gateway(at));
+        let mut dead: BTreeSet<usize> = dead_members.take((setup.dead * n as f64).round() as usize).collect();
+        // The first peers of each zone are its gateways; one of them is the older one.
+        for zone in (0..setup.zones).filter(|_| setup.zones > 1) {
+            let gone = if setup.lost_zone == Some(zone) { GATEWAYS_PER_ZONE } else { setup.dead_gateways };
+            let first: usize = rng.random_range(0..GATEWAYS_PER_ZONE);
+            dead.extend((0..gone).map(|at| zone * size + (first + at) % GATEWAYS_PER_ZONE));
+        }
+        let zone_of = |at: usize| zone_id(at / size);
         let nodes = (0..n)
             .map(|at| {
+                let first = at / size * size;
                 let is_stale = rng.random::<f64>() < setup.stale;
-                let missing = if is_stale { rng.random_range(0..n) } else { n };
-                let members = (0..n).filter(|other| *other == at || *other != missing).map(member).collect();
+                let missing = if is_stale { first + rng.random_range(0..size) } else { n };
+                let others = (first..first + size).filter(|other| *other == at || *other != missing);
+                let members = others.map(member).collect();
+                let told = |zone: usize| ZoneGateways {
+                    zone: zone_id(zone),
+                    gateways: (0..GATEWAYS_PER_ZONE.min(size)).map(|at| member(zone * size + at)).collect(),
+                };
+                let mut gateways = Gateways::default();
+                if setup.zones > 1 {
+                    // Others than gateways know those of their own zone only.
+                    let all = if is_gateway(&at) { 0..setup.zones } else { at / size..at / size + 1 };
+                    gateways.take_in(Told { is_whole: true, zones: all.map(told).collect() });
+                }
                 Node {
                     id: ids[at],
-                    roster: Roster::new(zone, if is_stale { REVISION - 1 } else { REVISION }, members),
-                    neighbors: neighbors[at].iter().map(|other| ids[*other]).collect(),
+                    roster: Roster::new(zone_of(at), if is_stale { REVISION - 1 } else { REVISION }, members),
+                    neighbors: neighbors[at].iter().map(|other| ids[first + *other]).collect(),
+                    gateways,
                     cache: QueryCache::new(NonZeroUsize::new(setup.cache).expect("room")),
                     is_dead: dead.contains(&at),
                     is_silent: rng.random::<f64>() < setup.silent,
@@ -220,7 +184,10 @@ impl Zone {
             .collect();
         let live: Vec<usize> = (0..n).filter(|at| !dead.contains(at)).collect();
         let outcomes = (0..setup.queries)
-            .map(|query| Outcome { origin: live[query % live.len()], ..Outcome::default() })
+            .map(|query| {
+                let origin = live[(setup.first_origin + query) % live.len()];
+                Outcome { origin, ..Outcome::default() }
+            })
             .collect();
         Self {
             setup: setup.clone(),
@@ -232,6 +199,7 @@ impl Zone {
             nodes,
             index: ids.iter().copied().enumerate().map(|(at, id)| (id, at)).collect(),
             live,
+            dying: BTreeSet::new(),
             tasks: Vec::new(),
             streams: Vec::new(),
             started: vec![0; setup.queries],
@@ -241,6 +209,11 @@ impl Zone {
 
     pub fn short(&self, node: usize) -> u64 {
         self.nodes[node].id.short()
+    }
+
+    /// The zone of a node.
+    pub fn zone_of(&self, node: usize) -> ZoneId {
+        self.nodes[node].roster.zone()
     }
 
     fn clock(&self) -> Instant {
@@ -272,6 +245,15 @@ impl Zone {
                     self.up(stream, Up::Broken);
                 }
             }
+            Event::Dies(node) => {
+                self.nodes[node].is_dead = true;
+                for stream in 0..self.streams.len() {
+                    if self.streams[stream].child == node && self.streams[stream].is_open {
+                        self.stop(stream);
+                        self.send_up(stream, Up::Broken);
+                    }
+                }
+            }
             Event::Searched(task) => {
                 if !self.tasks[task].is_ended {
                     let (node, hops, query) =
@@ -298,27 +280,40 @@ impl Zone {
         let mut rng = SmallRng::seed_from_u64(self.setup.seed ^ ((query as u64) << 20));
         let id = QueryId::random(&mut rng);
         let (me, revision) = (self.nodes[node].id, self.nodes[node].roster.revision());
-        let own = Query::own(id, me, self.setup.mode, self.setup.ttl, self.clock() + WAIT, revision);
+        let mut own = Query::own(id, me, self.setup.mode, self.setup.ttl, self.clock() + WAIT, revision);
+        if self.setup.zones > 1 {
+            own.reach = Reach::Everywhere;
+        }
         if let Verdict::Serve { is_searched_here, plan } = self.verdict(node, &own) {
-            self.serve(node, query, 0, is_searched_here, plan, None);
+            self.serve(node, query, (0, own.reach), is_searched_here, plan, None);
         }
     }
 
     fn verdict(&mut self, node: usize, query: &Query) -> Verdict {
         let now = self.clock();
-        let Node { id, roster, neighbors, cache, .. } = &mut self.nodes[node];
-        let verdict = on_query(cache, query, &View { me: *id, roster, neighbors, rule: &Everyone }, now);
+        let Node { id, roster, neighbors, gateways, cache, .. } = &mut self.nodes[node];
+        let view = View { me: *id, roster, neighbors, gateways, rule: &Everyone };
+        let verdict = on_query(cache, query, &view, now);
         assert!(cache.len() <= self.setup.cache, "the query cache outgrew its room");
         verdict
     }
 
-    fn serve(&mut self, node: usize, query: usize, hops: u8, searched: bool, plan: Plan, up: Option<usize>) {
+    fn serve(
+        &mut self,
+        node: usize,
+        query: usize,
+        (hops, reach): (u8, Reach),
+        searched: bool,
+        plan: Plan,
+        up: Option<usize>,
+    ) {
         let (relay, commands) = Relay::new(self.nodes[node].id, searched, plan, self.clock());
         let task = self.tasks.len();
         self.tasks.push(Task {
             node,
             query,
             hops,
+            reach,
             relay,
             upstream: up,
             streams: BTreeMap::new(),
@@ -354,10 +349,10 @@ impl Zone {
                 self.send_up(stream, Up::Broken);
             }
             Verdict::Serve { is_searched_here, plan } => {
-                if copy.claim.is_some() {
+                if copy.claim.is_some() || matches!(copy.reach, Reach::WholeZone(_)) {
                     *self.outcomes[query].claimed_copies.entry(child).or_default() += 1;
                 }
-                self.serve(child, query, copy.hops, is_searched_here, plan, Some(stream));
+                self.serve(child, query, (copy.hops, copy.reach), is_searched_here, plan, Some(stream));
             }
         }
     }
@@ -411,7 +406,7 @@ impl Zone {
     fn after(&mut self, task: usize, commands: Vec<Command>) {
         for command in commands {
             match command {
-                Command::Ask { ask, peer, claim, ttl, hops, deadline } => {
+                Command::Ask { ask, peer, claim, reach, ttl, hops, deadline } => {
                     let node = self.tasks[task].node;
                     let query = self.tasks[task].query;
                     let id = QueryId::random(&mut SmallRng::seed_from_u64(
@@ -419,8 +414,9 @@ impl Zone {
                     ));
                     let roster_revision = self.nodes[node].roster.revision();
                     let from = self.nodes[node].id;
+                    let is_widening = false;
                     let copy =
-                        Query { id, ttl, hops, deadline, roster_revision, claim, is_widening: false, from };
+                        Query { id, ttl, hops, deadline, roster_revision, claim, reach, is_widening, from };
                     let child = self.index[&peer];
                     let stream = self.streams.len();
                     self.streams.push(Stream {
@@ -438,7 +434,9 @@ impl Zone {
                         if self.nodes[child].is_slow { self.rng.random_range(60_000..400_000) } else { 0 };
                     let at = self.now + self.delay() + slow;
                     self.at(at, Event::Arrive(stream));
-                    if self.rng.random::<f64>() < self.setup.cuts {
+                    let is_crossing = reach != Reach::Inside;
+                    let cuts = if is_crossing { self.setup.gateway_cuts } else { self.setup.cuts };
+                    if self.rng.random::<f64>() < cuts {
                         let later = self.rng.random_range(0..20_000);
                         self.at(at + later, Event::Cut(stream));
                     }
@@ -451,7 +449,11 @@ impl Zone {
         }
         if self.tasks[task].relay.is_finished() {
             self.tasks[task].is_ended = true;
-            let report = self.tasks[task].relay.report();
+            let mut report = self.tasks[task].relay.report();
+            if matches!(self.tasks[task].reach, Reach::WholeZone(_)) {
+                let node = &self.nodes[self.tasks[task].node];
+                report = report.as_zone(&node.roster, node.id);
+            }
             if let Some(stream) = self.tasks[task].upstream {
                 self.send_up(stream, Up::Done(report));
             } else {
@@ -484,6 +486,10 @@ impl Zone {
             }
         }
     }
+}
+
+fn zone_id(zone: usize) -> ZoneId {
+    ZoneId::new(u32::try_from(zone).expect("few zones") + 1).expect("not 0")
 }
 
 fn micros(time: Duration) -> u64 {

@@ -22,7 +22,7 @@ use crate::{
     },
     protocol::{
         action::{
-            Coverage, ErrorKind, GetAsk, Hit, SearchAsk, SearchEvent, SendAsk, Target, Transfer,
+            Coverage, ErrorKind, GetAsk, Hit, Scope, SearchAsk, SearchEvent, SendAsk, Target, Transfer,
             TransferState,
         },
         id::{ContentHash, ZoneId},
@@ -35,6 +35,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const INDEX_DEADLINE: Duration = Duration::from_secs(20);
 /// For a killed peer to be gone from its zone: the lease and two seconds to tell everyone.
 const GONE_DEADLINE: Duration = Duration::from_secs(5);
+/// For every gateway to have heard of those of all zones.
+const GATEWAYS_DEADLINE: Duration = Duration::from_secs(5);
 /// For any search: its own deadline and a second.
 const SEARCH_DEADLINE: Duration = Duration::from_secs(4);
 
@@ -54,6 +56,8 @@ pub(super) async fn run(network: Network, start: Duration, out: &mut Output) -> 
     table.row("every file is indexed and hashed", elapsed, indexed)?;
     let (found, elapsed) = timed(everyone_finds(&nodes, zone_size)).await;
     table.row("every peer finds what its zone has", elapsed, found)?;
+    let (found, elapsed) = timed(everyone_finds_everything(&nodes)).await;
+    table.row("every peer finds what all zones have", elapsed, found)?;
     let (missed, elapsed) = timed(everyone_misses(&nodes, zone_size)).await;
     table.row("a miss ends, and is known to be one", elapsed, missed)?;
 
@@ -180,9 +184,13 @@ async fn search(node: &Node, text: &str, answering: u32) -> anyhow::Result<(Vec<
 }
 
 async fn search_any(node: &Node, text: &str) -> anyhow::Result<(Vec<Hit>, Coverage)> {
+    search_in(node, text, Scope::Mine).await
+}
+
+async fn search_in(node: &Node, text: &str, scope: Scope) -> anyhow::Result<(Vec<Hit>, Coverage)> {
     let searching = async {
-        let mut events =
-            node.handle().search(SearchAsk { text: text.to_owned(), ..SearchAsk::default() }).await?;
+        let ask = SearchAsk { text: text.to_owned(), scope, ..SearchAsk::default() };
+        let mut events = node.handle().search(ask).await?;
         let mut hits: Vec<Hit> = Vec::new();
         while let Some(event) = events.try_next().await? {
             match event {
@@ -213,6 +221,20 @@ async fn everyone_finds(nodes: &[Node], zone_size: u32) -> Seen {
     let holders: usize = try_join_all(searches).await?.into_iter().sum();
     ensure!(holders > 0, "nobody found the handbook");
     Ok(format!("{} searches at once, {zone_size} of {zone_size} answered", 2 * nodes.len()))
+}
+
+/// Everyone finds the notes of everyone, once the gateways have heard of each other.
+async fn everyone_finds_everything(nodes: &[Node]) -> Seen {
+    let searches = nodes.iter().map(|node| async move {
+        let what = format!("{} does not find what all zones have", node.name);
+        until(GATEWAYS_DEADLINE, what, async || {
+            let (hits, coverage) = search_in(node, "notes", Scope::All).await?;
+            Ok(coverage.is_complete() && hits.len() == nodes.len())
+        })
+        .await
+    });
+    try_join_all(searches).await?;
+    Ok(format!("{0} searches at once, {0} of {0} answered", nodes.len()))
 }
 
 async fn everyone_misses(nodes: &[Node], zone_size: u32) -> Seen {

@@ -22,12 +22,13 @@ use crate::{
     net::limit::Permit,
     protocol::{
         action::FileInfo,
-        claim::Claim,
+        claim::{Claim, Reach},
         flood::{self, Plan},
         hits::MAX_PLACES,
         id::{ContentHash, PeerId, QueryId},
         query::Query,
-        relay::{AskId, Command, Relay, Report},
+        relay::{AskId, Command, Relay},
+        report::Report,
         roster::Member,
     },
     shutdown::Shutdown,
@@ -77,6 +78,7 @@ impl Running {
             deadline: now + search.deadline,
             roster_revision: search.roster_revision,
             claim: search.claim,
+            reach: search.reach,
             is_widening: search.want.is_some(),
             from: search.from,
         };
@@ -298,8 +300,8 @@ impl Flow {
                         handle.abort();
                     }
                 }
-                Command::Ask { ask, peer, claim, ttl, hops, deadline } => {
-                    let branch = self.ask(peer, claim, ttl, hops, deadline);
+                Command::Ask { ask, peer, claim, reach, ttl, hops, deadline } => {
+                    let branch = self.ask(peer, (claim, reach), (ttl, hops), deadline);
                     let (branch, handle) = stream::abortable(branch.map(move |event| (ask, event)));
                     self.handles.insert(ask, handle);
                     self.branches.push(branch.boxed());
@@ -312,12 +314,17 @@ impl Flow {
     fn ask(
         &self,
         peer: PeerId,
-        claim: Option<Claim>,
-        ttl: u8,
-        hops: u8,
+        (claim, reach): (Option<Claim>, Reach),
+        (ttl, hops): (u8, u8),
         deadline: Instant,
     ) -> BoxStream<'static, Event> {
-        let Some(member) = self.knowledge.member(&peer).cloned() else {
+        let member = match reach {
+            Reach::WholeZone(zone) => {
+                self.knowledge.gateways.of(zone).iter().find(|gateway| gateway.id == peer)
+            }
+            Reach::Inside | Reach::Everywhere | Reach::OtherZones => self.knowledge.member(&peer),
+        };
+        let Some(member) = member.cloned() else {
             return stream::iter([Event::Broken]).boxed();
         };
         let message = wire::to_search(&OutgoingSearch {
@@ -328,6 +335,7 @@ impl Flow {
             deadline: deadline.saturating_duration_since(Instant::now()),
             roster_revision: self.knowledge.roster.as_ref().map_or(0, |roster| roster.revision()),
             claim,
+            reach,
             want: self.running.want,
             origin: self.running.origin,
             from: self.knowledge.me.id,

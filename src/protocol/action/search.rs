@@ -80,8 +80,8 @@ impl FileInfo {
     }
 }
 
-/// Who was asked and who answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// Who was asked and who answered: sums over the zones in scope.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Coverage {
     /// Peers that answered, the origin included: by a search of their index, or ahead by a summary that has nothing of it.
     pub answered: u32,
@@ -97,20 +97,102 @@ pub struct Coverage {
     pub messages: u32,
     /// Hits were left out because a bound was reached.
     pub truncated: bool,
+    /// The zones in scope as far as known, in order of their ids.
+    pub zones: Vec<ZoneCoverage>,
+    /// Other zones are in scope, and neither a gateway nor the registry could tell which there are.
+    pub are_zones_unknown: bool,
 }
 
+/// Who answered in one zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ZoneCoverage {
+    /// Which; `None` is the own zone of a peer that is in none.
+    pub zone: Option<ZoneId>,
+    /// Its peers that answered, by a search or ahead by a summary; 0 when it was not reached or not asked.
+    pub answered: u32,
+    /// Those of them that were not asked.
+    pub ruled_out: u32,
+    /// Its peers; 0 when nobody could tell how many there are.
+    pub asked: u32,
+    /// Those that were tried and did not answer.
+    pub unreachable: u32,
+}
+
+impl ZoneCoverage {
+    /// Everyone in it answered.
+    pub fn is_complete(&self) -> bool {
+        self.answered > 0 && self.answered >= self.asked
+    }
+}
+
+impl fmt::Display for ZoneCoverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.zone {
+            Some(zone) => write!(f, "zone {zone}: ")?,
+            None => f.write_str("no zone: ")?,
+        }
+        match (self.answered, self.asked) {
+            (0, 0) => f.write_str("not heard"),
+            (answered, asked) => {
+                write!(f, "{answered} of {asked}")?;
+                and_unreachable(f, self.unreachable)
+            }
+        }
+    }
+}
+
+fn and_unreachable(f: &mut fmt::Formatter<'_>, unreachable: u32) -> fmt::Result {
+    if unreachable > 0 { write!(f, ", {unreachable} unreachable") } else { Ok(()) }
+}
+
+/// Zones that a text tells one by one; of more it tells those that are not complete, as many at most.
+const MAX_ZONES_SHOWN: usize = 8;
+
 impl Coverage {
+    /// The sum over these zones.
+    #[must_use]
+    pub fn over(self, zones: Vec<ZoneCoverage>) -> Self {
+        let sum = |of: fn(&ZoneCoverage) -> u32| zones.iter().map(of).fold(0, u32::saturating_add);
+        let (answered, asked) = (sum(|zone| zone.answered), sum(|zone| zone.asked));
+        let (ruled_out, unreachable) = (sum(|zone| zone.ruled_out), sum(|zone| zone.unreachable));
+        Self { answered, ruled_out, asked, unreachable, zones, ..self }
+    }
+
     /// Everyone in scope answered and nothing was left out: an empty answer means that there is nothing.
     pub fn is_complete(&self) -> bool {
-        self.answered >= self.asked && !self.truncated
+        self.answered >= self.asked
+            && !self.truncated
+            && !self.are_zones_unknown
+            && self.zones.iter().all(ZoneCoverage::is_complete)
+    }
+
+    fn fmt_zones(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let are_few = self.zones.len() <= MAX_ZONES_SHOWN;
+        let incomplete = self.zones.iter().filter(|zone| !zone.is_complete()).count();
+        if !are_few {
+            write!(f, " ({} of {} zones completely", self.zones.len() - incomplete, self.zones.len())?;
+        }
+        let shown = self.zones.iter().filter(|zone| are_few || !zone.is_complete()).take(MAX_ZONES_SHOWN);
+        for (at, zone) in shown.enumerate() {
+            f.write_str(if are_few && at == 0 { " (" } else { ", " })?;
+            write!(f, "{zone}")?;
+        }
+        if !are_few && incomplete > MAX_ZONES_SHOWN {
+            f.write_str(", ...")?;
+        }
+        f.write_str(")")
     }
 }
 
 impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {} answered", self.answered, self.asked)?;
-        if self.unreachable > 0 {
-            write!(f, ", {} unreachable", self.unreachable)?;
+        and_unreachable(f, self.unreachable)?;
+        if self.zones.len() > 1 {
+            self.fmt_zones(f)?;
+        }
+        if self.are_zones_unknown {
+            f.write_str(", other zones could not be asked")?;
         }
         if self.truncated {
             f.write_str(", more hits were left out")?;
@@ -126,4 +208,48 @@ pub enum SearchEvent {
     Hit(Hit),
     /// The end.
     Done(Coverage),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zone(number: u32, answered: u32, asked: u32) -> ZoneCoverage {
+        ZoneCoverage { zone: ZoneId::new(number), answered, asked, ..ZoneCoverage::default() }
+    }
+
+    #[test]
+    fn coverage_is_the_sum_of_its_zones_and_names_them_when_there_are_several() {
+        let lost = ZoneCoverage { unreachable: 1, ruled_out: 2, ..zone(2, 7, 8) };
+        let coverage = Coverage::default().over(vec![zone(1, 8, 8), lost]);
+        assert_eq!((coverage.answered, coverage.asked), (15, 16));
+        assert_eq!((coverage.unreachable, coverage.ruled_out), (1, 2));
+        let text = "15 of 16 answered, 1 unreachable (zone 1: 8 of 8, zone 2: 7 of 8, 1 unreachable)";
+        assert_eq!(coverage.to_string(), text);
+        assert_eq!(Coverage::default().over(vec![zone(1, 8, 8)]).to_string(), "8 of 8 answered");
+    }
+
+    #[test]
+    fn a_zone_that_nobody_heard_makes_an_answer_incomplete_even_when_its_size_is_unknown() {
+        let coverage = Coverage::default().over(vec![zone(1, 8, 8), zone(2, 0, 0)]);
+        assert!(!coverage.is_complete());
+        assert_eq!(coverage.to_string(), "8 of 8 answered (zone 1: 8 of 8, zone 2: not heard)");
+        let unknown = Coverage { are_zones_unknown: true, ..Coverage::default() }.over(vec![zone(1, 8, 8)]);
+        assert!(!unknown.is_complete());
+        assert_eq!(unknown.to_string(), "8 of 8 answered, other zones could not be asked");
+        assert!(Coverage::default().over(vec![zone(1, 8, 8), zone(2, 1, 1)]).is_complete());
+    }
+
+    #[test]
+    fn of_many_zones_a_text_names_those_that_are_not_complete() {
+        let mut zones: Vec<ZoneCoverage> = (1..=100).map(|number| zone(number, 9, 9)).collect();
+        zones[41].answered = 8;
+        let coverage = Coverage::default().over(zones.clone());
+        assert_eq!(coverage.to_string(), "899 of 900 answered (99 of 100 zones completely, zone 42: 8 of 9)");
+        for zone in &mut zones {
+            zone.answered = 1;
+        }
+        let text = Coverage::default().over(zones).to_string();
+        assert!(text.ends_with("zone 8: 1 of 9, ...)") && text.len() < 300, "{text}");
+    }
 }

@@ -56,7 +56,10 @@ fn a_zone_of_one_or_two_is_split_into_what_is_there() {
     assert!(all_parts(&roster([me]), me, Claim { before: me }).is_empty());
     assert!(all_parts(&roster([]), me, Claim { before: me }).is_empty());
     let parts = all_parts(&roster([me, id(7)]), me, Claim { before: me });
-    assert_eq!(parts, [Part { members: vec![id(7)], claim: Some(Claim { before: me }) }]);
+    assert_eq!(
+        parts,
+        [Part { members: vec![id(7)], claim: Some(Claim { before: me }), reach: Reach::Inside }]
+    );
 }
 
 /// Everyone at once.

@@ -10,22 +10,22 @@ use crate::protocol::{
     roster::{Member, Stamp},
 };
 
-const REVISION: u64 = 3;
-const WAIT: Duration = Duration::from_secs(3);
+pub(super) const REVISION: u64 = 3;
+pub(super) const WAIT: Duration = Duration::from_secs(3);
 
-fn peer(number: usize) -> PeerId {
+pub(super) fn peer(number: usize) -> PeerId {
     let mut bytes = [0; 32];
     bytes[24..].copy_from_slice(&u64::try_from(number).expect("fits").to_be_bytes());
     PeerId::from_bytes(bytes)
 }
 
-fn query_id(number: u64) -> QueryId {
+pub(super) fn query_id(number: u64) -> QueryId {
     let mut bytes = [0; 16];
     bytes[8..].copy_from_slice(&number.to_be_bytes());
     QueryId::from_bytes(bytes)
 }
 
-fn roster(count: usize) -> Roster {
+pub(super) fn roster(count: usize) -> Roster {
     let member = |number| Member {
         id: peer(number),
         name: PeerName::from_any("peer"),
@@ -38,11 +38,11 @@ fn roster(count: usize) -> Roster {
     Roster::new(ZoneId::new(1).expect("not 0"), REVISION, (0..count).map(member).collect())
 }
 
-fn cache(capacity: usize) -> QueryCache {
+pub(super) fn cache(capacity: usize) -> QueryCache {
     QueryCache::new(NonZeroUsize::new(capacity).expect("room"))
 }
 
-fn classic(id: u64, ttl: u8, from: usize, now: Instant) -> Query {
+pub(super) fn classic(id: u64, ttl: u8, from: usize, now: Instant) -> Query {
     Query {
         id: query_id(id),
         ttl,
@@ -50,6 +50,7 @@ fn classic(id: u64, ttl: u8, from: usize, now: Instant) -> Query {
         deadline: now + WAIT,
         roster_revision: REVISION,
         claim: None,
+        reach: Reach::Inside,
         is_widening: false,
         from: peer(from),
     }
@@ -60,7 +61,7 @@ fn claimed(id: u64, from: usize, now: Instant) -> Query {
 }
 
 /// Whether it was searched, and to how many it goes; `None` for a duplicate.
-fn served(verdict: &Verdict) -> Option<(bool, usize)> {
+pub(super) fn served(verdict: &Verdict) -> Option<(bool, usize)> {
     match verdict {
         Verdict::Serve { is_searched_here, plan } => {
             Some((*is_searched_here, plan.waves.iter().flatten().count()))
@@ -74,7 +75,13 @@ fn served(verdict: &Verdict) -> Option<(bool, usize)> {
 fn a_classic_query_is_searched_once_and_forwarded_again_only_with_a_higher_ttl() {
     let (roster, now, mut cache) = (roster(5), Instant::now(), cache(10));
     let neighbors = [1, 2, 3].map(peer);
-    let view = View { me: peer(0), roster: &roster, neighbors: &neighbors, rule: &Everyone };
+    let view = View {
+        me: peer(0),
+        roster: &roster,
+        neighbors: &neighbors,
+        gateways: &Gateways::default(),
+        rule: &Everyone,
+    };
     let mut ask = |ttl, from| served(&on_query(&mut cache, &classic(1, ttl, from, now), &view, now));
     assert_eq!(ask(3, 1), Some((true, 2)));
     assert_eq!(ask(3, 2), None);
@@ -88,7 +95,13 @@ fn a_classic_query_is_searched_once_and_forwarded_again_only_with_a_higher_ttl()
 fn a_query_with_no_forwards_left_is_searched_and_goes_nowhere() {
     let (roster, now, mut cache) = (roster(5), Instant::now(), cache(10));
     let neighbors = [1, 2].map(peer);
-    let view = View { me: peer(0), roster: &roster, neighbors: &neighbors, rule: &Everyone };
+    let view = View {
+        me: peer(0),
+        roster: &roster,
+        neighbors: &neighbors,
+        gateways: &Gateways::default(),
+        rule: &Everyone,
+    };
     assert_eq!(served(&on_query(&mut cache, &classic(1, 0, 1, now), &view, now)), Some((true, 0)));
     let leaf = Query { ttl: 0, ..claimed(2, 1, now) };
     assert_eq!(served(&on_query(&mut cache, &leaf, &view, now)), Some((true, 0)));
@@ -99,7 +112,13 @@ fn a_query_with_no_forwards_left_is_searched_and_goes_nowhere() {
 #[test]
 fn a_claim_is_served_again_because_its_first_answer_may_be_lost() {
     let (roster, now, mut cache) = (roster(9), Instant::now(), cache(10));
-    let view = View { me: peer(4), roster: &roster, neighbors: &[], rule: &Everyone };
+    let view = View {
+        me: peer(4),
+        roster: &roster,
+        neighbors: &[],
+        gateways: &Gateways::default(),
+        rule: &Everyone,
+    };
     let first = served(&on_query(&mut cache, &claimed(1, 0, now), &view, now));
     assert_eq!(first, Some((true, 3)));
     assert_eq!(served(&on_query(&mut cache, &claimed(1, 2, now), &view, now)), first);
@@ -109,7 +128,13 @@ fn a_claim_is_served_again_because_its_first_answer_may_be_lost() {
 #[test]
 fn one_claim_sent_again_and_again_is_refused() {
     let (roster, now, mut cache) = (roster(9), Instant::now(), cache(10));
-    let view = View { me: peer(4), roster: &roster, neighbors: &[], rule: &Everyone };
+    let view = View {
+        me: peer(4),
+        roster: &roster,
+        neighbors: &[],
+        gateways: &Gateways::default(),
+        rule: &Everyone,
+    };
     for _ in 0..MAX_SERVES {
         assert!(served(&on_query(&mut cache, &claimed(1, 0, now), &view, now)).is_some());
     }
@@ -120,7 +145,13 @@ fn one_claim_sent_again_and_again_is_refused() {
 fn a_fallback_flood_passes_peers_that_know_the_query_from_a_claim() {
     let (roster, now, mut cache) = (roster(9), Instant::now(), cache(10));
     let neighbors = [1, 2].map(peer);
-    let view = View { me: peer(4), roster: &roster, neighbors: &neighbors, rule: &Everyone };
+    let view = View {
+        me: peer(4),
+        roster: &roster,
+        neighbors: &neighbors,
+        gateways: &Gateways::default(),
+        rule: &Everyone,
+    };
     on_query(&mut cache, &claimed(1, 0, now), &view, now);
     // Its hits went along the claim, so it is not reported here.
     assert_eq!(served(&on_query(&mut cache, &classic(1, 2, 1, now), &view, now)), Some((false, 1)));
@@ -131,13 +162,22 @@ fn a_fallback_flood_passes_peers_that_know_the_query_from_a_claim() {
 fn a_claim_over_another_revision_becomes_a_classic_flood() {
     let (roster, now, mut cache) = (roster(9), Instant::now(), cache(10));
     let neighbors = [1, 2, 3].map(peer);
-    let view = View { me: peer(4), roster: &roster, neighbors: &neighbors, rule: &Everyone };
+    let view = View {
+        me: peer(4),
+        roster: &roster,
+        neighbors: &neighbors,
+        gateways: &Gateways::default(),
+        rule: &Everyone,
+    };
     let stale = Query { roster_revision: REVISION - 1, ..claimed(1, 1, now) };
     let Verdict::Serve { is_searched_here: true, plan } = on_query(&mut cache, &stale, &view, now) else {
         panic!("it is new");
     };
     assert_eq!((plan.ttl, plan.hops), (14, 2));
-    assert_eq!(plan.waves.concat(), [2, 3].map(|number| Part { members: vec![peer(number)], claim: None }));
+    assert_eq!(
+        plan.waves.concat(),
+        [2, 3].map(|number| Part { members: vec![peer(number)], claim: None, reach: Reach::Inside })
+    );
     // Given out again: searched again, but flooded once.
     assert_eq!(served(&on_query(&mut cache, &stale, &view, now)), Some((true, 0)));
 }
@@ -145,7 +185,13 @@ fn a_claim_over_another_revision_becomes_a_classic_flood() {
 #[test]
 fn queries_out_of_bounds_are_refused_and_not_remembered() {
     let (roster, now, mut cache) = (roster(3), Instant::now(), cache(10));
-    let view = View { me: peer(0), roster: &roster, neighbors: &[], rule: &Everyone };
+    let view = View {
+        me: peer(0),
+        roster: &roster,
+        neighbors: &[],
+        gateways: &Gateways::default(),
+        rule: &Everyone,
+    };
     let far = Query { hops: 20, ..classic(1, 13, 1, now) };
     assert_eq!(on_query(&mut cache, &far, &view, now), Verdict::Refuse(Refusal::TooFar));
     let most = Query { hops: u8::MAX, ..classic(1, u8::MAX, 1, now) };
@@ -166,7 +212,13 @@ fn a_ttl_means_classic_flood_and_so_does_a_missing_roster() {
 #[test]
 fn an_id_is_forgotten_after_its_time_though_an_older_one_lives_longer() {
     let (roster, now, mut cache) = (roster(3), Instant::now(), cache(4));
-    let view = View { me: peer(0), roster: &roster, neighbors: &[], rule: &Everyone };
+    let view = View {
+        me: peer(0),
+        roster: &roster,
+        neighbors: &[],
+        gateways: &Gateways::default(),
+        rule: &Everyone,
+    };
     let long = Query { deadline: now + Duration::from_secs(60), ..classic(1, 1, 1, now) };
     assert!(served(&on_query(&mut cache, &long, &view, now)).is_some());
     assert!(served(&on_query(&mut cache, &classic(2, 1, 2, now), &view, now)).is_some());
@@ -179,7 +231,13 @@ fn an_id_is_forgotten_after_its_time_though_an_older_one_lives_longer() {
 #[test]
 fn a_cache_full_of_live_ids_refuses_and_forgets_none() {
     let (roster, now, mut cache) = (roster(9), Instant::now(), cache(4));
-    let view = View { me: peer(0), roster: &roster, neighbors: &[], rule: &Everyone };
+    let view = View {
+        me: peer(0),
+        roster: &roster,
+        neighbors: &[],
+        gateways: &Gateways::default(),
+        rule: &Everyone,
+    };
     // More senders than room: each has a share of one, and there are not enough of them.
     for from in 1..=4 {
         let id = u64::try_from(from).expect("fits");
@@ -195,7 +253,13 @@ fn a_cache_full_of_live_ids_refuses_and_forgets_none() {
 #[test]
 fn strangers_share_one_place_whatever_they_call_themselves() {
     let (roster, now, mut cache) = (roster(4), Instant::now(), cache(120));
-    let view = View { me: peer(0), roster: &roster, neighbors: &[], rule: &Everyone };
+    let view = View {
+        me: peer(0),
+        roster: &roster,
+        neighbors: &[],
+        gateways: &Gateways::default(),
+        rule: &Everyone,
+    };
     let refused = (0..200).find(|number| {
         let stranger = classic(*number, 1, 1000 + usize::try_from(*number).expect("fits"), now);
         on_query(&mut cache, &stranger, &view, now) == Verdict::Refuse(Refusal::NoShare)
@@ -215,7 +279,13 @@ fn flood(graph: &[Vec<usize>], ttl: u8, mut pick: impl FnMut(usize) -> usize) ->
     let mut copies = VecDeque::from([(0, Query { hops: 0, ..classic(1, ttl, 0, now) })]);
     while !copies.is_empty() {
         let (at, query) = copies.remove(pick(copies.len())).expect("one of those there are");
-        let view = View { me: peer(at), roster: &roster, neighbors: &neighbors[at], rule: &Everyone };
+        let view = View {
+            me: peer(at),
+            roster: &roster,
+            neighbors: &neighbors[at],
+            gateways: &Gateways::default(),
+            rule: &Everyone,
+        };
         if let Verdict::Serve { is_searched_here, plan } = on_query(&mut caches[at], &query, &view, now) {
             assert!(!is_searched_here || searched.insert(at), "peer {at} searched twice");
             for part in plan.waves.concat() {
@@ -271,7 +341,7 @@ proptest! {
         sends in proptest::collection::vec((0usize..6, 0u64..3000, 1u64..20), 0..400),
     ) {
         let roster = roster(5);
-        let view = View { me: peer(0), roster: &roster, neighbors: &[], rule: &Everyone };
+        let view = View { me: peer(0), roster: &roster, neighbors: &[], gateways: &Gateways::default(), rule: &Everyone };
         let mut cache = cache(capacity);
         let share = cache.share(7);
         let mut now = Instant::now();
@@ -300,7 +370,7 @@ proptest! {
     #[test]
     fn a_sender_within_its_share_is_never_refused(greedy in 100u64..300, capacity in 40usize..120) {
         let (roster, now) = (roster(5), Instant::now());
-        let view = View { me: peer(0), roster: &roster, neighbors: &[], rule: &Everyone };
+        let view = View { me: peer(0), roster: &roster, neighbors: &[], gateways: &Gateways::default(), rule: &Everyone };
         let mut cache = cache(capacity);
         for number in 0..greedy {
             on_query(&mut cache, &classic(number, 1, 1, now), &view, now);

@@ -3,23 +3,24 @@ use proptest::prelude::*;
 use super::*;
 use crate::protocol::claim::Part;
 
-const WAIT: Duration = Duration::from_secs(3);
+pub(super) const WAIT: Duration = Duration::from_secs(3);
 
-fn peer(number: u8) -> PeerId {
+pub(super) fn peer(number: u8) -> PeerId {
     PeerId::from_bytes([number; 32])
 }
 
-fn plan(parts: &[&[u8]], now: Instant) -> Plan {
+pub(super) fn plan(parts: &[&[u8]], now: Instant) -> Plan {
     let part = |members: &&[u8]| Part {
         members: members.iter().map(|number| peer(*number)).collect(),
         claim: Some(Claim { before: peer(200) }),
+        reach: Reach::Inside,
     };
     let wave: Vec<Part> = parts.iter().map(part).collect();
     let waves = if wave.is_empty() { Vec::new() } else { vec![wave] };
-    Plan { waves, ruled_out: Vec::new(), ttl: 15, hops: 1, deadline: now + WAIT }
+    Plan { waves, ruled_out: Vec::new(), zones: None, ttl: 15, hops: 1, deadline: now + WAIT }
 }
 
-fn asked(commands: &[Command]) -> Vec<(AskId, PeerId)> {
+pub(super) fn asked(commands: &[Command]) -> Vec<(AskId, PeerId)> {
     let asks = commands.iter().filter_map(|command| match command {
         Command::Ask { ask, peer, .. } => Some((*ask, *peer)),
         Command::Cancel(_) => None,
@@ -27,7 +28,7 @@ fn asked(commands: &[Command]) -> Vec<(AskId, PeerId)> {
     asks.collect()
 }
 
-fn answered(peers: &[u8]) -> Report {
+pub(super) fn answered(peers: &[u8]) -> Report {
     Report { answered: peers.iter().map(|number| peer(*number).short()).collect(), ..Report::default() }
 }
 

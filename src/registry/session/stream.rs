@@ -143,6 +143,7 @@ fn message(down: &Down) -> Message {
         Down::Delta(delta) => Message::Delta(wire::to_delta(delta)),
         Down::News(news) => Message::News(wire::to_news(news)),
         Down::Neighbors(neighbors) => Message::Neighbors(wire::to_neighbors(neighbors)),
+        Down::Gateways(told) => Message::Gateways(wire::to_gateways(told)),
         Down::Ack(renewal) => Message::Ack(wire::to_renewal(renewal)),
     }
 }

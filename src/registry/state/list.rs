@@ -18,7 +18,7 @@ pub struct Page<T> {
 }
 
 /// One zone in a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ZoneSummary {
     /// Which.
     pub zone: ZoneId,
@@ -26,6 +26,8 @@ pub struct ZoneSummary {
     pub peers: usize,
     /// Its roster's revision.
     pub revision: u64,
+    /// Names of its gateway peers, the longest-lived first.
+    pub gateways: Vec<PeerName>,
 }
 
 /// A place in the list of peers: everyone up to that name of that zone is before it.
@@ -49,6 +51,7 @@ impl State {
                 zone: *zone,
                 peers: roster.members().len(),
                 revision: roster.revision(),
+                gateways: self.gateways(*zone).into_iter().map(|gateway| gateway.name).collect(),
             })
             .collect();
         Page { items, has_more: rosters.next().is_some() }

@@ -1,6 +1,9 @@
 //! What outlives the registry: its peers with their zones and leases, so that after a restart they keep both.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use rand::Rng;
 
@@ -22,6 +25,8 @@ pub struct SavedPeer {
     pub lease: LeaseId,
     /// What fails together with it.
     pub locality: Locality,
+    /// It is a gateway of its zone.
+    pub is_gateway: bool,
 }
 
 /// A registry's state without its clocks.
@@ -42,18 +47,20 @@ impl State {
             if let Some((_, member)) = self.member(&peer)
                 && let Some(lease) = self.leases.lease_of(&peer)
             {
-                peers.push(SavedPeer { member: member.clone(), zone, lease, locality });
+                let is_gateway = self.is_gateway(&peer);
+                peers.push(SavedPeer { member: member.clone(), zone, lease, locality, is_gateway });
             }
         }
         Saved { epoch, peers }
     }
 
-    /// Takes up a snapshot: everyone keeps zone and lease, with a whole lease to come back in. A peer is left out when
+    /// Takes up a snapshot: everyone keeps zone and lease, with a whole lease to come back in, and gateways stay gateways. A
+    /// peer is left out when
     /// the layout has no room for it any more, or when the snapshot contradicts itself.
     pub fn restore(terms: Terms, epoch: u32, saved: Saved, now: Instant, rng: &mut impl Rng) -> Self {
         let mut state = Self::new(terms, epoch);
         let mut members = Vec::new();
-        for SavedPeer { member, zone, lease, locality } in saved.peers {
+        for SavedPeer { member, zone, lease, locality, is_gateway } in saved.peers {
             let is_taken = state.names.contains_key(&super::name_key(&member.name))
                 || state.addresses.contains_key(&member.address)
                 || state.leases.owner(&lease).is_some()
@@ -67,6 +74,10 @@ impl State {
                 .expect("a peer without a grant has no newer incarnation");
             state.names.insert(super::name_key(&member.name), member.id);
             state.addresses.insert(member.address, member.id);
+            if is_gateway {
+                // One that found no room in this zone is no member there and gives its place up again below.
+                state.gateways.entry(zone).or_default().push(member.id);
+            }
             members.push(member);
         }
         // A peer that found no room in its zone may have made others move: the zones say where everyone is.
@@ -79,6 +90,11 @@ impl State {
         for (zone, members) in by_zone {
             state.revision += 1;
             state.rosters.insert(zone, Roster::new(zone, state.revision, members));
+        }
+        let with_gateways = state.rosters.keys().chain(state.gateways.keys());
+        for zone in with_gateways.copied().collect::<BTreeSet<_>>() {
+            // Nobody is there to be told.
+            let _ = state.choose_gateways(zone, &[]);
         }
         state
     }

@@ -35,6 +35,7 @@ fn registration(number: u16, incarnation: u64) -> Registration {
 struct Watched {
     state: State,
     followed: BTreeMap<ZoneId, Roster>,
+    gateways: BTreeMap<ZoneId, Vec<Member>>,
     now: Instant,
     rng: StdRng,
 }
@@ -44,6 +45,7 @@ impl Watched {
         Self {
             state: State::new(terms(layout), 1),
             followed: BTreeMap::new(),
+            gateways: BTreeMap::new(),
             now: Instant::now(),
             rng: StdRng::seed_from_u64(1),
         }
@@ -63,13 +65,25 @@ impl Watched {
     /// Takes deltas in as a peer does, and checks that nothing else was needed.
     fn follow(&mut self, events: Vec<Event>) {
         for event in events {
-            if let Event::Changed(delta) = event {
-                let empty = || Roster::new(delta.zone, delta.from_revision, Vec::new());
-                let roster = self.followed.entry(delta.zone).or_insert_with(empty);
-                roster.apply(&delta).expect("no delta is missing");
+            match event {
+                Event::Changed(delta) => {
+                    let empty = || Roster::new(delta.zone, delta.from_revision, Vec::new());
+                    let roster = self.followed.entry(delta.zone).or_insert_with(empty);
+                    roster.apply(&delta).expect("no delta is missing");
+                }
+                Event::Gateways { zone, new } => {
+                    let gateways = self.state.gateways(zone);
+                    let before = self.gateways.insert(zone, gateways.clone()).unwrap_or_default();
+                    let was_before = |id: &PeerId| before.iter().any(|gateway| gateway.id == *id);
+                    assert!(
+                        gateways.iter().all(|gateway| was_before(&gateway.id) || new.contains(&gateway.id))
+                    );
+                }
+                _ => {}
             }
         }
         self.followed.retain(|zone, _| self.state.roster(*zone).is_some());
+        self.check_gateways_told();
         for (zone, roster) in &self.state.rosters {
             if let Some(followed) = self.followed.get(zone) {
                 assert_eq!(followed, roster);
@@ -89,6 +103,20 @@ impl Watched {
             state.zones.sizes().map(|(zone, size)| (zone, size as usize)).collect();
         let rosters = state.rosters.iter().map(|(zone, roster)| (*zone, roster.members().len())).collect();
         assert_eq!(sizes, rosters);
+        for (zone, roster) in &state.rosters {
+            let gateways = state.gateways(*zone);
+            assert_eq!(gateways.len(), roster.members().len().min(2), "of zone {zone}");
+            assert!(gateways.iter().all(|gateway| state.is_gateway(&gateway.id)));
+        }
+        assert!(state.all_gateways().all(|(zone, id)| state.zone_of(&id) == Some(zone)));
+    }
+
+    /// Whoever heard every event knows every gateway as it is.
+    fn check_gateways_told(&self) {
+        let told: BTreeMap<_, _> = self.gateways.iter().filter(|(_, told)| !told.is_empty()).collect();
+        let zones = self.state.rosters.keys().map(|zone| (zone, self.state.gateways(*zone)));
+        let now: BTreeMap<_, _> = zones.filter(|(_, now)| !now.is_empty()).collect();
+        assert_eq!(told, now.iter().map(|(zone, now)| (*zone, now)).collect());
     }
 }
 
@@ -179,6 +207,65 @@ fn a_restart_keeps_zones_and_leases_and_raises_revisions() {
         let renewal = restored.heartbeat(&membership.lease, Load::default(), now).unwrap().0;
         assert!(renewal.revision > registry.state.revision);
     }
+}
+
+#[test]
+fn a_zones_gateways_are_its_eldest_and_a_change_names_who_is_new() {
+    let mut registry = Watched::new(Layout::Fixed { zones: 1, zone_size: 4 });
+    let id = |number| registration(number, 1).member.id;
+    let gateways = |changes: &[Event]| -> Vec<Vec<PeerId>> {
+        let new = changes.iter().filter_map(|event| match event {
+            Event::Gateways { new, .. } => Some(new.clone()),
+            _ => None,
+        });
+        new.collect()
+    };
+    let now = registry.now;
+    let mut leases = Vec::new();
+    for (number, new) in [(1, vec![vec![id(1)]]), (2, vec![vec![id(2)]]), (3, vec![]), (4, vec![])] {
+        let joined = registry.state.register(registration(number, 1), now, &mut registry.rng);
+        let (membership, events) = joined.unwrap();
+        assert_eq!(gateways(&events), new, "peer {number}");
+        leases.push(membership.lease);
+    }
+    assert_eq!(gateways(&registry.state.unregister(&leases[3], now)), Vec::<Vec<PeerId>>::new());
+    assert_eq!(gateways(&registry.state.unregister(&leases[0], now)), [[id(3)]]);
+    let zone = registry.state.zone_of(&id(2)).unwrap();
+    let listed: Vec<String> =
+        registry.state.list_zones(None, 1).items[0].gateways.iter().map(ToString::to_string).collect();
+    assert_eq!(listed, ["peer-2", "peer-3"]);
+    // Another start of a gateway is no other gateway, and is told, since it may be dialed elsewhere.
+    let mut restarted = registration(2, 2);
+    restarted.member.address = ([10, 9, 9, 9], 7009).into();
+    let (_, events) = registry.state.register(restarted, now, &mut registry.rng).unwrap();
+    assert_eq!(gateways(&events), [Vec::new()]);
+    assert_eq!(registry.state.gateways(zone)[0].address.port(), 7009);
+}
+
+#[test]
+fn gateways_stay_gateways_over_a_restart_even_where_others_would_be_chosen_today() {
+    let layout = Layout::Fixed { zones: 1, zone_size: 4 };
+    let mut registry = Watched::new(layout);
+    for (number, host) in [(1, "one"), (2, "one"), (3, "other")] {
+        let joining = Registration { host_id: host.into(), ..registration(number, 1) };
+        registry.ask(joining).unwrap();
+    }
+    let before = registry.state.gateways(ZoneId::FIRST);
+    let one_and_two = [1, 2].map(|number| registration(number, 1).member.id);
+    assert_eq!(before.iter().map(|gateway| gateway.id).collect::<Vec<_>>(), one_and_two);
+    let saved = registry.state.save();
+    let restore = |saved: &Saved, rng: &mut StdRng| {
+        State::restore(terms(layout), 2, saved.clone(), Instant::now(), rng).gateways(ZoneId::FIRST)
+    };
+    assert_eq!(restore(&saved, &mut registry.rng), before);
+    // A snapshot that says nothing of gateways.
+    let mut former = saved.clone();
+    former.peers.iter_mut().for_each(|peer| peer.is_gateway = false);
+    let chosen: Vec<_> = restore(&former, &mut registry.rng).iter().map(|gateway| gateway.id).collect();
+    assert_eq!(chosen, [1, 3].map(|number| registration(number, 1).member.id));
+    // One that says too much.
+    former.peers.iter_mut().for_each(|peer| peer.is_gateway = true);
+    assert_eq!(restore(&former, &mut registry.rng), before);
 }
 
 #[test]

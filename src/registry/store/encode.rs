@@ -55,6 +55,8 @@ struct PeerRecord {
     net: u64,
     #[prost(uint64, tag = "10")]
     room_bytes: u64,
+    #[prost(bool, tag = "11")]
+    is_gateway: bool,
 }
 
 pub(super) fn encode(saved: &Saved) -> Vec<u8> {
@@ -87,6 +89,7 @@ fn to_record(peer: &SavedPeer) -> PeerRecord {
         host,
         net,
         room_bytes: peer.member.room_bytes,
+        is_gateway: peer.is_gateway,
     }
 }
 
@@ -105,5 +108,6 @@ fn from_record(record: &PeerRecord) -> Option<SavedPeer> {
         zone: ZoneId::new(record.zone)?,
         lease: LeaseId::try_from(&record.lease[..]).ok()?,
         locality: Locality::from_parts((record.host, record.net)),
+        is_gateway: record.is_gateway,
     })
 }

@@ -10,12 +10,15 @@ use futures::{
     stream::{self, BoxStream},
 };
 
-use super::super::{
-    search::{Running, Searcher},
-    summaries::Summaries,
-};
+use super::{super::summaries::Summaries, Running, Searcher};
 use crate::{
-    protocol::{id::QueryId, relay::Report, summary::Probe},
+    protocol::{
+        claim::{Claim, Reach},
+        id::QueryId,
+        report::Report,
+        roster::Roster,
+        summary::Probe,
+    },
     wire::peer::Found,
 };
 
@@ -73,8 +76,14 @@ impl SecondLook {
         }
         let mut again = self.again.clone();
         again.id = QueryId::random(&mut rand::rng());
-        again.rules.id = again.id;
         again.only = Some(Arc::new(only));
+        // A claim over the roster as it is now, by this peer, and no further than its zone.
+        let now = self.searcher.view.now();
+        again.rules.id = again.id;
+        again.rules.from = now.me.id;
+        again.rules.claim = Some(Claim { before: now.me.id });
+        again.rules.roster_revision = now.roster.as_deref().map_or(0, Roster::revision);
+        again.rules.reach = Reach::Inside;
         self.searcher.serve(again).ok()
     }
 }

@@ -1,0 +1,74 @@
+//! How a query leaves its zone: by one message to a gateway of the own zone, and from there by one to a gateway of each
+//! other zone. The gateways of a zone are one part, so that the second takes the place of the first when it is silent or
+//! breaks.
+//!
+//! Invariant: whoever knows of other zones tells of every one of them, reached or not.
+
+use std::collections::BTreeMap;
+
+use super::{
+    claim::{FIRST_WAVE, Part, Reach},
+    gateway::Gateways,
+    id::{PeerId, QueryId, ZoneId},
+    report::ZoneReport,
+    roster::Member,
+};
+
+/// Zones that one gateway asks at once: as many channels as that are open at most for queries to other zones. The next ones
+/// follow as waves do.
+pub const MAX_ZONES_AT_ONCE: usize = 128;
+
+/// What a query does outside its zone.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Crossing {
+    /// Whom to ask, a wave after the other.
+    pub waves: Vec<Vec<Part>>,
+    /// At a gateway: all other zones, as they stand before one of them is asked.
+    pub zones: Option<BTreeMap<ZoneId, ZoneReport>>,
+}
+
+/// From `me` in that zone. A gateway asks the other zones, in waves of 4, 8, 16 and so on when some hits are enough;
+/// whoever is none asks a gateway of its own zone. With no gateway known there is nobody to ask.
+///
+/// Which gateway and which zone comes first changes with the query, so that the older gateways do not carry all.
+pub fn cross(me: PeerId, zone: ZoneId, gateways: &Gateways, id: QueryId, is_widening: bool) -> Crossing {
+    let own = gateways.of(zone);
+    if !is_gateway(me, zone, gateways) {
+        let part = |members| Part { members, claim: None, reach: Reach::OtherZones };
+        let waves = if own.is_empty() { Vec::new() } else { vec![vec![part(in_turn(own, id))]] };
+        return Crossing { waves, zones: None };
+    }
+    let mut zones: Vec<ZoneId> = gateways.zones().filter(|other| *other != zone).collect();
+    let known = zones.iter().map(|zone| (*zone, ZoneReport::default())).collect();
+    let [.., high, low] = *id.as_bytes();
+    let first = usize::from(u16::from_be_bytes([high, low])) % zones.len().max(1);
+    zones.rotate_left(first);
+    let mut waves = Vec::new();
+    let (mut left, mut size) = (zones.as_slice(), if is_widening { FIRST_WAVE } else { MAX_ZONES_AT_ONCE });
+    while !left.is_empty() {
+        let (wave, rest) = left.split_at(size.min(left.len()));
+        let part = |zone: &ZoneId| Part {
+            members: in_turn(gateways.of(*zone), id),
+            claim: None,
+            reach: Reach::WholeZone(*zone),
+        };
+        waves.push(wave.iter().map(part).collect());
+        (left, size) = (rest, (size * 2).min(MAX_ZONES_AT_ONCE));
+    }
+    Crossing { waves, zones: Some(known) }
+}
+
+/// Queries of other zones enter this one through `me`, and those of this one leave.
+pub fn is_gateway(me: PeerId, zone: ZoneId, gateways: &Gateways) -> bool {
+    gateways.of(zone).iter().any(|gateway| gateway.id == me)
+}
+
+fn in_turn(gateways: &[Member], id: QueryId) -> Vec<PeerId> {
+    let mut members: Vec<PeerId> = gateways.iter().map(|gateway| gateway.id).collect();
+    let first = usize::from(id.as_bytes()[0]) % members.len().max(1);
+    members.rotate_left(first);
+    members
+}
+
+#[cfg(test)]
+mod tests;
