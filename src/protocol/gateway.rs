@@ -18,7 +18,7 @@ mod tests;
 pub const GATEWAYS_PER_ZONE: usize = 2;
 
 /// Zones whose gateways one peer holds; those that it is told of beyond them cannot be searched through it. Their 8192
-/// gateways take about 2 MiB.
+/// gateways take less than 2 MiB.
 pub const MAX_ZONES: usize = 4096;
 
 /// The gateways of a zone, from its members with the longest-lived first and from who its gateways were: those stay who are

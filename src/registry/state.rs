@@ -391,7 +391,7 @@ impl State {
             let from_revision = roster.revision();
             let delta = Delta { zone, from_revision, to_revision: self.revision, joined, left };
             roster.apply(&delta).expect("a delta made from the roster's own revision applies");
-            let changed: Vec<PeerId> = delta.joined.iter().map(|member| member.id).collect();
+            let heard_of: Vec<PeerId> = delta.joined.iter().map(|member| member.id).collect();
             let is_closed =
                 roster.members().is_empty() && matches!(self.terms.layout, Layout::Elastic { .. });
             if is_closed {
@@ -399,7 +399,7 @@ impl State {
             } else {
                 events.push(Event::Changed(delta));
             }
-            events.extend(self.choose_gateways(zone, &changed));
+            events.extend(self.choose_gateways(zone, &heard_of));
         }
     }
 }

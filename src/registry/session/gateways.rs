@@ -20,7 +20,7 @@ use crate::{
 /// lone change is told at once. A gateway that is gone has another one beside it until then.
 const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Zones in one message, about 80 KiB: more go into further ones, each made when the one before has been taken.
+/// Zones in one message, about 50 KiB: more go into further ones, each made when the one before has been taken.
 const ZONES_PER_MESSAGE: usize = 256;
 
 /// Zones that one session is to be told of.
