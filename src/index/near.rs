@@ -1,0 +1,62 @@
+//! Known words near to those of a query that no file here has: what a search that found nothing may have meant.
+//!
+//! Invariant: the table is never held for more than [`CHUNK`] words at a time, so that changes of the folders go on.
+
+use std::collections::BTreeMap;
+
+use super::{Inner, files::Files, tokens::FileId};
+use crate::protocol::query::{Nearest, Query};
+
+/// Words looked at before the table is let go of for a moment: some 2 ms.
+const CHUNK: usize = 20_000;
+/// Words looked at in all, in order: what comes behind them is not suggested. Some 100 ms.
+const MAX_WORDS: usize = 1_000_000;
+/// Files with a word that are counted.
+const MAX_COUNTED: usize = 1_000;
+
+/// The query's words that no file has, each with its nearest; none for words that are near to nothing.
+pub(super) fn near(inner: &Inner, query: &Query) -> BTreeMap<String, Vec<String>> {
+    let mut unknown = unknown_words(&inner.files(), query);
+    let mut behind: Option<String> = None;
+    for _ in 0..MAX_WORDS / CHUNK {
+        if unknown.is_empty() {
+            break;
+        }
+        let files = inner.files();
+        let mut looked_at = 0;
+        let mut last = None;
+        for (word, ids) in files.tokens.behind(behind.as_deref()).take(CHUNK) {
+            for nearest in unknown.values_mut() {
+                nearest.consider(word, || live(&files, ids));
+            }
+            looked_at += 1;
+            last = Some(word);
+        }
+        if looked_at < CHUNK {
+            break;
+        }
+        behind = last.map(str::to_owned);
+    }
+    let found = unknown.into_iter().map(|(word, nearest)| (word, nearest.words()));
+    found.filter(|(_, words)| !words.is_empty()).collect()
+}
+
+fn unknown_words(files: &Files, query: &Query) -> BTreeMap<String, Nearest> {
+    let mut unknown = BTreeMap::new();
+    for phrase in query.phrases() {
+        for (place, word) in phrase.words().iter().enumerate() {
+            let is_beginning = phrase.is_prefix() && place + 1 == phrase.words().len();
+            let is_known = live(files, files.tokens.list(word)) > 0
+                || is_beginning && files.tokens.lists_of_prefix(word).any(|ids| live(files, ids) > 0);
+            if !is_known && let Some(nearest) = Nearest::to(word) {
+                unknown.insert(word.clone(), nearest);
+            }
+        }
+    }
+    unknown
+}
+
+/// How many of these files are still there.
+fn live(files: &Files, ids: &[FileId]) -> usize {
+    ids.iter().take(MAX_COUNTED).filter(|id| files.entry(**id).is_some()).count()
+}
