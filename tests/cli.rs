@@ -197,7 +197,7 @@ async fn json_lines_are_exactly_these() {
                 format!(
                     r#"{{"type":"hit","hash":"{two}","name":"b\u001b[2J.pdf","path":"docs/b\u001b[2J.pdf","size_bytes":3072,"have":true,"holders":[{ana}]}}"#
                 ),
-                r#"{"type":"done","answered":6,"asked":6,"unreachable":0,"duplicates":3,"complete":true}"#
+                r#"{"type":"done","answered":6,"asked":6,"unreachable":0,"duplicates":3,"ruled_out":0,"messages":5,"complete":true,"suggestions":[]}"#
                     .into(),
             ]
         )
@@ -303,6 +303,7 @@ async fn the_end_of_every_verb_is_told_by_its_exit_code() {
     for (line, code, said) in [
         ("search report", 0, "2 hits; 6 of 6 answered\n"),
         ("search missing", 3, "nothing found; 6 of 6 answered\n"),
+        ("search bugdet", 3, "answered\nno hit for \"bugdet\"; did you mean \"budget\" or \"b\\u{1b}[2J\"?\n"),
         ("search broken", 3, "error: no peer is named ana\n"),
         ("search refused", 2, "error: the query has an open quote\n"),
         ("search slow --timeout 300ms", 7, "error: gave up after 300ms\n"),
@@ -407,6 +408,28 @@ async fn plain_output_is_tab_separated_under_headings() {
     let (_, out, _) = served.run("search report").await;
     let line = format!("2\tdocs/b\\u{{1b}}[2J.pdf\t3072\t{}\tana (zone 1)\there already", digits(2));
     assert_eq!(out.lines().nth(1), Some(line.as_str()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hits_are_printed_best_first_or_with_json_as_they_come() {
+    let served = Served::start();
+    let query = ["search", "worse first"];
+    let run = |json: bool| {
+        let mut command = program(served.folder.path());
+        let command = if json { command.arg("--json").args(query) } else { command.args(query) };
+        let output = command.output();
+        async move { parts(&output.unwrap()).1 }
+    };
+    let (plain, json) = tokio::task::block_in_place(|| (run(false), run(true)));
+    let plain: Vec<String> = plain.await.lines().map(str::to_owned).collect();
+    assert_eq!(plain.len(), 2, "one content, one row: {plain:?}");
+    assert!(plain[0].starts_with("2\tdocs/report.pdf\t") && plain[0].contains("\tana (zone 1), ben (zone 1)\t"));
+    assert!(plain[1].starts_with("1\tdocs/b"));
+    let json = json.await;
+    let sizes: Vec<bool> = json.lines().map(|line| line.contains(r#""size_bytes":1536"#)).collect();
+    assert_eq!(sizes, [false, true, true, false], "{json}");
+    let (_, bugdet) = served.json("search bugdet").await;
+    assert!(bugdet[0].ends_with(r#""suggestions":["budget","b\u001b[2J"]}"#), "{bugdet:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -71,6 +71,23 @@ async fn a_script_searches_downloads_and_quits() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_search_tells_the_best_hits_and_what_may_have_been_meant() {
+    let (lines, _, _) = typed("5 worse first\n5 bugdet\n").await;
+    assert_eq!(
+        lines,
+        [
+            r"[1] b\u{1b}[2J.pdf  3.0 KiB  from ana (zone 1), which this peer has too",
+            "[2] report.pdf  1.5 KiB  from ana (zone 1)",
+            "[2] report.pdf  1.5 KiB  from ana (zone 1), ben (zone 1)",
+            "best first: 2 1",
+            "2 hits: 6 of 6 answered",
+            "nothing found: 6 of 6 answered",
+            r#"no hit for "bugdet"; did you mean "budget" or "b\u{1b}[2J"?"#,
+        ]
+    );
+}
+
+#[tokio::test]
 async fn every_menu_entry_answers_by_its_number() {
     let (lines, reason, _) = typed("4\n6\n7\n8\n9\n").await;
     let expected = [

@@ -81,7 +81,7 @@ async fn search(actions: &dyn Actions, ask: SearchAsk) -> (Vec<String>, Option<A
 #[tokio::test]
 async fn searches_are_the_same_through_the_socket() {
     let served = served().await;
-    for text in ["report", "missing", "broken", "refused"] {
+    for text in ["report", "missing", "bugdet", "broken", "refused"] {
         let ask = SearchAsk {
             text: text.into(),
             scope: Scope::All,

@@ -170,7 +170,7 @@ pub enum Verb {
 /// Arguments of `search`.
 #[derive(Debug, Clone, Args)]
 pub struct SearchArgs {
-    /// Words (all must match), "exact phrase", ext:pdf, size:>1M, type:video, peer:ana, hash:..; quote 'report -draft'
+    /// Words (all must match), "exact phrase", ext:pdf, size:>1M, newer:7d, type:video, peer:ana, hash:..; quote 'report -draft'
     #[arg(required = true)]
     pub query: Vec<String>,
     /// How far: the peer's own zone, or all

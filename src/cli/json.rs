@@ -87,7 +87,7 @@ impl<'a> From<&'a action::Hit> for Hit<'a> {
 /// Ends a search.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename = "done")]
-pub struct SearchDone {
+pub struct SearchDone<'a> {
     answered: u32,
     asked: u32,
     unreachable: u32,
@@ -95,10 +95,11 @@ pub struct SearchDone {
     ruled_out: u32,
     messages: u32,
     complete: bool,
+    suggestions: &'a [String],
 }
 
-impl From<&Coverage> for SearchDone {
-    fn from(coverage: &Coverage) -> Self {
+impl<'a> From<&'a Coverage> for SearchDone<'a> {
+    fn from(coverage: &'a Coverage) -> Self {
         Self {
             answered: coverage.answered,
             asked: coverage.asked,
@@ -107,6 +108,7 @@ impl From<&Coverage> for SearchDone {
             ruled_out: coverage.ruled_out,
             messages: coverage.messages,
             complete: coverage.is_complete(),
+            suggestions: &coverage.suggestions,
         }
     }
 }

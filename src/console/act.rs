@@ -78,6 +78,7 @@ impl Acting {
     }
 
     async fn show_hits(&self, ask: SearchAsk) -> Outcome<()> {
+        let text = ask.text.clone();
         let mut events = self.handle.search(ask).await?;
         // As last told, and how many holders were shown.
         let mut hits: BTreeMap<u32, (Hit, usize)> = BTreeMap::new();
@@ -93,7 +94,7 @@ impl Acting {
                     }
                 }
                 SearchEvent::Done(coverage) => {
-                    self.end_search(&hits, &coverage).await;
+                    self.end_search(&text, &hits, &coverage).await;
                     return Ok(());
                 }
             }
@@ -101,10 +102,12 @@ impl Acting {
         Err(ActionError::new(ErrorKind::TimedOut, "the search ended without a result").hint("try it again"))
     }
 
-    async fn end_search(&self, hits: &BTreeMap<u32, (Hit, usize)>, coverage: &Coverage) {
+    async fn end_search(&self, text: &str, hits: &BTreeMap<u32, (Hit, usize)>, coverage: &Coverage) {
         let grown = hits.values().filter(|(hit, shown)| hit.holders.len() > *shown);
         let mut lines: Vec<String> = grown.map(|(hit, _)| view::hit(hit)).collect();
+        lines.extend(view::best_first(hits.values().map(|(hit, _)| hit)));
         lines.push(view::coverage(coverage, hits.len()));
+        lines.extend(view::suggestions(text, coverage));
         self.screen.lines(lines).await;
     }
 

@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeSet, HashSet},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use futures::{
@@ -29,7 +29,7 @@ use crate::{
         flood::{self, MAX_TTL_PLUS_HOPS, choose_mode},
         hits::HitList,
         id::{ContentHash, QueryId},
-        query::Query,
+        query::{Query, respelled},
         relay::Report,
         roster::Roster,
         summary::Probe,
@@ -104,9 +104,9 @@ impl Origin {
     }
 
     fn launch(&self, ask: SearchAsk, asked_beyond: u32) -> Outcome<(BoxStream<'static, Found>, Gathering)> {
-        let query = Query::parse(&ask.text).map_err(|error| {
+        let query = Query::asked_at(&ask.text, SystemTime::now()).map_err(|error| {
             ActionError::new(ErrorKind::Usage, error.to_string())
-                .hint("for example: report ext:pdf size:>1M -draft \"annual report\"")
+                .hint("for example: report ext:pdf size:>1M newer:7d -draft \"annual report\"")
         })?;
         let knowledge = self.view.now();
         let roster = knowledge.roster.as_deref();
@@ -122,14 +122,18 @@ impl Origin {
         let mut rules = flood::Query::own(id, me, mode, ttl, deadline, revision);
         rules.is_widening = ask.want.is_some();
         let probe = Probe::of(&query);
-        let running = Running { id, query, text: ask.text, origin: me, want: ask.want, only: None, rules };
+        let text = query.text().to_owned();
+        let running =
+            Running { id, query: query.clone(), text, origin: me, want: ask.want, only: None, rules };
         let again = running.clone();
         let found = self.searcher.serve(running).map_err(not_started)?;
         let (summaries, searcher) = (self.summaries.clone(), self.searcher.clone());
         let found = SecondLook { summaries, searcher, probe, again }.behind(found);
         let members = u32::try_from(roster.map_or(1, |roster| roster.members().len())).unwrap_or(u32::MAX);
         let gathering = Gathering {
-            hits: Arc::new(Mutex::new(HitList::new(ask.want))),
+            hits: Arc::new(Mutex::new(HitList::new(query.clone(), ask.want))),
+            query,
+            typed: ask.text,
             index: self.index.clone(),
             knowledge,
             asked: members.saturating_add(asked_beyond),
@@ -149,7 +153,10 @@ fn events(found: BoxStream<'static, Found>, gathering: Gathering) -> Events<Sear
             Some(Found::Hits(hits)) => {
                 gathering.take(hits).into_iter().map(|hit| Ok(SearchEvent::Hit(hit))).collect()
             }
-            Some(Found::Done(report)) => vec![Ok(gathering.end(&report))],
+            Some(Found::Done(report)) => {
+                let suggestions = gathering.suggestions().await;
+                vec![Ok(gathering.end(&report, suggestions))]
+            }
             None => {
                 gathering.is_done = true;
                 let cut =
@@ -173,6 +180,9 @@ fn not_started(error: NotServed) -> ActionError {
 
 /// What a search has gathered.
 struct Gathering {
+    query: Query,
+    /// The query before spans of time became times.
+    typed: String,
     hits: Arc<Mutex<HitList>>,
     index: Index,
     knowledge: Arc<Knowledge>,
@@ -205,7 +215,18 @@ impl Gathering {
         changed
     }
 
-    fn end(&mut self, report: &Report) -> SearchEvent {
+    /// What may have been meant when nothing was found, by the words of this peer's own index.
+    async fn suggestions(&self) -> Vec<String> {
+        let has_hits = !self.hits.lock().unwrap_or_else(PoisonError::into_inner).hits().is_empty();
+        if has_hits || self.query.phrases().is_empty() {
+            return Vec::new();
+        }
+        let (index, query) = (self.index.clone(), self.query.clone());
+        let near = tokio::task::spawn_blocking(move || index.near_words(&query)).await;
+        near.map(|near| respelled(&self.typed, &near)).unwrap_or_default()
+    }
+
+    fn end(&mut self, report: &Report, suggestions: Vec<String>) -> SearchEvent {
         self.is_done = true;
         let count = |set: usize| u32::try_from(set).unwrap_or(u32::MAX);
         let was_truncated = self.hits.lock().unwrap_or_else(PoisonError::into_inner).is_truncated();
@@ -224,6 +245,7 @@ impl Gathering {
             duplicates: report.duplicates,
             messages: report.messages,
             truncated: report.truncated || was_truncated,
+            suggestions,
         })
     }
 }

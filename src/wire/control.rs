@@ -15,6 +15,7 @@ use crate::protocol::{
     },
     id::{PeerId, ZoneId},
     name::MAX_PATH_BYTES,
+    query::{Fit, MAX_QUERY_BYTES, MAX_SUGGESTIONS},
 };
 
 mod ask;
@@ -45,6 +46,7 @@ pub fn search_event(response: pb::StartSearchResponse) -> Result<SearchEvent, In
             duplicates: coverage.duplicates,
             messages: coverage.messages,
             truncated: coverage.truncated,
+            suggestions: suggestions(coverage.suggestions)?,
         })),
     }
 }
@@ -61,6 +63,7 @@ pub fn to_search_response(event: &SearchEvent) -> pb::StartSearchResponse {
             duplicates: coverage.duplicates,
             messages: coverage.messages,
             truncated: coverage.truncated,
+            suggestions: coverage.suggestions.clone(),
         }),
     };
     pb::StartSearchResponse { message: Some(message) }
@@ -70,6 +73,7 @@ fn hit(hit: pb::Hit) -> Result<Hit, Invalid> {
     Ok(Hit {
         number: numbered("hit.number", hit.number)?,
         file: file_info(required("hit.file", hit.file)?)?,
+        fit: fit(hit.fit)?,
         have: hit.have,
         holders: hit.holders.into_iter().map(holder).collect::<Result<_, _>>()?,
     })
@@ -88,7 +92,30 @@ fn to_hit(hit: &Hit) -> pb::Hit {
         file: Some(to_file_entry(&hit.file)),
         have: hit.have,
         holders: hit.holders.iter().map(to_holder).collect(),
+        fit: to_fit(hit.fit).into(),
     }
+}
+
+fn fit(fit: i32) -> Result<Fit, Invalid> {
+    let known = Fit::ALL.into_iter().find(|known| i32::from(to_fit(*known)) == fit);
+    known.ok_or_else(|| Invalid::new("hit.fit", "is no way in which a path answers"))
+}
+
+fn to_fit(fit: Fit) -> pb::Fit {
+    match fit {
+        Fit::Name => pb::Fit::Name,
+        Fit::NameBegins => pb::Fit::NameBegins,
+        Fit::InName => pb::Fit::InName,
+        Fit::InSegment => pb::Fit::InSegment,
+        Fit::Scattered => pb::Fit::Scattered,
+    }
+}
+
+fn suggestions(texts: Vec<String>) -> Result<Vec<String>, Invalid> {
+    if texts.len() > MAX_SUGGESTIONS {
+        return Err(Invalid::new("done.suggestions", format!("must be at most {MAX_SUGGESTIONS}")));
+    }
+    texts.into_iter().map(|text| bounded("done.suggestions", text, MAX_QUERY_BYTES)).collect()
 }
 
 fn holder(holder: pb::Holder) -> Result<Holder, Invalid> {

@@ -1,6 +1,7 @@
 //! A peer in memory for the faces' tests: fixed answers, every call recorded, and some names that misbehave on purpose.
 //!
-//! Searches: `slow` gives one hit and never ends, `missing` finds nothing, `broken` fails after one hit.
+//! Searches: `slow` gives one hit and never ends, `missing` finds nothing, `bugdet` neither but has a suggestion, `broken` fails
+//! after one hit, `worse first` finds the better one last.
 //! Downloads: hit 1 is done, hit 2 stays at half, hit 3 fails, hit 4 waits in the queue and then runs; everything else is not found.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -23,6 +24,7 @@ use floodplain::{
             ShareInfo, Status, Target, Transfer, TransferControl, TransferState, Unput, Which, ZoneInfo,
         },
         id::{ContentHash, PeerId, ZoneId},
+        query::Fit,
     },
 };
 use futures::{StreamExt, stream};
@@ -118,7 +120,8 @@ pub(crate) fn hit(number: u32) -> Hit {
         path: path.into(),
     };
     let holders = if number == 1 { vec![holder("ana", 1), holder("ben", 2)] } else { vec![holder("ana", 1)] };
-    Hit { number, file: file(path, number.try_into().unwrap()), have: number == 2, holders }
+    let file = file(path, number.try_into().unwrap());
+    Hit { number, file, fit: Fit::Name, have: number == 2, holders }
 }
 
 pub(crate) fn coverage() -> Coverage {
@@ -212,6 +215,16 @@ impl Actions for Double {
         let events = match ask.text.as_str() {
             "slow" => return Ok(self.unending(vec![SearchEvent::Hit(hit(1))])),
             "missing" => vec![Ok(SearchEvent::Done(coverage()))],
+            "bugdet" => {
+                let suggestions = vec!["budget".into(), "b\u{1b}[2J".into()];
+                vec![Ok(SearchEvent::Done(Coverage { suggestions, ..coverage() }))]
+            }
+            "worse first" => vec![
+                Ok(SearchEvent::Hit(Hit { number: 1, fit: Fit::InName, ..hit(2) })),
+                Ok(SearchEvent::Hit(Hit { number: 2, holders: hit(2).holders, ..hit(1) })),
+                Ok(SearchEvent::Hit(Hit { number: 2, ..hit(1) })),
+                Ok(SearchEvent::Done(coverage())),
+            ],
             "broken" => vec![Ok(SearchEvent::Hit(hit(1))), Err(no_peer("ana"))],
             "refused" => return Err(ActionError::new(ErrorKind::Usage, "the query has an open quote")),
             _ => vec![

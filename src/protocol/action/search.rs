@@ -5,7 +5,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::protocol::id::{ContentHash, PeerId, PeerName, ZoneId};
+use crate::protocol::{
+    id::{ContentHash, PeerId, PeerName, ZoneId},
+    query::Fit,
+};
 
 /// How far a search goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,6 +42,8 @@ pub struct Hit {
     pub number: u32,
     /// The file, as the first holder has it.
     pub file: FileInfo,
+    /// How well the best of its names answers.
+    pub fit: Fit,
     /// This peer has it already.
     pub have: bool,
     /// Everyone who answered with it, in order of arrival.
@@ -81,7 +86,7 @@ impl FileInfo {
 }
 
 /// Who was asked and who answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Coverage {
     /// Peers that answered, the origin included: by a search of their index, or ahead by a summary that has nothing of it.
     pub answered: u32,
@@ -97,6 +102,9 @@ pub struct Coverage {
     pub messages: u32,
     /// Hits were left out because a bound was reached.
     pub truncated: bool,
+    /// When nothing was found: the query with known words in place of misspelt ones, best first, at most
+    /// [`MAX_SUGGESTIONS`](crate::protocol::query::MAX_SUGGESTIONS).
+    pub suggestions: Vec<String>,
 }
 
 impl Coverage {
