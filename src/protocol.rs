@@ -22,6 +22,7 @@ pub mod query;
 pub mod queue;
 pub mod relay;
 pub mod roster;
+pub mod saved;
 pub mod summary;
 pub mod text;
 pub mod zone;

@@ -88,6 +88,22 @@ async fn the_end_of_a_search_tells_the_best_hits_and_what_may_have_been_meant() 
 }
 
 #[tokio::test]
+async fn searches_are_saved_listed_run_and_removed() {
+    let (lines, _, calls) =
+        typed("save new --all report\nsaved\nsaved run none\nsaved run reports\nsaved rm\nreports\n").await;
+    assert_eq!(lines[0], "saved as new; what is new is told here");
+    assert_eq!(lines[3], "2 hits: 6 of 6 answered");
+    assert_eq!(lines[4], "name     query            zones  known  new");
+    assert_eq!(lines[5], "reports  report newer:7d  mine   7      1");
+    assert_eq!(lines[6], r"x.2      \u{1b}[2J        all    7      1    this peer has not joined a zone");
+    assert_eq!(lines[7], "error: no search is saved as `none`; `saved` lists them");
+    assert_eq!(lines[10], "2 hits: 6 of 6 answered");
+    assert_eq!(lines[11..], ["reports is not asked any more"]);
+    assert_eq!(calls[0], r#"save_search(SaveAsk { name: "new", text: "report", scope: All })"#);
+    assert!(calls.iter().any(|call| call.starts_with(r#"search(SearchAsk { text: "report newer:7d", scope: Mine"#)));
+}
+
+#[tokio::test]
 async fn every_menu_entry_answers_by_its_number() {
     let (lines, reason, _) = typed("4\n6\n7\n8\n9\n").await;
     let expected = [

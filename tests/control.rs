@@ -97,6 +97,23 @@ async fn searches_are_the_same_through_the_socket() {
 }
 
 #[tokio::test]
+async fn saved_searches_are_the_same_through_the_socket() {
+    let served = served().await;
+    for (name, scope) in [("a", Scope::Mine), ("a.b", Scope::All), ("taken", Scope::All)] {
+        let ask = SaveAsk { name: name.into(), text: "report newer:7d".into(), scope };
+        let _ = same!(served, actions => actions.save_search(ask.clone()));
+    }
+    assert_eq!(same!(served, actions => actions.saved_searches()).unwrap().len(), 2);
+    same!(served, actions => actions.remove_saved_search("reports".into())).unwrap();
+    same!(served, actions => actions.remove_saved_search("none".into())).unwrap_err();
+    served.double.finds(new_hit(2));
+    assert_eq!(served.remote.take_new_hits(Duration::from_secs(20)).await, Ok(vec![new_hit(2)]));
+    assert_eq!(served.remote.take_new_hits(Duration::ZERO).await, Ok(vec![]));
+    let refused = served.remote.remove_saved_search("../a".into()).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Usage);
+}
+
+#[tokio::test]
 async fn transfers_are_the_same_through_the_socket() {
     let served = served().await;
     let hash = ContentHash::from_bytes([1; 32]);

@@ -3,8 +3,10 @@
 
 #![expect(clippy::struct_field_names, reason = "keys are named for those who read them")]
 
+mod saved;
 mod transfer;
 
+pub use saved::{NewHit, SavedSearch};
 pub use transfer::{Controlled, Transfer, Unput};
 
 use std::{path::Path, time::SystemTime};

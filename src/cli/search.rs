@@ -17,7 +17,7 @@ use crate::{
     console::view,
     peer::Handle,
     protocol::{
-        action::{ActionError, Coverage, ErrorKind, Hit, SearchAsk, SearchEvent},
+        action::{ActionError, Coverage, ErrorKind, Hit, SaveAsk, SearchAsk, SearchEvent},
         hits::in_order,
         name::Printable,
     },
@@ -32,6 +32,14 @@ pub async fn search(peer: &Handle, out: &mut Output, args: &SearchArgs) -> Ended
         wait: args.wait,
         want: args.limit,
     };
+    if let Some(name) = &args.save {
+        // First, so that nothing comes between what is printed now and what is told later.
+        let saved = peer
+            .save_search(SaveAsk { name: name.clone(), text: ask.text.clone(), scope: ask.scope })
+            .await?;
+        let saved = Printable(&saved.name);
+        out.note(format_args!("saved as {saved}; `floodplain searches watch` tells what is new"));
+    }
     print(peer, out, ask).await
 }
 

@@ -8,8 +8,8 @@ use comfy_table::{Table, presets};
 
 use crate::protocol::{
     action::{
-        ActionError, Coverage, Direction, FileInfo, FolderPage, Hit, InboxInfo, IndexState, Listing, Offer,
-        PeerInfo, ShareInfo, Status, Transfer, TransferControl, TransferState, Unput, Which, ZoneInfo,
+        ActionError, Coverage, Direction, FileInfo, FolderPage, Hit, InboxInfo, IndexState, Listing, NewHit, Offer,
+        PeerInfo, SavedSearch, ShareInfo, Status, Transfer, TransferControl, TransferState, Unput, Which, ZoneInfo,
     },
     hits::in_order,
     id::ZoneId,
@@ -80,6 +80,34 @@ pub fn suggestions(text: &str, coverage: &Coverage) -> Option<String> {
         (last, others) => format!("{} or {last}", others.join(", ")),
     };
     Some(format!("no hit for \"{}\"; did you mean {meant}?", Printable(text)))
+}
+
+/// Saved searches, one a row.
+pub fn saved_searches(searches: &[SavedSearch]) -> Vec<String> {
+    let rows = searches.iter().map(|search| {
+        let problem = search.problem.as_deref().unwrap_or_default();
+        [
+            search.name.clone(),
+            Printable(&search.text).to_string(),
+            search.scope.name().into(),
+            search.known_hits.to_string(),
+            search.new_hits.to_string(),
+            Printable(problem).to_string(),
+        ]
+    });
+    table(["name", "query", "zones", "known", "new", ""], rows, "no saved searches; `save NAME WORDS` saves one")
+}
+
+/// What a saved search has just found.
+pub fn new_hit(hit: &NewHit) -> String {
+    format!(
+        "{}: {}  {}  from {}: `get {}`",
+        Printable(&hit.search),
+        Printable(hit.file.name()),
+        size(hit.file.size_bytes),
+        Printable(&hit.peers.join(", ")),
+        hit.file.hash.map(|hash| hash.to_string()).unwrap_or_default(),
+    )
 }
 
 /// The peer's own state, one attribute a line.

@@ -103,6 +103,23 @@ impl Origin {
         Ok(hits.get(1).cloned())
     }
 
+    /// All hits of a search that nobody watches, in order of their numbers. The last search stays the last.
+    ///
+    /// # Errors
+    /// As [`Origin::start`], and `TimedOut` when it was cut short.
+    pub(crate) async fn look(&self, ask: SearchAsk) -> Outcome<Vec<Hit>> {
+        let (mut found, gathering) = self.launch(ask, 0)?;
+        loop {
+            match found.next().await {
+                Some(Found::Hits(hits)) => drop(gathering.take(hits)),
+                Some(Found::Done(_)) => break,
+                None => return Err(cut_short()),
+            }
+        }
+        let hits = gathering.hits.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(hits.hits().to_vec())
+    }
+
     fn launch(&self, ask: SearchAsk, asked_beyond: u32) -> Outcome<(BoxStream<'static, Found>, Gathering)> {
         let query = Query::asked_at(&ask.text, SystemTime::now()).map_err(|error| {
             ActionError::new(ErrorKind::Usage, error.to_string())
@@ -159,14 +176,17 @@ fn events(found: BoxStream<'static, Found>, gathering: Gathering) -> Events<Sear
             }
             None => {
                 gathering.is_done = true;
-                let cut =
-                    "the search was cut short: this peer is stopping, or its hits were not read in time";
-                vec![Err(ActionError::new(ErrorKind::TimedOut, cut))]
+                vec![Err(cut_short())]
             }
         };
         Some((stream::iter(batch), (found, gathering)))
     });
     batches.flatten().boxed()
+}
+
+fn cut_short() -> ActionError {
+    let cut = "the search was cut short: this peer is stopping, or its hits were not read in time";
+    ActionError::new(ErrorKind::TimedOut, cut)
 }
 
 fn not_started(error: NotServed) -> ActionError {

@@ -20,6 +20,7 @@ use crate::protocol::{
 
 mod ask;
 mod error;
+mod saved;
 mod transfer;
 
 pub use ask::{
@@ -29,6 +30,10 @@ pub use ask::{
     to_put_request, to_read_request, to_search_request, to_send_request, to_unput, unput, unput_ask,
 };
 pub use error::{to_action_error, to_malformed, to_status};
+pub use saved::{
+    new_hit, news_wait, remove_saved_ask, save_ask, saved_search, to_new_hit, to_save_request,
+    to_saved_search,
+};
 pub use transfer::{read_event, to_read_response, to_transfer, transfer};
 
 /// Longest span a duration of an answer may have: 1,000 years.

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::*;
 use crate::protocol::{
-    action::{Connection, Counters, ErrorKind, Holder, Priority},
+    action::{Connection, Counters, ErrorKind, Holder, Priority, Scope},
     query::Fit,
 };
 
@@ -92,6 +92,22 @@ fn no_text_of_others_reaches_a_line_unescaped() {
         shares(&[share]),
         inbox(&offers),
         folder(&page),
+        saved_searches(&[SavedSearch {
+            name: "a".into(),
+            text: HOSTILE.into(),
+            scope: Scope::All,
+            known_hits: 1,
+            new_hits: 0,
+            dropped_hits: 0,
+            last_run: None,
+            problem: Some(HOSTILE.into()),
+        }]),
+        vec![new_hit(&NewHit {
+            search: HOSTILE.into(),
+            file: file(),
+            peers: vec![HOSTILE.into()],
+            found: SystemTime::UNIX_EPOCH,
+        })],
     ];
     for line in lines.iter().flatten() {
         assert!(!line.chars().any(|c| c.is_control() || c == '\u{202e}'), "{line:?}");

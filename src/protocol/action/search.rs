@@ -20,6 +20,16 @@ pub enum Scope {
     All,
 }
 
+impl Scope {
+    /// As typed after `--zones`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mine => "mine",
+            Self::All => "all",
+        }
+    }
+}
+
 /// A search to start.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SearchAsk {
