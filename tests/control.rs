@@ -7,7 +7,7 @@ mod actions;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use actions::Double;
+use actions::{Double, new_hit};
 use floodplain::{
     peer::{
         Actions, Handle,
@@ -16,7 +16,7 @@ use floodplain::{
     },
     protocol::{
         action::{
-            ActionError, Answer, ErrorKind, GetAsk, PageAsk, PeerPath, Priority, Scope, SearchAsk, SendAsk,
+            ActionError, Answer, ErrorKind, GetAsk, PageAsk, PeerPath, Priority, SaveAsk, Scope, SearchAsk, SendAsk,
             Target, TransferControl, Which,
         },
         id::{ContentHash, ZoneId},
