@@ -451,7 +451,7 @@ async fn hits_are_printed_best_first_or_with_json_as_they_come() {
 #[tokio::test(flavor = "multi_thread")]
 async fn saved_searches_are_saved_first_listed_and_watched() {
     let served = Served::start();
-    served.run("search annual report --zones all --limit 1 --save new").await;
+    served.json("search annual report --zones all --limit 1 --save new").await;
     let calls = served.double.calls();
     assert_eq!(calls[0], r#"save_search(SaveAsk { name: "new", text: "annual report", scope: All })"#);
     assert!(calls[1].starts_with(r#"search(SearchAsk { text: "annual report", scope: All,"#), "{calls:?}");

@@ -37,8 +37,10 @@ pub async fn search(peer: &Handle, out: &mut Output, args: &SearchArgs) -> Ended
         let saved = peer
             .save_search(SaveAsk { name: name.clone(), text: ask.text.clone(), scope: ask.scope })
             .await?;
-        let saved = Printable(&saved.name);
-        out.note(format_args!("saved as {saved}; `floodplain searches watch` tells what is new"));
+        if !out.style.json {
+            let saved = Printable(&saved.name);
+            out.note(format_args!("saved as {saved}; `floodplain searches watch` tells what is new"));
+        }
     }
     print(peer, out, ask).await
 }

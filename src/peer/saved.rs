@@ -240,17 +240,22 @@ impl SavedSearches {
         let _writing = self.0.writing.lock().await;
         let mut news = Vec::new();
         let mut changed = Vec::new();
-        for entry in self.entries().values_mut().filter(|entry| !entry.saved.untold.is_empty()) {
+        for entry in self.entries().values().filter(|entry| !entry.saved.untold.is_empty()) {
             let left = MAX_TAKEN - news.len();
             if left > 0 {
-                news.extend(entry.saved.take_untold(left));
-                changed.push(entry.saved.clone());
+                let mut saved = entry.saved.clone();
+                news.extend(saved.take_untold(left));
+                changed.push(saved);
             }
         }
-        for saved in changed {
-            if let Err(error) = self.keep(saved).await {
+        for saved in &changed {
+            if let Err(error) = self.keep(saved.clone()).await {
                 tracing::warn!(%error, "a restart may tell of new hits again");
             }
+        }
+        // Last, and without an await behind it: whoever goes away before has been told nothing.
+        for saved in changed {
+            self.put(saved);
         }
         news.sort_by_key(|hit| hit.found);
         news
@@ -266,31 +271,34 @@ impl SavedSearches {
         let found = self.0.origin.look(SearchAsk { text, scope, ..SearchAsk::default() }).await;
         let _writing = self.0.writing.lock().await;
         let (me, now) = (self.0.view.now().me.id, SystemTime::now());
-        let mut to_keep = None;
+        // It may have been removed meanwhile, and saved anew with another text.
+        let saved = self.entries().get(name).map(|entry| entry.saved.clone());
+        let Some(mut saved) = saved.filter(|saved| saved.text == text && saved.scope == scope) else { return };
+        let (wait, problem) = match found {
+            Ok(hits) => {
+                if saved.take_in(&hits, &me, now)
+                    && let Err(error) = self.keep(saved.clone()).await
+                {
+                    tracing::warn!(search = name, %error, "a restart may not know what this search has found");
+                }
+                (self.0.every, None)
+            }
+            Err(error) => (self.0.every.min(TRY_AGAIN), Some(error.message)),
+        };
+        self.put(saved);
         if let Some(entry) = self.entries().get_mut(name) {
-            let wait = match &found {
-                Ok(_) => self.0.every,
-                Err(_) => self.0.every.min(TRY_AGAIN),
-            };
             let jitter = rand::rng().random_range(1.0 - JITTER..1.0 + JITTER);
             entry.due = Instant::now() + wait.mul_f64(jitter);
-            entry.last_run = Some(now);
-            match found {
-                Ok(hits) => {
-                    entry.problem = None;
-                    if entry.saved.take_in(&hits, &me, now) {
-                        to_keep = Some(entry.saved.clone());
-                    }
-                }
-                Err(error) => entry.problem = Some(error.message),
-            }
-        }
-        if let Some(saved) = to_keep
-            && let Err(error) = self.keep(saved).await
-        {
-            tracing::warn!(search = name, %error, "a restart may not know what this search has found");
+            (entry.last_run, entry.problem) = (Some(now), problem);
         }
         self.0.ran.send_modify(|ran| *ran += 1);
+    }
+
+    /// In place of what it was; only while `writing` is held.
+    fn put(&self, saved: Saved) {
+        if let Some(entry) = self.entries().get_mut(&saved.name) {
+            entry.saved = saved;
+        }
     }
 
     async fn keep(&self, saved: Saved) -> Outcome<()> {
