@@ -196,6 +196,8 @@ fn every_bad_value_is_refused_by_its_name_with_what_would_do() {
         ("FLOODPLAIN_TTL", "0", "must be a whole number from 1 to 32"),
         ("FLOODPLAIN_TTL", "33", "must be a whole number from 1 to 32"),
         ("FLOODPLAIN_SEARCH_TIMEOUT", "61s", "must be from 100ms to 1m"),
+        ("FLOODPLAIN_SAVED_SEARCH_EVERY", "999ms", "must be from 1s to 7days"),
+        ("FLOODPLAIN_SAVED_SEARCH_EVERY", "often", "must be a duration such as 5m"),
         ("FLOODPLAIN_QUERY_CACHE", "99", whole),
         ("FLOODPLAIN_UPLOAD_SLOTS", "0", "must be a whole number from 1 to 256"),
         ("FLOODPLAIN_DOWNLOAD_SLOTS", "many", "must be a whole number from 1 to 64"),
