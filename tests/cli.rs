@@ -429,21 +429,14 @@ async fn plain_output_is_tab_separated_under_headings() {
 #[tokio::test(flavor = "multi_thread")]
 async fn hits_are_printed_best_first_or_with_json_as_they_come() {
     let served = Served::start();
-    let query = ["search", "worse first"];
-    let run = |json: bool| {
-        let mut command = program(served.folder.path());
-        let command = if json { command.arg("--json").args(query) } else { command.args(query) };
-        let output = command.output();
-        async move { parts(&output.unwrap()).1 }
-    };
-    let (plain, json) = tokio::task::block_in_place(|| (run(false), run(true)));
-    let plain: Vec<String> = plain.await.lines().map(str::to_owned).collect();
+    let (_, plain, _) = served.run("search worse first").await;
+    let plain: Vec<&str> = plain.lines().collect();
     assert_eq!(plain.len(), 2, "one content, one row: {plain:?}");
     assert!(plain[0].starts_with("2\tdocs/report.pdf\t") && plain[0].contains("\tana (zone 1), ben (zone 1)\t"));
     assert!(plain[1].starts_with("1\tdocs/b"));
-    let json = json.await;
-    let sizes: Vec<bool> = json.lines().map(|line| line.contains(r#""size_bytes":1536"#)).collect();
-    assert_eq!(sizes, [false, true, true, false], "{json}");
+    let (_, json) = served.json("search worse first").await;
+    let are_better: Vec<bool> = json.iter().map(|line| line.contains(r#""size_bytes":1536"#)).collect();
+    assert_eq!(are_better, [false, true, true, false], "{json:?}");
     let (_, bugdet) = served.json("search bugdet").await;
     assert!(bugdet[0].ends_with(r#""suggestions":["budget","b\u001b[2J"]}"#), "{bugdet:?}");
 }
