@@ -306,11 +306,19 @@ async fn the_end_of_every_verb_is_told_by_its_exit_code() {
     for (line, code, said) in [
         ("search report", 0, "2 hits; 6 of 6 answered\n"),
         ("search missing", 3, "nothing found; 6 of 6 answered\n"),
-        ("search bugdet", 3, "answered\nno hit for \"bugdet\"; did you mean \"budget\" or \"b\\u{1b}[2J\"?\n"),
+        (
+            "search bugdet",
+            3,
+            "answered\nno hit for \"bugdet\"; did you mean \"budget\" or \"b\\u{1b}[2J\"?\n",
+        ),
         ("search broken", 3, "error: no peer is named ana\n"),
         ("search refused", 2, "error: the query has an open quote\n"),
         ("search slow --timeout 300ms", 7, "error: gave up after 300ms\n"),
-        ("search report --save reports", 0, "saved as reports; `floodplain searches watch` tells what is new\n2 hits"),
+        (
+            "search report --save reports",
+            0,
+            "saved as reports; `floodplain searches watch` tells what is new\n2 hits",
+        ),
         ("search report --save taken", 5, "error: another search is saved as `taken`\n"),
         ("searches", 0, ""),
         ("searches rm reports", 0, "reports is not asked any more\n"),
@@ -432,7 +440,9 @@ async fn hits_are_printed_best_first_or_with_json_as_they_come() {
     let (_, plain, _) = served.run("search worse first").await;
     let plain: Vec<&str> = plain.lines().collect();
     assert_eq!(plain.len(), 2, "one content, one row: {plain:?}");
-    assert!(plain[0].starts_with("2\tdocs/report.pdf\t") && plain[0].contains("\tana (zone 1), ben (zone 1)\t"));
+    assert!(
+        plain[0].starts_with("2\tdocs/report.pdf\t") && plain[0].contains("\tana (zone 1), ben (zone 1)\t")
+    );
     assert!(plain[1].starts_with("1\tdocs/b"));
     let (_, json) = served.json("search worse first").await;
     let are_better: Vec<bool> = json.iter().map(|line| line.contains(r#""size_bytes":1536"#)).collect();

@@ -100,7 +100,11 @@ async fn searches_are_saved_listed_run_and_removed() {
     assert_eq!(lines[10], "2 hits: 6 of 6 answered");
     assert_eq!(lines[11..], ["reports is not asked any more"]);
     assert_eq!(calls[0], r#"save_search(SaveAsk { name: "new", text: "report", scope: All })"#);
-    assert!(calls.iter().any(|call| call.starts_with(r#"search(SearchAsk { text: "report newer:7d", scope: Mine"#)));
+    assert!(
+        calls
+            .iter()
+            .any(|call| call.starts_with(r#"search(SearchAsk { text: "report newer:7d", scope: Mine"#))
+    );
 }
 
 #[tokio::test]

@@ -16,8 +16,8 @@ use floodplain::{
     },
     protocol::{
         action::{
-            ActionError, Answer, ErrorKind, GetAsk, PageAsk, PeerPath, Priority, SaveAsk, Scope, SearchAsk, SendAsk,
-            Target, TransferControl, Which,
+            ActionError, Answer, ErrorKind, GetAsk, PageAsk, PeerPath, Priority, SaveAsk, Scope, SearchAsk,
+            SendAsk, Target, TransferControl, Which,
         },
         id::{ContentHash, ZoneId},
     },

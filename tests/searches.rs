@@ -66,7 +66,10 @@ async fn the_best_name_is_shown_first_wherever_it_is() {
     let shown = names(&peers[0], "budget").await;
     // `backup.bin` is the same content as `budget.pdf`, but its name says nothing of a budget: it is no hit.
     assert_eq!(shown[2..], ["budget 2024.txt", "old budget.txt", "notes.txt"], "{shown:?}");
-    assert!(shown[..2].contains(&"Budget.txt".into()) && shown[..2].contains(&"budget.pdf".into()), "{shown:?}");
+    assert!(
+        shown[..2].contains(&"Budget.txt".into()) && shown[..2].contains(&"budget.pdf".into()),
+        "{shown:?}"
+    );
     let (hits, _) = peers[0].search("budget").await;
     let old = hits.iter().find(|hit| hit.file.size_bytes == 1 && hit.holders.len() == 2).unwrap();
     assert!(old.have, "one content is one row, and it is here already");

@@ -25,8 +25,8 @@ use crate::{
     },
     protocol::{
         action::{
-            ActionError, Answer, Connection, Coverage, ErrorKind, GetAsk, Hit, PeerPath, PutAsk, SaveAsk, SearchAsk,
-            SearchEvent, SendAsk, Transfer, TransferControl, TransferState, Which,
+            ActionError, Answer, Connection, Coverage, ErrorKind, GetAsk, Hit, PeerPath, PutAsk, SaveAsk,
+            SearchAsk, SearchEvent, SendAsk, Transfer, TransferControl, TransferState, Which,
         },
         id::ZoneId,
         name::Printable,
@@ -123,7 +123,9 @@ impl Acting {
         let save = SaveAsk { name, text: ask.text.clone(), scope: ask.scope };
         match self.handle.save_search(save).await {
             Ok(saved) => {
-                self.screen.line(format!("saved as {}; what is new is told here", Printable(&saved.name))).await;
+                self.screen
+                    .line(format!("saved as {}; what is new is told here", Printable(&saved.name)))
+                    .await;
                 self.search(ask).await;
             }
             Err(error) => self.screen.line(view::error(&error)).await,

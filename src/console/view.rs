@@ -8,8 +8,9 @@ use comfy_table::{Table, presets};
 
 use crate::protocol::{
     action::{
-        ActionError, Coverage, Direction, FileInfo, FolderPage, Hit, InboxInfo, IndexState, Listing, NewHit, Offer,
-        PeerInfo, SavedSearch, ShareInfo, Status, Transfer, TransferControl, TransferState, Unput, Which, ZoneInfo,
+        ActionError, Coverage, Direction, FileInfo, FolderPage, Hit, InboxInfo, IndexState, Listing, NewHit,
+        Offer, PeerInfo, SavedSearch, ShareInfo, Status, Transfer, TransferControl, TransferState, Unput,
+        Which, ZoneInfo,
     },
     hits::in_order,
     id::ZoneId,
@@ -95,7 +96,11 @@ pub fn saved_searches(searches: &[SavedSearch]) -> Vec<String> {
             Printable(problem).to_string(),
         ]
     });
-    table(["name", "query", "zones", "known", "new", ""], rows, "no saved searches; `save NAME WORDS` saves one")
+    table(
+        ["name", "query", "zones", "known", "new", ""],
+        rows,
+        "no saved searches; `save NAME WORDS` saves one",
+    )
 }
 
 /// What a saved search has just found.

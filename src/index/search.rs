@@ -8,7 +8,7 @@ use super::{
 };
 use crate::protocol::{
     action::FileInfo,
-    query::{Fit, Fitting, Phrase, Query},
+    query::{Fit, Fitting, Query},
     text::{fold_into, words},
 };
 

@@ -5,9 +5,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use futures::stream::BoxStream;
 
 use crate::protocol::action::{
-    ActionError, Answer, FolderPage, GetAsk, InboxInfo, IndexState, Listing, NewHit, PageAsk, PeerInfo, PeerPath,
-    PutAsk, ReadAsk, ReadEvent, SaveAsk, SavedSearch, SearchAsk, SearchEvent, SendAsk, ShareInfo, Status,
-    Transfer, TransferControl, Unput, Which, ZoneInfo,
+    ActionError, Answer, FolderPage, GetAsk, InboxInfo, IndexState, Listing, NewHit, PageAsk, PeerInfo,
+    PeerPath, PutAsk, ReadAsk, ReadEvent, SaveAsk, SavedSearch, SearchAsk, SearchEvent, SendAsk, ShareInfo,
+    Status, Transfer, TransferControl, Unput, Which, ZoneInfo,
 };
 use crate::protocol::id::ZoneId;
 

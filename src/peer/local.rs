@@ -29,8 +29,9 @@ use crate::{
     protocol::{
         action::{
             ActionError, Answer, Connection, Counters, ErrorKind, FolderPage, GetAsk, InboxInfo, IndexState,
-            Listing, NewHit, PageAsk, PeerInfo, PeerPath, PutAsk, ReadAsk, ReadEvent, SaveAsk, SavedSearch, Scope, SearchAsk, SearchEvent,
-            SendAsk, ShareInfo, Status, Transfer, TransferControl, Unput, Which, ZoneInfo,
+            Listing, NewHit, PageAsk, PeerInfo, PeerPath, PutAsk, ReadAsk, ReadEvent, SaveAsk, SavedSearch,
+            Scope, SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Transfer, TransferControl, Unput,
+            Which, ZoneInfo,
         },
         id::ZoneId,
         roster::Member,

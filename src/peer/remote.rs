@@ -25,9 +25,9 @@ use super::{
 use crate::{
     protocol::{
         action::{
-            ActionError, Answer, ErrorKind, FolderPage, GetAsk, InboxInfo, IndexState, Listing, NewHit, PageAsk,
-            PeerInfo, PeerPath, PutAsk, ReadAsk, ReadEvent, SaveAsk, SavedSearch, SearchAsk, SearchEvent, SendAsk, ShareInfo,
-            Status, Transfer, TransferControl, Unput, Which, ZoneInfo,
+            ActionError, Answer, ErrorKind, FolderPage, GetAsk, InboxInfo, IndexState, Listing, NewHit,
+            PageAsk, PeerInfo, PeerPath, PutAsk, ReadAsk, ReadEvent, SaveAsk, SavedSearch, SearchAsk,
+            SearchEvent, SendAsk, ShareInfo, Status, Transfer, TransferControl, Unput, Which, ZoneInfo,
         },
         id::ZoneId,
     },

@@ -177,7 +177,8 @@ impl SavedSearches {
                     return Ok(());
                 }
                 let message = format!("another search is saved as `{}`: {}", saved.name, there.text);
-                let hint = format!("choose another name, or remove it with `floodplain searches rm {}`", saved.name);
+                let hint =
+                    format!("choose another name, or remove it with `floodplain searches rm {}`", saved.name);
                 return Err(ActionError::new(ErrorKind::Refused, message).hint(hint));
             }
             if entries.len() >= MAX_SAVED {
@@ -268,12 +269,14 @@ impl SavedSearches {
         else {
             return;
         };
-        let found = self.0.origin.look(SearchAsk { text, scope, ..SearchAsk::default() }).await;
+        let found = self.0.origin.look(SearchAsk { text: text.clone(), scope, ..SearchAsk::default() }).await;
         let _writing = self.0.writing.lock().await;
         let (me, now) = (self.0.view.now().me.id, SystemTime::now());
         // It may have been removed meanwhile, and saved anew with another text.
         let saved = self.entries().get(name).map(|entry| entry.saved.clone());
-        let Some(mut saved) = saved.filter(|saved| saved.text == text && saved.scope == scope) else { return };
+        let Some(mut saved) = saved.filter(|saved| saved.text == text && saved.scope == scope) else {
+            return;
+        };
         let (wait, problem) = match found {
             Ok(hits) => {
                 if saved.take_in(&hits, &me, now)

@@ -26,7 +26,9 @@ pub const MAX_UNTOLD: usize = 100;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotSaved {
     /// The name will not do.
-    #[error("`{0}` cannot name a search: use 1 to 63 letters, digits, `-`, `_` and `.`, with a letter or digit at both ends")]
+    #[error(
+        "`{0}` cannot name a search: use 1 to 63 letters, digits, `-`, `_` and `.`, with a letter or digit at both ends"
+    )]
     Name(String),
     /// The text is no query.
     #[error(transparent)]

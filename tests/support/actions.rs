@@ -19,10 +19,10 @@ use floodplain::{
     protocol::{
         action::{
             AcceptPolicy, ActionError, Answer, Connection, Counters, Coverage, Direction, ErrorKind,
-            FileInfo, FolderPage, GetAsk, Hit, Holder, InboxInfo, IndexState, Listing, NewHit, Offer, PageAsk,
-            PeerInfo, PeerPath, Priority, PutAsk, ReadAsk, ReadEvent, SaveAsk, SavedSearch, Scope,
-            SearchAsk, SearchEvent, SendAsk,
-            ShareInfo, Status, Target, Transfer, TransferControl, TransferState, Unput, Which, ZoneInfo,
+            FileInfo, FolderPage, GetAsk, Hit, Holder, InboxInfo, IndexState, Listing, NewHit, Offer,
+            PageAsk, PeerInfo, PeerPath, Priority, PutAsk, ReadAsk, ReadEvent, SaveAsk, SavedSearch, Scope,
+            SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Target, Transfer, TransferControl,
+            TransferState, Unput, Which, ZoneInfo,
         },
         id::{ContentHash, PeerId, ZoneId},
         query::Fit,

@@ -82,7 +82,8 @@ fn no_text_of_others_reaches_a_line_unescaped() {
             error(&problem),
             offer(&offered),
             hit(&Hit { number: 1, file: file(), fit: Fit::Name, have: false, holders: vec![holder] }),
-            suggestions(HOSTILE, &Coverage { suggestions: vec![HOSTILE.into()], ..Default::default() }).unwrap(),
+            suggestions(HOSTILE, &Coverage { suggestions: vec![HOSTILE.into()], ..Default::default() })
+                .unwrap(),
         ],
         status(&own),
         transfers(&all),
@@ -136,10 +137,7 @@ fn suggestions_are_one_question() {
     };
     assert_eq!(ask(&[]), None);
     assert_eq!(ask(&["budget"]).unwrap(), "no hit for \"bugdet\"; did you mean \"budget\"?");
-    assert_eq!(
-        ask(&["a", "b", "c"]).unwrap(),
-        "no hit for \"bugdet\"; did you mean \"a\", \"b\" or \"c\"?"
-    );
+    assert_eq!(ask(&["a", "b", "c"]).unwrap(), "no hit for \"bugdet\"; did you mean \"a\", \"b\" or \"c\"?");
 }
 
 #[test]

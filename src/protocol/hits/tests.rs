@@ -126,7 +126,10 @@ fn a_content_is_placed_by_the_best_of_its_names_and_by_peers_not_places() {
     let mut list = list("report", None);
     list.add(file("x/backup 7.bin", Some(1)), holder(1, 1), false);
     assert_eq!(list.hits()[0].fit, Fit::Scattered);
-    assert_eq!(list.add(file("x/report.pdf", Some(1)), holder(2, 1), false).map(|hit| hit.fit), Some(Fit::Name));
+    assert_eq!(
+        list.add(file("x/report.pdf", Some(1)), holder(2, 1), false).map(|hit| hit.fit),
+        Some(Fit::Name)
+    );
     for copy in ["a/report.txt", "b/report.txt", "c/report.txt"] {
         list.add(file(copy, Some(2)), holder(3, 1), false);
     }

@@ -20,8 +20,7 @@ pub enum Fit {
 
 impl Fit {
     /// From the best to the worst.
-    pub const ALL: [Self; 5] =
-        [Self::Name, Self::NameBegins, Self::InName, Self::InSegment, Self::Scattered];
+    pub const ALL: [Self; 5] = [Self::Name, Self::NameBegins, Self::InName, Self::InSegment, Self::Scattered];
 }
 
 /// Tells how well paths answer one query.

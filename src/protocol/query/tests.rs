@@ -144,7 +144,10 @@ fn a_span_is_sent_on_as_the_time_that_it_means() {
     // On the way nobody's now is meant.
     let refused = Query::parse("report newer:7d").map(|_| ()).unwrap_err().to_string();
     assert!(refused.contains("send the time itself"), "{refused}");
-    assert!(matches!(Query::asked_at(&format!("{} newer:7d", "x".repeat(500)), after(0)), Err(QueryError::TooLong(_))));
+    assert!(matches!(
+        Query::asked_at(&format!("{} newer:7d", "x".repeat(500)), after(0)),
+        Err(QueryError::TooLong(_))
+    ));
 }
 
 #[test]
