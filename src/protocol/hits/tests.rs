@@ -68,7 +68,7 @@ fn want_counts_contents_and_more_holders_still_come_in() {
     assert!(!list.is_truncated());
     assert!(list.add(file("b", Some(2)), holder(2, 1), false).is_none());
     assert!(list.is_truncated());
-    assert!(!list("a", Some(0)).is_enough());
+    assert!(!self::list("a", Some(0)).is_enough());
 }
 
 #[test]
@@ -146,7 +146,7 @@ proptest::proptest! {
             let mut list = list("report", None);
             let mut told = HashMap::new();
             for (content, peer, hops, name) in found {
-                let path = format!("{peer}{hops}/{name}");
+                let path = format!("{content}{peer}{hops}/{name}");
                 if let Some(hit) = list.add(file(&path, Some(*content)), holder(*peer, *hops), false) {
                     let number = *told.entry(*content).or_insert(hit.number);
                     assert_eq!(number, hit.number);
