@@ -239,14 +239,7 @@ fn command(verb: Verb, args: &[&str]) -> Result<Command, String> {
         Verb::Quit => none(Command::Quit),
         Verb::Search => search(&args.join(" ")).map(Command::Search),
         Verb::Save => save(&args.join(" ")),
-        Verb::Saved => match args {
-            [] | ["ls"] => Ok(Command::SavedSearches),
-            ["run"] => Ok(Command::RunSaved(None)),
-            ["run", name] => Ok(Command::RunSaved(owned(name))),
-            ["rm" | "remove"] => Ok(Command::RemoveSaved(None)),
-            ["rm" | "remove", name] => Ok(Command::RemoveSaved(owned(name))),
-            _ => Err("write `saved`, `saved run NAME` or `saved rm NAME`".into()),
-        },
+        Verb::Saved => saved(args),
         Verb::Upload => match args {
             [] => Ok(Command::Upload { file: None, peer: None }),
             [file] => Ok(Command::Upload { file: owned(file), peer: None }),
@@ -335,6 +328,17 @@ fn save(rest: &str) -> Result<Command, String> {
     match search(text)? {
         Some(ask) if is_name(name) => Ok(Command::Save { name: name.into(), ask }),
         _ => Err("write `save NAME WORDS`; a name has letters, digits, `-`, `_` and `.`".into()),
+    }
+}
+
+fn saved(args: &[&str]) -> Result<Command, String> {
+    match args {
+        [] | ["ls"] => Ok(Command::SavedSearches),
+        ["run"] => Ok(Command::RunSaved(None)),
+        ["run", name] => Ok(Command::RunSaved(owned(name))),
+        ["rm" | "remove"] => Ok(Command::RemoveSaved(None)),
+        ["rm" | "remove", name] => Ok(Command::RemoveSaved(owned(name))),
+        _ => Err("write `saved`, `saved run NAME` or `saved rm NAME`".into()),
     }
 }
 

@@ -419,47 +419,6 @@ fn slots_are_used_again_and_stale_lists_find_nothing() {
 }
 
 #[test]
-fn words_near_to_unknown_ones_are_told_unless_their_files_are_gone() {
-    let (index, _) = still(&["s/budget 2024.pdf", "s/budget.xlsx", "s/gadget.txt", "s/report.txt"]);
-    let near = |query: &str| {
-        let near = index.near_words(&Query::parse(query).unwrap());
-        near.into_iter().map(|(word, near)| format!("{word}: {}", near.join(" "))).collect::<Vec<_>>()
-    };
-    assert_eq!(near("bugdet -reprot"), ["bugdet: budget"]);
-    assert_eq!(near("\"reprot gadgets\" ext:pfd"), ["gadgets: gadget", "reprot: report"]);
-    // The last word may be a beginning, and what is known needs no other.
-    assert!(near("budget bud").is_empty() && near("ext:pdf").is_empty() && near("zebra").is_empty());
-    assert!(index.inner.files_mut().remove("s\0report.txt"));
-    assert!(near("reprot x").is_empty());
-}
-
-#[test]
-fn near_words_are_looked_for_in_all_of_a_large_index() {
-    let paths: Vec<String> = (0..25_000).map(|number| format!("s/n{number:05}x")).collect();
-    let paths: Vec<&str> = paths.iter().map(String::as_str).chain(["s/zebra.txt"]).collect();
-    let (index, _) = still(&paths);
-    let near = index.near_words(&Query::parse("zebar").unwrap());
-    assert_eq!(near["zebar"], ["zebra"]);
-}
-
-/// An index over names alone, which follows no folder.
-fn still(paths: &[&str]) -> (Index, TempDir) {
-    let dir = tempfile::tempdir().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let index = runtime.block_on(async {
-        let shutdown = Shutdown::new();
-        let settings = IndexSettings { shares: vec![], data: dir.path().join("data") };
-        let index = Index::open(settings, &shutdown).unwrap();
-        assert!(shutdown.drain(LONG).await);
-        index
-    });
-    let mut files = index.inner.files_mut();
-    paths.iter().for_each(|path| assert!(put(&mut files, path, 1, None)));
-    drop(files);
-    (index, dir)
-}
-
-#[test]
 fn better_names_come_first() {
     let mut files = Files::new(MAX_FILES);
     let best_first =

@@ -76,7 +76,7 @@ fn edits_within(wanted: &[char], word: &str, most: usize) -> Option<usize> {
             return None;
         }
         row[0] = at + 1;
-        let mut least = row[0];
+        let mut lowest = row[0];
         for place in 1..=width {
             let there = wanted[place - 1];
             let mut cost = (last[place] + 1).min(row[place - 1] + 1);
@@ -85,10 +85,10 @@ fn edits_within(wanted: &[char], word: &str, most: usize) -> Option<usize> {
                 cost = cost.min(before_last[place - 2] + 1);
             }
             row[place] = cost;
-            least = least.min(cost);
+            lowest = lowest.min(cost);
         }
         // No later row is below the least of two rows, and a swap reaches back over one only.
-        if least > most && last[..=width].iter().all(|cost| *cost > most) {
+        if lowest > most && last[..=width].iter().all(|cost| *cost > most) {
             return None;
         }
         previous = Some(letter);
@@ -139,7 +139,9 @@ mod tests {
 
     fn near(word: &str, known: &[&str]) -> Vec<String> {
         let mut nearest = Nearest::to(word).expect("a word");
-        known.iter().for_each(|known| nearest.consider(known, || 1));
+        for known in known {
+            nearest.consider(known, || 1);
+        }
         nearest.words()
     }
 
