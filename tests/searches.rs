@@ -122,6 +122,9 @@ async fn a_saved_search_tells_each_new_hit_once_even_over_a_restart() {
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!((told[0].search.as_str(), told[0].file.name()), ("theses", "thesis two.pdf"));
     assert_eq!(told[0].peers, ["ben"]);
+    let file = ana.folder.path().join("data/searches/theses.json");
+    let kept = std::fs::read_to_string(&file).unwrap();
+    assert!(!kept.contains("thesis two.pdf"), "what was told is on disk before it is told: {kept}");
 
     // Found before the restart and told after it; what was told before it is not told again.
     put(&ben.share().join("thesis three.pdf"), b"3");
