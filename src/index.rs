@@ -199,7 +199,8 @@ impl Index {
         search::search(&self.inner.files(), query, limit)
     }
 
-    /// The words of a query that no file has, each with the known words nearest to it. Blocks: some 100 ms for a million words.
+    /// The words of a query that no file has, each with the known words nearest to it. Blocks: 100 ms for a
+    /// million words, at a guess, and no longer for more.
     pub fn near_words(&self, query: &Query) -> BTreeMap<String, Vec<String>> {
         near::near(&self.inner, query)
     }
