@@ -112,8 +112,11 @@ fn a_status_of_another_maker_is_told_by_its_code() {
 #[test]
 fn an_unsound_answer_of_the_peer_is_refused() {
     assert_eq!(search_event(pb::StartSearchResponse { message: None }).unwrap_err().field, "message");
-    let file =
-        pb::FileEntry { path: "d/a".into(), modify_time: Some(Default::default()), ..Default::default() };
+    let file = pb::FileEntry {
+        path: "d/a".into(),
+        modify_time: Some(prost_types::Timestamp::default()),
+        ..Default::default()
+    };
     let found = |fit| {
         let hit = pb::Hit { number: 1, file: Some(file.clone()), fit, ..Default::default() };
         let message = Some(pb::start_search_response::Message::Hit(hit));
