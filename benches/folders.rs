@@ -102,6 +102,7 @@ async fn serve(share: PathBuf, data: PathBuf) -> Result<()> {
         data: data.join("peer"),
         ttl: 16,
         search_timeout: Duration::from_secs(3),
+        saved_search_every: Duration::from_secs(300),
         query_cache: 1000,
         upload_slots: 8,
         download_slots: 4,

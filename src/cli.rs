@@ -11,6 +11,7 @@ pub mod output;
 mod progress;
 pub mod put;
 pub mod search;
+pub mod searches;
 pub mod share;
 pub mod transfer;
 
@@ -115,6 +116,7 @@ fn one_shot(global: &Global, verb: &Verb, out: &mut Output) -> Ended {
         let peer = &remote::connect(&socket).await?;
         match verb {
             Verb::Search(args) => search::search(peer, out, args).await,
+            Verb::Searches { action } => searches::searches(peer, out, action.as_ref()).await,
             Verb::Get(args) => transfer::get(peer, out, args).await,
             Verb::Send(args) => transfer::send(peer, out, args, global.yes).await,
             Verb::Put(args) => put::put(peer, out, args).await,

@@ -9,6 +9,7 @@ mod files;
 mod hash;
 mod keep;
 mod known;
+mod near;
 mod path;
 mod scan;
 mod search;
@@ -18,6 +19,7 @@ mod tree;
 mod watch;
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io,
     path::{Path, PathBuf},
@@ -195,6 +197,12 @@ impl Index {
     /// that matches nearly everything in 100,000 files. [`Query::peer`] is the caller's to look at.
     pub fn search(&self, query: &Query, limit: usize) -> Vec<FileInfo> {
         search::search(&self.inner.files(), query, limit)
+    }
+
+    /// The words of a query that no file has, each with the known words nearest to it. Blocks: 100 ms for a
+    /// million words, at a guess, and no longer for more.
+    pub fn near_words(&self, query: &Query) -> BTreeMap<String, Vec<String>> {
+        near::near(&self.inner, query)
     }
 
     /// A file with that content.

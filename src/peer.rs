@@ -19,6 +19,7 @@ mod read;
 pub mod receive;
 pub mod remote;
 mod replicas;
+mod saved;
 mod search;
 pub mod send;
 mod service;
@@ -58,6 +59,7 @@ use self::{
     read::Reader,
     receive::Receiver,
     replicas::{Keeping, Parts, ReplicaFace, Staged, Turns, replicas_beside},
+    saved::SavedSearches,
     search::Searcher,
     send::Sender,
     service::Service,
@@ -82,6 +84,7 @@ use crate::{
         inbox::Inbox,
         puts::Puts,
         replica::Replicas,
+        searches::Searches,
         stage::{sweep_pushed, sweep_stages},
         sweep::sweep_parts,
     },
@@ -156,6 +159,7 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         shutdown.clone(),
         (settings.ttl, settings.search_timeout),
     ));
+    let saved = open_saved(&settings, origin.clone(), view.clone(), &shutdown).await?;
     let channels = Channels::new(transport.clone());
     let inbox = Inbox::open(settings.inbox, &settings.data, settings.accept)?;
     let throttle = Throttle::new(settings.download_limits);
@@ -228,6 +232,7 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     };
     let (session, refusal) = session.start(&shutdown);
     summaries.start(&shutdown);
+    saved.start(&shutdown);
     drop(shutdown.spawn("replicas", keeping.clone().look_after()));
     drop(shutdown.spawn("scrub", keeping.clone().scrub()));
     tracing::info!(name = %settings.name, %address, registry = settings.registry, "peer is up");
@@ -237,6 +242,7 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         index,
         links,
         origin,
+        saved,
         directory,
         session,
         summaries,
@@ -308,6 +314,22 @@ async fn open_kept(settings: &PeerSettings, shutdown: &Shutdown) -> Result<(Repl
         Ok::<_, anyhow::Error>((replicas, Puts::open(&data)?))
     });
     opening.await.context("opening the replicas failed")?.context("could not open the replicas")
+}
+
+/// The searches that its person saved.
+async fn open_saved(
+    settings: &PeerSettings,
+    origin: Arc<Origin>,
+    view: View,
+    shutdown: &Shutdown,
+) -> Result<SavedSearches> {
+    let data = settings.data.clone();
+    let opening = shutdown.spawn_blocking(move || Searches::open(&data));
+    let (store, kept) = opening
+        .await
+        .context("opening the saved searches failed")?
+        .context("could not read the saved searches")?;
+    Ok(SavedSearches::new(store, kept, origin, view, settings.saved_search_every))
 }
 
 /// Frees what transfers of a killed process left in the folders that this peer writes to by itself.

@@ -25,6 +25,7 @@ pub mod queue;
 pub mod relay;
 pub mod report;
 pub mod roster;
+pub mod saved;
 pub mod summary;
 pub mod text;
 pub mod zone;

@@ -14,6 +14,7 @@ pub(crate) mod publish;
 pub mod puts;
 pub mod read;
 pub mod replica;
+pub mod searches;
 pub mod stage;
 pub mod sweep;
 pub mod verify;

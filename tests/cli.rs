@@ -85,7 +85,7 @@ fn help_and_version_are_done_and_nonsense_is_usage() {
     for verb in ["demo", "registry", "peer", "console", "search", "get", "send", "browse", "peers", "zones"] {
         assert!(out.contains(&format!("\n  {verb} ")), "{verb} in {out}");
     }
-    for verb in ["share", "transfers", "inbox", "status", "health", "completions", "man"] {
+    for verb in ["searches", "share", "transfers", "inbox", "status", "health", "completions", "man"] {
         assert!(out.contains(&format!("\n  {verb} ")), "{verb} in {out}");
     }
     assert!(out.contains("Exit codes: 0 done, 1 failed"));
@@ -101,6 +101,9 @@ fn help_and_version_are_done_and_nonsense_is_usage() {
         "search x --wait soon",
         "search x --limit 0",
         "search x --zones some",
+        "search x --save ../x",
+        "searches rm",
+        "searches run a/b",
         "get ../x",
         "get 0",
         "get :x",
@@ -197,7 +200,7 @@ async fn json_lines_are_exactly_these() {
                 format!(
                     r#"{{"type":"hit","hash":"{two}","name":"b\u001b[2J.pdf","path":"docs/b\u001b[2J.pdf","size_bytes":3072,"have":true,"holders":[{ana}]}}"#
                 ),
-                r#"{"type":"done","answered":6,"asked":6,"unreachable":0,"duplicates":3,"ruled_out":0,"messages":5,"complete":true,"zones":[{"zone":1,"answered":6,"asked":6,"unreachable":0,"ruled_out":0,"complete":true}]}"#
+                r#"{"type":"done","answered":6,"asked":6,"unreachable":0,"duplicates":3,"ruled_out":0,"messages":5,"complete":true,"zones":[{"zone":1,"answered":6,"asked":6,"unreachable":0,"ruled_out":0,"complete":true}],"suggestions":[]}"#
                     .into(),
             ]
         )
@@ -303,9 +306,26 @@ async fn the_end_of_every_verb_is_told_by_its_exit_code() {
     for (line, code, said) in [
         ("search report", 0, "2 hits; 6 of 6 answered\n"),
         ("search missing", 3, "nothing found; 6 of 6 answered\n"),
+        (
+            "search bugdet",
+            3,
+            "answered\nno hit for \"bugdet\"; did you mean \"budget\" or \"b\\u{1b}[2J\"?\n",
+        ),
         ("search broken", 3, "error: no peer is named ana\n"),
         ("search refused", 2, "error: the query has an open quote\n"),
         ("search slow --timeout 300ms", 7, "error: gave up after 300ms\n"),
+        (
+            "search report --save reports",
+            0,
+            "saved as reports; `floodplain searches watch` tells what is new\n2 hits",
+        ),
+        ("search report --save taken", 5, "error: another search is saved as `taken`\n"),
+        ("searches", 0, ""),
+        ("searches rm reports", 0, "reports is not asked any more\n"),
+        ("searches rm none", 3, "error: no such search\n"),
+        ("searches run reports", 0, "2 hits; 6 of 6 answered\n"),
+        ("searches run none", 3, "error: no search is saved as `none`\n"),
+        ("searches watch --timeout 300ms", 7, "error: gave up after 300ms\n"),
         ("get 1", 0, "2.0 KiB from ana, ben\n"),
         ("get 2 --timeout 300ms", 7, "error: gave up after 300ms\n"),
         ("get 3", 6, "hint: try another holder\n"),
@@ -365,6 +385,11 @@ async fn what_is_typed_is_what_is_asked() {
             r#"search(SearchAsk { text: "x", scope: Mine, ttl: None, wait: None, want: None })"#.into(),
         ),
         (
+            "searches run x.2",
+            "search(SearchAsk { text: \"\\u{1b}[2J\", scope: All, ttl: None, wait: None, want: None })".into(),
+        ),
+        ("searches rm x.2", r#"remove_saved_search("x.2")"#.into()),
+        (
             "get ana:docs/a.pdf",
             r#"get(GetAsk { target: Path(PeerPath { peer: "ana", path: "docs/a.pdf" }), destination: None, priority: Normal, is_detached: false })"#.into(),
         ),
@@ -409,6 +434,57 @@ async fn plain_output_is_tab_separated_under_headings() {
     let (_, out, _) = served.run("search report").await;
     let line = format!("2\tdocs/b\\u{{1b}}[2J.pdf\t3072\t{}\tana (zone 1)\there already", digits(2));
     assert_eq!(out.lines().nth(1), Some(line.as_str()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hits_are_printed_best_first_or_with_json_as_they_come() {
+    let served = Served::start();
+    let (_, plain, _) = served.run("search worse first").await;
+    let plain: Vec<&str> = plain.lines().collect();
+    assert_eq!(plain.len(), 2, "one content, one row: {plain:?}");
+    assert!(
+        plain[0].starts_with("2\tdocs/report.pdf\t") && plain[0].contains("\tana (zone 1), ben (zone 1)\t")
+    );
+    assert!(plain[1].starts_with("1\tdocs/b"));
+    let (_, json) = served.json("search worse first").await;
+    let are_better: Vec<bool> = json.iter().map(|line| line.contains(r#""size_bytes":1536"#)).collect();
+    assert_eq!(are_better, [false, true, true, false], "{json:?}");
+    let (_, bugdet) = served.json("search bugdet").await;
+    assert!(bugdet[0].ends_with(r#""suggestions":["budget","b\u001b[2J"]}"#), "{bugdet:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn saved_searches_are_saved_first_listed_and_watched() {
+    let served = Served::start();
+    served.json("search annual report --zones all --limit 1 --save new").await;
+    let calls = served.double.calls();
+    assert_eq!(calls[0], r#"save_search(SaveAsk { name: "new", text: "annual report", scope: All })"#);
+    assert!(calls[1].starts_with(r#"search(SearchAsk { text: "annual report", scope: All,"#), "{calls:?}");
+
+    let (_, searches) = served.json("searches ls").await;
+    assert_eq!(
+        searches,
+        [
+            r#"{"type":"search","name":"reports","query":"report newer:7d","zones":"mine","known_hits":7,"new_hits":1,"dropped_hits":0,"last_run":"2023-11-14T22:13:20Z","problem":null}"#,
+            r#"{"type":"search","name":"x.2","query":"\u001b[2J","zones":"all","known_hits":7,"new_hits":1,"dropped_hits":0,"last_run":null,"problem":"this peer has not joined a zone"}"#,
+        ]
+    );
+    let (_, plain, _) = served.run("searches").await;
+    assert_eq!(plain.lines().next(), Some("NAME\tQUERY\tZONES\tKNOWN\tNEW\tLAST RUN\tPROBLEM"));
+
+    served.double.finds(actions::new_hit(1));
+    served.double.finds(actions::new_hit(2));
+    let (_, news) = served.json("searches watch --timeout 500ms").await;
+    let (one, two) = (digits(1), digits(2));
+    let line = |hash: &str, name: &str, size: u32| {
+        format!(
+            r#"{{"type":"new_hit","search":"reports","hash":"{hash}","name":"{name}","path":"docs/{name}","size_bytes":{size},"peers":["ana","ben"],"found":"2023-11-14T22:13:20Z"}}"#
+        )
+    };
+    assert_eq!(news[..2], [line(&one, "report.pdf", 1536), line(&two, r"b\u001b[2J.pdf", 3072)]);
+    served.double.finds(actions::new_hit(2));
+    let (_, plain, _) = served.run("searches watch --timeout 500ms").await;
+    assert_eq!(plain, format!("reports\tdocs/b\\u{{1b}}[2J.pdf\t3072\t{two}\tana, ben\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -73,7 +73,7 @@ fn a_network_of_processes_finds_and_moves_a_file_and_stops_on_sigterm() {
     let registry = Daemon::start(&hub, &["registry", "--listen", "127.0.0.1:0", "--data", "data"]);
     std::fs::write(ben.join("share/report.txt"), "words to find").unwrap();
     let settings = format!(
-        "FLOODPLAIN_REGISTRY={}\nFLOODPLAIN_LISTEN=127.0.0.1:0\nFLOODPLAIN_DATA=data\nFLOODPLAIN_INSECURE_LOOPBACK=true\n",
+        "FLOODPLAIN_REGISTRY={}\nFLOODPLAIN_LISTEN=127.0.0.1:0\nFLOODPLAIN_DATA=data\nFLOODPLAIN_INSECURE_LOOPBACK=true\nFLOODPLAIN_SAVED_SEARCH_EVERY=1s\n",
         registry.address
     );
     for folder in [&ana, &ben] {
@@ -90,6 +90,12 @@ fn a_network_of_processes_finds_and_moves_a_file_and_stops_on_sigterm() {
     assert_eq!(run(&ana, "get 1 -o - --range 9-2").0, 2);
     assert_eq!(run(&ana, "get 1 --range 9-").0, 2);
     assert_eq!(run(&ana, "search nosuchthing").0, 3);
+    assert!(run(&ben, "--json search reprot").1.contains("\"suggestions\":[\"report\"]"));
+    assert_eq!(run(&ana, "search report newer:7d --save reports").0, 0);
+    std::fs::write(ben.join("share/another report.txt"), "more words").unwrap();
+    until(&ana, "--json searches watch --timeout 4s", "\"name\":\"another report.txt\"");
+    assert_eq!(run(&ana, "--json searches watch --timeout 1500ms").1.lines().count(), 1, "told once");
+    assert_eq!(run(&ana, "searches rm reports"), (0, String::new()));
     assert_eq!(run(&ana, "health --ready").0, 0);
     assert_eq!(run(&hub, &format!("health --ready --addr {}", registry.address)).0, 0);
     assert_eq!(run(&ben, &format!("health --addr {}", peers[0].address)).0, 0);

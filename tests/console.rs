@@ -71,6 +71,43 @@ async fn a_script_searches_downloads_and_quits() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_search_tells_the_best_hits_and_what_may_have_been_meant() {
+    let (lines, _, _) = typed("5 worse first\n5 bugdet\n").await;
+    assert_eq!(
+        lines,
+        [
+            r"[1] b\u{1b}[2J.pdf  3.0 KiB  from ana (zone 1), which this peer has too",
+            "[2] report.pdf  1.5 KiB  from ana (zone 1)",
+            "[2] report.pdf  1.5 KiB  from ana (zone 1), ben (zone 1)",
+            "best first: 2 1",
+            "2 hits: 6 of 6 answered",
+            "nothing found: 6 of 6 answered",
+            r#"no hit for "bugdet"; did you mean "budget" or "b\u{1b}[2J"?"#,
+        ]
+    );
+}
+
+#[tokio::test]
+async fn searches_are_saved_listed_run_and_removed() {
+    let (lines, _, calls) =
+        typed("save new --all report\nsaved\nsaved run none\nsaved run reports\nsaved rm\nreports\n").await;
+    assert_eq!(lines[0], "saved as new; what is new is told here");
+    assert_eq!(lines[3], "2 hits: 6 of 6 answered");
+    assert_eq!(lines[4], "name     query            zones  known  new");
+    assert_eq!(lines[5], "reports  report newer:7d  mine   7      1");
+    assert_eq!(lines[6], r"x.2      \u{1b}[2J        all    7      1    this peer has not joined a zone");
+    assert_eq!(lines[7], "error: no search is saved as `none`; `saved` lists them");
+    assert_eq!(lines[10], "2 hits: 6 of 6 answered");
+    assert_eq!(lines[11..], ["reports is not asked any more"]);
+    assert_eq!(calls[0], r#"save_search(SaveAsk { name: "new", text: "report", scope: All })"#);
+    assert!(
+        calls
+            .iter()
+            .any(|call| call.starts_with(r#"search(SearchAsk { text: "report newer:7d", scope: Mine"#))
+    );
+}
+
+#[tokio::test]
 async fn every_menu_entry_answers_by_its_number() {
     let (lines, reason, _) = typed("4\n6\n7\n8\n9\n").await;
     let expected = [

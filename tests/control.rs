@@ -7,7 +7,7 @@ mod actions;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use actions::Double;
+use actions::{Double, new_hit};
 use floodplain::{
     peer::{
         Actions, Handle,
@@ -16,8 +16,8 @@ use floodplain::{
     },
     protocol::{
         action::{
-            ActionError, Answer, ErrorKind, GetAsk, PageAsk, PeerPath, Priority, Scope, SearchAsk, SendAsk,
-            Target, TransferControl, Which,
+            ActionError, Answer, ErrorKind, GetAsk, PageAsk, PeerPath, Priority, SaveAsk, Scope, SearchAsk,
+            SendAsk, Target, TransferControl, Which,
         },
         id::{ContentHash, ZoneId},
     },
@@ -81,7 +81,7 @@ async fn search(actions: &dyn Actions, ask: SearchAsk) -> (Vec<String>, Option<A
 #[tokio::test]
 async fn searches_are_the_same_through_the_socket() {
     let served = served().await;
-    for text in ["report", "missing", "broken", "refused"] {
+    for text in ["report", "missing", "bugdet", "broken", "refused"] {
         let ask = SearchAsk {
             text: text.into(),
             scope: Scope::All,
@@ -94,6 +94,23 @@ async fn searches_are_the_same_through_the_socket() {
     let bare = SearchAsk { text: "report".into(), ..Default::default() };
     let (events, error) = same!(served, actions => search(actions, bare.clone()));
     assert_eq!((events.len(), error), (3, None));
+}
+
+#[tokio::test]
+async fn saved_searches_are_the_same_through_the_socket() {
+    let served = served().await;
+    for (name, scope) in [("a", Scope::Mine), ("a.b", Scope::All), ("taken", Scope::All)] {
+        let ask = SaveAsk { name: name.into(), text: "report newer:7d".into(), scope };
+        let _ = same!(served, actions => actions.save_search(ask.clone()));
+    }
+    assert_eq!(same!(served, actions => actions.saved_searches()).unwrap().len(), 2);
+    same!(served, actions => actions.remove_saved_search("reports".into())).unwrap();
+    same!(served, actions => actions.remove_saved_search("none".into())).unwrap_err();
+    served.double.finds(new_hit(2));
+    assert_eq!(served.remote.take_new_hits(Duration::from_secs(20)).await, Ok(vec![new_hit(2)]));
+    assert_eq!(served.remote.take_new_hits(Duration::ZERO).await, Ok(vec![]));
+    let refused = served.remote.remove_saved_search("../a".into()).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Usage);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use crate::{
     protocol::{
         action::{PeerPath, Scope, Target},
         id::{ContentHash, ZoneId},
+        saved::is_name,
     },
 };
 
@@ -106,6 +107,12 @@ pub enum Verb {
     Console,
     /// Search the network; 3 when nothing matches, 7 when nothing was found and not everyone answered
     Search(SearchArgs),
+    /// Saved searches, asked again in the background: list, remove, run, watch what they find
+    Searches {
+        /// What to do; nothing lists
+        #[command(subcommand)]
+        action: Option<SearchesAction>,
+    },
     /// Download a file
     Get(GetArgs),
     /// Send files into other peers' inboxes
@@ -170,7 +177,7 @@ pub enum Verb {
 /// Arguments of `search`.
 #[derive(Debug, Clone, Args)]
 pub struct SearchArgs {
-    /// Words (all must match), "exact phrase", ext:pdf, size:>1M, type:video, peer:ana, hash:..; quote 'report -draft'
+    /// Words (all must match), "exact phrase", ext:pdf, size:>1M, newer:7d, type:video, peer:ana, hash:..; quote 'report -draft'
     #[arg(required = true)]
     pub query: Vec<String>,
     /// How far: the peer's own zone, or all
@@ -185,6 +192,30 @@ pub struct SearchArgs {
     /// Stop after this many hits
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_HITS)))]
     pub limit: Option<u32>,
+    /// Save the query and --zones under this name too: it is asked again and again, and `searches watch` tells what is new
+    #[arg(long, value_name = "NAME", value_parser = search_name)]
+    pub save: Option<String>,
+}
+
+/// What to do with saved searches.
+#[derive(Debug, Clone, Subcommand)]
+pub enum SearchesAction {
+    /// List them
+    Ls,
+    /// Ask one no more
+    Rm {
+        /// Its name
+        #[arg(value_parser = search_name)]
+        name: String,
+    },
+    /// Search for it now
+    Run {
+        /// Its name
+        #[arg(value_parser = search_name)]
+        name: String,
+    },
+    /// Print new hits as they are found, each once, until interrupted
+    Watch,
 }
 
 /// How far a search goes.
@@ -296,6 +327,13 @@ fn wait(text: &str) -> Result<Duration, String> {
 
 fn zone(text: &str) -> Result<ZoneId, String> {
     text.parse().ok().and_then(ZoneId::new).ok_or_else(|| "must be a zone's number, from 1".into())
+}
+
+fn search_name(text: &str) -> Result<String, String> {
+    if is_name(text) {
+        return Ok(text.to_owned());
+    }
+    Err("must have 1 to 63 letters, digits, `-`, `_` and `.`, with a letter or digit at both ends".into())
 }
 
 fn browse_path(text: &str) -> Result<PeerPath, String> {

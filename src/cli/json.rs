@@ -3,8 +3,10 @@
 
 #![expect(clippy::struct_field_names, reason = "keys are named for those who read them")]
 
+mod saved;
 mod transfer;
 
+pub use saved::{NewHit, SavedSearch};
 pub use transfer::{Controlled, Transfer, Unput};
 
 use std::{path::Path, time::SystemTime};
@@ -87,7 +89,7 @@ impl<'a> From<&'a action::Hit> for Hit<'a> {
 /// Ends a search.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename = "done")]
-pub struct SearchDone {
+pub struct SearchDone<'a> {
     answered: u32,
     asked: u32,
     unreachable: u32,
@@ -96,6 +98,7 @@ pub struct SearchDone {
     messages: u32,
     complete: bool,
     zones: Vec<ZoneDone>,
+    suggestions: &'a [String],
 }
 
 /// One zone of a search.
@@ -109,8 +112,8 @@ struct ZoneDone {
     complete: bool,
 }
 
-impl From<&Coverage> for SearchDone {
-    fn from(coverage: &Coverage) -> Self {
+impl<'a> From<&'a Coverage> for SearchDone<'a> {
+    fn from(coverage: &'a Coverage) -> Self {
         Self {
             answered: coverage.answered,
             asked: coverage.asked,
@@ -120,6 +123,7 @@ impl From<&Coverage> for SearchDone {
             messages: coverage.messages,
             complete: coverage.is_complete(),
             zones: coverage.zones.iter().map(ZoneDone::from).collect(),
+            suggestions: &coverage.suggestions,
         }
     }
 }

@@ -11,6 +11,8 @@ const MAX_TTL: u8 = MAX_TTL_PLUS_HOPS;
 const MAX_SEARCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// Shortest wait of a search: below it a peer on the same wire may not answer in time.
 const MIN_SEARCH_TIMEOUT: Duration = Duration::from_millis(100);
+/// Between two runs of a saved search: shorter, and 64 of them are a flood all the time; longer is never.
+const SAVED_SEARCH_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(7 * 24 * 3600));
 /// Ids in the query cache: fewer lose floods that cross, more are 100 MiB and up.
 const QUERY_CACHE: (usize, usize) = (100, 1_000_000);
 /// Most uploads at once; a guess, at about 2 MiB each.
@@ -47,6 +49,8 @@ pub struct PeerSettings {
     pub ttl: u8,
     /// How long its own searches wait.
     pub search_timeout: Duration,
+    /// How often its saved searches are asked again.
+    pub saved_search_every: Duration,
     /// Ids that its query cache holds.
     pub query_cache: usize,
     /// Uploads at once.
@@ -88,6 +92,9 @@ impl PeerSettings {
             ttl: raw.required(table::TTL, |text| value::number(text, 1, MAX_TTL))?,
             search_timeout: raw.required(table::SEARCH_TIMEOUT, |text| {
                 value::duration(text, "3s", MIN_SEARCH_TIMEOUT, MAX_SEARCH_TIMEOUT)
+            })?,
+            saved_search_every: raw.required(table::SAVED_SEARCH_EVERY, |text| {
+                value::duration(text, "5m", SAVED_SEARCH_EVERY.0, SAVED_SEARCH_EVERY.1)
             })?,
             query_cache: raw
                 .required(table::QUERY_CACHE, |text| value::number(text, QUERY_CACHE.0, QUERY_CACHE.1))?,

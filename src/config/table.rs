@@ -64,6 +64,8 @@ settings! {
     TTL = "16";
     /// How long searches wait.
     SEARCH_TIMEOUT = "3s";
+    /// How often saved searches are asked again.
+    SAVED_SEARCH_EVERY = "5m";
     /// Ids that the query cache holds.
     QUERY_CACHE = "10000";
     /// Uploads at once.

@@ -25,8 +25,8 @@ use crate::{
     },
     protocol::{
         action::{
-            ActionError, Answer, Connection, Coverage, ErrorKind, GetAsk, Hit, PeerPath, PutAsk, SearchAsk,
-            SearchEvent, SendAsk, Transfer, TransferControl, TransferState, Which,
+            ActionError, Answer, Connection, Coverage, ErrorKind, GetAsk, Hit, PeerPath, PutAsk, SaveAsk,
+            SearchAsk, SearchEvent, SendAsk, Transfer, TransferControl, TransferState, Which,
         },
         id::ZoneId,
         name::Printable,
@@ -78,6 +78,7 @@ impl Acting {
     }
 
     async fn show_hits(&self, ask: SearchAsk) -> Outcome<()> {
+        let text = ask.text.clone();
         let mut events = self.handle.search(ask).await?;
         // As last told, and how many holders were shown.
         let mut hits: BTreeMap<u32, (Hit, usize)> = BTreeMap::new();
@@ -93,7 +94,7 @@ impl Acting {
                     }
                 }
                 SearchEvent::Done(coverage) => {
-                    self.end_search(&hits, &coverage).await;
+                    self.end_search(&text, &hits, &coverage).await;
                     return Ok(());
                 }
             }
@@ -101,10 +102,12 @@ impl Acting {
         Err(ActionError::new(ErrorKind::TimedOut, "the search ended without a result").hint("try it again"))
     }
 
-    async fn end_search(&self, hits: &BTreeMap<u32, (Hit, usize)>, coverage: &Coverage) {
+    async fn end_search(&self, text: &str, hits: &BTreeMap<u32, (Hit, usize)>, coverage: &Coverage) {
         let grown = hits.values().filter(|(hit, shown)| hit.holders.len() > *shown);
         let mut lines: Vec<String> = grown.map(|(hit, _)| view::hit(hit)).collect();
+        lines.extend(view::best_first(hits.values().map(|(hit, _)| hit)));
         lines.push(view::coverage(coverage, hits.len()));
+        lines.extend(view::suggestions(text, coverage));
         self.screen.lines(lines).await;
     }
 
@@ -113,6 +116,41 @@ impl Acting {
         for holder in &hit.holders {
             self.names.add_place(format!("{}:{}", holder.peer, holder.path));
         }
+    }
+
+    /// Saves a search and runs it.
+    pub(super) async fn save(self, name: String, ask: SearchAsk) {
+        let save = SaveAsk { name, text: ask.text.clone(), scope: ask.scope };
+        match self.handle.save_search(save).await {
+            Ok(saved) => {
+                self.screen
+                    .line(format!("saved as {}; what is new is told here", Printable(&saved.name)))
+                    .await;
+                self.search(ask).await;
+            }
+            Err(error) => self.screen.line(view::error(&error)).await,
+        }
+    }
+
+    pub(super) async fn saved_searches(self) {
+        let searches = self.handle.saved_searches().await;
+        self.print(searches.map(|searches| view::saved_searches(&searches))).await;
+    }
+
+    /// What the saved search of that name asks.
+    pub(super) async fn saved_search(&self, name: &str) -> Outcome<SearchAsk> {
+        let searches = self.handle.saved_searches().await?;
+        let saved = searches.into_iter().find(|saved| saved.name == name);
+        let saved = saved.ok_or_else(|| {
+            ActionError::new(ErrorKind::NotFound, format!("no search is saved as `{name}`"))
+                .hint("`saved` lists them")
+        })?;
+        Ok(SearchAsk { text: saved.text, scope: saved.scope, ..SearchAsk::default() })
+    }
+
+    pub(super) async fn remove_saved(self, name: String) {
+        let outcome = self.handle.remove_saved_search(name.clone()).await;
+        self.print(outcome.map(|()| vec![format!("{} is not asked any more", Printable(&name))])).await;
     }
 
     /// Queues all and follows them; they go on when this is dropped.
@@ -322,6 +360,15 @@ pub(super) async fn announce(acting: &Acting, announced: &AtomicU64) {
         acting.screen.lines(lines).await;
     }
     announced.fetch_max(inbox.offers.iter().map(|offer| offer.id).max().unwrap_or(0), Ordering::Relaxed);
+}
+
+/// Prints what saved searches found, which is told to nobody else then.
+pub(super) async fn tell_news(acting: &Acting) {
+    // A failure is not told here, as with offers.
+    let Ok(news) = acting.handle.take_new_hits(Duration::ZERO).await else { return };
+    if !news.is_empty() {
+        acting.screen.lines(news.iter().map(view::new_hit).collect()).await;
+    }
 }
 
 /// As the person at this console means it: from the current folder, `~` as home.

@@ -26,6 +26,8 @@ pub(super) fn help() -> Vec<String> {
         ("3, get [--priority high] WHAT.. [TO]", "download hits by number, a content hash or PEER:PATH"),
         ("4, status", "print this peer's attributes"),
         ("5, search [--all] [--ttl N] WORDS", "search the zone, or all zones"),
+        ("save NAME [--all] WORDS", "search, and be told of what is found later"),
+        ("saved [run NAME | rm NAME]", "list, run or remove saved searches"),
         ("6, peers [ZONE], zones", "list peers and zones"),
         ("browse PEER[:FOLDER]", "list what a peer shares"),
         ("7, transfers", "list transfers"),

@@ -10,6 +10,7 @@ use argument::{is_number, zone_number};
 use crate::protocol::{
     action::{Answer, PeerPath, Priority, SearchAsk, Target, TransferControl, Which},
     id::ZoneId,
+    saved::is_name,
 };
 
 /// Longest line that is looked at; a longer one is dropped with a message.
@@ -59,6 +60,19 @@ pub enum Command {
     Status,
     /// A search; asked for when `None`.
     Search(Option<SearchAsk>),
+    /// A search to save and to run.
+    Save {
+        /// What it is to be called.
+        name: String,
+        /// What and how far.
+        ask: SearchAsk,
+    },
+    /// The saved searches.
+    SavedSearches,
+    /// One of them, asked now.
+    RunSaved(Option<String>),
+    /// One of them, to be asked no more.
+    RemoveSaved(Option<String>),
     /// Zones and all peers.
     Network,
     /// Peers, all or of one zone.
@@ -96,6 +110,8 @@ enum Verb {
     Download,
     Status,
     Search,
+    Save,
+    Saved,
     Network,
     Peers,
     Zones,
@@ -132,10 +148,16 @@ const NUMBERS: [(&str, Verb); 10] = [
 ];
 
 /// Quit words stand whole, so that no slip of a finger ends the console.
-const WHOLE: [(&str, Verb); 4] =
-    [("quit", Verb::Quit), ("exit", Verb::Quit), ("q", Verb::Quit), ("?", Verb::Help)];
+const WHOLE: [(&str, Verb); 5] = [
+    ("quit", Verb::Quit),
+    ("exit", Verb::Quit),
+    ("q", Verb::Quit),
+    ("?", Verb::Help),
+    // As on the command line; a word of its own, so that `sea` goes on to mean `search`.
+    ("searches", Verb::Saved),
+];
 
-const WORDS: [(&str, Verb); 33] = [
+const WORDS: [(&str, Verb); 35] = [
     ("accept", Verb::Accept),
     ("attributes", Verb::Status),
     ("browse", Verb::Browse),
@@ -160,6 +182,8 @@ const WORDS: [(&str, Verb); 33] = [
     ("rescan", Verb::Rescan),
     ("resume", Verb::Resume),
     ("retry", Verb::Retry),
+    ("save", Verb::Save),
+    ("saved", Verb::Saved),
     ("search", Verb::Search),
     ("send", Verb::Upload),
     ("shares", Verb::Shares),
@@ -190,6 +214,9 @@ pub fn parse(line: &str) -> Result<Command, String> {
     if verb == Verb::Search {
         return search(rest).map(Command::Search);
     }
+    if verb == Verb::Save {
+        return save(rest);
+    }
     let args = split(rest)?;
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     command(verb, &args)
@@ -211,6 +238,8 @@ fn command(verb: Verb, args: &[&str]) -> Result<Command, String> {
         Verb::Menu => none(Command::Menu),
         Verb::Quit => none(Command::Quit),
         Verb::Search => search(&args.join(" ")).map(Command::Search),
+        Verb::Save => save(&args.join(" ")),
+        Verb::Saved => saved(args),
         Verb::Upload => match args {
             [] => Ok(Command::Upload { file: None, peer: None }),
             [file] => Ok(Command::Upload { file: owned(file), peer: None }),
@@ -291,6 +320,25 @@ fn command(verb: Verb, args: &[&str]) -> Result<Command, String> {
             let number = optional_number(number, "decline NUMBER [REASON]")?;
             Ok(Command::Answer(number, Answer::Decline(reason.join(" "))))
         }
+    }
+}
+
+fn save(rest: &str) -> Result<Command, String> {
+    let (name, text) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    match search(text)? {
+        Some(ask) if is_name(name) => Ok(Command::Save { name: name.into(), ask }),
+        _ => Err("write `save NAME WORDS`; a name has letters, digits, `-`, `_` and `.`".into()),
+    }
+}
+
+fn saved(args: &[&str]) -> Result<Command, String> {
+    match args {
+        [] | ["ls"] => Ok(Command::SavedSearches),
+        ["run"] => Ok(Command::RunSaved(None)),
+        ["run", name] => Ok(Command::RunSaved(owned(name))),
+        ["rm" | "remove"] => Ok(Command::RemoveSaved(None)),
+        ["rm" | "remove", name] => Ok(Command::RemoveSaved(owned(name))),
+        _ => Err("write `saved`, `saved run NAME` or `saved rm NAME`".into()),
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     ExitReason, Mode,
-    act::{Acting, announce},
+    act::{Acting, announce, tell_news},
     complete::Names,
     input::{Input, Lines},
     menu, parse,
@@ -266,6 +266,7 @@ impl Session {
         self.tick += 1;
         let look = async move {
             announce(&acting, &announced).await;
+            tell_news(&acting).await;
             if is_learning {
                 acting.learn().await;
             }

@@ -8,9 +8,11 @@ use comfy_table::{Table, presets};
 
 use crate::protocol::{
     action::{
-        ActionError, Coverage, Direction, FileInfo, FolderPage, Hit, InboxInfo, IndexState, Listing, Offer,
-        PeerInfo, ShareInfo, Status, Transfer, TransferControl, TransferState, Unput, Which, ZoneInfo,
+        ActionError, Coverage, Direction, FileInfo, FolderPage, Hit, InboxInfo, IndexState, Listing, NewHit,
+        Offer, PeerInfo, SavedSearch, ShareInfo, Status, Transfer, TransferControl, TransferState, Unput,
+        Which, ZoneInfo,
     },
+    hits::in_order,
     id::ZoneId,
     name::Printable,
 };
@@ -19,6 +21,8 @@ use crate::protocol::{
 const SHORT_HASH_DIGITS: usize = 12;
 /// Names longer than this are cut in progress lines, which must fit one row.
 const MAX_PROGRESS_NAME_CHARS: usize = 30;
+/// Hits named by number at the end of a search.
+const MAX_BEST: usize = 10;
 /// A row of 80, without the mark that it is cut and without the last column, after which some terminals break.
 const MAX_ROW_CHARS: usize = 78;
 
@@ -59,6 +63,56 @@ pub fn coverage(coverage: &Coverage, hits: usize) -> String {
         1 => format!("1 hit: {coverage}"),
         _ => format!("{hits} hits: {coverage}"),
     }
+}
+
+/// The numbers of hits, best first, when that is another order than that of their numbers.
+pub fn best_first<'a>(hits: impl IntoIterator<Item = &'a Hit>) -> Option<String> {
+    let numbers: Vec<u32> = in_order(hits).into_iter().map(|hit| hit.number).collect();
+    let shown: Vec<String> = numbers.iter().take(MAX_BEST).map(ToString::to_string).collect();
+    (!numbers.is_sorted()).then(|| format!("best first: {}", shown.join(" ")))
+}
+
+/// What a search that found nothing may have meant.
+pub fn suggestions(text: &str, coverage: &Coverage) -> Option<String> {
+    let quoted: Vec<String> =
+        coverage.suggestions.iter().map(|text| format!("\"{}\"", Printable(text))).collect();
+    let meant = match quoted.split_last()? {
+        (last, []) => last.clone(),
+        (last, others) => format!("{} or {last}", others.join(", ")),
+    };
+    Some(format!("no hit for \"{}\"; did you mean {meant}?", Printable(text)))
+}
+
+/// Saved searches, one a row.
+pub fn saved_searches(searches: &[SavedSearch]) -> Vec<String> {
+    let rows = searches.iter().map(|search| {
+        let problem = search.problem.as_deref().unwrap_or_default();
+        [
+            search.name.clone(),
+            Printable(&search.text).to_string(),
+            search.scope.name().into(),
+            search.known_hits.to_string(),
+            search.new_hits.to_string(),
+            Printable(problem).to_string(),
+        ]
+    });
+    table(
+        ["name", "query", "zones", "known", "new", ""],
+        rows,
+        "no saved searches; `save NAME WORDS` saves one",
+    )
+}
+
+/// What a saved search has just found.
+pub fn new_hit(hit: &NewHit) -> String {
+    format!(
+        "{}: {}  {}  from {}: `get {}`",
+        Printable(&hit.search),
+        Printable(hit.file.name()),
+        size(hit.file.size_bytes),
+        Printable(&hit.peers.join(", ")),
+        hit.file.hash.map(|hash| hash.to_string()).unwrap_or_default(),
+    )
 }
 
 /// The peer's own state, one attribute a line.

@@ -8,36 +8,23 @@ use super::{
 };
 use crate::protocol::{
     action::FileInfo,
-    query::{Phrase, Query},
+    query::{Fit, Fitting, Query},
     text::{fold_into, words},
 };
 
 /// Matches that are ranked; a query that matches more gets the best of the first so many.
 const RANKED_MAX: usize = 10_000;
 
-/// How well a file answers; smaller is better.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Class {
-    /// The query is the name, with or without the extension.
-    Name,
-    /// The name begins with the query.
-    NameBegins,
-    /// All words are in the name.
-    InName,
-    /// All words are in one folder's name.
-    InSegment,
-    /// They are scattered.
-    Scattered,
-}
-
 /// The files that answer, best first: exact name, beginning of the name, words in one segment; then the shorter path.
 pub(super) fn search(files: &Files, query: &Query, limit: usize) -> Vec<FileInfo> {
-    let mut best: Vec<(Class, usize, FileId)> = Vec::new();
+    let mut best: Vec<(Fit, usize, FileId)> = Vec::new();
     let mut folded = String::new();
-    let query_words: Vec<&str> = query.phrases().iter().flat_map(Phrase::words).map(String::as_str).collect();
+    let fitting = Fitting::of(query);
     let mut consider = |id: FileId| {
         let Some(entry) = files.entry(id) else { return true };
-        if query.hash().is_some() && query.hash() != entry.hash || !query.allows_size(entry.stamp.size_bytes)
+        if query.hash().is_some() && query.hash() != entry.hash
+            || !query.allows_size(entry.stamp.size_bytes)
+            || !query.allows_time(entry.stamp.modified())
         {
             return true;
         }
@@ -45,7 +32,7 @@ pub(super) fn search(files: &Files, query: &Query, limit: usize) -> Vec<FileInfo
         fold_into(&path, &mut folded);
         let path_words: Vec<&str> = words(&folded).collect();
         if query.allows_path(&folded, &path_words) {
-            best.push((classify(query, &query_words, &folded), path.len(), id));
+            best.push((fitting.fit(&folded), path.len(), id));
         }
         best.len() < RANKED_MAX.max(limit)
     };
@@ -57,7 +44,7 @@ pub(super) fn search(files: &Files, query: &Query, limit: usize) -> Vec<FileInfo
             (0..).take(files.entries.len()).all(&mut consider);
         }
     }
-    let order = |left: &(Class, usize, FileId), right: &(Class, usize, FileId)| {
+    let order = |left: &(Fit, usize, FileId), right: &(Fit, usize, FileId)| {
         let key = |id| files.entry(id).map(Entry::key);
         (left.0, left.1).cmp(&(right.0, right.1)).then_with(|| key(left.2).cmp(&key(right.2)))
     };
@@ -70,30 +57,6 @@ pub(super) fn search(files: &Files, query: &Query, limit: usize) -> Vec<FileInfo
     }
     best.sort_unstable_by(order);
     best.iter().filter_map(|(_, _, id)| files.entry(*id)).map(Entry::info).collect()
-}
-
-fn classify(query: &Query, wanted: &[&str], folded: &str) -> Class {
-    let is_prefix = query.phrases().last().is_some_and(Phrase::is_prefix);
-    let (above, name) = folded.rsplit_once('/').unwrap_or(("", folded));
-    let name_words: Vec<&str> = words(name).collect();
-    let in_stem = || words(name.rsplit_once('.').map_or(name, |(stem, _)| stem));
-    if name_words == wanted || in_stem().eq(wanted.iter().copied()) {
-        return Class::Name;
-    }
-    let is_beginning = name_words.len() >= wanted.len()
-        && wanted.iter().zip(&name_words).enumerate().all(|(place, (word, there))| {
-            word == there || is_prefix && place + 1 == wanted.len() && there.starts_with(*word)
-        });
-    let holds_all = |segment: &[&str]| query.phrases().iter().all(|phrase| phrase.is_in(segment));
-    if is_beginning && !wanted.is_empty() {
-        Class::NameBegins
-    } else if holds_all(&name_words) {
-        Class::InName
-    } else if above.split('/').any(|segment| holds_all(&words(segment).collect::<Vec<_>>())) {
-        Class::InSegment
-    } else {
-        Class::Scattered
-    }
 }
 
 /// A set of files that holds every answer, in order of their slots; `None` means all.

@@ -1,4 +1,9 @@
-use std::{fs, io::Read, os::unix::fs::symlink, time::Duration};
+use std::{
+    fs,
+    io::Read,
+    os::unix::fs::symlink,
+    time::{Duration, SystemTime},
+};
 
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -427,8 +432,10 @@ fn better_names_come_first() {
     assert!(found(0).is_empty());
 }
 
+/// Last changed as many days after 1970 began as it has bytes.
 fn put(files: &mut Files, path: &str, size_bytes: u64, hash: Option<ContentHash>) -> bool {
-    let stamp = Stamp { size_bytes, modified_s: 0, modified_ns: 0, inode: 0 };
+    let modified_s = i64::try_from(size_bytes * 86_400).unwrap();
+    let stamp = Stamp { size_bytes, modified_s, modified_ns: 0, inode: 0 };
     files.put(files::Found { key: path.replace('/', "\0"), on_disk: None, stamp }, hash, 0)
 }
 
@@ -440,6 +447,7 @@ proptest! {
         query in prop_oneof![
             "(-)?[abéx会0]{1,2}( [-\"]?[abé]{1,2}\"?)?( ext:(pdf|gz|tar.gz))?( size:[<>]?[0-3])?",
             "(type:video|size:>1|ext:pdf|hash:0{64}|hash:1{64})( -[abx])?( [ab])?",
+            "(-)?(newer|older):1970-01-0[1-5](T12:00:00Z)?( newer:1970-01-02)?( [ab])?",
         ],
     ) {
         let Ok(query) = Query::parse(&query) else { return Ok(()) };
@@ -460,7 +468,10 @@ proptest! {
         found.sort();
         let expected: Vec<String> = reference
             .into_iter()
-            .filter(|(path, (size, hash))| matches(&query, path, *size, hash.as_ref()))
+            .filter(|(path, (size, hash))| {
+                let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(size * 86_400);
+                matches(&query, path, *size, modified, hash.as_ref())
+            })
             .map(|(path, _)| path)
             .collect();
         prop_assert_eq!(found, expected);

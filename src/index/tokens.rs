@@ -73,6 +73,15 @@ impl Tokens {
             .map(|(_, list)| list.as_slice())
     }
 
+    /// The words that come behind this one, each with its list; all of them behind none.
+    pub(super) fn behind<'a>(
+        &'a self,
+        word: Option<&str>,
+    ) -> impl Iterator<Item = (&'a str, &'a [FileId])> + use<'a> {
+        let from = word.map_or(Bound::Unbounded, Bound::Excluded);
+        self.lists.range::<str, _>((from, Bound::Unbounded)).map(|(word, list)| (&**word, list.as_slice()))
+    }
+
     /// Forgets files everywhere, so that their slots can be used again.
     pub(super) fn retain(&mut self, mut is_kept: impl FnMut(FileId) -> bool) {
         self.lists.retain(|_, list| match list {

@@ -202,6 +202,43 @@ impl ControlService for Service {
         self.relay(deadline, self.handle.search(ask), |event| wire::to_search_response(&event)).await
     }
 
+    async fn save_search(
+        &self,
+        request: Request<pb::SaveSearchRequest>,
+    ) -> Result<Response<pb::SaveSearchResponse>, Status> {
+        let ask = wire::save_ask(request.into_inner())?;
+        let search = self.run(ANSWER_DEADLINE, self.handle.save_search(ask)).await?;
+        Ok(Response::new(pb::SaveSearchResponse { search: Some(wire::to_saved_search(search)) }))
+    }
+
+    async fn get_saved_searches(
+        &self,
+        _: Request<pb::GetSavedSearchesRequest>,
+    ) -> Result<Response<pb::GetSavedSearchesResponse>, Status> {
+        let searches = self.run(ANSWER_DEADLINE, self.handle.saved_searches()).await?;
+        let searches = searches.into_iter().map(wire::to_saved_search).collect();
+        Ok(Response::new(pb::GetSavedSearchesResponse { searches }))
+    }
+
+    async fn remove_saved_search(
+        &self,
+        request: Request<pb::RemoveSavedSearchRequest>,
+    ) -> Result<Response<pb::RemoveSavedSearchResponse>, Status> {
+        let name = wire::remove_saved_ask(request.into_inner())?;
+        self.run(ANSWER_DEADLINE, self.handle.remove_saved_search(name)).await?;
+        Ok(Response::new(pb::RemoveSavedSearchResponse {}))
+    }
+
+    async fn take_new_hits(
+        &self,
+        request: Request<pb::TakeNewHitsRequest>,
+    ) -> Result<Response<pb::TakeNewHitsResponse>, Status> {
+        let wait = wire::news_wait(request.get_ref())?;
+        let hits = self.run(ANSWER_DEADLINE, self.handle.take_new_hits(wait)).await?;
+        let hits = hits.into_iter().map(wire::to_new_hit).collect();
+        Ok(Response::new(pb::TakeNewHitsResponse { hits }))
+    }
+
     async fn start_get(
         &self,
         request: Request<pb::StartGetRequest>,

@@ -1,13 +1,13 @@
 //! The one set of actions that every face offers, whether the peer runs in this process or behind a control socket.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use futures::stream::BoxStream;
 
 use crate::protocol::action::{
-    ActionError, Answer, FolderPage, GetAsk, InboxInfo, IndexState, Listing, PageAsk, PeerInfo, PeerPath,
-    PutAsk, ReadAsk, ReadEvent, SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Transfer,
-    TransferControl, Unput, Which, ZoneInfo,
+    ActionError, Answer, FolderPage, GetAsk, InboxInfo, IndexState, Listing, NewHit, PageAsk, PeerInfo,
+    PeerPath, PutAsk, ReadAsk, ReadEvent, SaveAsk, SavedSearch, SearchAsk, SearchEvent, SendAsk, ShareInfo,
+    Status, Transfer, TransferControl, Unput, Which, ZoneInfo,
 };
 use crate::protocol::id::ZoneId;
 
@@ -22,6 +22,15 @@ pub type Events<T> = BoxStream<'static, Outcome<T>>;
 pub trait Actions: fmt::Debug + Send + Sync {
     /// Searches. Hits come as they are found; the last event is `Done`, unless it is an error.
     async fn search(&self, ask: SearchAsk) -> Outcome<Events<SearchEvent>>;
+    /// Saves a search, to be asked again in the background. Answers when it was asked for the first time, or could not be.
+    async fn save_search(&self, ask: SaveAsk) -> Outcome<SavedSearch>;
+    /// The saved searches, in order of their names.
+    async fn saved_searches(&self) -> Outcome<Vec<SavedSearch>>;
+    /// Forgets a saved search and what it found.
+    async fn remove_saved_search(&self, name: String) -> Outcome<()>;
+    /// What saved searches found that nobody was told yet; nobody is told again. Waits for some, at most `wait` and 25 s;
+    /// empty when there was none.
+    async fn take_new_hits(&self, wait: Duration) -> Outcome<Vec<NewHit>>;
     /// Downloads one file. The last event has a final state. Dropping the events of a detached one cancels nothing.
     async fn get(&self, ask: GetAsk) -> Outcome<Events<Transfer>>;
     /// Reads one file in order while it arrives; only checked bytes come. A good end is the end of the events.

@@ -18,6 +18,7 @@ use super::{
     mover::Mover,
     origin::Origin,
     replicas::Keeping,
+    saved::SavedSearches,
     session::SessionControl,
     summaries::Summaries,
     transfers::Transfers,
@@ -28,8 +29,9 @@ use crate::{
     protocol::{
         action::{
             ActionError, Answer, Connection, Counters, ErrorKind, FolderPage, GetAsk, InboxInfo, IndexState,
-            Listing, PageAsk, PeerInfo, PeerPath, PutAsk, ReadAsk, ReadEvent, SearchAsk, SearchEvent,
-            SendAsk, ShareInfo, Status, Transfer, TransferControl, Unput, Which, ZoneInfo,
+            Listing, NewHit, PageAsk, PeerInfo, PeerPath, PutAsk, ReadAsk, ReadEvent, SaveAsk, SavedSearch,
+            SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Transfer, TransferControl, Unput, Which,
+            ZoneInfo,
         },
         id::ZoneId,
         roster::Member,
@@ -52,6 +54,7 @@ pub(super) struct Local {
     pub(super) index: Index,
     pub(super) links: Arc<Links>,
     pub(super) origin: Arc<Origin>,
+    pub(super) saved: SavedSearches,
     pub(super) directory: Arc<Directory>,
     pub(super) session: SessionControl,
     pub(super) summaries: Summaries,
@@ -72,6 +75,22 @@ impl fmt::Debug for Local {
 impl Actions for Local {
     async fn search(&self, ask: SearchAsk) -> Outcome<Events<SearchEvent>> {
         self.origin.start(ask)
+    }
+
+    async fn save_search(&self, ask: SaveAsk) -> Outcome<SavedSearch> {
+        self.saved.save(ask).await
+    }
+
+    async fn saved_searches(&self) -> Outcome<Vec<SavedSearch>> {
+        Ok(self.saved.list())
+    }
+
+    async fn remove_saved_search(&self, name: String) -> Outcome<()> {
+        self.saved.remove(&name).await
+    }
+
+    async fn take_new_hits(&self, wait: Duration) -> Outcome<Vec<NewHit>> {
+        Ok(self.saved.take_news(wait).await)
     }
 
     async fn get(&self, ask: GetAsk) -> Outcome<Events<Transfer>> {

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use futures::{
@@ -29,7 +29,7 @@ use crate::{
         flood::{self, MAX_TTL_PLUS_HOPS, choose_mode},
         hits::HitList,
         id::{ContentHash, QueryId},
-        query::Query,
+        query::{Query, respelled},
         report::Report,
         roster::Roster,
     },
@@ -109,10 +109,27 @@ impl Origin {
         Ok(hits.get(1).cloned())
     }
 
+    /// All hits of a search that nobody watches, in order of their numbers. The last search stays the last.
+    ///
+    /// # Errors
+    /// As [`Origin::start`], and `TimedOut` when it was cut short.
+    pub(crate) async fn look(&self, ask: SearchAsk) -> Outcome<Vec<Hit>> {
+        let (mut found, gathering) = self.launch(ask)?;
+        loop {
+            match found.next().await {
+                Some(Found::Hits(hits)) => drop(gathering.take(hits)),
+                Some(Found::Done(_)) => break,
+                None => return Err(cut_short()),
+            }
+        }
+        let hits = gathering.hits.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(hits.hits().to_vec())
+    }
+
     fn launch(&self, ask: SearchAsk) -> Outcome<(BoxStream<'static, Found>, Gathering)> {
-        let query = Query::parse(&ask.text).map_err(|error| {
+        let query = Query::asked_at(&ask.text, SystemTime::now()).map_err(|error| {
             ActionError::new(ErrorKind::Usage, error.to_string())
-                .hint("for example: report ext:pdf size:>1M -draft \"annual report\"")
+                .hint("for example: report ext:pdf size:>1M newer:7d -draft \"annual report\"")
         })?;
         let knowledge = self.view.now();
         let roster = knowledge.roster.as_deref();
@@ -130,12 +147,17 @@ impl Origin {
         if ask.scope == Scope::All {
             rules.reach = Reach::Everywhere;
         }
-        let running = Running { id, query, text: ask.text, origin: me, want: ask.want, only: None, rules };
+        // Spans of time in it have become times, the same for everyone who is asked.
+        let text = query.text().to_owned();
+        let running =
+            Running { id, query: query.clone(), text, origin: me, want: ask.want, only: None, rules };
         let found = self.searcher.serve_whole_zone(running).map_err(not_started)?;
         let is_beyond = ask.scope == Scope::All;
         let asked = is_beyond.then(|| Asked::begin(self.directory.clone(), &knowledge, &self.shutdown));
         let gathering = Gathering {
-            hits: Arc::new(Mutex::new(HitList::new(ask.want))),
+            hits: Arc::new(Mutex::new(HitList::new(query.clone(), ask.want))),
+            query,
+            typed: ask.text,
             index: self.index.clone(),
             knowledge,
             asked,
@@ -158,14 +180,17 @@ fn events(found: BoxStream<'static, Found>, gathering: Gathering) -> Events<Sear
             Some(Found::Done(report)) => vec![Ok(gathering.end(&report).await)],
             None => {
                 gathering.is_done = true;
-                let cut =
-                    "the search was cut short: this peer is stopping, or its hits were not read in time";
-                vec![Err(ActionError::new(ErrorKind::TimedOut, cut))]
+                vec![Err(cut_short())]
             }
         };
         Some((stream::iter(batch), (found, gathering)))
     });
     batches.flatten().boxed()
+}
+
+fn cut_short() -> ActionError {
+    let cut = "the search was cut short: this peer is stopping, or its hits were not read in time";
+    ActionError::new(ErrorKind::TimedOut, cut)
 }
 
 fn not_started(error: NotServed) -> ActionError {
@@ -179,6 +204,9 @@ fn not_started(error: NotServed) -> ActionError {
 
 /// What a search has gathered.
 struct Gathering {
+    query: Query,
+    /// The query before spans of time became times.
+    typed: String,
     hits: Arc<Mutex<HitList>>,
     index: Index,
     knowledge: Arc<Knowledge>,
@@ -212,6 +240,17 @@ impl Gathering {
         changed
     }
 
+    /// What may have been meant when nothing was found, by the words of this peer's own index.
+    async fn suggestions(&self) -> Vec<String> {
+        let has_hits = !self.hits.lock().unwrap_or_else(PoisonError::into_inner).hits().is_empty();
+        if has_hits || self.query.phrases().is_empty() {
+            return Vec::new();
+        }
+        let (index, query) = (self.index.clone(), self.query.clone());
+        let near = tokio::task::spawn_blocking(move || index.near_words(&query)).await;
+        near.map(|near| respelled(&self.typed, &near)).unwrap_or_default()
+    }
+
     async fn end(&mut self, report: &Report) -> SearchEvent {
         self.is_done = true;
         let beyond = match self.asked.take() {
@@ -219,6 +258,7 @@ impl Gathering {
             None => Beyond::OutOfScope,
         };
         let mut coverage = coverage(report, &self.knowledge, &beyond);
+        coverage.suggestions = self.suggestions().await;
         let hits = self.hits.lock().unwrap_or_else(PoisonError::into_inner);
         coverage.truncated |= hits.is_truncated();
         SearchEvent::Done(coverage)

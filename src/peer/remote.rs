@@ -25,14 +25,16 @@ use super::{
 use crate::{
     protocol::{
         action::{
-            ActionError, Answer, ErrorKind, FolderPage, GetAsk, InboxInfo, IndexState, Listing, PageAsk,
-            PeerInfo, PeerPath, PutAsk, ReadAsk, ReadEvent, SearchAsk, SearchEvent, SendAsk, ShareInfo,
-            Status, Transfer, TransferControl, Unput, Which, ZoneInfo,
+            ActionError, Answer, ErrorKind, FolderPage, GetAsk, InboxInfo, IndexState, Listing, NewHit,
+            PageAsk, PeerInfo, PeerPath, PutAsk, ReadAsk, ReadEvent, SaveAsk, SavedSearch, SearchAsk,
+            SearchEvent, SendAsk, ShareInfo, Status, Transfer, TransferControl, Unput, Which, ZoneInfo,
         },
         id::ZoneId,
     },
     wire::{
-        Invalid, control as wire,
+        Invalid,
+        common::to_duration,
+        control as wire,
         pb::{self, control_service_client::ControlServiceClient},
     },
 };
@@ -165,6 +167,29 @@ impl Actions for Remote {
         let request = wire::to_search_request(&ask);
         let replies = self.call(ANSWER_DEADLINE, self.client.clone().start_search(request)).await?;
         Ok(self.events(replies, wire::search_event))
+    }
+
+    async fn save_search(&self, ask: SaveAsk) -> Outcome<SavedSearch> {
+        let request = wire::to_save_request(ask);
+        let response = self.call(ANSWER_DEADLINE, self.client.clone().save_search(request)).await?;
+        sound(crate::wire::required("search", response.search).and_then(wire::saved_search))
+    }
+
+    async fn saved_searches(&self) -> Outcome<Vec<SavedSearch>> {
+        let request = pb::GetSavedSearchesRequest {};
+        let response = self.call(ANSWER_DEADLINE, self.client.clone().get_saved_searches(request)).await?;
+        sound(response.searches.into_iter().map(wire::saved_search).collect())
+    }
+
+    async fn remove_saved_search(&self, name: String) -> Outcome<()> {
+        let request = pb::RemoveSavedSearchRequest { name };
+        self.call(ANSWER_DEADLINE, self.client.clone().remove_saved_search(request)).await.map(drop)
+    }
+
+    async fn take_new_hits(&self, wait: Duration) -> Outcome<Vec<NewHit>> {
+        let request = pb::TakeNewHitsRequest { wait: Some(to_duration(wait)) };
+        let response = self.call(ANSWER_DEADLINE, self.client.clone().take_new_hits(request)).await?;
+        sound(response.hits.into_iter().map(wire::new_hit).collect())
     }
 
     async fn get(&self, ask: GetAsk) -> Outcome<Events<Transfer>> {

@@ -6,6 +6,7 @@ mod error;
 mod file;
 mod inbox;
 mod peer;
+mod saved;
 mod search;
 mod transfer;
 
@@ -15,5 +16,6 @@ pub use inbox::{AcceptPolicy, Answer, InboxInfo, Offer};
 pub use peer::{
     Connection, Counters, FolderPage, IndexState, Listing, PageAsk, PeerInfo, ShareInfo, Status, ZoneInfo,
 };
+pub use saved::{MAX_NEW_HIT_PEERS, NewHit, SaveAsk, SavedSearch};
 pub use search::{Coverage, FileInfo, Hit, Holder, Scope, SearchAsk, SearchEvent, ZoneCoverage};
 pub use transfer::{Direction, MAX_NOTE_CHARS, Priority, Transfer, TransferControl, TransferState, Which};

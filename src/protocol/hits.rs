@@ -1,11 +1,17 @@
 //! The hits of one search as its origin gathers them: one hit per content with everyone who has it, each place once, and
-//! never more than the bounds, whatever others send.
+//! never more than the bounds, whatever others send. A number that was told stays that hit's; in which order hits are shown
+//! once all are there is another matter, and said by [`in_order`].
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+};
 
 use super::{
     action::{FileInfo, Hit, Holder},
     id::{ContentHash, PeerId},
+    query::{Fitting, Query},
+    text::fold_into,
 };
 
 /// Most hits of one search.
@@ -25,18 +31,20 @@ enum Key {
 /// The hits of one search, numbered from 1 in order of arrival.
 #[derive(Debug, Default)]
 pub struct HitList {
+    query: Query,
     hits: Vec<Hit>,
     by_key: HashMap<Key, usize>,
     places: HashSet<(PeerId, String)>,
     want: Option<usize>,
     is_truncated: bool,
+    folded: String,
 }
 
 impl HitList {
-    /// Enough at `want` hits; `None` or 0: no limit below [`MAX_HITS`].
-    pub fn new(want: Option<u32>) -> Self {
+    /// To that query. Enough at `want` hits; `None` or 0: no limit below [`MAX_HITS`].
+    pub fn new(query: Query, want: Option<u32>) -> Self {
         let want = want.filter(|want| *want > 0).map(|want| usize::try_from(want).unwrap_or(usize::MAX));
-        Self { want, ..Self::default() }
+        Self { query, want, ..Self::default() }
     }
 
     /// Takes one file in as `holder` has it; `holder.path` is set from the file. `have` tells whether this peer has the
@@ -63,6 +71,8 @@ impl HitList {
             return None;
         }
         self.places.insert(place);
+        fold_into(&file.path, &mut self.folded);
+        let fit = Fitting::of(&self.query).fit(&self.folded);
         let at = if let Some(at) = known {
             self.hits[at].holders.push(holder);
             at
@@ -70,11 +80,14 @@ impl HitList {
             let at = self.hits.len();
             self.by_key.insert(key, at);
             let number = u32::try_from(at + 1).expect("MAX_HITS fits");
-            self.hits.push(Hit { number, file, have, holders: vec![holder] });
+            self.hits.push(Hit { number, file, fit, have, holders: vec![holder] });
             at
         };
-        self.hits[at].have |= have;
-        Some(self.hits[at].clone())
+        let hit = &mut self.hits[at];
+        hit.have |= have;
+        // One who calls it by a better name says what it is.
+        hit.fit = hit.fit.min(fit);
+        Some(hit.clone())
     }
 
     /// As many hits as wanted are there. More holders of these are still taken in.
@@ -96,16 +109,18 @@ impl HitList {
     pub fn get(&self, number: u32) -> Option<&Hit> {
         self.hits.get(usize::try_from(number).ok()?.checked_sub(1)?)
     }
+}
 
-    /// To show: most holders first, since these are downloaded fastest, then the nearest, then by name.
-    pub fn ranked(&self) -> Vec<&Hit> {
-        let mut hits: Vec<&Hit> = self.hits.iter().collect();
-        hits.sort_by_cached_key(|hit| {
-            let nearest = hit.holders.iter().map(|holder| holder.hops).min();
-            (usize::MAX - hit.holders.len(), nearest, hit.file.name().to_lowercase(), hit.number)
-        });
-        hits
-    }
+/// To show all at once, best first: by how well the name answers, then by how many peers have it, since more of them are
+/// faster and surer, then the nearest, then by name.
+pub fn in_order<'a>(hits: impl IntoIterator<Item = &'a Hit>) -> Vec<&'a Hit> {
+    let mut hits: Vec<&Hit> = hits.into_iter().collect();
+    hits.sort_by_cached_key(|hit| {
+        let peers: HashSet<PeerId> = hit.holders.iter().map(|holder| holder.peer_id).collect();
+        let nearest = hit.holders.iter().map(|holder| holder.hops).min();
+        (hit.fit, Reverse(peers.len()), nearest, hit.file.name().to_lowercase(), hit.number)
+    });
+    hits
 }
 
 #[cfg(test)]

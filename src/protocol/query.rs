@@ -1,12 +1,19 @@
 //! The query language: what a text asks for, and which files answer it. The semantics are here alone; the index is only
 //! a faster way to the same answer.
 
+mod fit;
 mod kind;
 mod parse;
+mod suggest;
+mod time;
 
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, time::SystemTime};
 
-pub use self::kind::FileKind;
+pub use self::{
+    fit::{Fit, Fitting},
+    kind::FileKind,
+    suggest::{MAX_SUGGESTIONS, Nearest, respelled},
+};
 use super::{
     id::ContentHash,
     text::{fold_into, words},
@@ -101,6 +108,10 @@ pub struct Query {
     not_extensions: Vec<String>,
     sizes: Vec<RangeInclusive<u64>>,
     not_sizes: Vec<RangeInclusive<u64>>,
+    /// Last changed at this time or after it.
+    not_before: Option<SystemTime>,
+    /// Last changed before this time.
+    before: Option<SystemTime>,
     peer: Option<String>,
     hash: Option<ContentHash>,
 }
@@ -109,10 +120,20 @@ impl Query {
     /// Reads a query text. Never panics, whatever the text.
     ///
     /// Words must all match, the last one by its beginning; `"..."` is an exact phrase; `-` before a word, a phrase, `ext:`,
-    /// `type:` or `size:` means not. `ext:` and `type:` given together or more than once widen each other; every `size:` must
-    /// hold. Case and accents do not matter. Punctuation alone is passed over.
+    /// `type:`, `size:`, `newer:` or `older:` means not. `ext:` and `type:` given together or more than once widen each other;
+    /// every `size:`, `newer:` and `older:` must hold. Case and accents do not matter. Punctuation alone is passed over.
+    ///
+    /// This is the query on its way: a span of time such as `newer:7d` is refused, since peers' clocks differ.
     pub fn parse(text: &str) -> Result<Self, QueryError> {
         parse::parse(text)
+    }
+
+    /// As [`Query::parse`], of a text as it is typed at `now`: spans of time become times, in [`Query::text`] too.
+    pub fn asked_at(text: &str, now: SystemTime) -> Result<Self, QueryError> {
+        if text.len() > MAX_QUERY_BYTES {
+            return Err(QueryError::TooLong(text.len()));
+        }
+        parse::parse(&parse::anchored(text, now))
     }
 
     /// The text it was made of, without spaces around.
@@ -146,6 +167,12 @@ impl Query {
             && !self.not_sizes.iter().any(|range| range.contains(&size_bytes))
     }
 
+    /// The time of the last change is one that the query allows.
+    pub fn allows_time(&self, modified: SystemTime) -> bool {
+        self.not_before.is_none_or(|least| modified >= least)
+            && self.before.is_none_or(|above| modified < above)
+    }
+
     /// The path, folded, and its words are what the query asks for.
     pub fn allows_path(&self, folded_path: &str, path_words: &[&str]) -> bool {
         let name = folded_path.rsplit('/').next().unwrap_or(folded_path);
@@ -162,8 +189,17 @@ impl Query {
 }
 
 /// The file answers the query. The reference that any index has to agree with; `hash` is `None` while it is not known.
-pub fn matches(query: &Query, path: &str, size_bytes: u64, hash: Option<&ContentHash>) -> bool {
-    if query.hash.is_some() && query.hash.as_ref() != hash || !query.allows_size(size_bytes) {
+pub fn matches(
+    query: &Query,
+    path: &str,
+    size_bytes: u64,
+    modified: SystemTime,
+    hash: Option<&ContentHash>,
+) -> bool {
+    if query.hash.is_some() && query.hash.as_ref() != hash
+        || !query.allows_size(size_bytes)
+        || !query.allows_time(modified)
+    {
         return false;
     }
     let mut folded = String::new();

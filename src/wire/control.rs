@@ -16,10 +16,12 @@ use crate::protocol::{
     gateway::MAX_ZONES,
     id::{PeerId, ZoneId},
     name::MAX_PATH_BYTES,
+    query::{Fit, MAX_QUERY_BYTES, MAX_SUGGESTIONS},
 };
 
 mod ask;
 mod error;
+mod saved;
 mod transfer;
 
 pub use ask::{
@@ -29,6 +31,10 @@ pub use ask::{
     to_put_request, to_read_request, to_search_request, to_send_request, to_unput, unput, unput_ask,
 };
 pub use error::{to_action_error, to_malformed, to_status};
+pub use saved::{
+    new_hit, news_wait, remove_saved_ask, save_ask, saved_search, to_new_hit, to_save_request,
+    to_saved_search,
+};
 pub use transfer::{read_event, to_read_response, to_transfer, transfer};
 
 /// Longest span a duration of an answer may have: 1,000 years.
@@ -38,7 +44,7 @@ const MAX_UPTIME: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
 pub fn search_event(response: pb::StartSearchResponse) -> Result<SearchEvent, Invalid> {
     match required("message", response.message)? {
         pb::start_search_response::Message::Hit(found) => Ok(SearchEvent::Hit(hit(found)?)),
-        pb::start_search_response::Message::Done(done) => Ok(SearchEvent::Done(coverage(&done)?)),
+        pb::start_search_response::Message::Done(done) => Ok(SearchEvent::Done(coverage(done)?)),
     }
 }
 
@@ -51,7 +57,7 @@ pub fn to_search_response(event: &SearchEvent) -> pb::StartSearchResponse {
     pb::StartSearchResponse { message: Some(message) }
 }
 
-fn coverage(coverage: &pb::Coverage) -> Result<Coverage, Invalid> {
+fn coverage(coverage: pb::Coverage) -> Result<Coverage, Invalid> {
     // The own zone beside the others.
     let most = MAX_ZONES + 1;
     if coverage.zones.len() > most {
@@ -77,6 +83,7 @@ fn coverage(coverage: &pb::Coverage) -> Result<Coverage, Invalid> {
         truncated: coverage.truncated,
         zones: coverage.zones.iter().map(one).collect(),
         are_zones_unknown: coverage.are_zones_unknown,
+        suggestions: suggestions(coverage.suggestions)?,
     })
 }
 
@@ -98,6 +105,7 @@ fn to_coverage(coverage: &Coverage) -> pb::Coverage {
         truncated: coverage.truncated,
         zones: coverage.zones.iter().map(one).collect(),
         are_zones_unknown: coverage.are_zones_unknown,
+        suggestions: coverage.suggestions.clone(),
     }
 }
 
@@ -105,6 +113,7 @@ fn hit(hit: pb::Hit) -> Result<Hit, Invalid> {
     Ok(Hit {
         number: numbered("hit.number", hit.number)?,
         file: file_info(required("hit.file", hit.file)?)?,
+        fit: fit(hit.fit)?,
         have: hit.have,
         holders: hit.holders.into_iter().map(holder).collect::<Result<_, _>>()?,
     })
@@ -123,7 +132,30 @@ fn to_hit(hit: &Hit) -> pb::Hit {
         file: Some(to_file_entry(&hit.file)),
         have: hit.have,
         holders: hit.holders.iter().map(to_holder).collect(),
+        fit: to_fit(hit.fit).into(),
     }
+}
+
+fn fit(fit: i32) -> Result<Fit, Invalid> {
+    let known = Fit::ALL.into_iter().find(|known| i32::from(to_fit(*known)) == fit);
+    known.ok_or_else(|| Invalid::new("hit.fit", "is no way in which a path answers"))
+}
+
+fn to_fit(fit: Fit) -> pb::Fit {
+    match fit {
+        Fit::Name => pb::Fit::Name,
+        Fit::NameBegins => pb::Fit::NameBegins,
+        Fit::InName => pb::Fit::InName,
+        Fit::InSegment => pb::Fit::InSegment,
+        Fit::Scattered => pb::Fit::Scattered,
+    }
+}
+
+fn suggestions(texts: Vec<String>) -> Result<Vec<String>, Invalid> {
+    if texts.len() > MAX_SUGGESTIONS {
+        return Err(Invalid::new("done.suggestions", format!("must be at most {MAX_SUGGESTIONS}")));
+    }
+    texts.into_iter().map(|text| bounded("done.suggestions", text, MAX_QUERY_BYTES)).collect()
 }
 
 fn holder(holder: pb::Holder) -> Result<Holder, Invalid> {

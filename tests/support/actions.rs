@@ -1,6 +1,7 @@
 //! A peer in memory for the faces' tests: fixed answers, every call recorded, and some names that misbehave on purpose.
 //!
-//! Searches: `slow` gives one hit and never ends, `missing` finds nothing, `broken` fails after one hit.
+//! Searches: `slow` gives one hit and never ends, `missing` finds nothing, `bugdet` neither but has a suggestion, `broken` fails
+//! after one hit, `worse first` finds the better one last.
 //! Downloads: hit 1 is done, hit 2 stays at half, hit 3 fails, hit 4 waits in the queue and then runs; everything else is not found.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -18,12 +19,13 @@ use floodplain::{
     protocol::{
         action::{
             AcceptPolicy, ActionError, Answer, Connection, Counters, Coverage, Direction, ErrorKind,
-            FileInfo, FolderPage, GetAsk, Hit, Holder, InboxInfo, IndexState, Listing, Offer, PageAsk,
-            PeerInfo, PeerPath, Priority, PutAsk, ReadAsk, ReadEvent, SearchAsk, SearchEvent, SendAsk,
-            ShareInfo, Status, Target, Transfer, TransferControl, TransferState, Unput, Which, ZoneCoverage,
-            ZoneInfo,
+            FileInfo, FolderPage, GetAsk, Hit, Holder, InboxInfo, IndexState, Listing, NewHit, Offer,
+            PageAsk, PeerInfo, PeerPath, Priority, PutAsk, ReadAsk, ReadEvent, SaveAsk, SavedSearch, Scope,
+            SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Target, Transfer, TransferControl,
+            TransferState, Unput, Which, ZoneCoverage, ZoneInfo,
         },
         id::{ContentHash, PeerId, ZoneId},
+        query::Fit,
     },
 };
 use futures::{StreamExt, stream};
@@ -35,6 +37,7 @@ pub(crate) struct Double {
     calls: Mutex<Vec<String>>,
     offers: Mutex<Vec<Offer>>,
     transfers: Mutex<Vec<Transfer>>,
+    news: Mutex<Vec<NewHit>>,
     connection: Mutex<Connection>,
     cancelled: Arc<Notify>,
 }
@@ -57,12 +60,13 @@ impl Double {
                 transfer(1, TransferState::Done),
                 transfer(2, TransferState::Running),
             ]),
+            news: Mutex::default(),
             connection: Mutex::new(Connection::Connected),
             cancelled: Arc::default(),
         })
     }
 
-    /// Everything asked so far, as `action(arguments)`, except what a console asks by itself: `status` and `inbox`.
+    /// Everything asked so far, as `action(arguments)`, except what a console asks by itself: `status`, `inbox` and new hits.
     pub(crate) fn calls(&self) -> Vec<String> {
         self.calls.lock().unwrap().clone()
     }
@@ -70,6 +74,11 @@ impl Double {
     /// Puts an offer into the inbox.
     pub(crate) fn offer(&self, offer: Offer) {
         self.offers.lock().unwrap().push(offer);
+    }
+
+    /// A saved search has found something, which is told once.
+    pub(crate) fn finds(&self, hit: NewHit) {
+        self.news.lock().unwrap().push(hit);
     }
 
     /// Nothing runs any more.
@@ -119,7 +128,31 @@ pub(crate) fn hit(number: u32) -> Hit {
         path: path.into(),
     };
     let holders = if number == 1 { vec![holder("ana", 1), holder("ben", 2)] } else { vec![holder("ana", 1)] };
-    Hit { number, file: file(path, number.try_into().unwrap()), have: number == 2, holders }
+    let file = file(path, number.try_into().unwrap());
+    Hit { number, file, fit: Fit::Name, have: number == 2, holders }
+}
+
+pub(crate) fn saved_search() -> SavedSearch {
+    SavedSearch {
+        name: "reports".into(),
+        text: "report newer:7d".into(),
+        scope: Scope::Mine,
+        known_hits: 7,
+        new_hits: 1,
+        dropped_hits: 0,
+        last_run: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)),
+        problem: None,
+    }
+}
+
+/// Its name tries to clear the terminal when its number is 2.
+pub(crate) fn new_hit(number: u32) -> NewHit {
+    NewHit {
+        search: "reports".into(),
+        file: hit(number).file,
+        peers: vec!["ana".into(), "ben".into()],
+        found: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+    }
 }
 
 pub(crate) fn coverage() -> Coverage {
@@ -214,6 +247,16 @@ impl Actions for Double {
         let events = match ask.text.as_str() {
             "slow" => return Ok(self.unending(vec![SearchEvent::Hit(hit(1))])),
             "missing" => vec![Ok(SearchEvent::Done(coverage()))],
+            "bugdet" => {
+                let suggestions = vec!["budget".into(), "b\u{1b}[2J".into()];
+                vec![Ok(SearchEvent::Done(Coverage { suggestions, ..coverage() }))]
+            }
+            "worse first" => vec![
+                Ok(SearchEvent::Hit(Hit { number: 1, fit: Fit::InName, ..hit(2) })),
+                Ok(SearchEvent::Hit(Hit { number: 2, holders: hit(2).holders, ..hit(1) })),
+                Ok(SearchEvent::Hit(Hit { number: 2, ..hit(1) })),
+                Ok(SearchEvent::Done(coverage())),
+            ],
             "broken" => vec![Ok(SearchEvent::Hit(hit(1))), Err(no_peer("ana"))],
             "refused" => return Err(ActionError::new(ErrorKind::Usage, "the query has an open quote")),
             _ => vec![
@@ -223,6 +266,40 @@ impl Actions for Double {
             ],
         };
         Ok(stream::iter(events).boxed())
+    }
+
+    async fn save_search(&self, ask: SaveAsk) -> Outcome<SavedSearch> {
+        self.record(format!("save_search({ask:?})"));
+        match ask.name.as_str() {
+            "taken" => Err(ActionError::new(ErrorKind::Refused, "another search is saved as `taken`")),
+            _ => Ok(SavedSearch { name: ask.name, text: ask.text, scope: ask.scope, ..saved_search() }),
+        }
+    }
+
+    async fn saved_searches(&self) -> Outcome<Vec<SavedSearch>> {
+        self.record("saved_searches()".into());
+        let failed = SavedSearch {
+            name: "x.2".into(),
+            text: "\u{1b}[2J".into(),
+            scope: Scope::All,
+            last_run: None,
+            problem: Some("this peer has not joined a zone".into()),
+            ..saved_search()
+        };
+        Ok(vec![saved_search(), failed])
+    }
+
+    async fn remove_saved_search(&self, name: String) -> Outcome<()> {
+        self.record(format!("remove_saved_search({name:?})"));
+        if name == "reports" { Ok(()) } else { Err(ActionError::new(ErrorKind::NotFound, "no such search")) }
+    }
+
+    async fn take_new_hits(&self, wait: Duration) -> Outcome<Vec<NewHit>> {
+        let news = std::mem::take(&mut *self.news.lock().unwrap());
+        if news.is_empty() {
+            tokio::time::sleep(wait).await;
+        }
+        Ok(news)
     }
 
     async fn get(&self, ask: GetAsk) -> Outcome<Events<Transfer>> {

@@ -106,6 +106,7 @@ impl TestPeer {
             data: folder.path().join("data"),
             ttl: 16,
             search_timeout: Duration::from_secs(3),
+            saved_search_every: Duration::from_secs(300),
             query_cache: 10_000,
             upload_slots: 8,
             download_slots: 4,

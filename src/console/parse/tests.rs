@@ -58,6 +58,9 @@ fn arguments_may_follow() {
         ("2 report.pdf ana", upload("report.pdf", "ana")),
         ("send 'a b.pdf' to ana", upload("a b.pdf", "ana")),
         (r"send a\ b.pdf ana", upload("a b.pdf", "ana")),
+        ("saved", Command::SavedSearches),
+        ("searches run a", Command::RunSaved(Some("a".into()))),
+        ("saved rm", Command::RemoveSaved(None)),
         ("6 2", Command::Peers(ZoneId::new(2))),
         ("6 ana:docs", Command::Browse(Some(path("ana", "docs")))),
         ("browse ana:docs/", Command::Browse(Some(path("ana", "docs")))),
@@ -99,6 +102,12 @@ fn a_query_keeps_its_quotes_and_operators() {
     let all = SearchAsk { scope: Scope::All, ttl: Some(4), ..ask("x") };
     assert_eq!(parse("5 --all --ttl 4 x"), Ok(Command::Search(Some(all))));
     assert!(parse("5 --ttl 33 x").is_err());
+    let saved = |name: &str, ask| Ok(Command::Save { name: name.into(), ask });
+    assert_eq!(parse("save new \"a b\" newer:7d"), saved("new", ask("\"a b\" newer:7d")));
+    assert_eq!(parse("save n.1 --all x"), saved("n.1", SearchAsk { scope: Scope::All, ..ask("x") }));
+    for line in ["save", "save a", "save ../a b", "save \"a b\" c", "save a --all", "saved run a b"] {
+        assert!(parse(line).is_err(), "{line}");
+    }
     assert!(parse("5 --nonsense x").is_err());
 }
 

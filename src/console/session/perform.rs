@@ -56,6 +56,21 @@ impl Session {
                     self.search(ask).await;
                 }
             }
+            Command::Save { name, ask } => self.start(acting.save(name, ask)).await,
+            Command::SavedSearches => self.start(acting.saved_searches()).await,
+            Command::RunSaved(name) => {
+                if let Some(name) = self.given(name, "name of the saved search: ").await? {
+                    let saved = self.wait(acting.saved_search(&name)).await?;
+                    if let Some(ask) = saved {
+                        self.search(ask).await;
+                    }
+                }
+            }
+            Command::RemoveSaved(name) => {
+                if let Some(name) = self.given(name, "name of the saved search: ").await? {
+                    self.start(acting.remove_saved(name)).await;
+                }
+            }
             Command::Network => self.start(acting.network()).await,
             Command::Peers(zone) => self.start(acting.peers(zone)).await,
             Command::Zones => self.start(acting.zones()).await,

@@ -3,7 +3,10 @@
 use std::time::SystemTime;
 
 use super::*;
-use crate::protocol::action::{Connection, Counters, ErrorKind, Holder, Priority};
+use crate::protocol::{
+    action::{Connection, Counters, ErrorKind, Holder, Priority, Scope},
+    query::Fit,
+};
 
 const HOSTILE: &str = "\u{1b}[2J\nx\u{202e}y\r\u{7}";
 
@@ -78,7 +81,9 @@ fn no_text_of_others_reaches_a_line_unescaped() {
         vec![
             error(&problem),
             offer(&offered),
-            hit(&Hit { number: 1, file: file(), have: false, holders: vec![holder] }),
+            hit(&Hit { number: 1, file: file(), fit: Fit::Name, have: false, holders: vec![holder] }),
+            suggestions(HOSTILE, &Coverage { suggestions: vec![HOSTILE.into()], ..Default::default() })
+                .unwrap(),
         ],
         status(&own),
         transfers(&all),
@@ -88,6 +93,22 @@ fn no_text_of_others_reaches_a_line_unescaped() {
         shares(&[share]),
         inbox(&offers),
         folder(&page),
+        saved_searches(&[SavedSearch {
+            name: "a".into(),
+            text: HOSTILE.into(),
+            scope: Scope::All,
+            known_hits: 1,
+            new_hits: 0,
+            dropped_hits: 0,
+            last_run: None,
+            problem: Some(HOSTILE.into()),
+        }]),
+        vec![new_hit(&NewHit {
+            search: HOSTILE.into(),
+            file: file(),
+            peers: vec![HOSTILE.into()],
+            found: SystemTime::UNIX_EPOCH,
+        })],
     ];
     for line in lines.iter().flatten() {
         assert!(!line.chars().any(|c| c.is_control() || c == '\u{202e}'), "{line:?}");
@@ -106,6 +127,17 @@ fn coverage_says_whether_nothing_means_nothing() {
     );
     assert_eq!(coverage(&heard, 1), "1 hit: 6 of 6 answered");
     assert_eq!(coverage(&deaf, 2), "2 hits: 4 of 6 answered, 2 unreachable");
+}
+
+#[test]
+fn suggestions_are_one_question() {
+    let ask = |texts: &[&str]| {
+        let texts = texts.iter().map(|text| (*text).to_owned()).collect();
+        suggestions("bugdet", &Coverage { suggestions: texts, ..Default::default() })
+    };
+    assert_eq!(ask(&[]), None);
+    assert_eq!(ask(&["budget"]).unwrap(), "no hit for \"bugdet\"; did you mean \"budget\"?");
+    assert_eq!(ask(&["a", "b", "c"]).unwrap(), "no hit for \"bugdet\"; did you mean \"a\", \"b\" or \"c\"?");
 }
 
 #[test]

@@ -5,7 +5,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::protocol::id::{ContentHash, PeerId, PeerName, ZoneId};
+use crate::protocol::{
+    id::{ContentHash, PeerId, PeerName, ZoneId},
+    query::Fit,
+};
 
 /// How far a search goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -15,6 +18,16 @@ pub enum Scope {
     Mine,
     /// Every zone that can be reached.
     All,
+}
+
+impl Scope {
+    /// As typed after `--zones`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mine => "mine",
+            Self::All => "all",
+        }
+    }
 }
 
 /// A search to start.
@@ -39,6 +52,8 @@ pub struct Hit {
     pub number: u32,
     /// The file, as the first holder has it.
     pub file: FileInfo,
+    /// How well the best of its names answers.
+    pub fit: Fit,
     /// This peer has it already.
     pub have: bool,
     /// Everyone who answered with it, in order of arrival.
@@ -101,6 +116,9 @@ pub struct Coverage {
     pub zones: Vec<ZoneCoverage>,
     /// Other zones are in scope, and neither a gateway nor the registry could tell which there are.
     pub are_zones_unknown: bool,
+    /// When nothing was found: the query with known words in place of misspelt ones, best first, at most
+    /// [`MAX_SUGGESTIONS`](crate::protocol::query::MAX_SUGGESTIONS).
+    pub suggestions: Vec<String>,
 }
 
 /// Who answered in one zone.

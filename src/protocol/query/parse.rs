@@ -1,23 +1,45 @@
 //! Query text to [`Query`]: every term is bounded and every refusal says what would do.
 
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, time::SystemTime};
 
 use bytesize::ByteSize;
 
-use super::{FileKind, MAX_QUERY_BYTES, MAX_TERMS, Phrase, Query, QueryError};
+use super::{FileKind, MAX_QUERY_BYTES, MAX_TERMS, Phrase, Query, QueryError, time::When};
 use crate::protocol::text::{fold, words};
 
-const FILTERS: [&str; 5] = ["ext", "size", "type", "peer", "hash"];
+const FILTERS: [&str; 7] = ["ext", "size", "type", "newer", "older", "peer", "hash"];
 /// Longest extension: `7z.001` and `tar.zst` are long ones.
 const MAX_EXTENSION_BYTES: usize = 32;
 /// As many bytes as a peer id has hexadecimal digits.
 const MAX_PEER_BYTES: usize = 64;
 
 /// One term as typed.
-struct Term<'a> {
-    is_negated: bool,
-    is_quoted: bool,
-    text: &'a str,
+pub(super) struct Term<'a> {
+    pub(super) is_negated: bool,
+    pub(super) is_quoted: bool,
+    /// Without the `-` and the quotes.
+    pub(super) text: &'a str,
+    /// With them.
+    pub(super) raw: &'a str,
+}
+
+/// The text with every span of time turned into the time itself; anything that is no query is left for [`parse`].
+pub(super) fn anchored(text: &str, now: SystemTime) -> String {
+    let text = text.trim();
+    let Ok(terms) = split(text) else { return text.into() };
+    let mut has_span = false;
+    let mut anchor = |term: &Term<'_>| {
+        if let Ok(Some((filter @ ("newer" | "older"), value))) = filter_of(term)
+            && let Some(when @ When::Ago(_)) = When::read(value)
+        {
+            has_span = true;
+            let minus = if term.is_negated { "-" } else { "" };
+            return format!("{minus}{filter}:{}", when.text(now));
+        }
+        term.raw.to_owned()
+    };
+    let terms: Vec<String> = terms.iter().map(&mut anchor).collect();
+    if has_span { terms.join(" ") } else { text.into() }
 }
 
 pub(super) fn parse(text: &str) -> Result<Query, QueryError> {
@@ -59,6 +81,8 @@ pub(super) fn parse(text: &str) -> Result<Query, QueryError> {
     let is_positive = !query.phrases.is_empty()
         || !query.extensions.is_empty()
         || !query.sizes.is_empty()
+        || query.not_before.is_some()
+        || query.before.is_some()
         || query.peer.is_some()
         || query.hash.is_some();
     let is_negative =
@@ -75,7 +99,7 @@ fn is_quote(c: char) -> bool {
 }
 
 /// Terms between white space. A quote opens a phrase only where a term begins: `12" vinyl` is two words.
-fn split(text: &str) -> Result<Vec<Term<'_>>, QueryError> {
+pub(super) fn split(text: &str) -> Result<Vec<Term<'_>>, QueryError> {
     let mut terms = Vec::new();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
@@ -87,7 +111,8 @@ fn split(text: &str) -> Result<Vec<Term<'_>>, QueryError> {
         } else {
             body.split_at(body.find(char::is_whitespace).unwrap_or(body.len()))
         };
-        terms.push(Term { is_negated, is_quoted, text: term });
+        let raw = &rest[..rest.len() - after.len()];
+        terms.push(Term { is_negated, is_quoted, text: term, raw });
         rest = after.trim_start();
     }
     Ok(terms)
@@ -101,15 +126,19 @@ fn skip_one(text: &str) -> &str {
 }
 
 /// The filter that an unquoted term names, with its value. A colon in other text means nothing.
-fn filter_of<'a>(term: &Term<'a>) -> Result<Option<(&'static str, &'a str)>, QueryError> {
+pub(super) fn filter_of<'a>(term: &Term<'a>) -> Result<Option<(&'static str, &'a str)>, QueryError> {
     let Some((key, value)) = term.text.split_once(':').filter(|_| !term.is_quoted) else { return Ok(None) };
     let folded = fold(key);
     if let Some(filter) = FILTERS.into_iter().find(|filter| *filter == folded) {
         return Ok(Some((filter, value)));
     }
-    // Three letters at least: drive letters and the like are no misspelt filters.
-    let nearest =
-        FILTERS.into_iter().find(|filter| folded.len() > 2 && strsim::osa_distance(filter, &folded) == 1);
+    // Three letters at least: drive letters and the like are no misspelt filters. Nor are `never:` and `folder:`, unless a
+    // time comes after them.
+    let is_near = |filter: &&str| {
+        let is_meant = !matches!(*filter, "newer" | "older") || When::read(value).is_some();
+        folded.len() > 2 && is_meant && strsim::osa_distance(filter, &folded) == 1
+    };
+    let nearest = FILTERS.into_iter().find(is_near);
     match nearest {
         Some(nearest) => Err(QueryError::UnknownFilter { given: clip(key), nearest }),
         None => Ok(None),
@@ -151,6 +180,17 @@ fn add_filter(
                 .ok_or_else(|| bad("write a size as in `size:>1M`, `size:<=500K` or `size:1M..2G`"))?;
             if is_negated { query.not_sizes.push(range) } else { query.sizes.push(range) }
         }
+        "newer" | "older" => match When::read(value) {
+            // Not newer is older, to the second.
+            Some(When::At(time)) if (filter == "newer") != is_negated => {
+                query.not_before = query.not_before.max(Some(time));
+            }
+            Some(When::At(time)) => query.before = Some(query.before.map_or(time, |before| before.min(time))),
+            Some(When::Ago(_)) => {
+                return Err(bad("a span counts from the now of whoever asks: send the time itself"));
+            }
+            None => return Err(bad("write a span as in `newer:7d`, or a day as in `older:2026-01-31`")),
+        },
         _ if is_negated => return Err(bad("this filter cannot be negated: leave the `-` away")),
         "peer" => {
             let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -10,7 +12,17 @@ fn finds(query: &str, path: &str) -> bool {
 
 fn finds_sized(query: &str, path: &str, size_bytes: u64) -> bool {
     let query = Query::parse(query).unwrap_or_else(|error| panic!("{query}: {error}"));
-    matches(&query, path, size_bytes, HASH.parse().ok().as_ref())
+    matches(&query, path, size_bytes, SystemTime::UNIX_EPOCH, HASH.parse().ok().as_ref())
+}
+
+/// That many seconds after 2026-01-31T00:00:00Z.
+fn after(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_769_817_600 + seconds)
+}
+
+fn finds_changed(query: &str, modified: SystemTime, now: SystemTime) -> bool {
+    let query = Query::asked_at(query, now).unwrap_or_else(|error| panic!("{query}: {error}"));
+    matches(&query, "d/a", 1, modified, None)
 }
 
 #[test]
@@ -98,8 +110,50 @@ fn sizes_are_bounds_in_decimal_or_binary_units() {
 }
 
 #[test]
+fn a_time_splits_files_into_newer_and_older() {
+    let now = after(0);
+    for (text, first) in [
+        ("2026-01-31", after(0)),
+        ("2026-02", after(24 * 3600)),
+        ("2026-01-31T00:00:07Z", after(7)),
+        ("1h", now - Duration::from_secs(3600)),
+        ("7d", now - Duration::from_secs(7 * 24 * 3600)),
+        ("2026", now - Duration::from_secs(30 * 24 * 3600)),
+    ] {
+        for (newer, older) in [("newer:", "older:"), ("-older:", "-newer:"), ("a NEWER:", "-b older:")] {
+            let (newer, older) = (format!("{newer}{text}"), format!("{older}{text}"));
+            let just_before = first - Duration::from_nanos(1);
+            assert!(finds_changed(&newer, first, now) && !finds_changed(&newer, just_before, now), "{newer}");
+            assert!(finds_changed(&older, just_before, now) && !finds_changed(&older, first, now), "{older}");
+        }
+    }
+    let both = "newer:2025 newer:2026-01-31 older:2027 older:2026-02-01";
+    assert!(finds_changed(both, after(1), now) && !finds_changed(both, after(24 * 3600), now));
+    assert!(finds_changed("older:1000y", SystemTime::UNIX_EPOCH - Duration::from_secs(1), now));
+}
+
+#[test]
+fn a_span_is_sent_on_as_the_time_that_it_means() {
+    let text = |text: &str| Query::asked_at(text, after(90)).map(|query| query.text().to_owned());
+    assert_eq!(text(" report  -newer:30s "), Ok("report -newer:2026-01-31T00:01:00Z".into()));
+    assert_eq!(
+        text("\"a  b\" -\"c\"d older:1m30s"),
+        Ok("\"a  b\" -\"c\" d older:2026-01-31T00:00:00Z".into())
+    );
+    assert_eq!(text("a  older:2026-01-31"), Ok("a  older:2026-01-31".into()));
+    // On the way nobody's now is meant.
+    let refused = Query::parse("report newer:7d").map(|_| ()).unwrap_err().to_string();
+    assert!(refused.contains("send the time itself"), "{refused}");
+    assert!(matches!(
+        Query::asked_at(&format!("{} newer:7d", "x".repeat(500)), after(0)),
+        Err(QueryError::TooLong(_))
+    ));
+}
+
+#[test]
 fn a_colon_in_a_name_is_no_filter() {
     assert!(finds("Re: hello", "mail/re hello.txt") && finds("12:30", "log/12-30.txt"));
+    assert!(finds("never: folder:x", "mail/never folder x.txt"));
     assert!(finds("a - b & c", "x/a b c"));
 }
 
@@ -122,6 +176,12 @@ fn refusals_say_what_would_do() {
         ("peer:", "peer:ana"),
         ("a -peer:ana", "cannot be negated"),
         ("hash:12", "64 hexadecimal"),
+        ("nwer:2026", "did you mean `newer:`"),
+        ("newer:", "newer:7d"),
+        ("older:soon", "newer:7d"),
+        ("older:2026-02-30", "older:2026-01-31"),
+        ("newer:0s", "newer:7d"),
+        ("newer:31.1.2026", "newer:7d"),
         (&"a ".repeat(33), "at most 32"),
         (&"x".repeat(513), "at most 512"),
     ] {
@@ -133,15 +193,22 @@ proptest! {
     #[test]
     fn any_text_is_read_or_refused(text in ".{0,80}", path in "\\PC{0,40}") {
         if let Ok(query) = Query::parse(&text) {
-            let _ = matches(&query, &path, 1, None);
+            let _ = matches(&query, &path, 1, SystemTime::UNIX_EPOCH, None);
         }
     }
 
     #[test]
     fn pieces_of_the_language_never_panic(pieces in proptest::collection::vec(
-        prop_oneof!["[-\"“ ]", "(ext|size|type|peer|hash|typ):", "[><=.]{1,3}", "[0-9]{1,22}[KMGi]{0,2}", "[a-zé会]{1,4}", "\\PC"], 0..24,
+        prop_oneof!["[-\"“ ]", "(ext|size|type|peer|hash|typ|newer|older):", "[><=.]{1,3}", "[0-9]{1,22}[KMGidhwy]{0,2}", "[0-9]{2,4}-[0-9]{2}(-[0-9]{2})?", "[a-zé会]{1,4}", "\\PC"], 0..24,
     )) {
-        let _ = Query::parse(&pieces.concat());
+        let text = pieces.concat();
+        let _ = Query::parse(&text);
+        // Whatever is asked goes on to others as it was understood here.
+        for now in [SystemTime::UNIX_EPOCH, after(1), SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40)] {
+            if let Ok(query) = Query::asked_at(&text, now) {
+                prop_assert_eq!(Query::parse(query.text()), Ok(query.clone()));
+            }
+        }
     }
 
     #[test]

@@ -42,11 +42,7 @@ const MAX_PEER_BYTES: usize = 64;
 
 /// What a search asks.
 pub fn search_ask(request: pb::StartSearchRequest) -> Result<SearchAsk, Invalid> {
-    let scope = match pb::Scope::try_from(request.scope) {
-        Ok(pb::Scope::Unspecified | pb::Scope::Mine) => Scope::Mine,
-        Ok(pb::Scope::All) => Scope::All,
-        Err(_) => return Err(Invalid::new("scope", "must be SCOPE_MINE or SCOPE_ALL")),
-    };
+    let scope = scope(request.scope)?;
     let ttl = match request.ttl {
         None => None,
         Some(ttl) => Some(
@@ -72,16 +68,27 @@ pub fn search_ask(request: pb::StartSearchRequest) -> Result<SearchAsk, Invalid>
 
 /// What a search asks, on its way out.
 pub fn to_search_request(ask: &SearchAsk) -> pb::StartSearchRequest {
-    let scope = match ask.scope {
-        Scope::Mine => pb::Scope::Mine,
-        Scope::All => pb::Scope::All,
-    };
     pb::StartSearchRequest {
         text: ask.text.clone(),
-        scope: scope.into(),
+        scope: to_scope(ask.scope).into(),
         ttl: ask.ttl.map(u32::from),
         wait: ask.wait.map(to_duration),
         want: ask.want.unwrap_or(0),
+    }
+}
+
+pub(super) fn scope(scope: i32) -> Result<Scope, Invalid> {
+    match pb::Scope::try_from(scope) {
+        Ok(pb::Scope::Unspecified | pb::Scope::Mine) => Ok(Scope::Mine),
+        Ok(pb::Scope::All) => Ok(Scope::All),
+        Err(_) => Err(Invalid::new("scope", "must be SCOPE_MINE or SCOPE_ALL")),
+    }
+}
+
+pub(super) fn to_scope(scope: Scope) -> pb::Scope {
+    match scope {
+        Scope::Mine => pb::Scope::Mine,
+        Scope::All => pb::Scope::All,
     }
 }
 

@@ -44,6 +44,25 @@ fn a_download_names_one_target_and_an_absolute_destination() {
 }
 
 #[test]
+fn what_is_saved_has_a_name_for_a_file_and_news_is_waited_for_a_while_only() {
+    let save = |name: &str, text: &str, scope| {
+        let request = pb::SaveSearchRequest { name: name.into(), text: text.into(), scope };
+        save_ask(request).map(drop).map_err(|invalid| invalid.field)
+    };
+    assert_eq!(save("a.b-1", "x", 2), Ok(()));
+    for name in ["", "..", "a/b", "a b", "\u{1b}[2J", &"x".repeat(64)] {
+        assert_eq!(save(name, "x", 1), Err("name"), "{name:?}");
+    }
+    assert_eq!(save("a", &"x".repeat(513), 1), Err("text"));
+    assert_eq!(save("a", "x", 9), Err("scope"));
+    let wait = |seconds| {
+        let wait = Some(prost_types::Duration { seconds, nanos: 0 });
+        news_wait(&pb::TakeNewHitsRequest { wait }).map_err(|invalid| invalid.field)
+    };
+    assert_eq!((wait(25), wait(26), wait(-1)), (Ok(Duration::from_secs(25)), Err("wait"), Err("wait")));
+}
+
+#[test]
 fn an_answer_is_known_and_its_reason_short() {
     let field = |id, answer, reason: String| {
         super::answer(pb::AnswerOfferRequest { id, answer, reason }).map_err(|invalid| invalid.field)
@@ -93,6 +112,29 @@ fn a_status_of_another_maker_is_told_by_its_code() {
 #[test]
 fn an_unsound_answer_of_the_peer_is_refused() {
     assert_eq!(search_event(pb::StartSearchResponse { message: None }).unwrap_err().field, "message");
+    let file = pb::FileEntry {
+        path: "d/a".into(),
+        modify_time: Some(prost_types::Timestamp::default()),
+        ..Default::default()
+    };
+    let found = |fit| {
+        let hit = pb::Hit { number: 1, file: Some(file.clone()), fit, ..Default::default() };
+        let message = Some(pb::start_search_response::Message::Hit(hit));
+        search_event(pb::StartSearchResponse { message }).map(drop).map_err(|invalid| invalid.field)
+    };
+    assert_eq!([found(0), found(6)], [Err("hit.fit"); 2]);
+    assert!((1..6).all(|fit| found(fit).is_ok()));
+    let suggesting = |suggestions: Vec<String>| {
+        let done = pb::Coverage { suggestions, ..Default::default() };
+        let message = Some(pb::start_search_response::Message::Done(done));
+        search_event(pb::StartSearchResponse { message }).map(drop).map_err(|invalid| invalid.field)
+    };
+    assert_eq!(suggesting(vec!["a".into(); 3]), Ok(()));
+    assert_eq!(suggesting(vec!["a".into(); 4]), Err("done.suggestions"));
+    assert_eq!(suggesting(vec!["a".repeat(513)]), Err("done.suggestions"));
+    let unhashed = pb::NewHit { search: "a".into(), file: Some(file.clone()), ..Default::default() };
+    assert_eq!(new_hit(unhashed).unwrap_err().field, "hit.file.content_hash");
+    assert_eq!(saved_search(pb::SavedSearch::default()).unwrap_err().field, "search.name");
     assert_eq!(transfer(None).unwrap_err().field, "transfer");
     assert_eq!(
         transfer(Some(pb::Transfer { id: 1, ..Default::default() })).unwrap_err().field,
