@@ -432,7 +432,7 @@ async fn plain_output_is_tab_separated_under_headings() {
                     2\tdownload\t1024\t2048\treport.pdf\tana, ben\trunning\t50\t\t\tnormal\t\t\t\n";
     assert_eq!(out, expected);
     let (_, out, _) = served.run("search report").await;
-    let line = format!("2\tdocs/b\\u{{1b}}[2J.pdf\t3072\t{}\tana (zone 1)\there already", digits(2));
+    let line = format!("2\tdocs/b\\u{{1b}}[2J.pdf\t3072\t{}\tana (zone 1, 1 hop)\there already", digits(2));
     assert_eq!(out.lines().nth(1), Some(line.as_str()));
 }
 
@@ -443,7 +443,8 @@ async fn hits_are_printed_best_first_or_with_json_as_they_come() {
     let plain: Vec<&str> = plain.lines().collect();
     assert_eq!(plain.len(), 2, "one content, one row: {plain:?}");
     assert!(
-        plain[0].starts_with("2\tdocs/report.pdf\t") && plain[0].contains("\tana (zone 1), ben (zone 1)\t")
+        plain[0].starts_with("2\tdocs/report.pdf\t")
+            && plain[0].contains("\tana (zone 1, 1 hop), ben (zone 1, 2 hops)\t")
     );
     assert!(plain[1].starts_with("1\tdocs/b"));
     let (_, json) = served.json("search worse first").await;
