@@ -186,7 +186,7 @@ async fn json_lines_are_exactly_these() {
     let served = Served::start();
     let (one, two) = (digits(1), digits(2));
     let holder = |name: &str, id: &str, hops: u8| {
-        format!(r#"{{"peer":"{name}","peer_id":"{id}","zone":1,"hops":{hops}}}"#)
+        format!(r#"{{"peer":"{name}","peer_id":"{id}","zone":1,"hops":{hops},"queue_place":0}}"#)
     };
     let (ana, ben) = (holder("ana", &one, 1), holder("ben", &two, 2));
     assert_eq!(
@@ -195,10 +195,10 @@ async fn json_lines_are_exactly_these() {
             0,
             vec![
                 format!(
-                    r#"{{"type":"hit","hash":"{one}","name":"report.pdf","path":"docs/report.pdf","size_bytes":1536,"have":false,"holders":[{ana},{ben}]}}"#
+                    r#"{{"type":"hit","number":1,"hash":"{one}","name":"report.pdf","path":"docs/report.pdf","size_bytes":1536,"have":false,"holders":[{ana},{ben}]}}"#
                 ),
                 format!(
-                    r#"{{"type":"hit","hash":"{two}","name":"b\u001b[2J.pdf","path":"docs/b\u001b[2J.pdf","size_bytes":3072,"have":true,"holders":[{ana}]}}"#
+                    r#"{{"type":"hit","number":2,"hash":"{two}","name":"b\u001b[2J.pdf","path":"docs/b\u001b[2J.pdf","size_bytes":3072,"have":true,"holders":[{ana}]}}"#
                 ),
                 r#"{"type":"done","answered":6,"asked":6,"unreachable":0,"duplicates":3,"ruled_out":0,"messages":5,"complete":true,"zones":[{"zone":1,"answered":6,"asked":6,"unreachable":0,"ruled_out":0,"complete":true}],"suggestions":[]}"#
                     .into(),

@@ -24,7 +24,7 @@ use self::{
     flow::{Flow, Parts},
     second::SecondLook,
 };
-use super::{counters::Counts, links::Links, summaries::Summaries, view::View};
+use super::{counters::Counts, links::Links, summaries::Summaries, upload::Uploads, view::View};
 use crate::{
     index::Index,
     net::limit::Admission,
@@ -77,6 +77,7 @@ pub(crate) struct Searcher {
     view: View,
     index: Index,
     links: Arc<Links>,
+    uploads: Uploads,
     summaries: Summaries,
     counts: Counts,
     admission: Admission<Option<PeerId>>,
@@ -90,14 +91,14 @@ impl Searcher {
     pub(crate) fn new(
         view: View,
         index: Index,
-        links: Arc<Links>,
+        (links, uploads): (Arc<Links>, Uploads),
         summaries: Summaries,
         counts: Counts,
         cache: QueryCache,
         shutdown: Shutdown,
     ) -> Self {
         let admission = Admission::new(RUNNING_PER_SENDER, RUNNING);
-        Self { view, index, links, summaries, counts, admission, cache: Mutex::new(cache), shutdown }
+        Self { view, index, links, uploads, summaries, counts, admission, cache: Mutex::new(cache), shutdown }
     }
 
     /// Queries that run now.
@@ -181,8 +182,12 @@ impl Searcher {
             self.counts.add_queries_answered(1);
         }
         let (out, found) = mpsc::channel(FOUND_QUEUE);
-        let parts =
-            Parts { index: self.index.clone(), links: self.links.clone(), shutdown: self.shutdown.clone() };
+        let parts = Parts {
+            index: self.index.clone(),
+            links: self.links.clone(),
+            uploads: self.uploads.clone(),
+            shutdown: self.shutdown.clone(),
+        };
         let (flow, commands) =
             Flow::new(parts, knowledge, running, (is_searched_here, plan), now, out, permit);
         // A peer that nobody is behind has answered at the first poll, and needs no task and no change of threads: 18 of

@@ -16,7 +16,7 @@ use futures::{
 use tokio::sync::mpsc;
 use tonic::Request;
 
-use super::super::{directory::MIN_ID_DIGITS, links::Links, view::Knowledge};
+use super::super::{directory::MIN_ID_DIGITS, links::Links, upload::Uploads, view::Knowledge};
 use crate::{
     index::Index,
     net::limit::Permit,
@@ -107,6 +107,7 @@ enum Event {
 pub(super) struct Parts {
     pub(super) index: Index,
     pub(super) links: Arc<Links>,
+    pub(super) uploads: Uploads,
     pub(super) shutdown: Shutdown,
 }
 
@@ -233,8 +234,9 @@ impl Flow {
         files.truncate(most);
         let (peer, name, zone) = (me.id, me.name.clone(), self.knowledge.zone());
         let hops = self.running.rules.hops;
+        let queue_place = self.parts.uploads.next_place();
         for files in messages(files) {
-            let hits = PeerHits { peer, name: name.clone(), zone, hops, files };
+            let hits = PeerHits { peer, name: name.clone(), zone, hops, queue_place, files };
             self.pass(hits).await?;
         }
         self.relay.on_searched(is_truncated);

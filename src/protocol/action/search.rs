@@ -87,6 +87,8 @@ pub struct Holder {
     pub zone: Option<ZoneId>,
     /// Forwards between.
     pub hops: u8,
+    /// The place in its line that a download would have got when it answered, from 1; 0: it would have begun at once.
+    pub queue_place: u32,
     /// Where it has it: `<share>/<path>`.
     pub path: String,
 }
@@ -98,9 +100,14 @@ impl fmt::Display for Holder {
             1 => "1 hop".to_owned(),
             hops => format!("{hops} hops"),
         };
-        match self.zone {
-            Some(zone) => write!(f, "{} (zone {zone}, {hops})", self.peer),
-            None => write!(f, "{} ({hops})", self.peer),
+        write!(f, "{} (", self.peer)?;
+        if let Some(zone) = self.zone {
+            write!(f, "zone {zone}, ")?;
+        }
+        f.write_str(&hops)?;
+        match self.queue_place {
+            0 => f.write_str(")"),
+            place => write!(f, ", place {place} in its queue)"),
         }
     }
 }
@@ -273,6 +280,7 @@ mod tests {
             peer_id: PeerId::from_bytes([id; 32]),
             zone: zone.and_then(ZoneId::new),
             hops,
+            queue_place: hops.saturating_sub(2).into(),
             path: "share/x".into(),
         };
         let hit = Hit {
@@ -292,7 +300,7 @@ mod tests {
                 holder(3, "me", None, 0),
             ],
         };
-        assert_eq!(hit.places(), "ana (zone 1, 1 hop), bo (zone 2, 3 hops), me (here)");
+        assert_eq!(hit.places(), "ana (zone 1, 1 hop), bo (zone 2, 3 hops, place 1 in its queue), me (here)");
     }
 
     #[test]
