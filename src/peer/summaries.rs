@@ -47,6 +47,8 @@ const LONGEST_UNSETTLED: Duration = Duration::from_secs(10);
 /// A summary is not made again for so many times as long as it took: one core is busy with it a twentieth of the time at
 /// most, and this peer is asked every query meanwhile.
 const REST_FACTOR: u32 = 20;
+/// A path takes 1 to 2 us; where it seems to take more than this, others had the cores.
+const MOST_A_PATH: Duration = Duration::from_micros(5);
 /// Former summaries that are kept to tell what became different; who is further behind gets the whole.
 const FORMER: usize = 4;
 /// Summaries that are fetched at once.
@@ -213,13 +215,15 @@ impl Summaries {
                 self.rest().await;
                 sleep_until(not_before).await;
                 let index = index.clone();
-                let begun = Instant::now();
                 let summed = move || {
+                    let begun = Instant::now();
                     let (came, keys) = index.keys();
-                    (came, keys.map(|keys| (Summary::of(&keys), keys)))
+                    let summed = keys.map(|keys| (Summary::of(&keys), keys));
+                    let paths = u32::try_from(index.state().files).unwrap_or(u32::MAX);
+                    (came, summed, begun.elapsed().min(MOST_A_PATH * paths))
                 };
-                let Ok((came, summed)) = shutdown.spawn_blocking(summed).await else { return };
-                not_before = Instant::now() + begun.elapsed() * REST_FACTOR;
+                let Ok((came, summed, took)) = shutdown.spawn_blocking(summed).await else { return };
+                not_before = Instant::now() + took * REST_FACTOR;
                 summed_at = Some(came);
                 self.settle(came, summed);
                 continue;

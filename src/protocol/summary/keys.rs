@@ -11,7 +11,8 @@ pub const MAX_KEYS: usize = 1 << 20;
 /// have the same pairs again and again.
 const MAX_PAIRS_SEEN: u64 = 200_000_000;
 /// The last word of a query may be the beginning of a longer one: a word is known by its beginnings of these lengths, in
-/// characters. One that is shorter than all of them is known as it is.
+/// characters. One that is shorter than all of them is known as it is, and so are longer ones with digits, which often differ
+/// in their last one only.
 const BEGINNINGS: [usize; 2] = [3, 6];
 /// Words of a pair are known by this much of them.
 const PAIR_CHARS: usize = 4;
@@ -105,7 +106,9 @@ impl KeysOf {
                 break;
             }
             let others = &pairing[place + 1..];
-            others.iter().for_each(|other| self.push(pair(*word, *other)));
+            for other in others {
+                self.push(pair(*word, *other));
+            }
             self.pairs_seen += others.len() as u64;
             if self.pairs_seen > MAX_PAIRS_SEEN {
                 self.keys.drop_pairs();
@@ -190,8 +193,7 @@ impl Gathered {
     }
 
     fn tidy(&mut self) {
-        // The stable sort merges what is sorted already.
-        self.keys.sort();
+        self.keys.sort_unstable();
         self.keys.dedup();
         if self.keys.len() > self.most && self.has_pairs {
             self.drop_pairs();
@@ -216,18 +218,15 @@ pub(super) fn is_pair(key: u32) -> bool {
 
 /// The keys of a word alone.
 pub(super) fn singles(word: &str) -> impl Iterator<Item = u32> {
-    let is_short = beginning(word, BEGINNINGS[0]).is_none();
-    let whole = is_short.then(|| whole(word));
+    let is_short = word.chars().count() < BEGINNINGS[0];
+    let is_numbered = word.len() > BEGINNINGS[0] && word.bytes().any(|byte| byte.is_ascii_digit());
+    let whole = (is_short || is_numbered).then(|| single(hash(b'w', word)));
     whole.into_iter().chain(beginnings(word))
 }
 
 /// The keys of the beginnings of a word, or of what may be one itself; none for one that is too short.
 pub(super) fn beginnings(word: &str) -> impl Iterator<Item = u32> {
     BEGINNINGS.iter().map_while(|chars| beginning(word, *chars)).map(|text| single(hash(b'p', text)))
-}
-
-fn whole(word: &str) -> u32 {
-    single(hash(b'w', word))
 }
 
 /// What pairs a word with others.
@@ -271,7 +270,7 @@ fn hash(kind: u8, text: &str) -> u64 {
     u64::from_le_bytes(*first)
 }
 
-/// One step of SplitMix64 (Steele, Lea and Flood, 2014): every bit of the sum in every bit of the result.
+/// One step of `SplitMix64` (Steele, Lea and Flood, 2014): every bit of the sum in every bit of the result.
 pub(super) fn splitmix(number: u64) -> u64 {
     let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -350,7 +349,7 @@ mod tests {
         assert_eq!(Keys::from_sorted(vec![1, 1], true), Err(NotKeys));
         assert_eq!(Keys::from_sorted(vec![2, 1], true), Err(NotKeys));
         assert_eq!(Keys::from_sorted(vec![1, PAIR], false), Err(NotKeys));
-        assert_eq!(Keys::from_sorted((0..=MAX_KEYS as u32).collect(), true), Err(NotKeys));
+        assert_eq!(Keys::from_sorted((0..=1 << 20).collect(), true), Err(NotKeys));
         let made = keys(&[&["annual", "report"]], MAX_KEYS).expect("few");
         assert_eq!(Keys::from_sorted(made.as_slice().to_vec(), true), Ok(made));
         assert!(Keys::from_sorted(vec![1, PAIR], true).is_ok());
