@@ -6,151 +6,43 @@
 // Portions and counts of at most some thousands.
 #![allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
 
+#[path = "zone/parts.rs"]
+mod parts;
+#[path = "zone/setup.rs"]
+mod setup;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     num::NonZeroUsize,
+    rc::Rc,
     time::{Duration, Instant},
 };
 
 use floodplain::protocol::{
-    claim::Everyone,
-    flood::{DEFAULT_TTL, Mode, Plan, Query, QueryCache, Verdict, View, on_query},
+    claim::{Everyone, RulesOut},
+    flood::{Mode, Plan, Query, QueryCache, Verdict, View, on_query},
     id::{PeerId, PeerName, QueryId, ZoneId},
+    neighbor::all_neighbors,
     relay::{AskId, Command, Relay, Report},
     roster::{Member, Roster, Stamp},
+    summary::book::{Book, BySummary},
 };
 use rand::{RngExt, SeedableRng, rngs::SmallRng, seq::SliceRandom};
 
-/// What a run is made of.
-#[derive(Debug, Clone)]
-pub struct Setup {
-    pub seed: u64,
-    pub peers: usize,
-    pub mode: Mode,
-    pub ttl: u8,
-    /// Portion of the peers that are listed and dead.
-    pub dead: f64,
-    /// Portion of the dead that swallow packets; the others refuse at once.
-    pub silent: f64,
-    /// Portion of the peers with a roster of an older revision.
-    pub stale: f64,
-    /// Portion of the streams that break while they run.
-    pub cuts: f64,
-    /// Portion of the live peers that begin to answer after 60 to 400 ms only.
-    pub slow: f64,
-    /// Queries, from origins in turn.
-    pub queries: usize,
-    /// Time from one query to the next.
-    pub pause: Duration,
-    /// Room of each query cache.
-    pub cache: usize,
-}
+pub use self::setup::{Ask, Contents, Outcome, Rule, Setup};
+use self::parts::{Event, Node, OnlyThese, Stream, Task, Up};
 
-impl Setup {
-    pub fn new(seed: u64, peers: usize, mode: Mode) -> Self {
-        Self {
-            seed,
-            peers,
-            mode,
-            ttl: DEFAULT_TTL,
-            dead: 0.0,
-            silent: 0.0,
-            stale: 0.0,
-            cuts: 0.0,
-            slow: 0.0,
-            queries: peers,
-            pause: Duration::from_millis(1),
-            cache: 10_000,
-        }
-    }
-}
+/// How long the sender of a lost packet waits before it sends it again, and twice as long each further time: the least that
+/// Linux waits (`TCP_RTO_MIN`).
+const RETRANSMIT_MICROS: u64 = 200_000;
 
-/// What became of one query.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Outcome {
-    pub origin: usize,
-    /// Peers whose hits reached the origin, with their hops; the origin itself among them.
-    pub hits: BTreeMap<usize, u8>,
-    /// The report at the origin; `None` when the origin's own cache refused.
-    pub report: Option<Report>,
-    /// Messages that were really sent.
-    pub messages: usize,
-    /// How often each peer searched.
-    pub searches: BTreeMap<usize, usize>,
-    /// How often each peer was asked on a claim.
-    pub claimed_copies: BTreeMap<usize, usize>,
-    /// Peers at the far end of a stream that was cut.
-    pub cut: BTreeSet<usize>,
-    /// Copies that a full query cache refused.
-    pub refused: usize,
-    /// From the start to the report, in virtual time.
-    pub took: Duration,
-}
-
-impl Outcome {
-    /// Live peers other than the origin whose hits arrived, as a portion.
-    pub fn recall(&self, zone: &Zone) -> f64 {
-        let live = zone.live.len() - 1;
-        if live == 0 { 1.0 } else { (self.hits.len().max(1) - 1) as f64 / live as f64 }
-    }
-
-    /// Messages for each live peer other than the origin.
-    pub fn cost(&self, zone: &Zone) -> f64 {
-        self.messages as f64 / (zone.live.len() - 1).max(1) as f64
-    }
-}
-
-struct Node {
-    id: PeerId,
-    roster: Roster,
-    neighbors: Vec<PeerId>,
-    cache: QueryCache,
-    is_dead: bool,
-    is_silent: bool,
-    is_slow: bool,
-}
-
-struct Task {
-    node: usize,
-    query: usize,
-    hops: u8,
-    relay: Relay,
-    upstream: Option<usize>,
-    streams: BTreeMap<AskId, usize>,
-    is_ended: bool,
-}
-
-struct Stream {
-    parent: usize,
-    ask: AskId,
-    child: usize,
-    copy: Query,
-    child_task: Option<usize>,
-    is_open: bool,
-    last_arrival: u64,
-}
-
-#[derive(Clone)]
-enum Up {
-    Heard,
-    Hits(usize, u8),
-    Done(Report),
-    Broken,
-}
-
-enum Event {
-    Start(usize),
-    Arrive(usize),
-    Up(usize, Up),
-    Cancelled(usize),
-    Cut(usize),
-    Searched(usize),
-    Wake(usize),
-}
 
 /// One zone and all that happened in it.
 pub struct Zone {
     setup: Setup,
+    contents: Rc<Contents>,
+    /// Everyone holds the same.
+    book: Book,
     rng: SmallRng,
     base: Instant,
     now: u64,
@@ -169,9 +61,16 @@ const REVISION: u64 = 7;
 const WAIT: Duration = Duration::from_secs(3);
 
 impl Zone {
-    /// Runs a whole setup to its end.
+    /// Runs a whole setup to its end: every live peer in turn asks what everyone has.
     pub fn run(setup: &Setup) -> Self {
-        let mut zone = Self::new(setup);
+        Self::run_with(setup, &Rc::new(Contents::default()))
+    }
+
+    /// Runs a whole setup with these contents and queries to its end.
+    pub fn run_with(setup: &Setup, contents: &Rc<Contents>) -> Self {
+        let queries = if contents.asks.is_empty() { setup.queries } else { contents.asks.len() };
+        let setup = &Setup { queries, ..setup.clone() };
+        let mut zone = Self::new(setup, contents.clone());
         for query in 0..setup.queries {
             let at = micros(setup.pause) * query as u64;
             zone.at(at, Event::Start(query));
@@ -183,34 +82,52 @@ impl Zone {
         zone
     }
 
-    fn new(setup: &Setup) -> Self {
+    fn new(setup: &Setup, contents: Rc<Contents>) -> Self {
         let mut rng = SmallRng::seed_from_u64(setup.seed);
         let n = setup.peers;
         let ids: Vec<PeerId> = (0..n).map(|_| PeerId::random(&mut rng)).collect();
-        let member = |at: usize| Member {
-            id: ids[at],
-            name: PeerName::from_any(&format!("peer-{at}")),
-            address: ([127, 0, 0, 1], 7001).into(),
-            incarnation: 1,
-            shared_files: 1,
-            room_bytes: 0,
-            summary: Stamp::default(),
-        };
-        let neighbors = rings(n, if n > 100 { 6 } else { 4 }, &mut rng);
+        let mut book = Book::new();
+        let mut members = Vec::with_capacity(n);
+        for (at, id) in ids.iter().enumerate() {
+            let mut summary = Stamp::default();
+            if let Some(Some(held)) = contents.summaries.get(at) {
+                summary = Stamp { version: 1, is_settled: true };
+                book.hold(*id, 1, 1, held.clone());
+            }
+            members.push(Member {
+                id: *id,
+                name: PeerName::from_any(&format!("peer-{at}")),
+                address: ([127, 0, 0, 1], 7001).into(),
+                incarnation: 1,
+                shared_files: 1,
+                room_bytes: 0,
+                summary,
+            });
+        }
+        let neighbors = all_neighbors(&members);
         let mut order: Vec<usize> = (0..n).collect();
         order.shuffle(&mut rng);
         let dead: BTreeSet<usize> =
             order.iter().copied().take((setup.dead * n as f64).round() as usize).collect();
         let zone = ZoneId::new(1).expect("not 0");
+        let roster = Rc::new(Roster::new(zone, REVISION, members.clone()));
         let nodes = (0..n)
             .map(|at| {
                 let is_stale = rng.random::<f64>() < setup.stale;
                 let missing = if is_stale { rng.random_range(0..n) } else { n };
-                let members = (0..n).filter(|other| *other == at || *other != missing).map(member).collect();
+                let roster = if is_stale {
+                    let mut known = members.clone();
+                    if missing != at {
+                        known.remove(missing);
+                    }
+                    Rc::new(Roster::new(zone, REVISION - 1, known))
+                } else {
+                    roster.clone()
+                };
                 Node {
                     id: ids[at],
-                    roster: Roster::new(zone, if is_stale { REVISION - 1 } else { REVISION }, members),
-                    neighbors: neighbors[at].iter().map(|other| ids[*other]).collect(),
+                    roster,
+                    neighbors: neighbors[at].1.clone(),
                     cache: QueryCache::new(NonZeroUsize::new(setup.cache).expect("room")),
                     is_dead: dead.contains(&at),
                     is_silent: rng.random::<f64>() < setup.silent,
@@ -220,10 +137,15 @@ impl Zone {
             .collect();
         let live: Vec<usize> = (0..n).filter(|at| !dead.contains(at)).collect();
         let outcomes = (0..setup.queries)
-            .map(|query| Outcome { origin: live[query % live.len()], ..Outcome::default() })
+            .map(|query| {
+                let origin = contents.asks.get(query).map_or(live[query % live.len()], |ask| ask.origin);
+                Outcome { origin, ..Outcome::default() }
+            })
             .collect();
         Self {
             setup: setup.clone(),
+            contents,
+            book,
             rng,
             base: Instant::now(),
             now: 0,
@@ -255,7 +177,13 @@ impl Zone {
     /// Log-normal around 2 ms: links differ.
     fn delay(&mut self) -> u64 {
         let normal: f64 = (0..12).map(|_| self.rng.random::<f64>()).sum::<f64>() - 6.0;
-        (2000.0 * (0.5 * normal).exp()) as u64
+        let mut delay = (2000.0 * (0.5 * normal).exp()) as u64;
+        let mut again = RETRANSMIT_MICROS;
+        while self.setup.loss > 0.0 && self.rng.random::<f64>() < self.setup.loss {
+            delay += again;
+            again *= 2;
+        }
+        delay
     }
 
     fn step(&mut self, event: Event) {
@@ -273,19 +201,25 @@ impl Zone {
                 }
             }
             Event::Searched(task) => {
-                if !self.tasks[task].is_ended {
-                    let (node, hops, query) =
-                        (self.tasks[task].node, self.tasks[task].hops, self.tasks[task].query);
+                let Task { node, hops, query, .. } = self.tasks[task];
+                if self.tasks[task].relay.is_some() {
                     *self.outcomes[query].searches.entry(node).or_default() += 1;
-                    self.pass_on(task, node, hops);
-                    self.tasks[task].relay.on_searched(false);
-                    self.after(task, Vec::new());
+                    let ask = self.contents.asks.get(query);
+                    let mut files = ask.and_then(|ask| ask.files.get(&node)).cloned().unwrap_or_default();
+                    files.truncate(ask.and_then(|ask| ask.want).unwrap_or(usize::MAX));
+                    self.pass_on(task, node, hops, files);
+                }
+                let is_enough = self.tasks[task].is_enough();
+                if let Some(relay) = &mut self.tasks[task].relay {
+                    relay.on_searched(false);
+                    let commands = if is_enough { relay.on_enough() } else { Vec::new() };
+                    self.after(task, commands);
                 }
             }
             Event::Wake(task) => {
-                if !self.tasks[task].is_ended {
-                    let now = self.clock();
-                    let commands = self.tasks[task].relay.on_tick(now);
+                let now = self.clock();
+                if let Some(relay) = &mut self.tasks[task].relay {
+                    let commands = relay.on_tick(now);
                     self.after(task, commands);
                 }
             }
@@ -298,16 +232,30 @@ impl Zone {
         let mut rng = SmallRng::seed_from_u64(self.setup.seed ^ ((query as u64) << 20));
         let id = QueryId::random(&mut rng);
         let (me, revision) = (self.nodes[node].id, self.nodes[node].roster.revision());
-        let own = Query::own(id, me, self.setup.mode, self.setup.ttl, self.clock() + WAIT, revision);
-        if let Verdict::Serve { is_searched_here, plan } = self.verdict(node, &own) {
+        let mut own = Query::own(id, me, self.setup.mode, self.setup.ttl, self.clock() + WAIT, revision);
+        own.is_widening = self.contents.asks.get(query).is_some_and(|ask| ask.want.is_some());
+        if let Verdict::Serve { is_searched_here, plan } = self.verdict(node, query, &own) {
             self.serve(node, query, 0, is_searched_here, plan, None);
         }
     }
 
-    fn verdict(&mut self, node: usize, query: &Query) -> Verdict {
+    fn verdict(&mut self, node: usize, query: usize, copy: &Query) -> Verdict {
         let now = self.clock();
+        let (index, book) = (&self.index, &self.book);
+        let (by_summary, only_these);
+        let rule: &dyn RulesOut = match self.contents.asks.get(query).map(|ask| &ask.rule) {
+            None | Some(Rule::Everyone) => &Everyone,
+            Some(Rule::Summary(probe)) => {
+                by_summary = BySummary { book, probe };
+                &by_summary
+            }
+            Some(Rule::Only(peers)) => {
+                only_these = OnlyThese { peers, index };
+                &only_these
+            }
+        };
         let Node { id, roster, neighbors, cache, .. } = &mut self.nodes[node];
-        let verdict = on_query(cache, query, &View { me: *id, roster, neighbors, rule: &Everyone }, now);
+        let verdict = on_query(cache, copy, &View { me: *id, roster, neighbors, rule }, now);
         assert!(cache.len() <= self.setup.cache, "the query cache outgrew its room");
         verdict
     }
@@ -315,14 +263,15 @@ impl Zone {
     fn serve(&mut self, node: usize, query: usize, hops: u8, searched: bool, plan: Plan, up: Option<usize>) {
         let (relay, commands) = Relay::new(self.nodes[node].id, searched, plan, self.clock());
         let task = self.tasks.len();
+        let want = self.contents.asks.get(query).and_then(|ask| ask.want);
         self.tasks.push(Task {
             node,
             query,
             hops,
-            relay,
+            relay: Some(relay),
+            wanted: want.map(|want| (want, HashSet::new())),
             upstream: up,
             streams: BTreeMap::new(),
-            is_ended: false,
         });
         if let Some(stream) = up {
             self.streams[stream].child_task = Some(task);
@@ -347,7 +296,7 @@ impl Zone {
             }
             return;
         }
-        match self.verdict(child, &copy) {
+        match self.verdict(child, query, &copy) {
             Verdict::Duplicate => self.send_up(stream, Up::Done(Report::duplicate())),
             Verdict::Refuse(_) => {
                 self.outcomes[query].refused += 1;
@@ -371,38 +320,41 @@ impl Zone {
 
     fn up(&mut self, stream: usize, message: Up) {
         let Stream { parent: task, ask, is_open, .. } = self.streams[stream];
-        if !is_open || self.tasks[task].is_ended {
-            return;
-        }
         let now = self.clock();
+        let Some(relay) = self.tasks[task].relay.as_mut().filter(|_| is_open) else { return };
         let commands = match message {
             Up::Heard => {
-                self.tasks[task].relay.on_heard(ask);
+                relay.on_heard(ask);
                 Vec::new()
             }
-            Up::Hits(node, hops) => {
-                self.tasks[task].relay.on_heard(ask);
-                self.pass_on(task, node, hops);
-                Vec::new()
+            Up::Hits(node, hops, files) => {
+                relay.on_heard(ask);
+                self.pass_on(task, node, hops, files);
+                let is_enough = self.tasks[task].is_enough();
+                let relay = self.tasks[task].relay.as_mut().filter(|_| is_enough);
+                relay.map(Relay::on_enough).unwrap_or_default()
             }
             Up::Done(report) => {
                 self.streams[stream].is_open = false;
-                self.tasks[task].relay.on_done(ask, &report, now)
+                relay.on_done(ask, &report, now)
             }
             Up::Broken => {
                 self.streams[stream].is_open = false;
-                self.tasks[task].relay.on_broken(ask, now)
+                relay.on_broken(ask, now)
             }
         };
         self.after(task, commands);
     }
 
-    fn pass_on(&mut self, task: usize, node: usize, hops: u8) {
+    /// That the peer was heard goes on even without contents: who is reached is what many runs are about.
+    fn pass_on(&mut self, task: usize, node: usize, hops: u8, files: Vec<u64>) {
+        let files = self.tasks[task].take(files);
         let Task { query, upstream, .. } = self.tasks[task];
         match upstream {
-            Some(stream) => self.send_up(stream, Up::Hits(node, hops)),
+            Some(stream) => self.send_up(stream, Up::Hits(node, hops, files)),
             None => {
                 self.outcomes[query].hits.entry(node).or_insert(hops);
+                self.outcomes[query].contents.extend(files);
             }
         }
     }
@@ -446,12 +398,11 @@ impl Zone {
                 Command::Cancel(ask) => self.cancel(task, ask),
             }
         }
-        if self.tasks[task].is_ended {
-            return;
-        }
-        if self.tasks[task].relay.is_finished() {
-            self.tasks[task].is_ended = true;
-            let report = self.tasks[task].relay.report();
+        let Some(relay) = &self.tasks[task].relay else { return };
+        if relay.is_finished() {
+            let report = relay.report();
+            self.tasks[task].relay = None;
+            self.tasks[task].streams.clear();
             if let Some(stream) = self.tasks[task].upstream {
                 self.send_up(stream, Up::Done(report));
             } else {
@@ -459,7 +410,7 @@ impl Zone {
                 self.outcomes[query].took = Duration::from_micros(self.now - self.started[query]);
                 self.outcomes[query].report = Some(report);
             }
-        } else if let Some(wake) = self.tasks[task].relay.next_wake() {
+        } else if let Some(wake) = relay.next_wake() {
             let since = u64::try_from((wake - self.base).as_micros()).expect("virtual time is short");
             self.at(since.max(self.now) + 1, Event::Wake(task));
         }
@@ -476,8 +427,7 @@ impl Zone {
     /// The far end of a closed stream drops its task and everything behind it.
     fn stop(&mut self, stream: usize) {
         let Some(task) = self.streams[stream].child_task else { return };
-        if !self.tasks[task].is_ended {
-            self.tasks[task].is_ended = true;
+        if self.tasks[task].relay.take().is_some() {
             let asks: Vec<AskId> = self.tasks[task].streams.keys().copied().collect();
             for ask in asks {
                 self.cancel(task, ask);
@@ -488,21 +438,4 @@ impl Zone {
 
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).expect("virtual time is short")
-}
-
-/// A union of `degree / 2` random rings: who is whose neighbor.
-pub fn rings(n: usize, degree: usize, rng: &mut SmallRng) -> Vec<Vec<usize>> {
-    let mut sets = vec![BTreeSet::new(); n];
-    for _ in 0..degree / 2 {
-        let mut order: Vec<usize> = (0..n).collect();
-        order.shuffle(rng);
-        for at in 0..n {
-            let (a, b) = (order[at], order[(at + 1) % n]);
-            if a != b {
-                sets[a].insert(b);
-                sets[b].insert(a);
-            }
-        }
-    }
-    sets.into_iter().map(|set| set.into_iter().collect()).collect()
 }

@@ -1,0 +1,129 @@
+//! What a run of a zone is made of and what comes out of it; plain values, so that one seed and one setup are one run.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use floodplain::protocol::{
+    flood::{DEFAULT_TTL, Mode},
+    relay::Report,
+    summary::{Probe, Summary},
+};
+
+use super::Zone;
+
+/// What a run is made of.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    pub seed: u64,
+    pub peers: usize,
+    pub mode: Mode,
+    pub ttl: u8,
+    /// Portion of the peers that are listed and dead.
+    pub dead: f64,
+    /// Portion of the dead that swallow packets; the others refuse at once.
+    pub silent: f64,
+    /// Portion of the peers with a roster of an older revision.
+    pub stale: f64,
+    /// Portion of the streams that break while they run.
+    pub cuts: f64,
+    /// Portion of the live peers that begin to answer after 60 to 400 ms only.
+    pub slow: f64,
+    /// Portion of the messages, of either direction, whose packet is lost and sent again.
+    pub loss: f64,
+    /// Queries, from origins in turn.
+    pub queries: usize,
+    /// Time from one query to the next.
+    pub pause: Duration,
+    /// Room of each query cache.
+    pub cache: usize,
+}
+
+impl Setup {
+    pub fn new(seed: u64, peers: usize, mode: Mode) -> Self {
+        Self {
+            seed,
+            peers,
+            mode,
+            ttl: DEFAULT_TTL,
+            dead: 0.0,
+            silent: 0.0,
+            stale: 0.0,
+            cuts: 0.0,
+            slow: 0.0,
+            loss: 0.0,
+            queries: peers,
+            pause: Duration::from_millis(1),
+            cache: 10_000,
+        }
+    }
+}
+
+/// What became of one query.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Outcome {
+    pub origin: usize,
+    /// Peers whose hits reached the origin, with their hops; the origin itself among them.
+    pub hits: BTreeMap<usize, u8>,
+    /// Contents that reached the origin.
+    pub contents: BTreeSet<u64>,
+    /// The report at the origin; `None` when the origin's own cache refused.
+    pub report: Option<Report>,
+    /// Messages that were really sent.
+    pub messages: usize,
+    /// How often each peer searched.
+    pub searches: BTreeMap<usize, usize>,
+    /// How often each peer was asked on a claim.
+    pub claimed_copies: BTreeMap<usize, usize>,
+    /// Peers at the far end of a stream that was cut.
+    pub cut: BTreeSet<usize>,
+    /// Copies that a full query cache refused.
+    pub refused: usize,
+    /// From the start to the report, in virtual time.
+    pub took: Duration,
+}
+
+impl Outcome {
+    /// Live peers other than the origin whose hits arrived, as a portion.
+    pub fn recall(&self, zone: &Zone) -> f64 {
+        let live = zone.live.len() - 1;
+        if live == 0 { 1.0 } else { (self.hits.len().max(1) - 1) as f64 / live as f64 }
+    }
+
+    /// Messages for each live peer other than the origin.
+    pub fn cost(&self, zone: &Zone) -> f64 {
+        self.messages as f64 / (zone.live.len() - 1).max(1) as f64
+    }
+}
+
+/// What the peers have and what is asked, when a run is about more than who is reached.
+#[derive(Debug, Clone, Default)]
+pub struct Contents {
+    /// The summary of each peer, which all others hold; peers without one are always asked.
+    pub summaries: Vec<Option<Summary>>,
+    /// The queries; with any, [`Setup::queries`] is their number.
+    pub asks: Vec<Ask>,
+}
+
+/// One query.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    pub origin: usize,
+    pub rule: Rule,
+    /// Contents that answer it, by peer.
+    pub files: BTreeMap<usize, Vec<u64>>,
+    /// This many contents are enough.
+    pub want: Option<usize>,
+}
+
+/// Whom a query may pass by.
+#[derive(Debug, Clone)]
+pub enum Rule {
+    /// Nobody.
+    Everyone,
+    /// Whoever's summary says that it has nothing.
+    Summary(Probe),
+    /// All but these.
+    Only(BTreeSet<usize>),
+}
