@@ -91,15 +91,9 @@ impl<'a> Network<'a> {
         self.zones.iter().map(Team::size_bytes).collect()
     }
 
-    /// Portion of zones that a search passes into for nothing: two words that no name has together.
-    pub fn pair_errors(&self, searches: &[Search]) -> f64 {
-        let wrong = searches.iter().flat_map(|search| {
-            self.zones.iter().zip(&self.pairs).filter(|(zone, pairs)| {
-                search.asked.files.range(zone.members.clone()).next().is_none()
-                    && pairs.may_answer(&self.shape, &self.words(search))
-            })
-        });
-        wrong.count() as f64 / (searches.len() * self.zones.len()).max(1) as f64
+    /// That zone may have a name with these words.
+    pub fn may_answer(&self, zone: usize, words: &[&str]) -> bool {
+        self.pairs[zone].may_answer(&self.shape, words)
     }
 
     /// What each search costs; everything that is anywhere must be found.
