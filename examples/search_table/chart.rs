@@ -46,7 +46,8 @@ impl Bars<'_> {
         let mut x = LEFT;
         for (number, (name, _)) in self.series.iter().enumerate() {
             let color = COLORS[number % COLORS.len()];
-            let _ = writeln!(svg, "<rect x=\"{x:.1}\" y=\"40\" width=\"11\" height=\"11\" fill=\"{color}\"/>");
+            let _ =
+                writeln!(svg, "<rect x=\"{x:.1}\" y=\"40\" width=\"11\" height=\"11\" fill=\"{color}\"/>");
             text(&mut svg, x + 16.0, 50.0, "start", 12, name);
             x += 34.0 + 6.6 * name.len() as f64;
         }
@@ -95,7 +96,11 @@ impl Axis {
         let most = values.clone().fold(f64::MIN_POSITIVE, f64::max);
         if is_log {
             let least = values.filter(|value| *value > 0.0).fold(most, f64::min);
-            return Self { least: 10_f64.powf(least.log10().floor()), most: 10_f64.powf(most.log10().ceil()), is_log };
+            return Self {
+                least: 10_f64.powf(least.log10().floor()),
+                most: 10_f64.powf(most.log10().ceil()),
+                is_log,
+            };
         }
         let step = 10_f64.powf(most.log10().floor());
         let steps = [1.0, 2.0, 4.0, 8.0, 10.0].into_iter().find(|steps| step * steps >= most);
@@ -141,11 +146,7 @@ fn begin(title: &str, unit: &str) -> String {
 fn grid(svg: &mut String, axis: &Axis) {
     for tick in axis.ticks() {
         let y = axis.y(tick);
-        let _ = writeln!(
-            svg,
-            "<path d=\"M{LEFT} {y:.1}H{:.1}\" stroke=\"#ddd\"/>",
-            WIDTH - RIGHT
-        );
+        let _ = writeln!(svg, "<path d=\"M{LEFT} {y:.1}H{:.1}\" stroke=\"#ddd\"/>", WIDTH - RIGHT);
         text(svg, LEFT - 6.0, y + 4.0, "end", 12, &short(tick));
     }
 }

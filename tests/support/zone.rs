@@ -20,7 +20,7 @@ use std::{
 
 use floodplain::protocol::{
     claim::{Everyone, RulesOut},
-    flood::{Mode, Plan, Query, QueryCache, Verdict, View, on_query},
+    flood::{Plan, Query, QueryCache, Verdict, View, on_query},
     id::{PeerId, PeerName, QueryId, ZoneId},
     neighbor::all_neighbors,
     relay::{AskId, Command, Relay, Report},
@@ -29,13 +29,12 @@ use floodplain::protocol::{
 };
 use rand::{RngExt, SeedableRng, rngs::SmallRng, seq::SliceRandom};
 
-pub use self::setup::{Ask, Contents, Outcome, Rule, Setup};
 use self::parts::{Event, Node, OnlyThese, Stream, Task, Up};
+pub use self::setup::{Ask, Contents, Outcome, Rule, Setup};
 
 /// How long the sender of a lost packet waits before it sends it again, and twice as long each further time: the least that
 /// Linux waits (`TCP_RTO_MIN`).
 const RETRANSMIT_MICROS: u64 = 200_000;
-
 
 /// One zone and all that happened in it.
 pub struct Zone {

@@ -188,9 +188,10 @@ impl PairFilter {
     /// The zone may have a name with all these words; true for one word, of which pairs say nothing.
     pub fn may_answer(&self, shape: &Shape, words: &[&str]) -> bool {
         let probe = shape.probe(words);
-        let pairs = probe.iter().enumerate().flat_map(|(at, key)| {
-            probe[at + 1..].iter().map(move |other| key.pair(*other))
-        });
+        let pairs = probe
+            .iter()
+            .enumerate()
+            .flat_map(|(at, key)| probe[at + 1..].iter().map(move |other| key.pair(*other)));
         pairs.into_iter().all(|pair| self.filter.may_hold(pair))
     }
 

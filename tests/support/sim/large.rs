@@ -159,8 +159,7 @@ impl Large {
         } else {
             1
         };
-        let mut holders: Vec<usize> =
-            (0..count).map(|_| rng.random_range(0..self.files.len())).collect();
+        let mut holders: Vec<usize> = (0..count).map(|_| rng.random_range(0..self.files.len())).collect();
         holders.sort_unstable();
         holders
     }
@@ -173,7 +172,12 @@ impl Large {
         let last = self.vocabulary.word(*last);
         // What a filter of that shape tells words apart by.
         let longest = |word: &str, shape: &Shape| {
-            shape.beginnings.iter().rev().find(|chars| **chars <= word.len()).map(|chars| word[..*chars].to_owned())
+            shape
+                .beginnings
+                .iter()
+                .rev()
+                .find(|chars| **chars <= word.len())
+                .map(|chars| word[..*chars].to_owned())
         };
         let seen = |rank: &u32, shape: &Shape| {
             let word = self.vocabulary.word(*rank);

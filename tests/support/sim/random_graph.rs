@@ -209,7 +209,7 @@ fn zones(
     let size = workload.zone_size;
     // Peers of the graph are in no order: those of one zone follow each other.
     let home = origin / size;
-    let mut flood = |zone: usize, from: usize, rng: &mut SmallRng| {
+    let flood = |zone: usize, from: usize, rng: &mut SmallRng| {
         let members = zone * size..((zone + 1) * size).min(PEERS);
         let asked = members.clone().filter(|peer| have.contains(peer) || happens(workload.peer_errors, rng));
         let ask = Ask {

@@ -8,8 +8,8 @@ use super::random::normal;
 
 // The first of each are drawn most often, as in English, so that many words begin alike.
 const ONSETS: [&str; 34] = [
-    "r", "c", "s", "t", "p", "m", "d", "l", "b", "f", "n", "pr", "st", "h", "g", "tr", "v", "w", "k", "j", "br", "gr",
-    "cr", "ch", "sh", "cl", "pl", "fl", "sp", "dr", "bl", "str", "th", "z",
+    "r", "c", "s", "t", "p", "m", "d", "l", "b", "f", "n", "pr", "st", "h", "g", "tr", "v", "w", "k", "j",
+    "br", "gr", "cr", "ch", "sh", "cl", "pl", "fl", "sp", "dr", "bl", "str", "th", "z",
 ];
 const VOWELS: [&str; 12] = ["e", "a", "i", "o", "u", "ea", "io", "ou", "ai", "ee", "oo", "y"];
 const CODAS: [&str; 12] = ["", "", "n", "r", "s", "l", "t", "m", "nt", "st", "ck", "nd"];
