@@ -349,12 +349,11 @@ impl Zone {
     fn pass_on(&mut self, task: usize, node: usize, hops: u8, files: Vec<u64>) {
         let files = self.tasks[task].take(files);
         let Task { query, upstream, .. } = self.tasks[task];
-        match upstream {
-            Some(stream) => self.send_up(stream, Up::Hits(node, hops, files)),
-            None => {
-                self.outcomes[query].hits.entry(node).or_insert(hops);
-                self.outcomes[query].contents.extend(files);
-            }
+        if let Some(stream) = upstream {
+            self.send_up(stream, Up::Hits(node, hops, files));
+        } else {
+            self.outcomes[query].hits.entry(node).or_insert(hops);
+            self.outcomes[query].contents.extend(files);
         }
     }
 

@@ -224,7 +224,7 @@ impl Large {
             found.hits += hits;
             found.has_pair |= has_pair;
             let is_asking = origin.map_or(peer == gateway, |origin| origin == peer);
-            if !is_asking && (seems || has_pair) {
+            if !is_asking && (seems || hits > 0.0) {
                 found.asked += 1.0;
             }
         }

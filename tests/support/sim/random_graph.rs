@@ -90,7 +90,9 @@ impl Graph {
         for start in 0..PEERS {
             if !seen[start] {
                 let part: Vec<usize> = levels(&links, start).concat();
-                part.iter().for_each(|peer| seen[*peer] = true);
+                for peer in &part {
+                    seen[*peer] = true;
+                }
                 if part.len() > connected.len() {
                     connected = part;
                 }

@@ -197,12 +197,10 @@ impl World {
 
     fn pick(&self, count: usize, rng: &mut SmallRng) -> Vec<u32> {
         let mut at = rng.random_range(0..self.copies);
-        let file = self.peers.iter().find_map(|files| match files.get(at) {
-            Some(file) => Some(*file),
-            None => {
-                at -= files.len();
-                None
-            }
+        let file = self.peers.iter().find_map(|files| {
+            let file = files.get(at).copied();
+            at = at.saturating_sub(files.len());
+            file
         });
         let mut words = self.names[file.expect("there are so many copies") as usize].to_vec();
         if self.profile.choice == Choice::NotTheCommonest && words.len() > count {
