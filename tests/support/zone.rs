@@ -292,7 +292,7 @@ impl Zone {
     fn verdict(&mut self, node: usize, query: &Query) -> Verdict {
         let now = self.clock();
         let Node { id, roster, neighbors, gateways, cache, .. } = &mut self.nodes[node];
-        let view = View { me: *id, roster, neighbors, gateways, rule: &Everyone };
+        let view = View { me: *id, roster, neighbors, gateways, rule: &Everyone, zones: &Everyone };
         let verdict = on_query(cache, query, &view, now);
         assert!(cache.len() <= self.setup.cache, "the query cache outgrew its room");
         verdict
