@@ -5,9 +5,9 @@ use crate::{
     kib, one,
     paper::{Paper, Table},
     sim::{
-        filter::Shape,
+        filter::{Shape, density},
         random::Figures,
-        team::{self, Search, Team},
+        team::{self, InShape, Search, Team},
         world::{Choice, Kind, Profile, TEAM, World},
     },
     two,
@@ -15,6 +15,7 @@ use crate::{
 
 const SEED: u64 = 1;
 const QUERIES: usize = 600;
+const WORDS_ALONE: Shape = Shape { pair_chars: None, ..Shape::PROTOCOL };
 /// What the summaries of 100 peers may take.
 const GOAL_BYTES: usize = 135 << 10;
 
@@ -27,8 +28,9 @@ pub fn table(paper: &Paper) {
         "p99",
         "flood",
         "has a hit",
-        "has the words apart",
+        "has the keys",
         "seems so",
+        "messages by words alone",
     ]);
     let sizes = [24, 100, 200];
     let mut bars = vec![("everyone is asked".to_owned(), Vec::new())];
@@ -36,11 +38,13 @@ pub fn table(paper: &Paper) {
     for peers in sizes {
         let world = World::new(TEAM, peers, SEED);
         let team = Team::new(&world, 0..peers);
+        let by_words = InShape::new(&world, WORDS_ALONE);
         bars[0].1.push((peers - 1) as f64);
         for (at, kind) in Kind::ALL.into_iter().enumerate() {
             let searches = team::draw(&world, kind, QUERIES, SEED + 1);
             let messages = Figures::of(team.messages(&searches, SEED + 2));
             let reasons = team.reasons(&searches);
+            let by_words = searches.iter().map(|search| by_words.asked(search).len() as f64);
             table.row(&[
                 peers.to_string(),
                 kind.name(),
@@ -49,8 +53,9 @@ pub fn table(paper: &Paper) {
                 format!("{:.0}", messages.p99),
                 (peers - 1).to_string(),
                 two(reasons.has_hits),
-                two(reasons.has_words),
+                two(reasons.has_keys),
                 two(reasons.seems),
+                two(Figures::of(by_words).mean),
             ]);
             if bars.len() <= at + 1 {
                 bars.push((kind.name(), Vec::new()));
@@ -58,15 +63,16 @@ pub fn table(paper: &Paper) {
             bars[at + 1].1.push(messages.mean);
         }
         let files = Figures::of((0..peers).map(|peer| world.files(peer) as f64));
-        let words = Figures::of((0..peers).map(|peer| world.words_of(peer).len() as f64));
+        let words = Figures::of((0..peers).map(|peer| world.count_words(peer) as f64));
         below.push(format!(
             "{peers} peers: {:.0} files a peer (median; mean {:.0}), {:.0} different words (mean {:.0}), summaries of {} KiB \
-             together.",
+             together ({} KiB of words alone).",
             files.median,
             files.mean,
             words.median,
             words.mean,
-            kib(team.size_bytes())
+            kib(team.size_bytes()),
+            kib(by_words.size_bytes())
         ));
     }
     below.push(format!("{QUERIES} queries a row, seeds {SEED} to {}.", SEED + 2));
@@ -112,7 +118,7 @@ pub fn worlds(paper: &Paper) {
 pub fn shapes(paper: &Paper) {
     let mut table = Table::new(&[
         "<in the filter",
-        "bits a key",
+        "bits of a word, a pair",
         "zone KiB",
         "1 word",
         "2 words",
@@ -125,39 +131,40 @@ pub fn shapes(paper: &Paper) {
     let searches: Vec<Vec<Search>> =
         kinds.iter().map(|kind| team::draw(&world, *kind, QUERIES, SEED + 1)).collect();
     let mut points = Vec::new();
-    let protocol = [5, 6, 7, 8, 10, 12].map(|bits| Shape { bits, ..Shape::PROTOCOL });
-    let others: [(&[usize], bool); 13] = [
-        (&[], true),
-        (&[3], true),
-        (&[4], true),
-        (&[5], true),
-        (&[3, 5], true),
-        (&[3, 6], true),
-        (&[4, 7], true),
-        (&[3], false),
+    let singles: [(&[usize], bool); 7] = [
         (&[5], false),
         (&[3, 5], false),
         (&[3, 6], false),
         (&[3, 5, 8], false),
-        (&[4, 7], false),
+        (&[5], true),
+        (&[3, 6], true),
+        (&[3, 5, 8], true),
     ];
-    let others = others.into_iter().flat_map(|(beginnings, has_whole_words)| {
-        [5, 7, 10].map(|bits| Shape { bits, beginnings, has_whole_words })
+    let by_keys = singles.into_iter().flat_map(|(beginnings, has_whole_words)| {
+        [None, Some(5), Some(6)].map(|pair_chars| Shape {
+            beginnings,
+            has_whole_words,
+            pair_chars,
+            density: density(7, 7),
+        })
     });
-    for shape in protocol.into_iter().chain(others) {
+    let more_pairs = [3, 4].map(|chars| Shape { pair_chars: Some(chars), ..Shape::PROTOCOL });
+    let bits = [(5, 3), (7, 3), (5, 5), (7, 5), (5, 7), (10, 7), (7, 10), (10, 10)];
+    let by_bits = bits.map(|(single, pair)| Shape { density: density(single, pair), ..Shape::PROTOCOL });
+    for shape in [Shape::PROTOCOL].into_iter().chain(by_keys).chain(more_pairs).chain(by_bits) {
         let (bytes, messages) = team::in_shape(&world, &shape, &searches);
-        let mut cells = vec![shape.name(), shape.bits.to_string(), kib(bytes)];
+        let bits = format!("{}, {}", shape.density.single_bits, shape.density.pair_bits);
+        let mut cells = vec![shape.name(), bits.clone(), kib(bytes)];
         let mean = messages[1..].iter().sum::<f64>() / 3.0;
         cells.extend(messages.iter().copied().map(two));
         // Searches after which the bytes of one more zone's summaries are saved again against asking all.
         cells.push(format!("{:.0}", bytes as f64 / (99.0 - mean)));
         table.row(&cells);
-        if [5, 7, 10].contains(&shape.bits) && !shape.beginnings.is_empty() && messages[1] < 30.0 {
-            let beginnings: Vec<String> = shape.beginnings.iter().map(ToString::to_string).collect();
-            let whole = if shape.has_whole_words { "w+" } else { "" };
-            let name = format!("{whole}{} @{}", beginnings.join(","), shape.bits);
-            points.push((name, bytes as f64 / 1024.0, messages[1]));
-        }
+        let beginnings: Vec<String> = shape.beginnings.iter().map(ToString::to_string).collect();
+        let whole = if shape.has_whole_words { "w+" } else { "" };
+        let pairs = shape.pair_chars.map_or(String::new(), |chars| format!(" p{chars}"));
+        let name = format!("{whole}{}{pairs} @{bits}", beginnings.join(","));
+        points.push((name, bytes as f64 / 1024.0, messages[1]));
     }
     let below = format!(
         "100 peers of the profile, {QUERIES} queries a figure, seeds {SEED} and {}. The goal is {} KiB.",
@@ -167,7 +174,7 @@ pub fn shapes(paper: &Paper) {
     paper.put("shapes", &table, &below);
     let chart = Points {
         title: "What bytes buy: messages of a search for two words, 100 peers",
-        x_unit: "KiB of all summaries of the zone (w: whole words; numbers: beginnings; @ bits a key)",
+        x_unit: "KiB of all summaries of the zone (w: whole words; numbers: beginnings; p: pairs; @ bits a word, a pair)",
         y_unit: "messages",
         points: &points,
     };

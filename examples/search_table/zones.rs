@@ -7,9 +7,9 @@ use crate::{
     sim::{
         filter::Shape,
         random::Figures,
-        team,
+        team::{self, InShape},
         world::{Kind, TEAM, World},
-        zones::{Beyond, Cost, Network},
+        zones::{Cost, Network, Way},
     },
     two,
 };
@@ -19,13 +19,11 @@ const QUERIES: usize = 400;
 const PEERS: usize = 1_000;
 const ZONE: usize = 100;
 
-/// Beginnings that stand for whole words: one key a word.
-pub const BY_BEGINNING: Shape = Shape { bits: 7, beginnings: &[5], has_whole_words: false };
-
 pub fn table(paper: &Paper) {
     let mut table = Table::new(&[
-        "<other zones are ruled out",
+        "<ruled out",
         "<query",
+        "<want",
         "messages, mean",
         "p50",
         "p99",
@@ -33,72 +31,72 @@ pub fn table(paper: &Paper) {
         "to gateways",
         "in other zones",
         "other zones entered",
-        "KiB of pairs, a zone",
+        "end p50 ms",
     ]);
     let world = World::new(TEAM, PEERS, SEED);
     let kinds = [Kind::Words(2), Kind::Words(3), Kind::Miss];
     let searches = kinds.map(|kind| team::draw(&world, kind, QUERIES, SEED + 1));
-    let networks = [
-        ("pairs of keys as in summaries", Network::new(&world, ZONE, Shape::PROTOCOL)),
-        ("pairs of beginnings of 5", Network::new(&world, ZONE, BY_BEGINNING)),
-        ("the same, 10 bits", Network::new(&world, ZONE, Shape { bits: 10, ..BY_BEGINNING })),
-        (
-            "pairs of beginnings of 3 and 6",
-            Network::new(&world, ZONE, Shape { bits: 7, beginnings: &[3, 6], has_whole_words: false }),
-        ),
+    let network = Network::new(&world, ZONE);
+    let by_words = InShape::new(&world, Shape { pair_chars: None, ..Shape::PROTOCOL });
+    let ways = [
+        ("nobody", Way::Blind, None),
+        ("members by words alone", Way::InShape(&by_words), None),
+        ("members by words and pairs", Way::Summaries, None),
+        ("the same, zones by theirs", Way::Filters, None),
+        ("the same, zones by theirs", Way::Filters, Some(50)),
+        ("the same, zones by theirs", Way::Filters, Some(1)),
     ];
-    let mut ways = vec![
-        ("not, and nobody in zones", &networks[0].1, Beyond::Blind),
-        ("not", &networks[0].1, Beyond::EveryZone),
-    ];
-    ways.extend(networks.iter().map(|(name, network)| (*name, network, Beyond::Pairs)));
-    ways.push(("pairs of keys as in summaries, the own zone too", &networks[0].1, Beyond::PairsAtHome));
     let mut bars: Vec<(String, Vec<f64>)> = kinds.iter().map(|kind| (kind.name(), Vec::new())).collect();
     let mut groups = Vec::new();
-    for (name, network, beyond) in ways {
+    for (name, way, want) in ways {
+        let is_blind = matches!(way, Way::Blind);
         for (at, kind) in kinds.iter().enumerate() {
-            if beyond == Beyond::Blind && at > 0 {
-                continue;
+            let is_left_out = is_blind && at > 0 || want.is_some() && *kind == Kind::Miss;
+            let mut mean_messages = (PEERS - 1) as f64;
+            if !is_left_out {
+                let costs = network.run(&searches[at], way, want, SEED + 2);
+                let mean = |of: fn(&Cost) -> f64| Figures::of(costs.iter().map(of)).mean;
+                let messages = Figures::of(costs.iter().map(Cost::messages));
+                let took = Figures::of(costs.iter().map(|cost| cost.took.as_secs_f64() * 1e3));
+                mean_messages = messages.mean;
+                table.row(&[
+                    name.into(),
+                    if is_blind { "any".into() } else { kind.name() },
+                    want.map_or("all".into(), |want| want.to_string()),
+                    two(messages.mean),
+                    format!("{:.0}", messages.median),
+                    format!("{:.0}", messages.p99),
+                    two(mean(|cost| cost.home)),
+                    two(mean(|cost| cost.gateways)),
+                    two(mean(|cost| cost.beyond)),
+                    two(mean(|cost| cost.zones)),
+                    one(took.median),
+                ]);
             }
-            let costs = network.run(&searches[at], beyond, None, SEED + 2);
-            let mean = |of: fn(&Cost) -> f64| Figures::of(costs.iter().map(of)).mean;
-            let messages = Figures::of(costs.iter().map(Cost::messages));
-            let bytes = network.pair_bytes();
-            let bytes = bytes.iter().sum::<usize>() / bytes.len();
-            let is_paired = matches!(beyond, Beyond::Pairs | Beyond::PairsAtHome);
-            table.row(&[
-                name.into(),
-                if beyond == Beyond::Blind { "any".into() } else { kind.name() },
-                two(messages.mean),
-                format!("{:.0}", messages.median),
-                format!("{:.0}", messages.p99),
-                two(mean(|cost| cost.home)),
-                two(mean(|cost| cost.gateways)),
-                two(mean(|cost| cost.beyond)),
-                two(mean(|cost| cost.zones)),
-                if is_paired { kib(bytes) } else { "-".into() },
-            ]);
-            if beyond != Beyond::Blind {
-                bars[at].1.push(messages.mean);
+            if want.is_none() {
+                bars[at].1.push(mean_messages);
             }
         }
-        if beyond != Beyond::Blind {
-            groups.push(name.split(',').next().unwrap_or(name).replace("pairs of ", ""));
+        if want.is_none() {
+            groups.push(name.to_owned());
         }
     }
-    let summaries = networks[0].1.summary_bytes();
+    let (filter, summaries) = network.bytes_a_zone();
     let hits = Figures::of(searches[0].iter().map(|search| search.asked.files.len() as f64));
     let below = format!(
-        "{PEERS} peers in zones of {ZONE}, {QUERIES} queries a row, seeds {SEED} to {}. Summaries of words: {} KiB a zone. A \
-         query for two words has hits at {} peers (mean; median {:.0}). Pairs are modelled here with the keys of the summaries.",
+        "{PEERS} peers in zones of {ZONE}, {QUERIES} queries a row, seeds {SEED} to {}. A zone: {} KiB of summaries at each \
+         member, a filter of {} KiB at each gateway of another. With words alone the summaries would take {} KiB. A query for two \
+         words has hits at {} peers (mean; median {:.0}).",
         SEED + 2,
-        kib(summaries.iter().sum::<usize>() / summaries.len()),
+        kib(summaries),
+        kib(filter),
+        kib(by_words.size_bytes() * ZONE / PEERS),
         one(hits.mean),
         hits.median
     );
     paper.put("zones", &table, &below);
     let chart = Bars {
-        title: "Messages of a search through 1,000 peers in 10 zones, by what rules zones out",
+        title: "Messages of a search through 1,000 peers in 10 zones, by who is ruled out",
         unit: "messages",
         groups: &groups,
         series: &bars,

@@ -162,7 +162,14 @@ impl Searcher {
         let only = running.only.clone().map(Only);
         let verdict = self.summaries.with_rule(&Probe::of(&running.query), |rule| {
             let rule: &dyn RulesOut = only.as_ref().map_or(rule, |only| only);
-            let seen = flood::View { me, roster: &roster, neighbors, gateways, rule };
+            let seen = flood::View {
+                me,
+                roster: &roster,
+                neighbors,
+                gateways,
+                rule,
+                zones: &crate::protocol::claim::Everyone,
+            };
             let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
             flood::on_query(&mut cache, &running.rules, &seen, now)
         });

@@ -1,13 +1,14 @@
 //! How a query leaves its zone: by one message to a gateway of the own zone, and from there by one to a gateway of each
-//! other zone. The gateways of a zone are one part, so that the second takes the place of the first when it is silent or
-//! breaks.
+//! other zone that may have a hit. The gateways of a zone are one part, so that the second takes the place of the first when
+//! it is silent or breaks.
 //!
-//! Invariant: whoever knows of other zones tells of every one of them, reached or not.
+//! Invariant: whoever knows of other zones tells of every one of them, reached or not; one that is passed by is told as ruled
+//! out.
 
 use std::collections::BTreeMap;
 
 use super::{
-    claim::{FIRST_WAVE, Part, Reach},
+    claim::{Everyone, FIRST_WAVE, Part, Reach},
     gateway::Gateways,
     id::{PeerId, QueryId, ZoneId},
     report::ZoneReport,
@@ -18,6 +19,18 @@ use super::{
 /// follow as waves do.
 pub const MAX_ZONES_AT_ONCE: usize = 128;
 
+/// Zones that a query may pass by, since nobody there has anything that answers it.
+pub trait RulesOutZones: std::fmt::Debug {
+    /// The number of the members of that zone, when none of them has anything that answers the query, for sure.
+    fn ruled_out(&self, zone: ZoneId) -> Option<u32>;
+}
+
+impl RulesOutZones for Everyone {
+    fn ruled_out(&self, _: ZoneId) -> Option<u32> {
+        None
+    }
+}
+
 /// What a query does outside its zone.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Crossing {
@@ -27,19 +40,30 @@ pub struct Crossing {
     pub zones: Option<BTreeMap<ZoneId, ZoneReport>>,
 }
 
-/// From `me` in that zone. A gateway asks the other zones, in waves of 4, 8, 16 and so on when some hits are enough;
-/// whoever is none asks a gateway of its own zone. With no gateway known there is nobody to ask.
+/// From `me` in that zone. A gateway asks the other zones that the rule does not rule out, in waves of 4, 8, 16 and so on
+/// when some hits are enough; whoever is none asks a gateway of its own zone. With no gateway known there is nobody to ask.
 ///
 /// Which gateway and which zone comes first changes with the query, so that the older gateways do not carry all.
-pub fn cross(me: PeerId, zone: ZoneId, gateways: &Gateways, id: QueryId, is_widening: bool) -> Crossing {
+pub fn cross(
+    me: PeerId,
+    zone: ZoneId,
+    gateways: &Gateways,
+    rule: &dyn RulesOutZones,
+    id: QueryId,
+    is_widening: bool,
+) -> Crossing {
     let own = gateways.of(zone);
     if !is_gateway(me, zone, gateways) {
         let part = |members| Part { members, claim: None, reach: Reach::OtherZones };
         let waves = if own.is_empty() { Vec::new() } else { vec![vec![part(in_turn(own, id))]] };
         return Crossing { waves, zones: None };
     }
-    let mut zones: Vec<ZoneId> = gateways.zones().filter(|other| *other != zone).collect();
-    let known = zones.iter().map(|zone| (*zone, ZoneReport::default())).collect();
+    let others = gateways.zones().filter(|other| *other != zone);
+    let known: BTreeMap<ZoneId, ZoneReport> = others
+        .map(|zone| (zone, rule.ruled_out(zone).map(ZoneReport::all_ruled_out).unwrap_or_default()))
+        .collect();
+    let unruled = known.iter().filter(|(_, told)| !told.is_heard());
+    let mut zones: Vec<ZoneId> = unruled.map(|(zone, _)| *zone).collect();
     let [.., high, low] = *id.as_bytes();
     let first = usize::from(u16::from_be_bytes([high, low])) % zones.len().max(1);
     zones.rotate_left(first);

@@ -11,7 +11,7 @@ use lru::LruCache;
 
 use super::{
     claim::{Claim, Part, Reach, RulesOut, Split, split},
-    crossing,
+    crossing::{self, RulesOutZones},
     gateway::{GATEWAYS_PER_ZONE, Gateways},
     id::{PeerId, QueryId, ZoneId},
     report::ZoneReport,
@@ -109,6 +109,8 @@ pub struct View<'a> {
     pub gateways: &'a Gateways,
     /// Whom a claimed flood may pass by.
     pub rule: &'a dyn RulesOut,
+    /// Which zones a query that leaves this one may pass by.
+    pub zones: &'a dyn RulesOutZones,
 }
 
 impl View<'_> {
@@ -259,7 +261,7 @@ pub fn on_query(cache: &mut QueryCache, query: &Query, view: &View<'_>, now: Ins
     let mut zones = None;
     if matches!(query.reach, Reach::Everywhere | Reach::OtherZones) {
         let zone = view.roster.zone();
-        let crossing = crossing::cross(view.me, zone, view.gateways, query.id, query.is_widening);
+        let crossing = crossing::cross(view.me, zone, view.gateways, view.zones, query.id, query.is_widening);
         zones = crossing.zones;
         if query.ttl > 0 {
             go_beyond(&mut waves, crossing.waves, query.is_widening);

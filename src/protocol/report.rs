@@ -28,6 +28,11 @@ pub struct ZoneReport {
 }
 
 impl ZoneReport {
+    /// On a zone of so many members whose filter says that none of them has anything.
+    pub fn all_ruled_out(members: u32) -> Self {
+        Self { listed: members, ruled_out: members, ..Self::default() }
+    }
+
     /// Members that answered, by a search or ahead of it by a summary.
     pub fn heard(&self) -> u32 {
         self.answered.saturating_add(self.ruled_out)

@@ -21,17 +21,17 @@ use std::{
 
 use floodplain::protocol::{
     claim::{Everyone, Reach, RulesOut},
+    crossing::RulesOutZones,
     flood::{Plan, Query, Verdict, View, on_query},
-    gateway::{GATEWAYS_PER_ZONE, Gateways, Told, ZoneGateways},
+    gateway::GATEWAYS_PER_ZONE,
     id::{PeerId, QueryId, ZoneId},
     relay::{AskId, Command, Relay, Report},
     summary::book::{Book, BySummary},
 };
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-use self::build::zone_id;
-use self::parts::{Event, Node, OnlyThese, Stream, Task, Up};
-pub use self::setup::{Ask, Contents, Outcome, Rule, Setup};
+use self::parts::{Event, Node, OnlyThese, Stream, Task, Up, WhichZones};
+pub use self::setup::{Ask, Contents, Outcome, Rule, Setup, ZoneRule};
 
 /// How long the sender of a lost packet waits before it sends it again, and twice as long each further time: the least that
 /// Linux waits (`TCP_RTO_MIN`).
@@ -215,19 +215,13 @@ impl Zone {
 
     fn verdict(&mut self, node: usize, query: usize, copy: &Query) -> Verdict {
         let now = self.clock();
-        let zone = node / self.setup.peers;
+        let index = &self.index;
         let ask = self.contents.asks.get(query);
-        let may_match = ask.and_then(|ask| ask.zones.as_ref());
-        let (index, nobody) = (&self.index, BTreeSet::new());
         let (by_summary, only_these);
         let rule: &dyn RulesOut = match ask.map(|ask| &ask.rule) {
-            _ if may_match.is_some_and(|zones| !zones.contains(&zone)) => {
-                only_these = OnlyThese { peers: &nobody, index };
-                &only_these
-            }
             None | Some(Rule::Everyone) => &Everyone,
             Some(Rule::Summary(probe)) => {
-                by_summary = BySummary { book: &self.books[zone], probe };
+                by_summary = BySummary { book: &self.books[node / self.setup.peers], probe };
                 &by_summary
             }
             Some(Rule::Only(peers)) => {
@@ -235,10 +229,16 @@ impl Zone {
                 &only_these
             }
         };
+        let which_zones;
+        let zones: &dyn RulesOutZones = match ask.map(|ask| &ask.zones) {
+            None | Some(ZoneRule::Everywhere) => &Everyone,
+            Some(rule) => {
+                which_zones = WhichZones { rule, filters: &self.contents.filters, members: self.setup.peers };
+                &which_zones
+            }
+        };
         let Node { id, roster, neighbors, gateways, cache, .. } = &mut self.nodes[node];
-        let known = may_match.map(|zones| those_of(gateways, zone, zones));
-        let gateways = known.as_ref().unwrap_or(gateways);
-        let verdict = on_query(cache, copy, &View { me: *id, roster, neighbors, gateways, rule }, now);
+        let verdict = on_query(cache, copy, &View { me: *id, roster, neighbors, gateways, rule, zones }, now);
         assert!(cache.len() <= self.setup.cache, "the query cache outgrew its room");
         verdict
     }
@@ -428,19 +428,6 @@ impl Zone {
             }
         }
     }
-}
-
-/// What a gateway of `own` that rules out all but these zones has left to ask.
-fn those_of(gateways: &Gateways, own: usize, zones: &BTreeSet<usize>) -> Gateways {
-    let mut left = Gateways::default();
-    let told = zones
-        .iter()
-        .copied()
-        .chain([own])
-        .map(zone_id)
-        .map(|zone| ZoneGateways { zone, gateways: gateways.of(zone).to_vec() });
-    left.take_in(Told { is_whole: true, zones: told.collect() });
-    left
 }
 
 fn micros(time: Duration) -> u64 {

@@ -2,6 +2,7 @@ use super::{tests::*, *};
 use crate::protocol::{
     claim::Everyone,
     gateway::{Told, ZoneGateways},
+    relay::{Command, Relay, Report},
     roster::Member,
 };
 
@@ -41,8 +42,14 @@ fn a_query_for_everywhere_leaves_beside_the_home_flood_or_after_it_when_some_hit
         reach: Reach::Everywhere,
         ..Query::own(query_id(1), peer(me), Mode::Claimed, 16, now + WAIT, REVISION)
     };
-    let view =
-        |me| View { me: peer(me), roster: &roster, neighbors: &[], gateways: &gateways, rule: &Everyone };
+    let view = |me| View {
+        me: peer(me),
+        roster: &roster,
+        neighbors: &[],
+        gateways: &gateways,
+        rule: &Everyone,
+        zones: &Everyone,
+    };
     let (_, plan) = plan_of(on_query(&mut cache, &own(4), &view(4), now));
     assert_eq!(reaches(&plan.waves[0]), [Reach::Inside, Reach::Inside, Reach::Inside, Reach::OtherZones]);
     assert_eq!((plan.waves.len(), &plan.zones), (1, &None));
@@ -63,8 +70,14 @@ fn a_gateway_asks_other_zones_without_searching_and_is_still_searched_as_a_membe
     let (roster, now, mut cache) = (roster(5), Instant::now(), cache(10));
     let gateways = gateways(&roster);
     let neighbors = [1, 2].map(peer);
-    let view =
-        View { me: peer(0), roster: &roster, neighbors: &neighbors, gateways: &gateways, rule: &Everyone };
+    let view = View {
+        me: peer(0),
+        roster: &roster,
+        neighbors: &neighbors,
+        gateways: &gateways,
+        rule: &Everyone,
+        zones: &Everyone,
+    };
     let crossing = Query { reach: Reach::OtherZones, ..classic(1, 15, 3, now) };
     let (is_searched, plan) = plan_of(on_query(&mut cache, &crossing, &view, now));
     assert!(!is_searched);
@@ -82,7 +95,14 @@ fn a_gateway_asks_other_zones_without_searching_and_is_still_searched_as_a_membe
 fn a_zone_is_entered_as_if_the_query_began_there_and_again_by_another_way() {
     let (roster, now, mut cache) = (roster(9), Instant::now(), cache(10));
     let gateways = gateways(&roster);
-    let view = View { me: peer(0), roster: &roster, neighbors: &[], gateways: &gateways, rule: &Everyone };
+    let view = View {
+        me: peer(0),
+        roster: &roster,
+        neighbors: &[],
+        gateways: &gateways,
+        rule: &Everyone,
+        zones: &Everyone,
+    };
     // The revision of a roster of another zone says nothing here.
     let entering = |from| Query {
         reach: Reach::WholeZone(zone(1)),
@@ -103,8 +123,14 @@ fn a_zone_is_entered_as_if_the_query_began_there_and_again_by_another_way() {
 fn whoever_is_no_gateway_refuses_and_remembers_nothing() {
     let (roster, now, mut cache) = (roster(5), Instant::now(), cache(10));
     let gateways = gateways(&roster);
-    let view =
-        |me| View { me: peer(me), roster: &roster, neighbors: &[], gateways: &gateways, rule: &Everyone };
+    let view = |me| View {
+        me: peer(me),
+        roster: &roster,
+        neighbors: &[],
+        gateways: &gateways,
+        rule: &Everyone,
+        zones: &Everyone,
+    };
     for (me, reach) in [
         (4, Reach::OtherZones),
         (4, Reach::WholeZone(zone(1))),
@@ -121,10 +147,56 @@ fn whoever_is_no_gateway_refuses_and_remembers_nothing() {
 fn a_query_that_enters_again_and_again_is_refused() {
     let (roster, now, mut cache) = (roster(5), Instant::now(), cache(10));
     let gateways = gateways(&roster);
-    let view = View { me: peer(0), roster: &roster, neighbors: &[], gateways: &gateways, rule: &Everyone };
+    let view = View {
+        me: peer(0),
+        roster: &roster,
+        neighbors: &[],
+        gateways: &gateways,
+        rule: &Everyone,
+        zones: &Everyone,
+    };
     let query = Query { reach: Reach::WholeZone(zone(1)), ..classic(1, 15, 101, now) };
     for _ in 0..MAX_SERVES {
         plan_of(on_query(&mut cache, &query, &view, now));
     }
     assert_eq!(on_query(&mut cache, &query, &view, now), Verdict::Refuse(Refusal::TooOften));
+}
+
+/// Rules out zone 2, which has four members.
+#[derive(Debug)]
+struct NotZone2;
+
+impl RulesOutZones for NotZone2 {
+    fn ruled_out(&self, other: ZoneId) -> Option<u32> {
+        (other == zone(2)).then_some(4)
+    }
+}
+
+#[test]
+fn a_gateway_passes_zones_by_that_are_ruled_out_and_reports_them_as_heard() {
+    let (roster, now, mut cache) = (roster(5), Instant::now(), cache(10));
+    let gateways = gateways(&roster);
+    let view = View {
+        me: peer(0),
+        roster: &roster,
+        neighbors: &[],
+        gateways: &gateways,
+        rule: &Everyone,
+        zones: &NotZone2,
+    };
+    let crossing = Query { reach: Reach::OtherZones, ..classic(1, 15, 3, now) };
+    let (_, plan) = plan_of(on_query(&mut cache, &crossing, &view, now));
+    assert_eq!(reaches(&plan.waves.concat()), [Reach::WholeZone(zone(3))]);
+    let (mut relay, asks) = Relay::new(peer(0), false, plan, now);
+    assert_eq!(asks.len(), 1);
+    let Command::Ask { ask, .. } = asks[0] else { panic!("{asks:?}") };
+    let zones = BTreeMap::from([(zone(3), ZoneReport { listed: 2, answered: 2, ..ZoneReport::default() })]);
+    relay.on_done(ask, &Report { zones, ..Report::default() }, now);
+    let report = relay.report();
+    assert!(relay.is_finished() && report.messages == 1 && !report.truncated);
+    assert_eq!(report.zones[&zone(2)], ZoneReport { listed: 4, ruled_out: 4, ..ZoneReport::default() });
+    // What enters a zone is not for other zones to rule on.
+    let entering = Query { id: query_id(2), reach: Reach::WholeZone(zone(1)), ..classic(1, 14, 101, now) };
+    let (is_searched, plan) = plan_of(on_query(&mut cache, &entering, &view, now));
+    assert!(is_searched && plan.zones.is_none() && !plan.waves.is_empty());
 }

@@ -81,6 +81,7 @@ fn a_classic_query_is_searched_once_and_forwarded_again_only_with_a_higher_ttl()
         neighbors: &neighbors,
         gateways: &Gateways::default(),
         rule: &Everyone,
+        zones: &Everyone,
     };
     let mut ask = |ttl, from| served(&on_query(&mut cache, &classic(1, ttl, from, now), &view, now));
     assert_eq!(ask(3, 1), Some((true, 2)));
@@ -101,6 +102,7 @@ fn a_query_with_no_forwards_left_is_searched_and_goes_nowhere() {
         neighbors: &neighbors,
         gateways: &Gateways::default(),
         rule: &Everyone,
+        zones: &Everyone,
     };
     assert_eq!(served(&on_query(&mut cache, &classic(1, 0, 1, now), &view, now)), Some((true, 0)));
     let leaf = Query { ttl: 0, ..claimed(2, 1, now) };
@@ -118,6 +120,7 @@ fn a_claim_is_served_again_because_its_first_answer_may_be_lost() {
         neighbors: &[],
         gateways: &Gateways::default(),
         rule: &Everyone,
+        zones: &Everyone,
     };
     let first = served(&on_query(&mut cache, &claimed(1, 0, now), &view, now));
     assert_eq!(first, Some((true, 3)));
@@ -134,6 +137,7 @@ fn one_claim_sent_again_and_again_is_refused() {
         neighbors: &[],
         gateways: &Gateways::default(),
         rule: &Everyone,
+        zones: &Everyone,
     };
     for _ in 0..MAX_SERVES {
         assert!(served(&on_query(&mut cache, &claimed(1, 0, now), &view, now)).is_some());
@@ -151,6 +155,7 @@ fn a_fallback_flood_passes_peers_that_know_the_query_from_a_claim() {
         neighbors: &neighbors,
         gateways: &Gateways::default(),
         rule: &Everyone,
+        zones: &Everyone,
     };
     on_query(&mut cache, &claimed(1, 0, now), &view, now);
     // Its hits went along the claim, so it is not reported here.
@@ -168,6 +173,7 @@ fn a_claim_over_another_revision_becomes_a_classic_flood() {
         neighbors: &neighbors,
         gateways: &Gateways::default(),
         rule: &Everyone,
+        zones: &Everyone,
     };
     let stale = Query { roster_revision: REVISION - 1, ..claimed(1, 1, now) };
     let Verdict::Serve { is_searched_here: true, plan } = on_query(&mut cache, &stale, &view, now) else {
@@ -191,6 +197,7 @@ fn queries_out_of_bounds_are_refused_and_not_remembered() {
         neighbors: &[],
         gateways: &Gateways::default(),
         rule: &Everyone,
+        zones: &Everyone,
     };
     let far = Query { hops: 20, ..classic(1, 13, 1, now) };
     assert_eq!(on_query(&mut cache, &far, &view, now), Verdict::Refuse(Refusal::TooFar));
@@ -218,6 +225,7 @@ fn an_id_is_forgotten_after_its_time_though_an_older_one_lives_longer() {
         neighbors: &[],
         gateways: &Gateways::default(),
         rule: &Everyone,
+        zones: &Everyone,
     };
     let long = Query { deadline: now + Duration::from_secs(60), ..classic(1, 1, 1, now) };
     assert!(served(&on_query(&mut cache, &long, &view, now)).is_some());
@@ -237,6 +245,7 @@ fn a_cache_full_of_live_ids_refuses_and_forgets_none() {
         neighbors: &[],
         gateways: &Gateways::default(),
         rule: &Everyone,
+        zones: &Everyone,
     };
     // More senders than room: each has a share of one, and there are not enough of them.
     for from in 1..=4 {
@@ -259,6 +268,7 @@ fn strangers_share_one_place_whatever_they_call_themselves() {
         neighbors: &[],
         gateways: &Gateways::default(),
         rule: &Everyone,
+        zones: &Everyone,
     };
     let refused = (0..200).find(|number| {
         let stranger = classic(*number, 1, 1000 + usize::try_from(*number).expect("fits"), now);
@@ -285,6 +295,7 @@ fn flood(graph: &[Vec<usize>], ttl: u8, mut pick: impl FnMut(usize) -> usize) ->
             neighbors: &neighbors[at],
             gateways: &Gateways::default(),
             rule: &Everyone,
+            zones: &Everyone,
         };
         if let Verdict::Serve { is_searched_here, plan } = on_query(&mut caches[at], &query, &view, now) {
             assert!(!is_searched_here || searched.insert(at), "peer {at} searched twice");
@@ -341,7 +352,7 @@ proptest! {
         sends in proptest::collection::vec((0usize..6, 0u64..3000, 1u64..20), 0..400),
     ) {
         let roster = roster(5);
-        let view = View { me: peer(0), roster: &roster, neighbors: &[], gateways: &Gateways::default(), rule: &Everyone };
+        let view = View { me: peer(0), roster: &roster, neighbors: &[], gateways: &Gateways::default(), rule: &Everyone, zones: &Everyone };
         let mut cache = cache(capacity);
         let share = cache.share(7);
         let mut now = Instant::now();
@@ -370,7 +381,7 @@ proptest! {
     #[test]
     fn a_sender_within_its_share_is_never_refused(greedy in 100u64..300, capacity in 40usize..120) {
         let (roster, now) = (roster(5), Instant::now());
-        let view = View { me: peer(0), roster: &roster, neighbors: &[], gateways: &Gateways::default(), rule: &Everyone };
+        let view = View { me: peer(0), roster: &roster, neighbors: &[], gateways: &Gateways::default(), rule: &Everyone, zones: &Everyone };
         let mut cache = cache(capacity);
         for number in 0..greedy {
             on_query(&mut cache, &classic(number, 1, 1, now), &view, now);

@@ -1,122 +1,175 @@
-//! Filters of other shapes than the protocol's, to compare them with it, and filters over pairs of words for other zones.
+//! Filters of other shapes than the protocol's, to compare them with it.
 //!
 //! Invariant: at [`Shape::PROTOCOL`] a filter is that of `protocol::summary`, bit for bit (asserted in `tests/simulation.rs`).
 
-use std::collections::HashSet;
+use floodplain::protocol::summary::Density;
 
-/// What is put into a filter of words.
+use super::world::World;
+
+/// What is put into a filter of words and of pairs of words that are in one path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
-    /// For each key.
-    pub bits: usize,
     /// Beginnings of words that are in it, in characters, rising.
     pub beginnings: &'static [usize],
     /// The whole words are in it as well; when not, only those that are shorter than every beginning.
     pub has_whole_words: bool,
+    /// Words of a pair are known by this much of them; no pairs without.
+    pub pair_chars: Option<usize>,
+    /// Bits and hashes for each key.
+    pub density: Density,
 }
 
-/// One thing that a filter can hold: a kind and BLAKE3 of the text, as in the protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(u64, u64);
+/// As the protocol has it: 31 bits of a hash, and the highest bit for pairs.
+type Key = u32;
+const PAIR: Key = 1 << 31;
 
-impl Key {
-    fn of(kind: u8, text: &str) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&[kind]).update(text.as_bytes());
-        let mut bytes = [0; 16];
-        hasher.finalize_xof().fill(&mut bytes);
-        let (first, second) = bytes.split_at(8);
-        let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
-        Self(number(first), number(second))
+fn hash(kind: u8, text: &str) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&[kind]).update(text.as_bytes());
+    let hash = hasher.finalize();
+    let (first, _) = hash.as_bytes().split_first_chunk().expect("a hash has 32 bytes");
+    u64::from_le_bytes(*first)
+}
+
+fn splitmix(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+fn fingerprint(hash: u64) -> Key {
+    (hash >> 33) as Key
+}
+
+fn pair(one: u64, other: u64) -> Key {
+    fingerprint(splitmix(one.wrapping_add(other))) | PAIR
+}
+
+/// Bits for each key, with the number of hashes that Bloom (1970) has for it: `bits * ln 2`.
+pub const fn density(single_bits: usize, pair_bits: usize) -> Density {
+    const fn hashes(bits: usize) -> u32 {
+        let rounded = (bits as u32 * 693 + 500) / 1000;
+        if rounded == 0 { 1 } else { rounded }
     }
-
-    /// Of two keys in either order.
-    pub fn pair(self, other: Self) -> Self {
-        let (low, high) = (self.min(other), self.max(other));
-        let mix = |a: u64, b: u64| {
-            let product = u128::from(a ^ 0x9e37_79b9_7f4a_7c15) * u128::from(b | 1);
-            (product as u64) ^ ((product >> 64) as u64)
-        };
-        Self(mix(low.0, high.1), mix(high.0, low.1))
+    Density {
+        single_bits,
+        single_hashes: hashes(single_bits),
+        pair_bits,
+        pair_hashes: hashes(pair_bits),
+        max_bytes: usize::MAX,
     }
 }
 
 impl Shape {
-    pub const PROTOCOL: Self = Self { bits: 7, beginnings: &[3, 5, 8], has_whole_words: true };
+    pub const PROTOCOL: Self =
+        Self { beginnings: &[3, 6], has_whole_words: false, pair_chars: Some(5), density: Density::PEER };
 
     pub fn name(&self) -> String {
         let beginnings: Vec<String> = self.beginnings.iter().map(ToString::to_string).collect();
         let beginnings = beginnings.join(", ");
-        match (beginnings.is_empty(), self.has_whole_words) {
+        let words = match (beginnings.is_empty(), self.has_whole_words) {
             (true, _) => "whole words".into(),
             (false, true) => format!("whole words, beginnings of {beginnings}"),
-            (false, false) => format!("beginnings of {beginnings} alone"),
+            (false, false) => format!("beginnings of {beginnings}"),
+        };
+        match self.pair_chars {
+            Some(chars) => format!("{words}; pairs by {chars}"),
+            None => words,
         }
     }
 
-    /// `bits * ln 2`, as Bloom (1970) has it.
-    fn hashes(&self) -> u64 {
-        ((self.bits as f64 * std::f64::consts::LN_2).round() as u64).max(1)
+    /// What each word of a world puts in, and what pairs it with others.
+    pub fn vocabulary(&self, world: &World) -> Vec<WordKeys> {
+        world.vocabulary.words().map(|word| self.word(word)).collect()
     }
 
-    /// What a word puts in.
-    pub fn keys(&self, word: &str) -> impl Iterator<Item = Key> {
-        let is_whole = self.has_whole_words || self.longest(word).is_none();
-        let whole = is_whole.then(|| Key::of(b'w', word));
-        let beginnings = self.beginnings.iter().filter_map(|chars| word.get(..*chars));
-        whole.into_iter().chain(beginnings.map(|beginning| Key::of(b'p', beginning)))
-    }
-
-    fn longest<'a>(&self, word: &'a str) -> Option<&'a str> {
-        self.beginnings.iter().rev().find_map(|chars| word.get(..*chars))
-    }
-
-    /// What a whole word of a query needs.
-    pub fn whole(&self, word: &str) -> Key {
-        match self.longest(word) {
-            Some(longest) if !self.has_whole_words => Key::of(b'p', longest),
-            _ => Key::of(b'w', word),
+    fn word(&self, word: &str) -> WordKeys {
+        let is_short = self.beginnings.first().is_none_or(|chars| word.len() < *chars);
+        let whole = (self.has_whole_words || is_short).then(|| fingerprint(hash(b'w', word)));
+        let chars = self.pair_chars.unwrap_or(0);
+        WordKeys {
+            singles: whole.into_iter().chain(self.beginnings_of(word)).collect(),
+            beginnings: self.beginnings_of(word).collect(),
+            pairing: word.get(..chars).map_or_else(|| hash(b'w', word), |text| hash(b'p', text)),
+            may_pair_as_beginning: word.len() >= chars,
         }
     }
 
-    /// What the last word of a query needs, by its beginning; nothing when it is too short to tell.
-    pub fn last(&self, word: &str) -> Option<Key> {
-        self.longest(word).map(|longest| Key::of(b'p', longest))
+    fn beginnings_of(&self, word: &str) -> impl Iterator<Item = Key> {
+        self.beginnings
+            .iter()
+            .filter_map(|chars| word.get(..*chars))
+            .map(|text| fingerprint(hash(b'p', text)))
     }
 
-    /// What all words of a query need.
-    pub fn probe(&self, words: &[&str]) -> Vec<Key> {
+    /// What all words of a query need, the last one by its beginning.
+    pub fn probe(&self, keys: &[WordKeys], words: &[u32]) -> Vec<Key> {
         let Some((last, head)) = words.split_last() else { return Vec::new() };
-        head.iter().map(|word| self.whole(word)).chain(self.last(last)).collect()
+        let (last, head) = (&keys[*last as usize], head.iter().map(|word| &keys[*word as usize]));
+        let mut probe: Vec<Key> = head.clone().flat_map(|word| &word.singles).copied().collect();
+        probe.extend(&last.beginnings);
+        let last = last.may_pair_as_beginning.then_some(last.pairing);
+        self.add_pairs(head.map(|word| word.pairing).chain(last), &mut probe);
+        probe
     }
 
-    /// A filter over the words of a peer.
-    pub fn filter<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Filter {
-        Filter::new(words.into_iter().flat_map(|word| self.keys(word)), self)
+    /// A filter over names.
+    pub fn filter<'a>(&self, keys: &[WordKeys], names: impl IntoIterator<Item = &'a [u32]>) -> Filter {
+        let mut all = Vec::new();
+        for name in names {
+            let words = || name.iter().map(|word| &keys[*word as usize]);
+            all.extend(words().flat_map(|word| &word.singles));
+            self.add_pairs(words().map(|word| word.pairing), &mut all);
+        }
+        all.sort_unstable();
+        all.dedup();
+        Filter::new(&all, self.density)
     }
+
+    fn add_pairs(&self, pairing: impl Iterator<Item = u64>, keys: &mut Vec<Key>) {
+        if self.pair_chars.is_none() {
+            return;
+        }
+        let mut pairing: Vec<u64> = pairing.collect();
+        pairing.sort_unstable();
+        pairing.dedup();
+        for (place, word) in pairing.iter().enumerate() {
+            keys.extend(pairing[place + 1..].iter().map(|other| pair(*word, *other)));
+        }
+    }
+}
+
+/// The keys of one word.
+#[derive(Debug, Clone)]
+pub struct WordKeys {
+    singles: Vec<Key>,
+    beginnings: Vec<Key>,
+    pairing: u64,
+    may_pair_as_beginning: bool,
 }
 
 /// A Bloom filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
     blocks: Vec<u64>,
-    hashes: u64,
+    density: Density,
 }
 
 impl Filter {
-    fn new(keys: impl IntoIterator<Item = Key>, shape: &Shape) -> Self {
-        let keys: HashSet<Key> = keys.into_iter().collect();
-        let blocks = size_class((keys.len() * shape.bits).div_ceil(64));
-        let mut filter = Self { blocks: vec![0; blocks], hashes: shape.hashes() };
+    fn new(keys: &[Key], density: Density) -> Self {
+        let (singles, pairs) = keys.split_at(keys.partition_point(|key| *key < PAIR));
+        let bits = singles.len() * density.single_bits + pairs.len() * density.pair_bits;
+        let mut filter = Self { blocks: vec![0; size_class(bits.div_ceil(64))], density };
         for key in keys {
-            for place in filter.places(key) {
+            for place in filter.places(*key) {
                 filter.blocks[(place / 64) as usize] |= 1 << (place % 64);
             }
         }
         filter
     }
 
-    pub fn may_hold(&self, key: Key) -> bool {
+    fn may_hold(&self, key: Key) -> bool {
         self.places(key).all(|place| self.blocks[(place / 64) as usize] & (1 << (place % 64)) != 0)
     }
 
@@ -133,10 +186,12 @@ impl Filter {
     }
 
     fn places(&self, key: Key) -> impl Iterator<Item = u64> + use<> {
+        let hashes = if key >= PAIR { self.density.pair_hashes } else { self.density.single_hashes };
         let bits = self.blocks.len() as u64 * 64;
-        let step = key.1 | 1;
-        (0..self.hashes).map(move |turn| {
-            let hash = key.0.wrapping_add(step.wrapping_mul(turn));
+        let first = splitmix(u64::from(key));
+        let step = splitmix(first) | 1;
+        (0..u64::from(hashes)).map(move |turn| {
+            let hash = first.wrapping_add(step.wrapping_mul(turn));
             ((u128::from(hash) * u128::from(bits)) >> 64) as u64
         })
     }
@@ -146,61 +201,4 @@ impl Filter {
 fn size_class(blocks: usize) -> usize {
     let step = (blocks.max(8).next_power_of_two() / 16).max(1);
     blocks.max(1).next_multiple_of(step)
-}
-
-/// A filter over the pairs of words that occur in one name: what a zone tells others.
-#[derive(Debug, Clone)]
-pub struct PairFilter {
-    filter: Filter,
-    keys: usize,
-}
-
-/// The keys of one word, for pairs: as a whole word of a query, and as the last one at each length.
-#[derive(Debug, Clone)]
-pub struct PairKeys {
-    whole: Key,
-    beginnings: Vec<Key>,
-}
-
-impl PairKeys {
-    pub fn of(shape: &Shape, word: &str) -> Self {
-        let whole = shape.whole(word);
-        Self { whole, beginnings: shape.keys(word).filter(|key| *key != whole).collect() }
-    }
-}
-
-impl PairFilter {
-    /// Over names given as words' keys. A query has one last word, so that no pair of two beginnings is asked for.
-    pub fn new<'a>(names: impl Iterator<Item = Vec<&'a PairKeys>>, shape: &Shape) -> Self {
-        let mut keys = HashSet::new();
-        for name in names {
-            for (at, word) in name.iter().enumerate() {
-                for other in &name[at + 1..] {
-                    keys.insert(word.whole.pair(other.whole));
-                    keys.extend(word.beginnings.iter().map(|key| key.pair(other.whole)));
-                    keys.extend(other.beginnings.iter().map(|key| key.pair(word.whole)));
-                }
-            }
-        }
-        Self { keys: keys.len(), filter: Filter::new(keys, shape) }
-    }
-
-    /// The zone may have a name with all these words; true for one word, of which pairs say nothing.
-    pub fn may_answer(&self, shape: &Shape, words: &[&str]) -> bool {
-        let probe = shape.probe(words);
-        let pairs = probe
-            .iter()
-            .enumerate()
-            .flat_map(|(at, key)| probe[at + 1..].iter().map(move |other| key.pair(*other)));
-        pairs.into_iter().all(|pair| self.filter.may_hold(pair))
-    }
-
-    pub fn size_bytes(&self) -> usize {
-        self.filter.size_bytes()
-    }
-
-    /// Different pairs in it.
-    pub fn keys(&self) -> usize {
-        self.keys
-    }
 }

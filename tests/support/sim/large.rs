@@ -2,7 +2,10 @@
 //! follow from a [`Profile`], and messages counted as the rules send them. Checked against the event simulation at 1,000 peers.
 
 use floodplain::{
-    protocol::id::{PeerId, QueryId},
+    protocol::{
+        id::{PeerId, QueryId},
+        summary::{Density, Summary},
+    },
     wire,
 };
 use prost::Message;
@@ -24,13 +27,34 @@ pub struct Scale {
     pub peers: usize,
     pub zone_size: usize,
     pub searches: usize,
-    /// How often a filter over words, and a zone's filter over pairs, lets a key pass that is not in it.
-    pub key_errors: f64,
-    pub pair_errors: f64,
-    /// Of the filters over pairs.
-    pub pair_shape: Shape,
+    pub peer_errors: Errors,
+    pub zone_errors: Errors,
+    /// Zones whose filter a gateway holds, the next ones by number; all others are always asked.
+    pub filters: usize,
     /// This many hits are enough.
     pub want: Option<f64>,
+}
+
+/// How often a filter lets a key pass that is not in it.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Errors {
+    pub single: f64,
+    pub pair: f64,
+}
+
+impl Errors {
+    /// Of filters of one density, by how full they are.
+    pub fn of<'a>(filters: impl Iterator<Item = &'a Summary>, density: Density) -> Self {
+        let (mut errors, mut count) = (Self::default(), 0.0);
+        for filter in filters {
+            let ones: u32 = filter.to_bytes().iter().map(|byte| byte.count_ones()).sum();
+            let full = f64::from(ones) / (filter.size_bytes() * 8) as f64;
+            errors.single += full.powi(density.single_hashes as i32);
+            errors.pair += full.powi(density.pair_hashes as i32);
+            count += 1.0;
+        }
+        Self { single: errors.single / count, pair: errors.pair / count }
+    }
 }
 
 /// Of one search.
@@ -57,14 +81,19 @@ pub struct Large {
     words: f64,
 }
 
-/// What a search needs of a peer, as probabilities for one word of one name.
+/// What a search needs of a peer, as probabilities for one word of one name, or for one pair of words of one name.
 struct Need {
-    /// Words that the filters know, and what the last one really has to begin with.
-    masses: Vec<f64>,
-    /// The pair of rarest words, as the filter over pairs knows them.
+    /// Words as the filters know them, by their longest beginning, and how often a word that pairs as it does is one.
+    singles: Vec<Single>,
+    /// The pair of words, as the filters know it.
     pair: f64,
     /// All words in one name.
     hit: f64,
+}
+
+struct Single {
+    mass: f64,
+    of_pair: f64,
 }
 
 impl Large {
@@ -109,7 +138,7 @@ impl Large {
                 Kind::Words(count) => pick(count, rng),
                 Kind::Miss => [pick(1, rng), pick(1, rng)].concat(),
             };
-            let need = self.need(&words, scale);
+            let need = self.need(&words);
             let expected = self.all_files * self.places * need.hit;
             if !is_miss || happens((-expected).exp(), rng) {
                 break need;
@@ -132,8 +161,8 @@ impl Large {
         let (mut in_wave, mut wave) = (0, if scale.want.is_some() { FIRST_ZONES } else { usize::MAX });
         for zone in others {
             let found = self.zone(zone, scale, &need, &holders, is_miss, None, rng);
-            let passes = found.has_pair || happens(scale.pair_errors, rng);
-            if !passes {
+            let is_held = (zone + zones - home) % zones <= scale.filters;
+            if is_held && !found.passes(scale.zone_errors, rng) {
                 continue;
             }
             if in_wave == wave {
@@ -164,35 +193,28 @@ impl Large {
         holders
     }
 
-    fn need(&self, words: &[u32], scale: &Scale) -> Need {
+    fn need(&self, words: &[u32]) -> Need {
         let mass = |prefix: &str| -> f64 {
             self.vocabulary.beginning(prefix).iter().map(|rank| self.zipf.share(*rank as usize)).sum()
         };
+        let shape = Shape::PROTOCOL;
         let (last, head) = words.split_last().expect("a query has a word");
-        let last = self.vocabulary.word(*last);
-        // What a filter of that shape tells words apart by.
-        let longest = |word: &str, shape: &Shape| {
-            shape
-                .beginnings
-                .iter()
-                .rev()
-                .find(|chars| **chars <= word.len())
-                .map(|chars| word[..*chars].to_owned())
-        };
-        let seen = |rank: &u32, shape: &Shape| {
+        let (mut singles, mut pairs) = (Vec::new(), Vec::new());
+        for rank in words {
             let word = self.vocabulary.word(*rank);
-            match longest(word, shape) {
-                Some(beginning) if !shape.has_whole_words => mass(&beginning),
-                _ => self.zipf.share(*rank as usize),
+            let whole = (rank != last).then(|| self.zipf.share(*rank as usize));
+            let by_beginning = |chars: Option<&usize>| chars.and_then(|chars| word.get(..*chars)).map(mass);
+            let longest = shape.beginnings.iter().rev().find(|chars| **chars <= word.len());
+            let single = by_beginning(longest).or(whole);
+            let pair = by_beginning(shape.pair_chars.as_ref()).or(whole);
+            if let Some(mass) = single {
+                singles.push(Single { mass, of_pair: pair.map_or(0.0, |pair| (mass / pair).min(1.0)) });
             }
-        };
-        let mut masses: Vec<f64> = head.iter().map(|rank| seen(rank, &Shape::PROTOCOL)).collect();
-        masses.extend(longest(last, &Shape::PROTOCOL).map(|beginning| mass(&beginning)));
-        let mut by_pair: Vec<f64> = head.iter().map(|rank| seen(rank, &scale.pair_shape)).collect();
-        by_pair.extend(longest(last, &scale.pair_shape).map(|beginning| mass(&beginning)));
-        let pair = if by_pair.len() < 2 { f64::INFINITY } else { by_pair.iter().take(2).product() };
+            pairs.extend(pair);
+        }
         let exact = head.iter().map(|rank| self.zipf.share(*rank as usize)).product::<f64>();
-        Need { masses, pair, hit: exact * mass(last) }
+        let pair = if pairs.len() < 2 { f64::INFINITY } else { pairs.iter().product() };
+        Need { singles, pair, hit: exact * mass(self.vocabulary.word(*last)) }
     }
 
     #[allow(clippy::too_many_arguments, reason = "one draw, of which everything matters")]
@@ -208,23 +230,27 @@ impl Large {
     ) -> InZone {
         let members = zone * scale.zone_size..((zone + 1) * scale.zone_size).min(self.files.len());
         let gateway = members.start + rng.random_range(0..2.min(members.len()));
-        let mut found = InZone::default();
+        let mut found = InZone { has_single: vec![false; need.singles.len()], ..InZone::default() };
         for peer in members {
             let files = self.files[peer];
             let is_holder = holders.binary_search(&peer).is_ok();
             let expected_hits = if is_miss { 0.0 } else { files * self.places * need.hit };
             let hits = poisson(expected_hits, rng) + f64::from(u8::from(is_holder));
-            // Beside names with a hit there are those that only look so to the filter over pairs.
+            // Beside names with a hit there are those that only look so to a filter.
             let looks = files * self.places * (need.pair - need.hit).max(0.0);
             let has_pair = hits > 0.0 || happens(-(-looks).exp_m1(), rng);
-            let seems = need.masses.iter().all(|mass| {
-                let has = -(-files * self.words * mass).exp_m1();
-                happens(has + (1.0 - has) * scale.key_errors, rng)
-            });
+            let mut seems = has_pair || happens(scale.peer_errors.pair, rng);
+            for (single, in_zone) in need.singles.iter().zip(&mut found.has_single) {
+                let by_others = -(-files * self.words * single.mass).exp_m1();
+                let of_pair = if has_pair { single.of_pair } else { 0.0 };
+                let has = hits > 0.0 || happens(of_pair + (1.0 - of_pair) * by_others, rng);
+                *in_zone |= has;
+                seems &= has || happens(scale.peer_errors.single, rng);
+            }
             found.hits += hits;
             found.has_pair |= has_pair;
             let is_asking = origin.map_or(peer == gateway, |origin| origin == peer);
-            if !is_asking && (seems || hits > 0.0) {
+            if !is_asking && seems {
                 found.asked += 1.0;
             }
         }
@@ -237,6 +263,16 @@ struct InZone {
     asked: f64,
     hits: f64,
     has_pair: bool,
+    has_single: Vec<bool>,
+}
+
+impl InZone {
+    /// The filter of the zone lets the search pass.
+    fn passes(&self, errors: Errors, rng: &mut SmallRng) -> bool {
+        let may_hold = |is_there: bool, errors: f64, rng: &mut SmallRng| is_there || happens(errors, rng);
+        may_hold(self.has_pair, errors.pair, rng)
+            && self.has_single.iter().all(|is_there| may_hold(*is_there, errors.single, rng))
+    }
 }
 
 /// Knuth's way, for the small means here; a normal approximation above.

@@ -14,7 +14,7 @@ use rand::{
 };
 
 use super::random::{Figures, happens};
-use crate::zone::{Ask, Contents, Rule, Setup, Zone};
+use crate::zone::{Ask, Contents, Rule, Setup, Zone, ZoneRule};
 
 /// Peers and mean degree of theirs.
 pub const PEERS: usize = 9_836;
@@ -33,7 +33,7 @@ pub struct Workload {
     pub replication: f64,
     pub trials: usize,
     pub zone_size: usize,
-    /// How often a peer's summary, and a zone's filter over pairs, lets a query for other words pass.
+    /// How often a peer's summary, and the filter of a zone, lets a query for other words pass.
     pub peer_errors: f64,
     pub zone_errors: f64,
 }
@@ -217,11 +217,11 @@ fn zones(
         let ask = Ask {
             origin: from - members.start,
             rule: Rule::Only(asked.map(|peer| peer - members.start).collect()),
-            zones: None,
+            zones: ZoneRule::Everywhere,
             files: have.range(members.clone()).map(|peer| (peer - members.start, vec![0])).collect(),
             want: Some(1),
         };
-        let contents = Contents { summaries: Vec::new(), asks: vec![ask] };
+        let contents = Contents { asks: vec![ask], ..Contents::default() };
         let setup = Setup { cache: 64, ..Setup::new(rng.random(), members.len(), Mode::Claimed) };
         let zone = Zone::run_with(&setup, &Rc::new(contents));
         (zone.outcomes[0].messages, !zone.outcomes[0].contents.is_empty())

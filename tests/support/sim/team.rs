@@ -6,11 +6,11 @@ use floodplain::protocol::{flood::Mode, summary::Summary};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
 use super::{
-    filter::{Filter, Shape},
+    filter::{Filter, Shape, WordKeys, density},
     random::Figures,
     world::{Asked, Kind, World},
 };
-use crate::zone::{Ask, Contents, Outcome, Rule, Setup, Zone};
+use crate::zone::{Ask, Contents, Outcome, Rule, Setup, Zone, ZoneRule};
 
 /// A query and who asks it.
 pub struct Search {
@@ -46,7 +46,7 @@ impl<'a> Team<'a> {
     pub fn ask(&self, origin: usize, asked: &Asked, rule: Rule, want: Option<usize>) -> Ask {
         let here = asked.files.range(self.members.clone());
         let files = here.map(|(peer, files)| (peer - self.members.start, files.clone())).collect();
-        Ask { origin, rule, zones: None, files, want }
+        Ask { origin, rule, zones: ZoneRule::Everywhere, files, want }
     }
 
     /// Runs queries, one after the other has ended.
@@ -59,7 +59,7 @@ impl<'a> Team<'a> {
             cache: 256,
             ..Setup::new(seed, self.members.len(), Mode::Claimed)
         };
-        let contents = Contents { summaries: self.summaries.clone(), asks };
+        let contents = Contents { summaries: self.summaries.clone(), filters: Vec::new(), asks };
         Zone::run_with(&setup, &Rc::new(contents)).outcomes
     }
 
@@ -78,8 +78,11 @@ impl<'a> Team<'a> {
 
     /// Who is asked of those searches and why, without the origins themselves.
     pub fn reasons(&self, searches: &[Search]) -> Reasons {
+        let shape = Shape { density: density(EXACT_BITS, EXACT_BITS), ..Shape::PROTOCOL };
+        let exact = InShape::new(self.world, shape);
         let mut reasons = Reasons::default();
         for Search { origin, asked } in searches {
+            let probe = exact.probe(asked);
             for (summary, peer) in self.summaries.iter().zip(self.members.clone()) {
                 let may_answer = summary.as_ref().is_none_or(|summary| summary.may_answer(&asked.probe));
                 if peer == *origin || !may_answer {
@@ -87,8 +90,8 @@ impl<'a> Team<'a> {
                 }
                 if asked.files.contains_key(&peer) {
                     reasons.has_hits += 1.0;
-                } else if self.world.has_words(peer, asked) {
-                    reasons.has_words += 1.0;
+                } else if exact.filters[peer].may_answer(&probe) {
+                    reasons.has_keys += 1.0;
                 } else {
                     reasons.seems += 1.0;
                 }
@@ -97,35 +100,61 @@ impl<'a> Team<'a> {
         let count = searches.len().max(1) as f64;
         Reasons {
             has_hits: reasons.has_hits / count,
-            has_words: reasons.has_words / count,
+            has_keys: reasons.has_keys / count,
             seems: reasons.seems / count,
         }
     }
 }
+
+/// So many bits a key that nothing seems to be there that is not.
+const EXACT_BITS: usize = 48;
 
 /// Peers that are asked, for each query.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Reasons {
     /// Rightly.
     pub has_hits: f64,
-    /// It has the words, in different names.
-    pub has_words: f64,
-    /// The filter says so, by its bits or by a beginning that is shorter than what was typed.
+    /// It has all keys: words that begin alike, or pairs in different names.
+    pub has_keys: f64,
+    /// The bits of the filter say so.
     pub seems: f64,
+}
+
+/// The peers of a world with filters in another shape.
+pub struct InShape {
+    shape: Shape,
+    words: Vec<WordKeys>,
+    filters: Vec<Filter>,
+}
+
+impl InShape {
+    pub fn new(world: &World, shape: Shape) -> Self {
+        let words = shape.vocabulary(world);
+        let filters = (0..world.peers()).map(|peer| shape.filter(&words, world.names(peer))).collect();
+        Self { shape, words, filters }
+    }
+
+    fn probe(&self, asked: &Asked) -> Vec<u32> {
+        self.shape.probe(&self.words, &asked.words)
+    }
+
+    /// Others than the origin who are not ruled out.
+    pub fn asked(&self, search: &Search) -> BTreeSet<usize> {
+        let probe = self.probe(&search.asked);
+        let passes = |(peer, filter): &(usize, &Filter)| *peer != search.origin && filter.may_answer(&probe);
+        self.filters.iter().enumerate().filter(passes).map(|(peer, _)| peer).collect()
+    }
+
+    pub fn size_bytes(&self) -> usize {
+        self.filters.iter().map(Filter::size_bytes).sum()
+    }
 }
 
 /// Bytes of a zone's summaries in another shape, and peers asked by each set of searches.
 pub fn in_shape(world: &World, shape: &Shape, searches: &[Vec<Search>]) -> (usize, Vec<f64>) {
-    let filters: Vec<Filter> = (0..world.peers()).map(|peer| shape.filter(world.words_of(peer))).collect();
-    let asked = searches.iter().map(|searches| {
-        let asked = searches.iter().map(|Search { origin, asked }| {
-            let words: Vec<&str> = asked.words.iter().map(|rank| world.vocabulary.word(*rank)).collect();
-            let probe = shape.probe(&words);
-            let passes = |(peer, filter): &(usize, &Filter)| peer != origin && filter.may_answer(&probe);
-            filters.iter().enumerate().filter(passes).count() as f64
-        });
-        Figures::of(asked).mean
-    });
-    let asked = asked.collect();
-    (filters.iter().map(Filter::size_bytes).sum(), asked)
+    let peers = InShape::new(world, *shape);
+    let asked = searches
+        .iter()
+        .map(|searches| Figures::of(searches.iter().map(|search| peers.asked(search).len() as f64)).mean);
+    (peers.size_bytes(), asked.collect())
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use floodplain::protocol::{
     query::Query,
-    summary::{Probe, Summary},
+    summary::{Keys, KeysOf, Probe, Summary},
 };
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
@@ -157,25 +157,22 @@ impl World {
         self.peers[peer].iter().map(|file| &*self.names[*file as usize])
     }
 
-    /// The different words of a peer.
-    pub fn words_of(&self, peer: usize) -> Vec<&str> {
-        self.ranks_of(peer).into_iter().map(|rank| self.vocabulary.word(rank)).collect()
+    /// Different words of a peer.
+    pub fn count_words(&self, peer: usize) -> usize {
+        self.names(peer).flatten().collect::<BTreeSet<_>>().len()
     }
 
-    fn ranks_of(&self, peer: usize) -> BTreeSet<u32> {
-        self.names(peer).flatten().copied().collect()
+    /// `None` when they are too many.
+    pub fn keys(&self, peer: usize) -> Option<Keys> {
+        let mut keys = KeysOf::default();
+        for name in self.names(peer) {
+            keys.add(name.iter().map(|rank| self.vocabulary.word(*rank)));
+        }
+        keys.finish()
     }
 
     pub fn summary(&self, peer: usize) -> Option<Summary> {
-        Summary::of(self.words_of(peer))
-    }
-
-    /// The peer has every word, in whatever files: what the best of filters over words would let through.
-    pub fn has_words(&self, peer: usize, asked: &Asked) -> bool {
-        let ranks = self.ranks_of(peer);
-        let (last, head) = asked.words.split_last().expect("a query has a word");
-        let last = self.vocabulary.beginning(self.vocabulary.word(*last));
-        head.iter().all(|word| ranks.contains(word)) && last.iter().any(|word| ranks.contains(word))
+        self.keys(peer).as_ref().map(Summary::of)
     }
 
     /// A query of a kind, for what someone has; the copies of documents are equally likely.

@@ -1,31 +1,30 @@
-//! A network of several zones: a search goes through its own zone, and by two gateway peers into those other zones whose
-//! filter over pairs of words lets it pass.
-//!
-//! Floods, gateways and crossings are those of the daemons. The filters over pairs are modelled here: a zone that they rule
-//! out is none that the gateways of others know of. Every gateway is taken to hold the newest filters.
+//! A network of several zones: a search goes through its own zone, and by gateways into those other zones whose filter lets it
+//! pass. Floods, crossings, summaries and filters are those of the daemons; every peer holds the newest of them.
 
 use std::{collections::BTreeSet, rc::Rc, time::Duration};
 
-use floodplain::protocol::{flood::Mode, summary::Summary};
+use floodplain::protocol::{
+    flood::Mode,
+    summary::{Density, Keys, Probe, Summary},
+};
 
 use super::{
-    filter::{PairFilter, PairKeys, Shape},
-    team::Search,
+    team::{InShape, Search},
     world::World,
 };
-use crate::zone::{Ask, Contents, Outcome, Rule, Setup, Zone};
+use crate::zone::{Ask, Contents, Outcome, Rule, Setup, Zone, ZoneRule};
 
-/// How other zones are ruled out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Beyond {
-    /// Not at all, and no summaries in zones either: everyone is asked.
+/// Who is ruled out.
+#[derive(Clone, Copy)]
+pub enum Way<'a> {
+    /// Nobody.
     Blind,
-    /// Not at all; summaries inside each zone.
-    EveryZone,
-    /// By pairs of words.
-    Pairs,
-    /// By pairs of words, which rule out the own zone too: every member holds the filter of its own zone.
-    PairsAtHome,
+    /// Members by filters of another shape.
+    InShape(&'a InShape),
+    /// Members by their summaries.
+    Summaries,
+    /// The same, and other zones by their filters.
+    Filters,
 }
 
 /// Messages of one search.
@@ -63,56 +62,59 @@ impl Cost {
     }
 }
 
-pub struct Network<'a> {
-    world: &'a World,
+pub struct Network {
     size: usize,
-    shape: Shape,
-    summaries: Vec<Option<Summary>>,
-    pairs: Vec<PairFilter>,
+    contents: Contents,
 }
 
-impl<'a> Network<'a> {
-    /// Zones of `size` members each, with filters over pairs in that shape.
-    pub fn new(world: &'a World, size: usize, shape: Shape) -> Self {
+impl Network {
+    /// Zones of `size` members each.
+    pub fn new(world: &World, size: usize) -> Self {
         assert_eq!(world.peers() % size, 0, "zones are of one size");
-        let keys: Vec<PairKeys> = world.vocabulary.words().map(|word| PairKeys::of(&shape, word)).collect();
-        let pairs = (0..world.peers()).step_by(size).map(|start| {
-            let names = (start..start + size).flat_map(|peer| world.names(peer));
-            let names = names.map(|name| name.iter().map(|word| &keys[*word as usize]).collect());
-            PairFilter::new(names, &shape)
-        });
-        let pairs = pairs.collect();
-        let summaries = (0..world.peers()).map(|peer| world.summary(peer)).collect();
-        Self { world, size, shape, summaries, pairs }
+        let keys: Vec<Option<Keys>> = (0..world.peers()).map(|peer| world.keys(peer)).collect();
+        let filter = |zone: &[Option<Keys>]| {
+            let keys: Option<Vec<&Keys>> = zone.iter().map(Option::as_ref).collect();
+            Summary::of_all(keys?, Density::ZONE)
+        };
+        let contents = Contents {
+            summaries: keys.iter().map(|keys| keys.as_ref().map(Summary::of)).collect(),
+            filters: keys.chunks(size).map(filter).collect(),
+            asks: Vec::new(),
+        };
+        Self { size, contents }
     }
 
-    /// Bytes of the filters over pairs, one a zone.
-    pub fn pair_bytes(&self) -> Vec<usize> {
-        self.pairs.iter().map(PairFilter::size_bytes).collect()
+    /// The filter of each zone.
+    pub fn filters(&self) -> impl Iterator<Item = &Summary> {
+        self.contents.filters.iter().flatten()
     }
 
-    /// Bytes of all summaries of each zone.
-    pub fn summary_bytes(&self) -> Vec<usize> {
-        let zones = self.summaries.chunks(self.size);
-        zones.map(|zone| zone.iter().flatten().map(Summary::size_bytes).sum()).collect()
+    /// The summary of each peer.
+    pub fn summaries(&self) -> impl Iterator<Item = &Summary> {
+        self.contents.summaries.iter().flatten()
     }
 
-    /// That zone may have a name with these words.
-    pub fn may_answer(&self, zone: usize, words: &[&str]) -> bool {
-        self.pairs[zone].may_answer(&self.shape, words)
+    /// Bytes of the filter of a zone, and of all summaries of a zone, on average.
+    pub fn bytes_a_zone(&self) -> (usize, usize) {
+        let zones = self.contents.filters.len();
+        let bytes = |all: usize| all / zones;
+        (
+            bytes(self.filters().map(Summary::size_bytes).sum()),
+            bytes(self.summaries().map(Summary::size_bytes).sum()),
+        )
     }
 
     /// What each search costs, one after the other has ended; everything that is anywhere must be found, or as much as is
     /// wanted.
-    pub fn run(&self, searches: &[Search], beyond: Beyond, want: Option<usize>, seed: u64) -> Vec<Cost> {
-        let asks = searches.iter().map(|search| self.ask(search, beyond, want)).collect();
+    pub fn run(&self, searches: &[Search], way: Way<'_>, want: Option<usize>, seed: u64) -> Vec<Cost> {
+        let asks = searches.iter().map(|search| ask(search, way, want)).collect();
         let setup = Setup {
-            zones: self.pairs.len(),
+            zones: self.contents.filters.len(),
             pause: Duration::from_secs(4),
             cache: 256,
             ..Setup::new(seed, self.size, Mode::Claimed)
         };
-        let contents = Contents { summaries: self.summaries.clone(), asks };
+        let contents = Contents { asks, ..self.contents.clone() };
         let outcomes = Zone::run_with(&setup, &Rc::new(contents)).outcomes;
         for (search, outcome) in searches.iter().zip(&outcomes) {
             let there: BTreeSet<u64> = search.asked.files.values().flatten().copied().collect();
@@ -122,23 +124,15 @@ impl<'a> Network<'a> {
         }
         outcomes.iter().map(Cost::of).collect()
     }
+}
 
-    fn ask(&self, search: &Search, beyond: Beyond, want: Option<usize>) -> Ask {
-        let words: Vec<&str> =
-            search.asked.words.iter().map(|rank| self.world.vocabulary.word(*rank)).collect();
-        let home = search.origin / self.size;
-        let may_match = |zone: &usize| match beyond {
-            Beyond::Pairs if *zone == home => true,
-            _ => self.may_answer(*zone, &words),
-        };
-        let (rule, zones) = match beyond {
-            Beyond::Blind => (Rule::Everyone, None),
-            Beyond::EveryZone => (Rule::Summary(search.asked.probe.clone()), None),
-            Beyond::Pairs | Beyond::PairsAtHome => {
-                let zones = (0..self.pairs.len()).filter(may_match).collect();
-                (Rule::Summary(search.asked.probe.clone()), Some(zones))
-            }
-        };
-        Ask { origin: search.origin, rule, zones, files: search.asked.files.clone(), want }
-    }
+fn ask(search: &Search, way: Way<'_>, want: Option<usize>) -> Ask {
+    let probe = || -> Probe { search.asked.probe.clone() };
+    let (rule, zones) = match way {
+        Way::Blind => (Rule::Everyone, ZoneRule::Everywhere),
+        Way::InShape(peers) => (Rule::Only(peers.asked(search)), ZoneRule::Everywhere),
+        Way::Summaries => (Rule::Summary(probe()), ZoneRule::Everywhere),
+        Way::Filters => (Rule::Summary(probe()), ZoneRule::Filter(probe())),
+    };
+    Ask { origin: search.origin, rule, zones, files: search.asked.files.clone(), want }
 }

@@ -147,12 +147,17 @@ fn books(setup: &Setup, ids: &[PeerId], contents: &Contents) -> Vec<Book> {
     let mut books: Vec<Book> = (0..setup.zones).map(|_| Book::new()).collect();
     for (at, summary) in contents.summaries.iter().enumerate() {
         if let Some(summary) = summary {
-            books[at / setup.peers].hold(ids[at], 1, 1, summary.clone());
+            books[at / setup.peers].hold(ids[at], 1, 1, Some(summary.clone()));
         }
     }
     books
 }
 
-pub(super) fn zone_id(zone: usize) -> ZoneId {
+fn zone_id(zone: usize) -> ZoneId {
     ZoneId::new(u32::try_from(zone).expect("few zones") + 1).expect("not 0")
+}
+
+/// From 0.
+pub(super) fn zone_number(id: ZoneId) -> usize {
+    id.get() as usize - 1
 }

@@ -125,6 +125,8 @@ impl Outcome {
 pub struct Contents {
     /// The summary of each peer, which all others of its zone hold; peers without one are always asked.
     pub summaries: Vec<Option<Summary>>,
+    /// The filter of each zone, which gateways of all others hold; zones without one are always asked.
+    pub filters: Vec<Option<Summary>>,
     /// The queries; with any, [`Setup::queries`] is their number.
     pub asks: Vec<Ask>,
 }
@@ -134,8 +136,7 @@ pub struct Contents {
 pub struct Ask {
     pub origin: usize,
     pub rule: Rule,
-    /// Zones that may have hits, as far as gateways know; `None` when they know nothing and ask all of them.
-    pub zones: Option<BTreeSet<usize>>,
+    pub zones: ZoneRule,
     /// Contents that answer it, by peer.
     pub files: BTreeMap<usize, Vec<u64>>,
     /// This many contents are enough.
@@ -149,6 +150,17 @@ pub enum Rule {
     Everyone,
     /// Whoever's summary says that it has nothing.
     Summary(Probe),
+    /// All but these.
+    Only(BTreeSet<usize>),
+}
+
+/// Which other zones a query may pass by.
+#[derive(Debug, Clone)]
+pub enum ZoneRule {
+    /// None.
+    Everywhere,
+    /// Those whose filter says that nobody there has anything.
+    Filter(Probe),
     /// All but these.
     Only(BTreeSet<usize>),
 }
