@@ -12,6 +12,7 @@ use super::{
     search::{NotServed, Running, Searcher},
     summaries::Summaries,
     upload::Uploads,
+    zones::Zones,
 };
 use crate::{
     index::{Index, IndexError},
@@ -31,6 +32,7 @@ pub(crate) struct Service {
     index: Index,
     searcher: Arc<Searcher>,
     summaries: Summaries,
+    zones: Zones,
     uploads: Uploads,
     receiver: Receiver,
 }
@@ -41,10 +43,11 @@ impl Service {
         index: Index,
         searcher: Arc<Searcher>,
         summaries: Summaries,
+        zones: Zones,
         uploads: Uploads,
         receiver: Receiver,
     ) -> Self {
-        Self { index, searcher, summaries, uploads, receiver }
+        Self { index, searcher, summaries, zones, uploads, receiver }
     }
 }
 
@@ -75,6 +78,23 @@ impl PeerService for Service {
         request: Request<pb::GetSummaryRequest>,
     ) -> Result<Response<pb::GetSummaryResponse>, Status> {
         Ok(Response::new(self.summaries.give(request.into_inner())?))
+    }
+
+    async fn get_keys(
+        &self,
+        request: Request<pb::GetKeysRequest>,
+    ) -> Result<Response<pb::GetKeysResponse>, Status> {
+        Ok(Response::new(self.zones.give_keys(request.into_inner())?))
+    }
+
+    type WatchZoneStream = Replies<pb::WatchZoneResponse>;
+
+    async fn watch_zone(
+        &self,
+        request: Request<pb::WatchZoneRequest>,
+    ) -> Result<Response<Self::WatchZoneStream>, Status> {
+        let watcher = Caller::of(request.extensions()).key();
+        Ok(Response::new(self.zones.tell(request.into_inner(), watcher)?))
     }
 
     async fn browse(
