@@ -8,6 +8,7 @@ mod content;
 mod files;
 mod hash;
 mod keep;
+mod keys;
 mod known;
 mod near;
 mod path;
@@ -44,7 +45,7 @@ use crate::{
         action::{ActionError, ErrorKind, FileInfo, FolderPage, IndexState, PageAsk, ShareInfo},
         id::ContentHash,
         query::Query,
-        summary::Summary,
+        summary::Keys,
     },
     shutdown::Shutdown,
 };
@@ -344,16 +345,15 @@ impl Index {
         .await;
     }
 
-    /// A number that rises with every word that is new in any path. Words that went with their files make none.
-    pub fn words_came(&self) -> u64 {
-        self.inner.files().tokens.came()
+    /// A number that rises with every path that is new. Paths that went make none.
+    pub fn paths_came(&self) -> u64 {
+        self.inner.files().came()
     }
 
-    /// What the words of all paths are, and [`Self::words_came`] at that moment; `None` when they are too many. Blocks: some
-    /// 50 ms for a million names.
-    pub fn summary(&self) -> (u64, Option<Summary>) {
-        let files = self.inner.files();
-        (files.tokens.came(), Summary::of(files.tokens.words()))
+    /// The keys of all paths, and [`Self::paths_came`] when they began to be made; `None` when they are too many. Blocks for a
+    /// second or so where there are a million paths, but lets changes in meanwhile.
+    pub fn keys(&self) -> (u64, Option<Keys>) {
+        keys::keys(&self.inner)
     }
 
     /// A number that rises with every change: to wait for one.

@@ -54,6 +54,10 @@ impl Entry {
         &self.key
     }
 
+    pub(super) fn shared_key(&self) -> Arc<str> {
+        Arc::clone(&self.key)
+    }
+
     /// The share's name, and the path inside it on disk.
     pub(super) fn place(&self) -> (&str, String) {
         let (share, inside) = self.key.split_once('\0').unwrap_or((&self.key, ""));
@@ -124,6 +128,8 @@ pub(super) struct Files {
     moved: LruCache<Stamp, ContentHash>,
     by_share: HashMap<String, Totals>,
     bound: usize,
+    /// How often a path came that was not there.
+    came: u64,
 }
 
 impl Files {
@@ -141,7 +147,13 @@ impl Files {
             moved: LruCache::unbounded(),
             by_share: HashMap::new(),
             bound,
+            came: 0,
         }
+    }
+
+    /// Rises with every path that was not there before.
+    pub(super) fn came(&self) -> u64 {
+        self.came
     }
 
     pub(super) fn entry(&self, id: FileId) -> Option<&Entry> {
@@ -238,6 +250,7 @@ impl Files {
             FileId::try_from(self.entries.len() - 1).expect("MAX_FILES and a quarter fit 32 bits")
         });
         self.by_key.insert(key.into(), id);
+        self.came += 1;
         for word in words(&fold(key)) {
             self.tokens.add(word, id);
         }

@@ -26,8 +26,6 @@ impl List {
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
     lists: BTreeMap<Box<str>, List>,
-    /// How often a word came that was not there.
-    came: u64,
 }
 
 impl Tokens {
@@ -35,7 +33,6 @@ impl Tokens {
     pub(super) fn add(&mut self, word: &str, id: FileId) {
         let Some(list) = self.lists.get_mut(word) else {
             self.lists.insert(word.into(), List::One(id));
-            self.came += 1;
             return;
         };
         match list {
@@ -48,16 +45,6 @@ impl Tokens {
                 }
             }
         }
-    }
-
-    /// Every word, in order; some may be of files that are gone.
-    pub(super) fn words(&self) -> impl Iterator<Item = &str> {
-        self.lists.keys().map(|word| &**word)
-    }
-
-    /// Rises with every word that was not there before.
-    pub(super) fn came(&self) -> u64 {
-        self.came
     }
 
     /// The files with exactly this word, in order of their slots.

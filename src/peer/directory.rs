@@ -11,6 +11,7 @@ use crate::{
     protocol::{
         action::{ActionError, ErrorKind, Listing, PeerInfo, ZoneInfo},
         id::ZoneId,
+        query::MIN_ID_DIGITS,
         roster::Member,
     },
     wire::{
@@ -26,8 +27,6 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 const MAX_ROWS: usize = 10_000;
 /// Rows of one page.
 const PAGE_ROWS: u32 = 1000;
-/// Fewest digits of an id that name a peer.
-pub(super) const MIN_ID_DIGITS: usize = 8;
 
 /// Looks peers and zones up.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! The words of this zone: tells the members which words this peer has, and holds what they tell.
 //!
-//! Invariant: the zone is told that the words are changing as soon as the index has a new one, and that they are settled
+//! Invariant: the zone is told that the words are changing as soon as the index has a new path, and that they are settled
 //! only with a summary that has them all. What a member announced and gave is used only while the registry is heard.
 
 use std::{
@@ -13,7 +13,7 @@ use anyhow::Context;
 use futures::StreamExt;
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tonic::{Request, Status};
 
@@ -29,7 +29,7 @@ use crate::{
         id::PeerId,
         roster::{Member, Roster, Stamp},
         summary::{
-            Probe, Summary,
+            Keys, Probe, Summary,
             book::{Book, BySummary},
         },
     },
@@ -44,6 +44,9 @@ use crate::{
 const QUIET: Duration = Duration::from_millis(500);
 /// or after this long without one.
 const LONGEST_UNSETTLED: Duration = Duration::from_secs(10);
+/// A summary is not made again for so many times as long as it took: one core is busy with it a twentieth of the time at
+/// most, and this peer is asked every query meanwhile.
+const REST_FACTOR: u32 = 20;
 /// Former summaries that are kept to tell what became different; who is further behind gets the whole.
 const FORMER: usize = 4;
 /// Summaries that are fetched at once.
@@ -62,6 +65,8 @@ const TELL_TIMEOUT: Duration = Duration::from_secs(1);
 struct Own {
     /// The last ones by version, the newest at the back.
     summaries: VecDeque<(u64, Summary)>,
+    /// What the newest is made of.
+    keys: Option<Arc<Keys>>,
 }
 
 /// Cheap to clone.
@@ -175,9 +180,18 @@ impl Summaries {
         Ok(wire::to_summary(*version, &told.unwrap_or_else(|| Told::Whole(newest.clone()))))
     }
 
+    /// The version of the newest keys of this peer, and the keys unless the caller holds that version; `None` before the first,
+    /// and when they are too many.
+    #[allow(dead_code, reason = "for the filters of zones")]
+    pub(crate) fn own_keys(&self, held_version: u64) -> Option<(u64, Option<Arc<Keys>>)> {
+        let own = self.own();
+        let (version, _) = own.summaries.back()?;
+        Some((*version, own.keys.clone().filter(|_| *version != held_version)))
+    }
+
     /// Waits until the zone is told about the words that the index has now, or cannot be told soon.
     pub(crate) async fn told(&self) {
-        let came = self.0.index.words_came();
+        let came = self.0.index.paths_came();
         let told = async {
             // The task sees the change of the index in a moment.
             let _ = self.stamps().wait_for(|(stamp, of)| !stamp.is_settled || *of >= came).await;
@@ -191,17 +205,23 @@ impl Summaries {
         let index = &self.0.index;
         let mut changes = index.changes();
         let mut summed_at = None;
+        let mut not_before = Instant::now();
         index.until_ready().await;
         loop {
-            if summed_at != Some(index.words_came()) {
+            if summed_at != Some(index.paths_came()) {
                 self.0.stamp.send_if_modified(|(stamp, _)| std::mem::take(&mut stamp.is_settled));
                 self.rest().await;
+                sleep_until(not_before).await;
                 let index = index.clone();
-                let Ok((came, summary)) = shutdown.spawn_blocking(move || index.summary()).await else {
-                    return;
+                let begun = Instant::now();
+                let summed = move || {
+                    let (came, keys) = index.keys();
+                    (came, keys.map(|keys| (Summary::of(&keys), keys)))
                 };
+                let Ok((came, summed)) = shutdown.spawn_blocking(summed).await else { return };
+                not_before = Instant::now() + begun.elapsed() * REST_FACTOR;
                 summed_at = Some(came);
-                self.settle(came, summary);
+                self.settle(came, summed);
                 continue;
             }
             if changes.changed().await.is_err() {
@@ -210,13 +230,13 @@ impl Summaries {
         }
     }
 
-    /// Until no word came for a while, or for too long.
+    /// Until no path came for a while, or for too long.
     async fn rest(&self) {
         let begun = Instant::now();
-        let mut came = self.0.index.words_came();
+        let mut came = self.0.index.paths_came();
         loop {
             sleep(QUIET).await;
-            let now = self.0.index.words_came();
+            let now = self.0.index.paths_came();
             if now == came || begun.elapsed() >= LONGEST_UNSETTLED {
                 return;
             }
@@ -224,15 +244,16 @@ impl Summaries {
         }
     }
 
-    fn settle(&self, came: u64, summary: Option<Summary>) {
+    fn settle(&self, came: u64, summed: Option<(Summary, Keys)>) {
         let mut own = self.own();
-        let Some(summary) = summary else {
+        let Some((summary, keys)) = summed else {
             tracing::info!("this peer has more words than a summary holds; it is asked every query");
-            own.summaries.clear();
+            *own = Own::default();
             return;
         };
-        // One that came while the summary was made is in the next.
-        if came != self.0.index.words_came() {
+        tracing::debug!(keys = keys.as_slice().len(), has_pairs = keys.has_pairs(), "made a summary");
+        // A path that came while the summary was made is in the next.
+        if came != self.0.index.paths_came() {
             return;
         }
         let version = self.stamp().version + 1;
@@ -240,6 +261,7 @@ impl Summaries {
             own.summaries.pop_front();
         }
         own.summaries.push_back((version, summary));
+        own.keys = Some(Arc::new(keys));
         drop(own);
         self.0.stamp.send_replace((Stamp { version, is_settled: true }, came));
     }
@@ -286,12 +308,13 @@ impl Summaries {
         // Announced before it had it: asked again at once it would say the same.
         anyhow::ensure!(version >= member.summary.version, "it gave an older summary than it announced");
         let summary = match (told, held) {
-            (Told::Whole(summary), _) => summary,
+            (Told::Whole(summary), _) => Some(summary),
             (Told::Change(change), Some((_, mut summary))) => {
                 summary.apply(&change)?;
-                summary
+                Some(summary)
             }
             (Told::Change(_), None) => anyhow::bail!("it told a change of what nobody holds"),
+            (Told::Unknown, _) => None,
         };
         self.book_mut().hold(member.id, member.incarnation, version, summary);
         Ok(())

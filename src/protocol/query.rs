@@ -15,12 +15,14 @@ pub use self::{
     suggest::{MAX_SUGGESTIONS, Nearest, respelled},
 };
 use super::{
-    id::ContentHash,
+    id::{ContentHash, PeerId, PeerName},
     text::{fold_into, words},
 };
 
 /// Longest query text in bytes, as the protocol has it.
 pub const MAX_QUERY_BYTES: usize = 512;
+/// Fewest digits of an id that name a peer.
+pub const MIN_ID_DIGITS: usize = 8;
 /// Most terms in one query: more than anyone types, few enough that none is slow.
 pub const MAX_TERMS: usize = 32;
 
@@ -186,6 +188,12 @@ impl Query {
             && self.phrases.iter().all(|phrase| phrase.is_in(path_words))
             && !self.not_phrases.iter().any(|phrase| phrase.is_in(path_words))
     }
+}
+
+/// A [`Query::peer`] means this peer.
+pub fn is_peer(asked: &str, id: &PeerId, name: &PeerName) -> bool {
+    let is_id = asked.len() >= MIN_ID_DIGITS && id.to_string().starts_with(&asked.to_ascii_lowercase());
+    is_id || asked.eq_ignore_ascii_case(name.as_str())
 }
 
 /// The file answers the query. The reference that any index has to agree with; `hash` is `None` while it is not known.

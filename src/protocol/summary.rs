@@ -1,122 +1,134 @@
-//! What a peer tells its zone of the words that it can answer: a Bloom filter over them, so that a query is spared for
-//! those who cannot have a hit. Gnutella called it the query routing table.
+//! What a peer tells its zone of the words that it can answer: a Bloom filter over them and over the pairs of words that are
+//! in one path, so that a query is spared for those who cannot have a hit. Gnutella called it the query routing table.
 //!
 //! Invariant: [`Summary::may_answer`] is false only for a peer none of whose files [`super::query::matches`] the query. It
-//! may be true for a peer that has nothing: about one time in thirty for one word, one in a thousand for two.
+//! may be true for a peer that has nothing.
 
 pub mod book;
+mod keys;
 
+use keys::{Gathered, beginnings, is_pair, pair, pairing_hash, pairing_hash_of_beginning, singles, splitmix};
+
+pub use self::keys::{Keys, KeysOf, MAX_KEYS, NotKeys, SHAPE};
 use super::{
-    query::{Phrase, Query},
+    id::{PeerId, PeerName},
+    query::{Query, is_peer},
     text::words,
 };
 
-/// Bits for each key. With [`HASHES`], 3.5 % of the keys that are not there seem to be; a second word in a query squares
-/// that, and a peer that is asked in vain costs one message.
-const BITS_PER_KEY: usize = 7;
-/// `BITS_PER_KEY * ln 2`, as Bloom (1970) has it.
-const HASHES: u64 = 5;
-/// The last word of a query may be the beginning of a longer one: of each word its beginnings of these lengths are in the
-/// filter as well, in characters. Shorter beginnings are asked of everyone.
-const PREFIX_CHARS: [usize; 3] = [3, 5, 8];
-/// Largest filter: 1.2 million keys, some 400,000 different words. Who has more tells none and is always asked.
-pub const MAX_BYTES: usize = 1 << 20;
+/// Largest summary of one peer.
+pub const MAX_BYTES: usize = Density::PEER.max_bytes;
 const BLOCK_BYTES: usize = 8;
 /// Most blocks in one change; when more differ the whole filter is shorter.
 const MAX_CHANGE: usize = MAX_BYTES / BLOCK_BYTES / 2;
 
-/// One thing that a filter can hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Key(u64, u64);
+/// How much of a filter each key gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Density {
+    /// Bits for each key of a word, and how many of all bits it sets.
+    pub single_bits: usize,
+    /// See above.
+    pub single_hashes: u32,
+    /// Bits for each key of a pair, and how many of all bits it sets.
+    pub pair_bits: usize,
+    /// See above.
+    pub pair_hashes: u32,
+    /// The largest filter.
+    pub max_bytes: usize,
+}
 
-impl Key {
-    fn word(word: &str) -> Self {
-        Self::of(b'w', word)
-    }
+impl Density {
+    /// Of a peer's summary: what is claimed in vain costs one message.
+    pub const PEER: Self =
+        Self { single_bits: 7, single_hashes: 5, pair_bits: 7, pair_hashes: 5, max_bytes: 1 << 20 };
+    /// Of the filter of a zone: what is claimed in vain costs the messages that the zone asks itself.
+    pub const ZONE: Self =
+        Self { single_bits: 10, single_hashes: 7, pair_bits: 10, pair_hashes: 7, max_bytes: 4 << 20 };
 
-    fn prefix(prefix: &str) -> Self {
-        Self::of(b'p', prefix)
-    }
-
-    /// BLAKE3, since every version of every peer has to come to the same.
-    fn of(kind: u8, text: &str) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&[kind]).update(text.as_bytes());
-        let mut hash = hasher.finalize_xof();
-        let (mut first, mut second) = ([0; 8], [0; 8]);
-        hash.fill(&mut first);
-        hash.fill(&mut second);
-        Self(u64::from_le_bytes(first), u64::from_le_bytes(second))
-    }
-
-    /// By double hashing (Kirsch and Mitzenmacher, 2006).
-    fn places(self, bits: u64) -> impl Iterator<Item = u64> {
-        let step = self.1 | 1;
-        (0..HASHES).map(move |turn| {
-            let hash = self.0.wrapping_add(step.wrapping_mul(turn));
-            // The high half of the product: as even as a remainder, and no division.
-            ((u128::from(hash) * u128::from(bits)) >> 64) as u64
-        })
+    /// Keys for which there is room, of whatever kind.
+    const fn most_keys(&self) -> usize {
+        let bits = if self.single_bits > self.pair_bits { self.single_bits } else { self.pair_bits };
+        self.max_bytes * 8 / bits
     }
 }
 
-/// The first so many characters, when there are so many.
-fn beginning(word: &str, chars: usize) -> Option<&str> {
-    match word.char_indices().nth(chars) {
-        Some((end, _)) => Some(&word[..end]),
-        None => (word.chars().count() == chars).then_some(word),
-    }
-}
+const _: () = assert!(Density::PEER.most_keys() >= MAX_KEYS, "a peer's keys always fit its summary");
 
 /// What a filter has to hold for a query to have a hit; made once per query.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Probe {
     /// All of these.
-    all: Vec<Key>,
+    all: Needed,
     /// One of these, unless there are none.
-    any: Vec<Key>,
+    any: Vec<Needed>,
+    /// The peer that is meant.
+    peer: Option<String>,
+}
+
+/// Keys that are there together.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Needed {
+    singles: Vec<u32>,
+    pairs: Vec<u32>,
 }
 
 impl Probe {
     /// Of a query. What says nothing of words (a size, a hash, a negation, one or two letters) is passed over.
     pub fn of(query: &Query) -> Self {
-        let mut probe = Self::default();
+        let mut all = Needed::default();
+        let mut pairing: Vec<u64> = Vec::new();
         for phrase in query.phrases() {
-            probe.add(phrase);
+            let (last, head) = phrase.words().split_last().expect("a phrase has a word");
+            let (whole, prefix) =
+                if phrase.is_prefix() { (head, Some(last)) } else { (phrase.words(), None) };
+            all.singles.extend(whole.iter().flat_map(|word| singles(word)));
+            pairing.extend(whole.iter().map(|word| pairing_hash(word)));
+            all.singles.extend(prefix.into_iter().flat_map(|prefix| beginnings(prefix)));
+            pairing.extend(prefix.and_then(|prefix| pairing_hash_of_beginning(prefix)));
         }
-        let extensions = query.extensions().iter().map(|extension| words(extension).last());
+        // Two that begin alike may be one word of the path.
+        pairing.sort_unstable();
+        pairing.dedup();
+        for (place, word) in pairing.iter().enumerate() {
+            all.pairs.extend(pairing[place + 1..].iter().map(|other| pair(*word, *other)));
+        }
+        let alternative = |extension: &String| {
+            let word = words(extension).last()?;
+            let own = pairing_hash(word);
+            let others = pairing.iter().filter(|other| **other != own);
+            Some(Needed {
+                singles: singles(word).collect(),
+                pairs: others.map(|other| pair(own, *other)).collect(),
+            })
+        };
         // One without a word could be anyone's.
-        probe.any = extensions.map(|word| word.map(Key::word)).collect::<Option<_>>().unwrap_or_default();
-        probe
-    }
-
-    fn add(&mut self, phrase: &Phrase) {
-        let (last, head) = phrase.words().split_last().expect("a phrase has a word");
-        self.all.extend(head.iter().map(|word| Key::word(word)));
-        if phrase.is_prefix() {
-            let longest = PREFIX_CHARS.iter().rev().find_map(|chars| beginning(last, *chars));
-            self.all.extend(longest.map(Key::prefix));
-        } else {
-            self.all.push(Key::word(last));
-        }
+        let any = query.extensions().iter().map(alternative).collect::<Option<_>>().unwrap_or_default();
+        Self { all, any, peer: query.peer().map(str::to_owned) }
     }
 
     /// Tells nobody apart: everyone has to be asked.
     pub fn is_blind(&self) -> bool {
-        self.all.is_empty() && self.any.is_empty()
+        self.all.singles.is_empty() && self.any.is_empty() && self.peer.is_none()
+    }
+
+    /// The query is not for another peer only.
+    pub fn may_mean(&self, id: &PeerId, name: &PeerName) -> bool {
+        self.peer.as_ref().is_none_or(|peer| is_peer(peer, id, name))
     }
 }
 
-/// A Bloom filter of a peer's words.
+/// A Bloom filter over the keys of a peer, or of the peers of a zone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Summary {
     blocks: Box<[u64]>,
+    has_pairs: bool,
+    density: Density,
 }
 
 impl std::fmt::Debug for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let held: u32 = self.blocks.iter().map(|block| block.count_ones()).sum();
-        write!(f, "Summary({held} of {} bits)", self.blocks.len() * 64)
+        write!(f, "Summary({held} of {} bits, pairs: {})", self.blocks.len() * 64, self.has_pairs)
     }
 }
 
@@ -129,41 +141,48 @@ pub struct Change {
 
 /// A filter or a change that cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a summary: it must be 8 to {MAX_BYTES} bytes in blocks of 8, and changes must lie inside it")]
+#[error("not a summary: it must be whole blocks of 8 bytes, not too many, and changes must lie inside it")]
 pub struct NotASummary;
 
 impl Summary {
-    /// Over the distinct folded words of all paths of a peer. `None` when they are too many for [`MAX_BYTES`].
-    pub fn of<'a>(words: impl IntoIterator<Item = &'a str>) -> Option<Self> {
-        let mut keys = Vec::new();
-        for word in words {
-            keys.push(Key::word(word));
-            keys.extend(PREFIX_CHARS.iter().filter_map(|chars| beginning(word, *chars)).map(Key::prefix));
+    /// Over the keys of a peer.
+    pub fn of(keys: &Keys) -> Self {
+        Self::over(keys, Density::PEER)
+    }
+
+    /// Over the keys of many peers: without pairs when one of them has none or all are too many, `None` when they are too many
+    /// even so.
+    pub fn of_all<'a>(all: impl IntoIterator<Item = &'a Keys>, density: Density) -> Option<Self> {
+        let mut gathered = Gathered::with_most(density.most_keys());
+        all.into_iter().for_each(|keys| gathered.extend(keys));
+        Some(Self::over(&gathered.finish()?, density))
+    }
+
+    fn over(keys: &Keys, density: Density) -> Self {
+        let (singles, pairs) =
+            keys.as_slice().split_at(keys.as_slice().partition_point(|key| !is_pair(*key)));
+        let bits = singles.len() * density.single_bits + pairs.len() * density.pair_bits;
+        let blocks = size_class(bits.div_ceil(64)).min(density.max_bytes / BLOCK_BYTES);
+        let mut summary = Self { blocks: vec![0; blocks].into(), has_pairs: keys.has_pairs(), density };
+        for key in keys.as_slice() {
+            for place in summary.places(*key) {
+                summary.blocks[block_of(place)] |= 1 << (place % 64);
+            }
         }
-        keys.sort_unstable();
-        keys.dedup();
-        let blocks = size_class((keys.len() * BITS_PER_KEY).div_ceil(64));
-        if blocks * BLOCK_BYTES > MAX_BYTES {
-            return None;
-        }
-        let mut summary = Self { blocks: vec![0; blocks].into() };
-        let bits = summary.bits();
-        for place in keys.iter().flat_map(|key| key.places(bits)) {
-            summary.blocks[block_of(place)] |= 1 << (place % 64);
-        }
-        Some(summary)
+        summary
     }
 
     /// As it came over the wire, in little-endian blocks.
     ///
     /// # Errors
     /// Too long, empty or no whole blocks.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, NotASummary> {
+    pub fn from_bytes(bytes: &[u8], has_pairs: bool, density: Density) -> Result<Self, NotASummary> {
         let (blocks, rest) = bytes.as_chunks::<BLOCK_BYTES>();
-        if !rest.is_empty() || blocks.is_empty() || bytes.len() > MAX_BYTES {
+        if !rest.is_empty() || blocks.is_empty() || bytes.len() > density.max_bytes {
             return Err(NotASummary);
         }
-        Ok(Self { blocks: blocks.iter().map(|block| u64::from_le_bytes(*block)).collect() })
+        let blocks = blocks.iter().map(|block| u64::from_le_bytes(*block)).collect();
+        Ok(Self { blocks, has_pairs, density })
     }
 
     /// For the wire.
@@ -176,15 +195,20 @@ impl Summary {
         self.blocks.len() * BLOCK_BYTES
     }
 
-    /// The peer may have a hit; when not, it has none.
+    /// It tells of pairs of words too.
+    pub fn has_pairs(&self) -> bool {
+        self.has_pairs
+    }
+
+    /// The peer, or one of the peers, may have a hit; when not, there is none.
     pub fn may_answer(&self, probe: &Probe) -> bool {
-        probe.all.iter().all(|key| self.may_hold(*key))
-            && (probe.any.is_empty() || probe.any.iter().any(|key| self.may_hold(*key)))
+        self.may_hold_all(&probe.all)
+            && (probe.any.is_empty() || probe.any.iter().any(|needed| self.may_hold_all(needed)))
     }
 
     /// How to come from this one to a newer one; `None` when the newer one as a whole is shorter.
     pub fn change_to(&self, newer: &Self) -> Option<Change> {
-        if self.blocks.len() != newer.blocks.len() {
+        if (self.blocks.len(), self.has_pairs) != (newer.blocks.len(), newer.has_pairs) {
             return None;
         }
         let both = self.blocks.iter().zip(&newer.blocks).zip(0_u32..);
@@ -209,8 +233,27 @@ impl Summary {
         Ok(())
     }
 
-    fn may_hold(&self, key: Key) -> bool {
-        key.places(self.bits()).all(|place| self.blocks[block_of(place)] & (1 << (place % 64)) != 0)
+    fn may_hold_all(&self, needed: &Needed) -> bool {
+        let pairs = if self.has_pairs { &needed.pairs[..] } else { &[] };
+        needed.singles.iter().chain(pairs).all(|key| self.may_hold(*key))
+    }
+
+    fn may_hold(&self, key: u32) -> bool {
+        self.places(key).all(|place| self.blocks[block_of(place)] & (1 << (place % 64)) != 0)
+    }
+
+    /// By double hashing (Kirsch and Mitzenmacher, 2006).
+    fn places(&self, key: u32) -> impl Iterator<Item = u64> + use<> {
+        let Density { single_hashes, pair_hashes, .. } = self.density;
+        let hashes = if is_pair(key) { pair_hashes } else { single_hashes };
+        let bits = self.bits();
+        let first = splitmix(u64::from(key));
+        let step = splitmix(first) | 1;
+        (0..u64::from(hashes)).map(move |turn| {
+            let hash = first.wrapping_add(step.wrapping_mul(turn));
+            // The high half of the product: as even as a remainder, and no division.
+            ((u128::from(hash) * u128::from(bits)) >> 64) as u64
+        })
     }
 
     fn bits(&self) -> u64 {

@@ -16,7 +16,7 @@ use futures::{
 use tokio::sync::mpsc;
 use tonic::Request;
 
-use super::super::{directory::MIN_ID_DIGITS, links::Links, view::Knowledge};
+use super::super::{links::Links, view::Knowledge};
 use crate::{
     index::Index,
     net::limit::Permit,
@@ -26,7 +26,7 @@ use crate::{
         flood::{self, Plan},
         hits::MAX_PLACES,
         id::{ContentHash, PeerId, QueryId},
-        query::Query,
+        query::{Query, is_peer},
         relay::{AskId, Command, Relay},
         report::Report,
         roster::Member,
@@ -219,11 +219,7 @@ impl Flow {
     async fn search_here(&mut self) -> Result<(), Gone> {
         let me = &self.knowledge.me;
         let is_asked = self.running.only.is_none()
-            && self.running.query.peer().is_none_or(|peer| {
-                let is_id =
-                    peer.len() >= MIN_ID_DIGITS && me.id.to_string().starts_with(&peer.to_ascii_lowercase());
-                is_id || peer.eq_ignore_ascii_case(me.name.as_str())
-            });
+            && self.running.query.peer().is_none_or(|peer| is_peer(peer, &me.id, &me.name));
         let want = self.running.want.map_or(usize::MAX, |want| usize::try_from(want).unwrap_or(usize::MAX));
         let most = MAX_HITS_PER_PEER.min(want);
         // One more than is passed on tells whether any were left out.

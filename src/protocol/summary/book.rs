@@ -1,7 +1,7 @@
 //! What a peer holds of the summaries of its zone, and whom a query may therefore pass by.
 //!
-//! Invariant: a member is ruled out only by a summary of the very version that it announced last, of its present start; a
-//! member that said that its words are changing is always asked.
+//! Invariant: a member is ruled out only by a summary of the very version that it announced last, of its present start, or by
+//! its name where the query names another peer; a member that said that its words are changing is asked whatever they were.
 
 use std::collections::HashMap;
 
@@ -20,7 +20,14 @@ pub const MAX_HELD_BYTES: usize = 64 << 20;
 struct Held {
     incarnation: u64,
     version: u64,
-    summary: Summary,
+    /// `None` when it cannot be used, or has no room: its peer is asked, and gives another when it announces one.
+    summary: Option<Summary>,
+}
+
+impl Held {
+    fn size_bytes(&self) -> usize {
+        self.summary.as_ref().map_or(0, Summary::size_bytes)
+    }
 }
 
 /// The summaries of a zone, one a member.
@@ -35,28 +42,35 @@ impl Book {
         Self::default()
     }
 
-    /// Takes a member's summary; one that is older than what is held changes nothing, and one
-    /// that has no room below [`MAX_HELD_BYTES`] is not held.
-    pub fn hold(&mut self, id: PeerId, incarnation: u64, version: u64, summary: Summary) {
-        let is_newer = |held: &Held| (held.incarnation, held.version) < (incarnation, version);
-        let others = self.size_bytes() - self.held.get(&id).map_or(0, |held| held.summary.size_bytes());
-        if others + summary.size_bytes() > MAX_HELD_BYTES {
-            self.held.remove(&id);
-        } else if self.held.get(&id).is_none_or(is_newer) {
-            self.held.insert(id, Held { incarnation, version, summary });
+    /// Takes a member's summary, or that it gave one that nobody understands; one that is older than what is held changes
+    /// nothing, and one that has no room below [`MAX_HELD_BYTES`] counts as one that nobody understands.
+    pub fn hold(&mut self, id: PeerId, incarnation: u64, version: u64, summary: Option<Summary>) {
+        let before = self.held.get(&id);
+        if before.is_some_and(|held| (held.incarnation, held.version) >= (incarnation, version)) {
+            return;
         }
+        let others = self.size_bytes() - before.map_or(0, Held::size_bytes);
+        let summary = summary.filter(|summary| others + summary.size_bytes() <= MAX_HELD_BYTES);
+        self.held.insert(id, Held { incarnation, version, summary });
     }
 
     /// The version and the summary that are held of a member's present start, to ask for what became different.
     pub fn held(&self, member: &Member) -> Option<(u64, &Summary)> {
-        let held = self.held.get(&member.id).filter(|held| held.incarnation == member.incarnation)?;
-        Some((held.version, &held.summary))
+        let held = self.of_present_start(member)?;
+        Some((held.version, held.summary.as_ref()?))
+    }
+
+    fn of_present_start(&self, member: &Member) -> Option<&Held> {
+        self.held.get(&member.id).filter(|held| held.incarnation == member.incarnation)
     }
 
     /// The member has nothing that answers the query.
     pub fn rules_out(&self, member: &Member, probe: &Probe) -> bool {
         let is_current = |version| member.summary.is_settled && member.summary.version == version;
-        self.held(member).is_some_and(|(version, summary)| is_current(version) && !summary.may_answer(probe))
+        !probe.may_mean(&member.id, &member.name)
+            || self
+                .held(member)
+                .is_some_and(|(version, summary)| is_current(version) && !summary.may_answer(probe))
     }
 
     /// The member announced a summary that is not held.
@@ -64,7 +78,7 @@ impl Book {
         let stamp = member.summary;
         stamp.is_settled
             && stamp.version > 0
-            && self.held(member).is_none_or(|(version, _)| version < stamp.version)
+            && self.of_present_start(member).is_none_or(|held| held.version < stamp.version)
     }
 
     /// Forgets whoever is not in the roster.
@@ -74,7 +88,7 @@ impl Book {
 
     /// Bytes of the summaries that are held.
     pub fn size_bytes(&self) -> usize {
-        self.held.values().map(|held| held.summary.size_bytes()).sum()
+        self.held.values().map(Held::size_bytes).sum()
     }
 }
 
