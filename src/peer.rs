@@ -148,7 +148,7 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         view.clone(),
         index.clone(),
         links.clone(),
-        words,
+        words.clone(),
         counts.clone(),
         cache,
         shutdown.clone(),
@@ -210,8 +210,7 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     let uploads = Uploads::new(source, slots, limits, transfers.clone(), shutdown.clone());
     let known = Arc::new(view.clone());
     let receiver = Receiver::new(inbox, known, transfers.clone(), shutdown.clone());
-    let (known, asked) = (summaries.clone(), zones.clone());
-    let service = Service::new(index.clone(), searcher.clone(), known, asked, uploads.clone(), receiver);
+    let service = Service::new(index.clone(), searcher.clone(), words, uploads.clone(), receiver);
     let service = PeerServiceServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES);
     let keeper = ReplicaServiceServer::new(ReplicaFace(keeping.clone()))
         .max_decoding_message_size(replica::MAX_REQUEST_BYTES);

@@ -127,7 +127,9 @@ impl Zones {
         let zone = wire::watched_zone(request)?;
         let published = self.0.published.subscribe();
         if published.borrow().zone != Some(zone) {
-            return Err(Status::failed_precondition("this peer is no gateway of that zone, or does not hear of it"));
+            return Err(Status::failed_precondition(
+                "this peer is no gateway of that zone, or does not hear of it",
+            ));
         }
         let full = |full: Full| Status::resource_exhausted(format!("{full} watch this zone"));
         let permit = self.0.watchers.admit(caller).map_err(full)?;

@@ -6,6 +6,7 @@
 
 pub mod book;
 mod keys;
+pub mod zone;
 
 use keys::{Gathered, beginnings, is_pair, pair, pairing_hash, pairing_hash_of_beginning, singles, splitmix};
 

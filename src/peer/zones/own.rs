@@ -40,7 +40,7 @@ impl Zones {
         loop {
             let is_to_do = |now: &Knowledge| match publishes(now) {
                 Some(_) => !self.missing(now).is_empty(),
-                None => self.keys().size_bytes() > 0,
+                None => !self.keys().is_empty(),
             };
             let now = self.0.view.until(is_to_do).await;
             let Some(roster) = now.roster.as_deref().filter(|_| publishes(&now).is_some()) else {
@@ -93,7 +93,7 @@ impl Zones {
         let mut changes = self.0.view.changes();
         let (mut stamps, mut keys_came) = (self.0.summaries.stamps(), self.0.keys_came.subscribe());
         let mut last: Option<(Arc<ZoneFilter>, Basis)> = None;
-        let mut not_before = Instant::now();
+        let (mut not_before, mut made_count) = (Instant::now(), 0);
         // What was too large a moment ago is not made again.
         let mut too_large: Option<Basis> = None;
         loop {
@@ -105,7 +105,9 @@ impl Zones {
             };
             let filter = last.as_ref().filter(is_told).map(|(filter, _)| filter.clone());
             let is_to_make = filter.is_none()
-                && basis.as_ref().is_some_and(|basis| !too_large.as_ref().is_some_and(|large| large.is_same(basis)));
+                && basis
+                    .as_ref()
+                    .is_some_and(|basis| !too_large.as_ref().is_some_and(|large| large.is_same(basis)));
             if zone.is_none() {
                 (last, too_large) = (None, None);
             }
@@ -126,8 +128,9 @@ impl Zones {
                     not_before = Instant::now() + LEAST_PAUSE.max(begun.elapsed() * REST_FACTOR);
                     match made {
                         Some(filter) => {
+                            made_count += 1;
                             let before = last.as_ref().map(|(before, _)| &**before);
-                            let filter = ZoneFilter::after(before, basis.listed(), filter);
+                            let filter = ZoneFilter::new(made_count, before, basis.listed(), filter);
                             last = Some((Arc::new(filter), basis));
                         }
                         None => {

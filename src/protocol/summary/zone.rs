@@ -7,7 +7,11 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{BLOCK_BYTES, Change, Density, Keys, NotASummary, Probe, Summary, book::Book};
-use crate::protocol::{crossing::RulesOutZones, id::{PeerId, ZoneId}, roster::Member};
+use crate::protocol::{
+    crossing::RulesOutZones,
+    id::{PeerId, ZoneId},
+    roster::Member,
+};
 
 /// Zones whose filters one gateway holds; those beyond are always asked. As many as it asks at once.
 pub const MAX_ZONE_FILTERS: usize = 128;
@@ -74,11 +78,15 @@ pub struct ZoneFilter {
 }
 
 impl ZoneFilter {
-    /// The next one after another.
-    pub fn after(before: Option<&Self>, listed: u32, filter: Summary) -> Self {
-        let version = before.map_or(0, |before| before.version) + 1;
+    /// Of that version, above all that this gateway told in its life; with the one before, when it is of the same zone.
+    pub fn new(version: u64, before: Option<&Self>, listed: u32, filter: Summary) -> Self {
         let change = before.and_then(|before| Some((before.version, before.filter.change_to(&filter)?)));
         Self { version, listed, filter, change }
+    }
+
+    /// Which one it is.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// The `at`th part for someone who was told that version, who then has this one; `None` behind the last.
@@ -93,7 +101,8 @@ impl ZoneFilter {
             return Some(News::Begin { blocks, has_pairs });
         };
         let part = self.filter.blocks.chunks(MAX_PART_BLOCKS).nth(at)?;
-        let places = (at * MAX_PART_BLOCKS..).map(|place| u32::try_from(place).expect("a filter has 2^19 blocks at most"));
+        let places = (at * MAX_PART_BLOCKS..)
+            .map(|place| u32::try_from(place).expect("a filter has 2^19 blocks at most"));
         Some(News::Blocks(Change { blocks: places.zip(part.iter().copied()).collect() }))
     }
 }
