@@ -17,10 +17,23 @@ pub const MAX_KEYS_ANSWER_BYTES: usize = MAX_KEYS * KEY_BYTES + 4096;
 /// Largest message of news: the most blocks, each with its place, and the frame.
 pub const MAX_NEWS_BYTES: usize = MAX_PART_BLOCKS * (BLOCK_BYTES + 5) + 4096;
 
-/// Checks an answer: the version, and the keys unless the caller holds them.
-pub fn keys(response: pb::GetKeysResponse) -> Result<(u64, Option<Keys>), Invalid> {
-    let Some(told) = response.keys else { return Ok((response.version, None)) };
-    shape("keys.shape", told.shape)?;
+/// What a peer answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Given {
+    /// The caller holds them.
+    Held,
+    /// All of them.
+    Keys(Keys),
+    /// Keys of another shape, of which nothing is understood.
+    Unknown,
+}
+
+/// Checks an answer; the version with it.
+pub fn keys(response: pb::GetKeysResponse) -> Result<(u64, Given), Invalid> {
+    let Some(told) = response.keys else { return Ok((response.version, Given::Held)) };
+    if told.shape != SHAPE {
+        return Ok((response.version, Given::Unknown));
+    }
     let (keys, rest) = told.keys.as_chunks::<KEY_BYTES>();
     if !rest.is_empty() || keys.len() > MAX_KEYS {
         return Err(Invalid::new("keys.keys", format!("must be whole keys of 4 bytes, at most {MAX_KEYS}")));
@@ -28,7 +41,7 @@ pub fn keys(response: pb::GetKeysResponse) -> Result<(u64, Option<Keys>), Invali
     let keys = keys.iter().map(|key| u32::from_le_bytes(*key)).collect();
     let keys = Keys::from_sorted(keys, told.has_pairs)
         .map_err(|error| Invalid::new("keys.keys", error.to_string()))?;
-    Ok((response.version, Some(keys)))
+    Ok((response.version, Given::Keys(keys)))
 }
 
 /// An answer on its way out; without keys for a caller that holds them.
@@ -57,7 +70,10 @@ pub fn news(response: pb::WatchZoneResponse) -> Result<News, Invalid> {
     Ok(match required("news", response.news)? {
         Message::Unsettled(pb::ZoneUnsettled {}) => News::Unsettled,
         Message::Begin(begin) => {
-            shape("begin.shape", begin.shape)?;
+            if begin.shape != SHAPE {
+                let problem = format!("is {}, and only {SHAPE} is understood", begin.shape);
+                return Err(Invalid::new("begin.shape", problem));
+            }
             let most = Density::ZONE.max_bytes / BLOCK_BYTES;
             let is_fit = |blocks: &usize| (1..=most).contains(blocks);
             let blocks = usize::try_from(begin.blocks).ok().filter(is_fit);
@@ -120,13 +136,6 @@ pub fn to_news(news: News) -> pb::WatchZoneResponse {
     pb::WatchZoneResponse { news: Some(message) }
 }
 
-fn shape(field: &'static str, shape: u32) -> Result<(), Invalid> {
-    if shape == SHAPE {
-        return Ok(());
-    }
-    Err(Invalid::new(field, format!("is {shape}, and only {SHAPE} is understood")))
-}
-
 #[cfg(test)]
 mod tests {
     use pb::watch_zone_response::News as Message;
@@ -147,15 +156,17 @@ mod tests {
     #[test]
     fn keys_survive_the_way_there_and_back_and_others_are_refused() {
         let given = some_keys();
-        assert_eq!(keys(to_keys(3, Some(&given))), Ok((3, Some(given.clone()))));
-        assert_eq!(keys(to_keys(3, None)), Ok((3, None)));
+        assert_eq!(keys(to_keys(3, Some(&given))), Ok((3, Given::Keys(given.clone()))));
+        assert_eq!(keys(to_keys(3, None)), Ok((3, Given::Held)));
         let answer = to_keys(3, Some(&given));
         let with = |change: &dyn Fn(&mut pb::WordKeys)| {
             let mut answer = answer.clone();
             change(answer.keys.as_mut().unwrap());
             keys(answer).unwrap_err().field
         };
-        assert_eq!(with(&|told| told.shape += 1), "keys.shape");
+        let mut other = answer.clone();
+        other.keys.as_mut().unwrap().shape += 1;
+        assert_eq!(keys(other), Ok((3, Given::Unknown)));
         assert_eq!(with(&|told| told.keys = told.keys.slice(1..)), "keys.keys");
         assert_eq!(with(&|told| told.keys = [1, 0, 0, 0, 1, 0, 0, 0].to_vec().into()), "keys.keys");
         assert_eq!(with(&|told| told.has_pairs = false), "keys.keys");

@@ -19,7 +19,7 @@ use crate::{
     },
     wire::{
         pb::{self, peer_service_client::PeerServiceClient},
-        zone_filter::{self as wire, MAX_KEYS_ANSWER_BYTES},
+        zone_filter::{self as wire, Given, MAX_KEYS_ANSWER_BYTES},
     },
 };
 
@@ -80,11 +80,12 @@ impl Zones {
         // Announced before it had them: asked again at once it would say the same.
         anyhow::ensure!(version >= member.summary.version, "it gave older keys than it announced");
         let keys = match (told, held) {
-            (Some(keys), _) => Arc::new(keys),
-            (None, Some((held_version, keys))) if held_version == version => keys,
-            (None, _) => anyhow::bail!("it gave no keys, and none of that version are held"),
+            (Given::Keys(keys), _) => Some(Arc::new(keys)),
+            (Given::Held, Some((held_version, keys))) if held_version == version => Some(keys),
+            (Given::Unknown, _) => None,
+            (Given::Held, _) => anyhow::bail!("it gave no keys, and none of that version are held"),
         };
-        self.keys().hold(member.id, member.incarnation, version, Some(keys));
+        self.keys().hold(member.id, member.incarnation, version, keys);
         Ok(())
     }
 
