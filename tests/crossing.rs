@@ -251,7 +251,9 @@ fn misses(rule: &dyn RulesOutZones) -> (Report, usize) {
     query.reach = Reach::Everywhere;
     // A member holds no filters, and none are asked of it.
     let (mut relay, asks) = plan(me, &own_gateways, &query, &Everyone);
+    assert!(asks.is_empty(), "its own index first, when nobody else is asked at home");
     relay.on_searched(false);
+    let asks = relay.on_tick(now);
     let [Command::Ask { ask, peer, reach: Reach::OtherZones, ttl, hops, deadline, .. }] = asks[..] else {
         panic!("{asks:?}")
     };
