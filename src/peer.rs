@@ -28,6 +28,7 @@ mod summaries;
 pub mod transfers;
 pub mod upload;
 mod view;
+mod zones;
 
 use std::{
     collections::HashSet,
@@ -60,13 +61,14 @@ use self::{
     receive::Receiver,
     replicas::{Keeping, Parts, ReplicaFace, Staged, Turns, replicas_beside},
     saved::SavedSearches,
-    search::Searcher,
+    search::{Searcher, Words},
     send::Sender,
     service::Service,
     session::Session,
     summaries::Summaries,
     transfers::{Revived, Transfers},
     upload::{FastDownload, Uploads},
+    zones::Zones,
 };
 use crate::{
     config::PeerSettings,
@@ -139,12 +141,14 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     let counts = Counts::default();
     let links = Arc::new(Links::new(transport.clone(), Purpose::Link));
     let summaries = Summaries::new(view.clone(), index.clone(), links.clone());
+    let zones = Zones::new(view.clone(), links.clone(), summaries.clone(), shutdown.clone());
+    let words = Words { summaries: summaries.clone(), zones: zones.clone() };
     let cache = QueryCache::new(NonZeroUsize::new(settings.query_cache).unwrap_or(NonZeroUsize::MIN));
     let searcher = Arc::new(Searcher::new(
         view.clone(),
         index.clone(),
         links.clone(),
-        summaries.clone(),
+        words.clone(),
         counts.clone(),
         cache,
         shutdown.clone(),
@@ -206,7 +210,7 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     let uploads = Uploads::new(source, slots, limits, transfers.clone(), shutdown.clone());
     let known = Arc::new(view.clone());
     let receiver = Receiver::new(inbox, known, transfers.clone(), shutdown.clone());
-    let service = Service::new(index.clone(), searcher.clone(), summaries.clone(), uploads.clone(), receiver);
+    let service = Service::new(index.clone(), searcher.clone(), words, uploads.clone(), receiver);
     let service = PeerServiceServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES);
     let keeper = ReplicaServiceServer::new(ReplicaFace(keeping.clone()))
         .max_decoding_message_size(replica::MAX_REQUEST_BYTES);
@@ -232,6 +236,7 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     };
     let (session, refusal) = session.start(&shutdown);
     summaries.start(&shutdown);
+    zones.start();
     saved.start(&shutdown);
     drop(shutdown.spawn("replicas", keeping.clone().look_after()));
     drop(shutdown.spawn("scrub", keeping.clone().scrub()));

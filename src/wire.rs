@@ -12,6 +12,7 @@ pub mod replica;
 pub mod session;
 pub mod summary;
 pub mod transfer;
+pub mod zone_filter;
 
 use bytes::Bytes;
 use tonic::{Code, Status};

@@ -4,9 +4,23 @@
 #[path = "support/zone.rs"]
 mod zone;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    num::NonZeroUsize,
+    time::{Duration, Instant},
+};
 
-use floodplain::protocol::{flood::Mode, id::ZoneId, relay::Report, report::ZoneReport};
+use floodplain::protocol::{
+    claim::{Everyone, Reach, RulesOut},
+    crossing::RulesOutZones,
+    flood::{Mode, Query, QueryCache, Verdict, View, on_query},
+    gateway::{Gateways, Told, ZoneGateways},
+    id::{PeerId, PeerName, QueryId, ZoneId},
+    relay::{Command, Relay, Report},
+    report::ZoneReport,
+    roster::{Member, Roster, Stamp},
+};
+use rand::{SeedableRng, rngs::SmallRng};
 use zone::{Outcome, Setup, Zone};
 
 const NOBODY: [usize; 0] = [];
@@ -172,5 +186,103 @@ fn a_classic_flood_at_home_leaves_its_zone_as_a_claimed_one_does() {
     let zone = run(&Setup { mode: Mode::Classic, ..ten_zones(1) });
     for outcome in &zone.outcomes {
         assert_eq!(missing(&zone, outcome, |_| true), NOBODY);
+    }
+}
+
+/// All zones but the first two rule the query out, with a hundred members each.
+#[derive(Debug)]
+struct OnlyTwo;
+
+impl RulesOutZones for OnlyTwo {
+    fn ruled_out(&self, zone: ZoneId) -> Option<u32> {
+        (zone.get() > 2).then_some(100)
+    }
+}
+
+#[derive(Debug)]
+struct Nobody;
+
+impl RulesOut for Nobody {
+    fn rules_out(&self, _: &Member) -> bool {
+        true
+    }
+}
+
+impl RulesOutZones for Nobody {
+    fn ruled_out(&self, _: ZoneId) -> Option<u32> {
+        Some(100)
+    }
+}
+
+/// What a member of zone 1 in a network of ten hears and sends when nobody there has it, by the rule of its gateway.
+fn misses(rule: &dyn RulesOutZones) -> (Report, usize) {
+    let zone = |number| ZoneId::new(number).expect("not 0");
+    let mut rng = SmallRng::seed_from_u64(1);
+    let mut member = |_: u32| Member {
+        id: PeerId::random(&mut rng),
+        name: PeerName::from_any("peer"),
+        address: ([127, 0, 0, 1], 7001).into(),
+        incarnation: 1,
+        shared_files: 0,
+        room_bytes: 0,
+        summary: Stamp::default(),
+    };
+    let roster = Roster::new(zone(1), 1, (0..100).map(&mut member).collect());
+    let own = [roster.members()[0].clone(), roster.members()[1].clone()];
+    let of = |number| ZoneGateways {
+        zone: zone(number),
+        gateways: if number == 1 { own.to_vec() } else { vec![member(0), member(1)] },
+    };
+    let mut gateways = Gateways::default();
+    gateways.take_in(Told { is_whole: true, zones: (1..=10).map(of).collect() });
+    let own_gateways = Gateways::new(zone(1), own.to_vec());
+    let now = Instant::now();
+    let plan = |me: PeerId, gateways: &Gateways, query: &Query, zones: &dyn RulesOutZones| {
+        let view = View { me, roster: &roster, neighbors: &[], gateways, rule: &Nobody, zones };
+        let mut cache = QueryCache::new(NonZeroUsize::new(10).expect("room"));
+        match on_query(&mut cache, query, &view, now) {
+            Verdict::Serve { is_searched_here, plan } => Relay::new(me, is_searched_here, plan, now),
+            other => panic!("{other:?}"),
+        }
+    };
+    let me = roster.members()[9].id;
+    let deadline = now + Duration::from_secs(3);
+    let mut query = Query::own(QueryId::from_bytes([1; 16]), me, Mode::Claimed, 16, deadline, 1);
+    query.reach = Reach::Everywhere;
+    // A member holds no filters, and none are asked of it.
+    let (mut relay, asks) = plan(me, &own_gateways, &query, &Everyone);
+    assert!(asks.is_empty(), "its own index first, when nobody else is asked at home");
+    relay.on_searched(false);
+    let asks = relay.on_tick(now);
+    let [Command::Ask { ask, peer, reach: Reach::OtherZones, ttl, hops, deadline, .. }] = asks[..] else {
+        panic!("{asks:?}")
+    };
+    let copy = Query { reach: Reach::OtherZones, claim: None, ttl, hops, deadline, ..query };
+    let (mut gateway, asks) = plan(peer, &gateways, &copy, rule);
+    let sent = 1 + asks.len();
+    for command in asks {
+        let Command::Ask { ask, reach: Reach::WholeZone(entered), .. } = command else {
+            panic!("{command:?}")
+        };
+        let told = ZoneReport { listed: 100, answered: 1, ruled_out: 99, unreachable: 0 };
+        let report = Report { zones: [(entered, told)].into(), ..Report::default() };
+        gateway.on_done(ask, &report, now);
+    }
+    assert!(gateway.is_finished());
+    relay.on_done(ask, &gateway.report(), now);
+    assert!(relay.is_finished());
+    (relay.report(), sent)
+}
+
+#[test]
+fn a_miss_in_other_zones_costs_one_message_in_all() {
+    for (rule, messages, searched) in
+        [(&Nobody as &dyn RulesOutZones, 1, 0), (&OnlyTwo, 2, 1), (&Everyone, 10, 9)]
+    {
+        let (report, sent) = misses(rule);
+        assert_eq!((sent, report.messages as usize), (messages, messages), "{rule:?}");
+        assert!(report.is_crossed && !report.truncated && report.zones.len() == 9);
+        assert!(report.zones.values().all(|told| told.is_heard() && told.heard() == told.listed), "{rule:?}");
+        assert_eq!(report.zones.values().filter(|told| told.answered > 0).count(), searched, "{rule:?}");
     }
 }

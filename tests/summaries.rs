@@ -1,4 +1,4 @@
-//! A zone whose peers know each other's words: a query goes to those who may have a hit, and nobody who has one is missed.
+//! A zone whose peers know each other's words and pairs of words: a query goes to those who may have a hit, and nobody who has one is missed.
 
 #[path = "support/network.rs"]
 #[allow(dead_code, reason = "each test binary uses its own part")]
@@ -59,6 +59,37 @@ async fn a_name_that_was_added_a_moment_ago_is_found() {
     // And when all has settled it costs one message.
     until_messages(&peers[0], "7fresh", 1).await;
     assert_eq!(peers[0].search("7fresh").await.0.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn words_of_different_files_are_asked_of_nobody_until_one_file_has_both() {
+    let (_registry, peers) = network(1, 6).await;
+    put(&peers[3].share().join("annual lecture.txt"), b"one");
+    put(&peers[3].share().join("holiday budget.txt"), b"other");
+    rescan(&peers[3]).await;
+    until_messages(&peers[0], "annual lecture", 1).await;
+    let coverage = until_messages(&peers[0], "annual budget", 0).await;
+    assert_eq!((coverage.answered, coverage.ruled_out), (6, 5));
+    // The words are known, and only the path is new.
+    put(&peers[3].share().join("annual budget.txt"), b"new");
+    rescan(&peers[3]).await;
+    let (hits, coverage) = peers[0].search("annual budget").await;
+    assert_eq!(hits.len(), 1, "{coverage:?}");
+    until_messages(&peers[0], "annual budget", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_for_one_peer_is_asked_of_that_one_only() {
+    let (_registry, peers) = network(1, 6).await;
+    for query in ["shared peer:Peer2", "shared peer:nobody"] {
+        let (hits, coverage) = peers[0].search(query).await;
+        let expected = u32::from(query.ends_with('2'));
+        assert_eq!((hits.len(), coverage.messages), (expected as usize, expected), "{query}: {coverage:?}");
+        assert!(coverage.is_complete(), "{query}: {coverage:?}");
+    }
+    let id = peers[4].peer.view().now().me.id.to_string();
+    let (hits, coverage) = peers[0].search(&format!("peer:{} shared", &id[..8])).await;
+    assert_eq!((hits.len(), hits[0].holders.len(), coverage.messages), (1, 1, 1), "{coverage:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

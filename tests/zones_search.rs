@@ -114,11 +114,11 @@ async fn nothing_found_anywhere_is_complete_and_long_before_the_deadline() {
         assert_eq!((coverage.answered, coverage.asked), (12, 12));
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     }
-    // With the words of everyone known it is one message to leave, and one to each other zone.
+    // With the words of everyone known it is one message to leave, and none to the other zones.
     for seeker in &peers {
-        let messages = if is_gateway(seeker) { 2 } else { 3 };
+        let messages = u32::from(!is_gateway(seeker));
         let coverage = until_messages(seeker, "nosuchword anywhere", messages).await;
-        assert_eq!((coverage.answered, coverage.ruled_out), (12, 9), "{coverage:?}");
+        assert_eq!((coverage.answered, coverage.ruled_out), (12, 11), "{coverage:?}");
     }
 }
 
@@ -138,14 +138,22 @@ async fn until_messages(peer: &TestPeer, query: &str, most: u32) -> Coverage {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_name_that_was_added_in_another_zone_a_moment_ago_is_found() {
     let (_registry, peers) = three_zones().await;
-    until_messages(&peers[0], "nosuchword anywhere", 3).await;
+    until_messages(&peers[0], "nosuchword anywhere", 1).await;
     let others: Vec<&TestPeer> = peers.iter().filter(|peer| zone(peer) != zone(&peers[0])).collect();
     for round in 0..12 {
         let holder = others[round % others.len()];
         support::put(&holder.share().join(format!("{round}fresh.txt")), b"new");
         soon("a rescan", holder.handle.rescan()).await.expect("rescanned");
-        let (hits, coverage) = peers[0].search_with(all(&format!("{round}fresh"))).await;
-        assert_eq!(hits.len(), 1, "round {round}: {coverage:?}");
+        // Its gateway tells the other zones as soon as it hears of it, and not with the next filter half a second later.
+        let mut misses = 0;
+        let hits = loop {
+            let (hits, coverage) = peers[0].search_with(all(&format!("{round}fresh"))).await;
+            if !hits.is_empty() {
+                break hits;
+            }
+            misses += 1;
+            assert!(misses < 10, "round {round}: {coverage:?}");
+        };
         assert_eq!(holders(&hits), [id(holder)].into());
     }
 }

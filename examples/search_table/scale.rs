@@ -1,6 +1,9 @@
 //! A hundred thousand peers.
 
-use floodplain::protocol::summary::Density;
+use floodplain::protocol::summary::{
+    Density,
+    zone::{MAX_FILTERS_BYTES, MAX_ZONE_FILTERS},
+};
 
 use crate::{
     kib, one,
@@ -17,9 +20,6 @@ use crate::{
 
 const SEED: u64 = 1;
 const ZONE: usize = 100;
-/// Filters of other zones that a gateway holds: at most so many, in so many bytes.
-const MOST_FILTERS: usize = 128;
-const MOST_FILTER_BYTES: usize = 64 << 20;
 
 pub fn table(paper: &Paper) {
     let mut table = Table::new(&[
@@ -69,7 +69,7 @@ pub fn table(paper: &Paper) {
     let peer_errors = Errors::of(network.summaries(), Density::PEER);
     let zone_errors = Errors::of(network.filters(), Density::ZONE);
     let (filter_bytes, summary_bytes) = network.bytes_a_zone();
-    let held = MOST_FILTERS.min(MOST_FILTER_BYTES / filter_bytes);
+    let held = MAX_ZONE_FILTERS.min(MAX_FILTERS_BYTES / filter_bytes);
     for (peers, searches) in [(1_000, 2_000), (10_000, 1_000), (100_000, 300)] {
         let large = Large::new(TEAM, peers, SEED);
         let others = peers / ZONE - 1;
@@ -93,13 +93,13 @@ pub fn table(paper: &Paper) {
     }
     let below = format!(
         "Seeds {SEED} to {}. A message and its answer are {bytes:.0} bytes. Each peer holds the summaries of its zone, {} KiB; a \
-         gateway holds filters of {} KiB a zone, {MOST_FILTERS} at most in {} MiB at most, so {held} of these; zones whose filter it \
+         gateway holds filters of {} KiB a zone, {MAX_ZONE_FILTERS} at most in {} MiB at most, so {held} of these; zones whose filter it \
          does not hold are always asked. Rows with more show what the bound costs. A filter lets a word pass that it does not have in {:.1} %, a pair \
          in {:.1} %; that of a zone in {:.1} and {:.1} %.",
         SEED + 3,
         kib(summary_bytes),
         kib(filter_bytes),
-        MOST_FILTER_BYTES >> 20,
+        MAX_FILTERS_BYTES >> 20,
         100.0 * peer_errors.single,
         100.0 * peer_errors.pair,
         100.0 * zone_errors.single,

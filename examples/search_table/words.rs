@@ -141,15 +141,15 @@ pub fn shapes(paper: &Paper) {
         (&[3, 5, 8], true),
     ];
     let by_keys = singles.into_iter().flat_map(|(beginnings, has_whole_words)| {
-        [None, Some(5), Some(6)].map(|pair_chars| Shape {
+        [None, Some(4), Some(5), Some(6)].map(|pair_chars| Shape {
             beginnings,
             has_whole_words,
             pair_chars,
             density: density(7, 7),
         })
     });
-    let more_pairs = [3, 4].map(|chars| Shape { pair_chars: Some(chars), ..Shape::PROTOCOL });
-    let bits = [(5, 3), (7, 3), (5, 5), (7, 5), (5, 7), (10, 7), (7, 10), (10, 10)];
+    let more_pairs = [3, 5].map(|chars| Shape { pair_chars: Some(chars), ..Shape::PROTOCOL });
+    let bits = [(5, 2), (6, 1), (6, 3), (6, 4), (6, 5), (7, 3), (7, 5), (10, 7), (10, 10)];
     let by_bits = bits.map(|(single, pair)| Shape { density: density(single, pair), ..Shape::PROTOCOL });
     for shape in [Shape::PROTOCOL].into_iter().chain(by_keys).chain(more_pairs).chain(by_bits) {
         let (bytes, messages) = team::in_shape(&world, &shape, &searches);

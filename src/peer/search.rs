@@ -24,12 +24,13 @@ use self::{
     flow::{Flow, Parts},
     second::SecondLook,
 };
-use super::{counters::Counts, links::Links, summaries::Summaries, view::View};
+use super::{counters::Counts, links::Links, summaries::Summaries, view::View, zones::Zones};
 use crate::{
     index::Index,
     net::limit::Admission,
     protocol::{
         claim::{Reach, RulesOut},
+        crossing::RulesOutZones,
         flood::{self, QueryCache, Refusal, Verdict},
         id::PeerId,
         report::Report,
@@ -71,13 +72,22 @@ impl RulesOut for Only {
     }
 }
 
+/// What is known of the words of others.
+#[derive(Debug, Clone)]
+pub(crate) struct Words {
+    /// Of the members of the zone.
+    pub(crate) summaries: Summaries,
+    /// Of other zones, at a gateway.
+    pub(crate) zones: Zones,
+}
+
 /// Runs queries.
 #[derive(Debug)]
 pub(crate) struct Searcher {
     view: View,
     index: Index,
     links: Arc<Links>,
-    summaries: Summaries,
+    words: Words,
     counts: Counts,
     admission: Admission<Option<PeerId>>,
     // Held for one verdict, never across an await.
@@ -91,13 +101,13 @@ impl Searcher {
         view: View,
         index: Index,
         links: Arc<Links>,
-        summaries: Summaries,
+        words: Words,
         counts: Counts,
         cache: QueryCache,
         shutdown: Shutdown,
     ) -> Self {
         let admission = Admission::new(RUNNING_PER_SENDER, RUNNING);
-        Self { view, index, links, summaries, counts, admission, cache: Mutex::new(cache), shutdown }
+        Self { view, index, links, words, counts, admission, cache: Mutex::new(cache), shutdown }
     }
 
     /// Queries that run now.
@@ -136,7 +146,7 @@ impl Searcher {
     ) -> Result<BoxStream<'static, Found>, NotServed> {
         let (again, probe) = (running.clone(), Probe::of(&running.query));
         let found = self.serve(running)?;
-        let (summaries, searcher) = (self.summaries.clone(), self.clone());
+        let (summaries, searcher) = (self.words.summaries.clone(), self.clone());
         Ok(SecondLook { summaries, searcher, probe, again }.behind(found))
     }
 
@@ -160,19 +170,17 @@ impl Searcher {
         };
         let (me, neighbors, gateways) = (knowledge.me.id, &knowledge.neighbors, &knowledge.gateways);
         let only = running.only.clone().map(Only);
-        let verdict = self.summaries.with_rule(&Probe::of(&running.query), |rule| {
+        let probe = Probe::of(&running.query);
+        let decide = |rule: &dyn RulesOut, zones: &dyn RulesOutZones| {
             let rule: &dyn RulesOut = only.as_ref().map_or(rule, |only| only);
-            let seen = flood::View {
-                me,
-                roster: &roster,
-                neighbors,
-                gateways,
-                rule,
-                zones: &crate::protocol::claim::Everyone,
-            };
+            let seen = flood::View { me, roster: &roster, neighbors, gateways, rule, zones };
             let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
             flood::on_query(&mut cache, &running.rules, &seen, now)
-        });
+        };
+        let verdict = self
+            .words
+            .zones
+            .with_rule(&probe, |zones| self.words.summaries.with_rule(&probe, |rule| decide(rule, zones)));
         let (is_searched_here, plan) = match verdict {
             Verdict::Refuse(refusal) => {
                 self.counts.add_queries_refused(1);

@@ -9,8 +9,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use super::{
     caller::Caller,
     receive::{Receiver, Responses},
-    search::{NotServed, Running, Searcher},
-    summaries::Summaries,
+    search::{NotServed, Running, Searcher, Words},
     upload::Uploads,
 };
 use crate::{
@@ -30,7 +29,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) struct Service {
     index: Index,
     searcher: Arc<Searcher>,
-    summaries: Summaries,
+    words: Words,
     uploads: Uploads,
     receiver: Receiver,
 }
@@ -40,11 +39,11 @@ impl Service {
     pub(crate) fn new(
         index: Index,
         searcher: Arc<Searcher>,
-        summaries: Summaries,
+        words: Words,
         uploads: Uploads,
         receiver: Receiver,
     ) -> Self {
-        Self { index, searcher, summaries, uploads, receiver }
+        Self { index, searcher, words, uploads, receiver }
     }
 }
 
@@ -74,7 +73,24 @@ impl PeerService for Service {
         &self,
         request: Request<pb::GetSummaryRequest>,
     ) -> Result<Response<pb::GetSummaryResponse>, Status> {
-        Ok(Response::new(self.summaries.give(request.into_inner())?))
+        Ok(Response::new(self.words.summaries.give(request.into_inner())?))
+    }
+
+    async fn get_keys(
+        &self,
+        request: Request<pb::GetKeysRequest>,
+    ) -> Result<Response<pb::GetKeysResponse>, Status> {
+        Ok(Response::new(self.words.zones.give_keys(request.into_inner())?))
+    }
+
+    type WatchZoneStream = Replies<pb::WatchZoneResponse>;
+
+    async fn watch_zone(
+        &self,
+        request: Request<pb::WatchZoneRequest>,
+    ) -> Result<Response<Self::WatchZoneStream>, Status> {
+        let watcher = Caller::of(request.extensions()).key();
+        Ok(Response::new(self.words.zones.tell(request.into_inner(), watcher)?))
     }
 
     async fn browse(

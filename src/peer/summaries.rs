@@ -182,7 +182,6 @@ impl Summaries {
 
     /// The version of the newest keys of this peer, and the keys unless the caller holds that version; `None` before the first,
     /// and when they are too many.
-    #[allow(dead_code, reason = "for the filters of zones")]
     pub(crate) fn own_keys(&self, held_version: u64) -> Option<(u64, Option<Arc<Keys>>)> {
         let own = self.own();
         let (version, _) = own.summaries.back()?;

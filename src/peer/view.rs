@@ -109,6 +109,11 @@ impl View {
         self.changed.send_replace(());
     }
 
+    /// To hear that it is another one.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
     /// Waits until it is so. Survives being dropped at any point.
     pub async fn until(&self, is_so: impl Fn(&Knowledge) -> bool) -> Arc<Knowledge> {
         let mut changes = self.changed.subscribe();

@@ -6,6 +6,7 @@
 
 pub mod book;
 mod keys;
+pub mod zone;
 
 use keys::{Gathered, beginnings, is_pair, pair, pairing_hash, pairing_hash_of_beginning, singles, splitmix};
 
@@ -40,7 +41,7 @@ pub struct Density {
 impl Density {
     /// Of a peer's summary: what is claimed in vain costs one message.
     pub const PEER: Self =
-        Self { single_bits: 7, single_hashes: 5, pair_bits: 7, pair_hashes: 5, max_bytes: 1 << 20 };
+        Self { single_bits: 6, single_hashes: 4, pair_bits: 2, pair_hashes: 2, max_bytes: 1 << 20 };
     /// Of the filter of a zone: what is claimed in vain costs the messages that the zone asks itself.
     pub const ZONE: Self =
         Self { single_bits: 10, single_hashes: 7, pair_bits: 10, pair_hashes: 7, max_bytes: 4 << 20 };

@@ -35,6 +35,14 @@ pub trait Answers: Send + Sync + 'static {
         none()
     }
 
+    async fn get_keys(&self, _: Request<pb::GetKeysRequest>) -> Answer<pb::GetKeysResponse> {
+        none()
+    }
+
+    async fn watch_zone(&self, _: Request<pb::WatchZoneRequest>) -> Answer<Replies<pb::WatchZoneResponse>> {
+        none()
+    }
+
     async fn browse(&self, _: Request<pb::BrowseRequest>) -> Answer<pb::BrowseResponse> {
         none()
     }
@@ -80,6 +88,7 @@ impl<A: Answers> StandIn<A> {
 #[tonic::async_trait]
 impl<A: Answers> PeerService for StandIn<A> {
     type SearchStream = Replies<pb::SearchResponse>;
+    type WatchZoneStream = Replies<pb::WatchZoneResponse>;
     type DownloadStream = Replies<pb::DownloadResponse>;
     type DownloadManyStream = Replies<pb::DownloadManyResponse>;
     type SendStream = Responses;
@@ -90,6 +99,14 @@ impl<A: Answers> PeerService for StandIn<A> {
 
     async fn get_summary(&self, request: Request<pb::GetSummaryRequest>) -> Answer<pb::GetSummaryResponse> {
         self.0.get_summary(request).await
+    }
+
+    async fn get_keys(&self, request: Request<pb::GetKeysRequest>) -> Answer<pb::GetKeysResponse> {
+        self.0.get_keys(request).await
+    }
+
+    async fn watch_zone(&self, request: Request<pb::WatchZoneRequest>) -> Answer<Self::WatchZoneStream> {
+        self.0.watch_zone(request).await
     }
 
     async fn browse(&self, request: Request<pb::BrowseRequest>) -> Answer<pb::BrowseResponse> {

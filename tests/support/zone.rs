@@ -26,11 +26,14 @@ use floodplain::protocol::{
     gateway::GATEWAYS_PER_ZONE,
     id::{PeerId, QueryId, ZoneId},
     relay::{AskId, Command, Relay, Report},
-    summary::book::{Book, BySummary},
+    summary::{
+        book::{Book, BySummary},
+        zone::{ByFilter, Filters},
+    },
 };
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-use self::parts::{Event, Node, OnlyThese, Stream, Task, Up, WhichZones};
+use self::parts::{Event, Node, OnlyThese, Stream, Task, Up};
 pub use self::setup::{Ask, Contents, Outcome, Rule, Setup, ZoneRule};
 
 /// How long the sender of a lost packet waits before it sends it again, and twice as long each further time: the least that
@@ -43,6 +46,8 @@ pub struct Zone {
     contents: Rc<Contents>,
     /// By zone: all members of a zone hold the same.
     books: Vec<Book>,
+    /// All gateways hold the same.
+    filters: Filters,
     rng: SmallRng,
     base: Instant,
     now: u64,
@@ -229,12 +234,12 @@ impl Zone {
                 &only_these
             }
         };
-        let which_zones;
+        let by_filter;
         let zones: &dyn RulesOutZones = match ask.map(|ask| &ask.zones) {
             None | Some(ZoneRule::Everywhere) => &Everyone,
-            Some(rule) => {
-                which_zones = WhichZones { rule, filters: &self.contents.filters, members: self.setup.peers };
-                &which_zones
+            Some(ZoneRule::Filter(probe)) => {
+                by_filter = ByFilter { filters: &self.filters, probe };
+                &by_filter
             }
         };
         let Node { id, roster, neighbors, gateways, cache, .. } = &mut self.nodes[node];

@@ -1,94 +1,129 @@
-//! What a peer holds of the summaries of its zone, and whom a query may therefore pass by.
+//! What a peer holds of what the members of its zone gave: their summaries, and so whom a query may pass by; at a gateway
+//! their keys.
 //!
 //! Invariant: a member is ruled out only by a summary of the very version that it announced last, of its present start, or by
 //! its name where the query names another peer; a member that said that its words are changing is asked whatever they were.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
-use super::{Probe, Summary};
+use super::{Keys, Probe, Summary};
 use crate::protocol::{
     claim::RulesOut,
     id::PeerId,
     roster::{Member, Roster},
 };
 
-/// All summaries together; those above are not held, and their peers always asked. 135 KiB are 100 ordinary peers.
+/// All that is in one book; what is above is not held, and its peers, or their zone, always asked.
 pub const MAX_HELD_BYTES: usize = 64 << 20;
 
-/// A summary as its peer gave it.
-#[derive(Debug)]
-struct Held {
-    incarnation: u64,
-    version: u64,
-    /// `None` when it cannot be used, or has no room: its peer is asked, and gives another when it announces one.
-    summary: Option<Summary>,
+/// What takes room in a book.
+pub trait Held {
+    /// Bytes of memory.
+    fn size_bytes(&self) -> usize;
 }
 
-impl Held {
+impl Held for Summary {
     fn size_bytes(&self) -> usize {
-        self.summary.as_ref().map_or(0, Summary::size_bytes)
+        Summary::size_bytes(self)
     }
 }
 
-/// The summaries of a zone, one a member.
-#[derive(Debug, Default)]
-pub struct Book {
-    held: HashMap<PeerId, Held>,
+impl Held for Arc<Keys> {
+    fn size_bytes(&self) -> usize {
+        size_of_val(self.as_slice())
+    }
 }
 
-impl Book {
+/// What a member gave.
+#[derive(Debug)]
+struct Given<T> {
+    incarnation: u64,
+    version: u64,
+    /// `None` when it cannot be used, or has no room: its peer is asked, and gives another when it announces one.
+    held: Option<T>,
+}
+
+impl<T: Held> Given<T> {
+    fn size_bytes(&self) -> usize {
+        self.held.as_ref().map_or(0, T::size_bytes)
+    }
+}
+
+/// What the members of a zone gave, one thing a member.
+#[derive(Debug)]
+pub struct Book<T = Summary> {
+    given: HashMap<PeerId, Given<T>>,
+}
+
+impl<T> Default for Book<T> {
+    fn default() -> Self {
+        Self { given: HashMap::new() }
+    }
+}
+
+impl<T: Held> Book<T> {
     /// Nothing is held: everyone is asked.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes a member's summary, or that it gave one that nobody understands; one that is older than what is held changes
-    /// nothing, and one that has no room below [`MAX_HELD_BYTES`] counts as one that nobody understands.
-    pub fn hold(&mut self, id: PeerId, incarnation: u64, version: u64, summary: Option<Summary>) {
-        let before = self.held.get(&id);
-        if before.is_some_and(|held| (held.incarnation, held.version) >= (incarnation, version)) {
+    /// Takes what a member gave, or that it gave what nobody understands; what is older than what is held changes nothing, and
+    /// what has no room below [`MAX_HELD_BYTES`] counts as what nobody understands.
+    pub fn hold(&mut self, id: PeerId, incarnation: u64, version: u64, held: Option<T>) {
+        let before = self.given.get(&id);
+        if before.is_some_and(|given| (given.incarnation, given.version) >= (incarnation, version)) {
             return;
         }
-        let others = self.size_bytes() - before.map_or(0, Held::size_bytes);
-        let summary = summary.filter(|summary| others + summary.size_bytes() <= MAX_HELD_BYTES);
-        self.held.insert(id, Held { incarnation, version, summary });
+        let others = self.size_bytes() - before.map_or(0, Given::size_bytes);
+        let held = held.filter(|held| others + held.size_bytes() <= MAX_HELD_BYTES);
+        self.given.insert(id, Given { incarnation, version, held });
     }
 
-    /// The version and the summary that are held of a member's present start, to ask for what became different.
-    pub fn held(&self, member: &Member) -> Option<(u64, &Summary)> {
-        let held = self.of_present_start(member)?;
-        Some((held.version, held.summary.as_ref()?))
+    /// What is held of a member's present start, with its version, to ask for what became different.
+    pub fn held(&self, member: &Member) -> Option<(u64, &T)> {
+        let given = self.of_present_start(member)?;
+        Some((given.version, given.held.as_ref()?))
     }
 
-    fn of_present_start(&self, member: &Member) -> Option<&Held> {
-        self.held.get(&member.id).filter(|held| held.incarnation == member.incarnation)
-    }
-
-    /// The member has nothing that answers the query.
-    pub fn rules_out(&self, member: &Member, probe: &Probe) -> bool {
+    /// What is held of a member, when it is what it announced last.
+    pub fn current(&self, member: &Member) -> Option<&T> {
         let is_current = |version| member.summary.is_settled && member.summary.version == version;
-        !probe.may_mean(&member.id, &member.name)
-            || self
-                .held(member)
-                .is_some_and(|(version, summary)| is_current(version) && !summary.may_answer(probe))
+        self.held(member).filter(|(version, _)| is_current(*version)).map(|(_, held)| held)
     }
 
-    /// The member announced a summary that is not held.
+    fn of_present_start(&self, member: &Member) -> Option<&Given<T>> {
+        self.given.get(&member.id).filter(|given| given.incarnation == member.incarnation)
+    }
+
+    /// The member announced something that was not taken.
     pub fn misses(&self, member: &Member) -> bool {
         let stamp = member.summary;
         stamp.is_settled
             && stamp.version > 0
-            && self.of_present_start(member).is_none_or(|held| held.version < stamp.version)
+            && self.of_present_start(member).is_none_or(|given| given.version < stamp.version)
     }
 
     /// Forgets whoever is not in the roster.
     pub fn keep_only(&mut self, roster: &Roster) {
-        self.held.retain(|id, _| roster.get(id).is_some());
+        self.given.retain(|id, _| roster.get(id).is_some());
     }
 
-    /// Bytes of the summaries that are held.
+    /// Bytes of what is held.
     pub fn size_bytes(&self) -> usize {
-        self.held.values().map(Held::size_bytes).sum()
+        self.given.values().map(Given::size_bytes).sum()
+    }
+
+    /// Nobody gave anything.
+    pub fn is_empty(&self) -> bool {
+        self.given.is_empty()
+    }
+}
+
+impl Book {
+    /// The member has nothing that answers the query.
+    pub fn rules_out(&self, member: &Member, probe: &Probe) -> bool {
+        !probe.may_mean(&member.id, &member.name)
+            || self.current(member).is_some_and(|summary| !summary.may_answer(probe))
     }
 }
 

@@ -14,7 +14,7 @@ const MAX_PAIRS_SEEN: u64 = 100_000_000;
 /// characters. One that is shorter than all of them is known as it is.
 const BEGINNINGS: [usize; 2] = [3, 6];
 /// Words of a pair are known by this much of them.
-const PAIR_CHARS: usize = 5;
+const PAIR_CHARS: usize = 4;
 /// Set in the keys of pairs, so that they come behind all others.
 const PAIR: u32 = 1 << 31;
 /// Pairs that came lately, by the low bits of their key. Files of a folder have most of theirs in common.

@@ -63,7 +63,7 @@ pub const fn density(single_bits: usize, pair_bits: usize) -> Density {
 
 impl Shape {
     pub const PROTOCOL: Self =
-        Self { beginnings: &[3, 6], has_whole_words: false, pair_chars: Some(5), density: Density::PEER };
+        Self { beginnings: &[3, 6], has_whole_words: false, pair_chars: Some(4), density: Density::PEER };
 
     pub fn name(&self) -> String {
         let beginnings: Vec<String> = self.beginnings.iter().map(ToString::to_string).collect();

@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     num::NonZeroUsize,
     rc::Rc,
+    sync::Arc,
     time::Instant,
 };
 
@@ -14,7 +15,10 @@ use floodplain::protocol::{
     id::{PeerId, PeerName, ZoneId},
     neighbor::all_neighbors,
     roster::{Member, Roster, Stamp},
-    summary::book::Book,
+    summary::{
+        book::Book,
+        zone::{Filters, Telling, ZoneFilter},
+    },
 };
 use rand::{RngExt, SeedableRng, rngs::SmallRng, seq::SliceRandom};
 
@@ -110,6 +114,7 @@ impl Zone {
             .collect();
         Self {
             setup: setup.clone(),
+            filters: filters(setup, &contents),
             books: books(setup, &ids, &contents),
             contents,
             rng,
@@ -157,7 +162,17 @@ fn zone_id(zone: usize) -> ZoneId {
     ZoneId::new(u32::try_from(zone).expect("few zones") + 1).expect("not 0")
 }
 
-/// From 0.
-pub(super) fn zone_number(id: ZoneId) -> usize {
-    id.get() as usize - 1
+/// As gateways tell them each other.
+fn filters(setup: &Setup, contents: &Contents) -> Filters {
+    let mut filters = Filters::new();
+    for (zone, filter) in contents.filters.iter().enumerate() {
+        let Some(filter) = filter else { continue };
+        let listed = u32::try_from(setup.peers).expect("few members");
+        let told = Arc::new(ZoneFilter::new(1, None, listed, filter.clone()));
+        let mut telling = Telling::default();
+        while let Some(news) = telling.next(Some(&told)) {
+            filters.take_in(zone_id(zone), news).expect("it follows what was told");
+        }
+    }
+    filters
 }

@@ -7,16 +7,12 @@ use std::{
 
 use floodplain::protocol::{
     claim::{Reach, RulesOut},
-    crossing::RulesOutZones,
     flood::{Query, QueryCache},
     gateway::Gateways,
-    id::{PeerId, ZoneId},
+    id::PeerId,
     relay::{AskId, Relay, Report},
     roster::{Member, Roster},
-    summary::Summary,
 };
-
-use super::{ZoneRule, build::zone_number};
 
 pub(super) struct Node {
     pub(super) id: PeerId,
@@ -106,29 +102,5 @@ pub(super) struct OnlyThese<'a> {
 impl RulesOut for OnlyThese<'_> {
     fn rules_out(&self, member: &Member) -> bool {
         self.index.get(&member.id).is_none_or(|peer| !self.peers.contains(peer))
-    }
-}
-
-/// Zones by what a gateway knows of them.
-#[derive(Debug)]
-pub(super) struct WhichZones<'a> {
-    pub(super) rule: &'a ZoneRule,
-    /// By zone.
-    pub(super) filters: &'a [Option<Summary>],
-    /// Of each zone.
-    pub(super) members: usize,
-}
-
-impl RulesOutZones for WhichZones<'_> {
-    fn ruled_out(&self, zone: ZoneId) -> Option<u32> {
-        let zone = zone_number(zone);
-        let may_answer = match self.rule {
-            ZoneRule::Everywhere => true,
-            ZoneRule::Filter(probe) => {
-                self.filters.get(zone).and_then(Option::as_ref).is_none_or(|filter| filter.may_answer(probe))
-            }
-            ZoneRule::Only(zones) => zones.contains(&zone),
-        };
-        (!may_answer).then(|| u32::try_from(self.members).expect("few members"))
     }
 }

@@ -161,6 +161,4 @@ pub enum ZoneRule {
     Everywhere,
     /// Those whose filter says that nobody there has anything.
     Filter(Probe),
-    /// All but these.
-    Only(BTreeSet<usize>),
 }
