@@ -7,9 +7,9 @@
 pub const SHAPE: u32 = 2;
 /// Most keys of one peer: 4 MiB.
 pub const MAX_KEYS: usize = 1 << 20;
-/// Pairs that are looked at for one peer before it goes on without: a second of work, at a guess of 10 ns each. Deep folders
+/// Pairs that are looked at for one peer before it goes on without: 3 s of work, as measured in deep source trees. Deep folders
 /// have the same pairs again and again.
-const MAX_PAIRS_SEEN: u64 = 100_000_000;
+const MAX_PAIRS_SEEN: u64 = 200_000_000;
 /// The last word of a query may be the beginning of a longer one: a word is known by its beginnings of these lengths, in
 /// characters. One that is shorter than all of them is known as it is.
 const BEGINNINGS: [usize; 2] = [3, 6];
@@ -17,6 +17,8 @@ const BEGINNINGS: [usize; 2] = [3, 6];
 const PAIR_CHARS: usize = 4;
 /// Set in the keys of pairs, so that they come behind all others.
 const PAIR: u32 = 1 << 31;
+/// Words of the path before that are remembered.
+const MAX_BEFORE: usize = 64;
 /// Pairs that came lately, by the low bits of their key. Files of a folder have most of theirs in common.
 const LATELY: usize = 1 << 14;
 
@@ -66,8 +68,10 @@ pub struct KeysOf {
     keys: Gathered,
     pairs_seen: u64,
     lately: Box<[u32]>,
-    /// Of the path at hand.
-    words: Vec<u64>,
+    /// The words of the path before, with what pairs each: paths that come together begin alike.
+    before: Vec<(String, u64)>,
+    /// What pairs the words of the path at hand.
+    pairing: Vec<u64>,
 }
 
 impl Default for KeysOf {
@@ -82,19 +86,17 @@ impl KeysOf {
             keys: Gathered::with_most(most),
             pairs_seen: 0,
             lately: vec![0; LATELY].into(),
-            words: Vec::new(),
+            before: Vec::new(),
+            pairing: Vec::new(),
         }
     }
 
     /// Takes in one path, as its folded words.
     pub fn add<'a>(&mut self, words: impl IntoIterator<Item = &'a str>) {
-        let mut pairing = std::mem::take(&mut self.words);
+        let mut pairing = std::mem::take(&mut self.pairing);
         pairing.clear();
-        for word in words {
-            for key in singles(word) {
-                self.push(key);
-            }
-            pairing.push(pairing_hash(word));
+        for (place, word) in words.into_iter().enumerate() {
+            pairing.push(self.add_word(place, word));
         }
         pairing.sort_unstable();
         pairing.dedup();
@@ -109,7 +111,26 @@ impl KeysOf {
                 self.keys.drop_pairs();
             }
         }
-        self.words = pairing;
+        self.pairing = pairing;
+    }
+
+    /// What pairs it.
+    fn add_word(&mut self, place: usize, word: &str) -> u64 {
+        if let Some((_, hash)) = self.before.get(place).filter(|(before, _)| before == word) {
+            return *hash;
+        }
+        singles(word).for_each(|key| self.push(key));
+        let hash = pairing_hash(word);
+        match self.before.get_mut(place) {
+            Some((before, of)) => {
+                before.clear();
+                before.push_str(word);
+                *of = hash;
+            }
+            None if place < MAX_BEFORE => self.before.push((word.to_owned(), hash)),
+            None => {}
+        }
+        hash
     }
 
     fn push(&mut self, key: u32) {
