@@ -12,6 +12,7 @@ mod paper;
 mod scale;
 #[path = "../../tests/support/sim.rs"]
 mod sim;
+mod stale;
 mod want;
 mod words;
 #[path = "../../tests/support/zone.rs"]
@@ -24,9 +25,10 @@ use paper::Paper;
 
 type Section = (&'static str, fn(&Paper));
 
-const SECTIONS: [Section; 10] = [
+const SECTIONS: [Section; 11] = [
     ("blind", blind::table),
     ("trouble", blind::trouble),
+    ("stale", stale::table),
     ("crossing", crossing::table),
     ("words", words::table),
     ("worlds", words::worlds),

@@ -105,6 +105,17 @@ impl Zone {
         self.nodes[node].id.short()
     }
 
+    /// Its roster is not the newest.
+    pub fn is_behind(&self, node: usize) -> bool {
+        self.nodes[node].roster.revision() < build::REVISION
+    }
+
+    /// Those of these whom a node knows of.
+    pub fn known_to(&self, node: usize, of: &[usize]) -> Vec<usize> {
+        let is_known = |other: &&usize| self.nodes[node].roster.get(&self.nodes[**other].id).is_some();
+        of.iter().filter(is_known).copied().collect()
+    }
+
     /// The zone of a node.
     pub fn zone_of(&self, node: usize) -> ZoneId {
         self.nodes[node].roster.zone()
@@ -209,7 +220,8 @@ impl Zone {
                 outcome.entered.insert(to / self.setup.peers);
             }
             Reach::Inside | Reach::Everywhere => {
-                outcome.home += usize::from(to / self.setup.peers == outcome.origin / self.setup.peers);
+                outcome.home +=
+                    usize::from(self.nodes[to].roster.zone() == self.nodes[outcome.origin].roster.zone());
             }
         }
     }

@@ -13,24 +13,35 @@ use floodplain::protocol::{
     flood::QueryCache,
     gateway::{GATEWAYS_PER_ZONE, Gateways, Told, ZoneGateways},
     id::{PeerId, PeerName, ZoneId},
-    neighbor::all_neighbors,
+    neighbor::{all_neighbors, neighbors},
     roster::{Member, Roster, Stamp},
     summary::{
         book::Book,
         zone::{Filters, Telling, ZoneFilter},
     },
 };
-use rand::{RngExt, SeedableRng, rngs::SmallRng, seq::SliceRandom};
+use rand::{
+    RngExt, SeedableRng,
+    rngs::SmallRng,
+    seq::{SliceRandom, index::sample},
+};
 
 use super::{Contents, Outcome, Setup, Zone, parts::Node};
 
-const REVISION: u64 = 7;
+pub(super) const REVISION: u64 = 7;
+/// Revisions that a stale roster is behind, at most. With each of them one member joined, and one that is gone left.
+const MOST_BEHIND: usize = 3;
 
 /// What the members of one zone have in common.
 struct Common {
-    members: Vec<Member>,
+    /// By the revisions that they are behind.
+    rosters: Vec<Rc<Roster>>,
+    /// Of the newest one.
     neighbors: Vec<(PeerId, Vec<PeerId>)>,
-    roster: Rc<Roster>,
+    /// Who joined, by place, with the newest revision and those before.
+    joined: Vec<usize>,
+    /// Who left.
+    left: Vec<Member>,
     /// Others than gateways know those of their own zone only.
     own_gateways: Rc<Gateways>,
 }
@@ -69,33 +80,43 @@ impl Zone {
         let all_gateways = gateways_of(0..setup.zones);
         let zones: Vec<Common> = (0..setup.zones)
             .map(|zone| {
-                let members = members[zone * size..(zone + 1) * size].to_vec();
+                let now = &members[zone * size..(zone + 1) * size];
+                let behind = if setup.stale > 0.0 { MOST_BEHIND.min(size - 1) } else { 0 };
+                let joined = sample(&mut rng, size, behind).into_vec();
+                let left = |number| member(n + number, PeerId::random(&mut rng), &contents);
+                let left: Vec<Member> = (0..behind).map(left).collect();
+                let roster = |behind: usize| {
+                    let known = |at: &usize| !joined[..behind].contains(at);
+                    let known = (0..size).filter(known).map(|at| now[at].clone());
+                    let members = known.chain(left[..behind].iter().cloned()).collect();
+                    Rc::new(Roster::new(zone_id(zone), REVISION - behind as u64, members))
+                };
                 Common {
-                    neighbors: all_neighbors(&members),
-                    roster: Rc::new(Roster::new(zone_id(zone), REVISION, members.clone())),
+                    rosters: (0..=behind).map(roster).collect(),
+                    neighbors: all_neighbors(now),
                     own_gateways: gateways_of(zone..zone + 1),
-                    members,
+                    joined,
+                    left,
                 }
             })
             .collect();
-        let nodes = (0..n)
+        let mut nodes: Vec<Node> = (0..n)
             .map(|at| {
-                let common = &zones[at / size];
+                let (common, place) = (&zones[at / size], at % size);
                 let is_stale = rng.random::<f64>() < setup.stale;
-                let roster = if is_stale {
-                    let missing = rng.random_range(0..size);
-                    let mut known = common.members.clone();
-                    if missing != at % size {
-                        known.remove(missing);
-                    }
-                    Rc::new(Roster::new(zone_id(at / size), REVISION - 1, known))
-                } else {
-                    common.roster.clone()
-                };
+                // Nobody is behind the revision it joined with.
+                let most = common.joined.iter().position(|joined| *joined == place);
+                let most = most.unwrap_or(common.joined.len());
+                let behind = if is_stale && most > 0 { rng.random_range(1..=most) } else { 0 };
+                let roster = common.rosters[behind].clone();
+                let neighbors_now = || common.neighbors[place].1.clone();
                 Node {
                     id: ids[at],
+                    neighbors: match behind {
+                        0 => neighbors_now(),
+                        _ => neighbors(roster.members(), &ids[at]),
+                    },
                     roster,
-                    neighbors: common.neighbors[at % size].1.clone(),
                     gateways: if is_gateway(at) { &all_gateways } else { &common.own_gateways }.clone(),
                     cache: QueryCache::new(NonZeroUsize::new(setup.cache).expect("room")),
                     is_dead: dead.contains(&at),
@@ -104,6 +125,19 @@ impl Zone {
                 }
             })
             .collect();
+        for common in &zones {
+            let gone = common.left.iter().map(|member| Node {
+                id: member.id,
+                neighbors: Vec::new(),
+                roster: common.rosters[0].clone(),
+                gateways: common.own_gateways.clone(),
+                cache: QueryCache::new(NonZeroUsize::MIN),
+                is_dead: true,
+                is_silent: false,
+                is_slow: false,
+            });
+            nodes.extend(gone);
+        }
         let live: Vec<usize> = (0..n).filter(|at| !dead.contains(at)).collect();
         let outcomes = (0..setup.queries)
             .map(|query| {
@@ -122,8 +156,8 @@ impl Zone {
             now: 0,
             sequence: 0,
             events: BTreeMap::new(),
+            index: nodes.iter().enumerate().map(|(at, node)| (node.id, at)).collect(),
             nodes,
-            index: ids.iter().copied().enumerate().map(|(at, id)| (id, at)).collect(),
             live,
             dying: BTreeSet::new(),
             tasks: Vec::new(),

@@ -33,7 +33,7 @@ pub struct Setup {
     pub dead: f64,
     /// Portion of the dead that swallow packets; the others refuse at once.
     pub silent: f64,
-    /// Portion of the peers with a roster of an older revision.
+    /// Portion of the peers with a roster that is one to three revisions behind: others joined and left since.
     pub stale: f64,
     /// Portion of the streams that break while they run.
     pub cuts: f64,
