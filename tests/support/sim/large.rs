@@ -49,8 +49,8 @@ impl Errors {
         for filter in filters {
             let ones: u32 = filter.to_bytes().iter().map(|byte| byte.count_ones()).sum();
             let full = f64::from(ones) / (filter.size_bytes() * 8) as f64;
-            errors.single += full.powi(density.single_hashes as i32);
-            errors.pair += full.powi(density.pair_hashes as i32);
+            errors.single += full.powf(f64::from(density.single_hashes));
+            errors.pair += full.powf(f64::from(density.pair_hashes));
             count += 1.0;
         }
         Self { single: errors.single / count, pair: errors.pair / count }

@@ -47,6 +47,7 @@ struct Common {
 }
 
 impl Zone {
+    #[allow(clippy::too_many_lines, reason = "one draw after the other, in an order that a seed depends on")]
     pub(super) fn new(setup: &Setup, contents: Rc<Contents>) -> Self {
         let mut rng = SmallRng::seed_from_u64(setup.seed);
         let (size, n) = (setup.peers, setup.peers * setup.zones);
