@@ -151,12 +151,30 @@ fn a_stream_that_breaks_loses_its_peer_alone() {
 }
 
 #[test]
-fn stale_rosters_fall_back_to_classic_flood_without_losing_anyone() {
-    for stale in [0.01, 0.05] {
+fn stale_rosters_lose_nobody_and_cost_little_unless_the_origin_has_one() {
+    for (stale, most) in [(0.01, 1.2), (0.05, 1.6), (0.3, 4.5)] {
+        let mut costs = Vec::new();
         for seed in 0..5 {
-            let setup = Setup { stale, ..Setup::new(seed, 100, Mode::Claimed) };
+            let setup = Setup { stale, queries: 50, ..Setup::new(seed, 100, Mode::Claimed) };
             let zone = run(&setup);
             assert_whole(&zone, &setup);
+            costs.push(mean(&zone, Outcome::cost));
+        }
+        let cost = costs.iter().sum::<f64>() / 5.0;
+        assert!(cost <= most, "{cost} messages a peer with {stale} stale");
+    }
+}
+
+#[test]
+fn whoever_is_in_the_roster_of_the_origin_is_found_whatever_the_others_know() {
+    for (seed, number) in (0..200).zip(0_usize..) {
+        let stale = [0.05, 0.3, 0.7][number % 3];
+        let setup = Setup { stale, queries: 8, ..Setup::new(seed, 10 + number % 30, Mode::Claimed) };
+        let zone = run(&setup);
+        for outcome in &zone.outcomes {
+            for node in zone.known_to(outcome.origin, &zone.live) {
+                assert!(outcome.hits.contains_key(&node), "peer {node} is missing, seed {seed}: {setup:?}");
+            }
         }
     }
 }
