@@ -1,13 +1,27 @@
 //! Whole zones under dead, silent, slow and stale peers, cuts and full query caches: what the rules of search promise,
-//! seen at the origin. Each failure names its seed.
+//! seen at the origin; and what a search costs where peers know each other's words. Each failure names its seed.
 
+#[path = "support/sim.rs"]
+mod sim;
 #[path = "support/zone.rs"]
 mod zone;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
 
-use floodplain::protocol::flood::Mode;
-use zone::{Outcome, Setup, Zone};
+use floodplain::protocol::{flood::Mode, query, summary::Density};
+use sim::{
+    filter::Shape,
+    large::{Errors, Large, Scale},
+    random::Figures,
+    random_graph::{self, Workload},
+    team::{self, Team},
+    world::{Kind, Profile, TEAM, World},
+    zones::{Cost, Network, Way},
+};
+use zone::{Outcome, Rule, Setup, Zone};
 
 fn run(setup: &Setup) -> Zone {
     let zone = Zone::run(setup);
@@ -137,12 +151,30 @@ fn a_stream_that_breaks_loses_its_peer_alone() {
 }
 
 #[test]
-fn stale_rosters_fall_back_to_classic_flood_without_losing_anyone() {
-    for stale in [0.01, 0.05] {
+fn stale_rosters_lose_nobody_and_cost_little_unless_the_origin_has_one() {
+    for (stale, most) in [(0.01, 1.2), (0.05, 1.6), (0.3, 4.5)] {
+        let mut costs = Vec::new();
         for seed in 0..5 {
-            let setup = Setup { stale, ..Setup::new(seed, 100, Mode::Claimed) };
+            let setup = Setup { stale, queries: 50, ..Setup::new(seed, 100, Mode::Claimed) };
             let zone = run(&setup);
             assert_whole(&zone, &setup);
+            costs.push(mean(&zone, Outcome::cost));
+        }
+        let cost = costs.iter().sum::<f64>() / 5.0;
+        assert!(cost <= most, "{cost} messages a peer with {stale} stale");
+    }
+}
+
+#[test]
+fn whoever_is_in_the_roster_of_the_origin_is_found_whatever_the_others_know() {
+    for (seed, number) in (0..200).zip(0_usize..) {
+        let stale = [0.05, 0.3, 0.7][number % 3];
+        let setup = Setup { stale, queries: 8, ..Setup::new(seed, 10 + number % 30, Mode::Claimed) };
+        let zone = run(&setup);
+        for outcome in &zone.outcomes {
+            for node in zone.known_to(outcome.origin, &zone.live) {
+                assert!(outcome.hits.contains_key(&node), "peer {node} is missing, seed {seed}: {setup:?}");
+            }
         }
     }
 }
@@ -206,4 +238,155 @@ fn mean(zone: &Zone, of: impl Fn(&Outcome, &Zone) -> f64) -> f64 {
     let sum: f64 = zone.outcomes.iter().map(|outcome| of(outcome, zone)).sum();
     let count = zone.outcomes.iter().fold(0.0, |count, _| count + 1.0);
     sum / count
+}
+
+#[test]
+fn lost_packets_cost_time_and_repeats_and_hide_nobody() {
+    for loss in [0.01, 0.05] {
+        for seed in 0..3 {
+            let setup = Setup { loss, queries: 20, ..Setup::new(seed, 60, Mode::Claimed) };
+            let zone = run(&setup);
+            for outcome in &zone.outcomes {
+                let report = outcome.report.as_ref().expect("the origin has room");
+                // Whoever lost three packets in a row was silent for longer than anyone waits.
+                let heard = report.answered.len() + report.unreachable.len();
+                assert_eq!(heard, 60, "someone is neither heard nor told of, seed {seed}, loss {loss}");
+            }
+            let recall = mean(&zone, Outcome::recall);
+            assert!(recall >= 1.0 - loss / 20.0, "{recall} of the live peers, seed {seed}, loss {loss}");
+            let mean = mean(&zone, Outcome::cost);
+            assert!(mean > 1.0 && mean < 2.0, "{mean} messages a peer, seed {seed}");
+        }
+    }
+}
+
+/// A team whose peers have a tenth of the documents, for what would take long otherwise.
+const SMALL: Profile = Profile { files_median: 50.0, words: 5_000, ..TEAM };
+
+#[test]
+fn the_answers_of_a_made_up_world_are_those_of_the_query_language() {
+    let world = World::new(SMALL, 10, 1);
+    for kind in Kind::ALL {
+        for search in team::draw(&world, kind, 10, 2) {
+            let words: Vec<&str> =
+                search.asked.words.iter().map(|rank| world.vocabulary.word(*rank)).collect();
+            let query = query::Query::parse(&words.join(" ")).expect("words are a query");
+            for peer in 0..world.peers() {
+                let hits = world.names(peer).filter(|name| {
+                    let name: Vec<&str> = name.iter().map(|rank| world.vocabulary.word(*rank)).collect();
+                    query::matches(&query, &name.join("-"), 1, SystemTime::UNIX_EPOCH, None)
+                });
+                let found = search.asked.files.get(&peer).map_or(0, Vec::len);
+                assert_eq!(found, hits.count(), "{words:?} at peer {peer}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_simulated_filters_are_those_of_the_protocol() {
+    let world = World::new(SMALL, 10, 1);
+    let words = Shape::PROTOCOL.vocabulary(&world);
+    let searches = team::draw(&world, Kind::Words(2), 50, 2);
+    for peer in 0..world.peers() {
+        let summary = world.summary(peer).expect("few words");
+        let filter = Shape::PROTOCOL.filter(&words, world.names(peer));
+        assert_eq!(filter.to_bytes(), summary.to_bytes());
+        for search in &searches {
+            let may_answer = filter.may_answer(&Shape::PROTOCOL.probe(&words, &search.asked.words));
+            assert_eq!(may_answer, summary.may_answer(&search.asked.probe), "{:?}", search.asked.words);
+        }
+    }
+}
+
+#[test]
+fn a_hundred_peers_who_know_each_others_words_are_asked_by_the_handful() {
+    let world = World::new(TEAM, 100, 1);
+    let team = Team::new(&world, 0..100);
+    for (kind, most) in [(Kind::Words(2), 10.0), (Kind::Words(3), 5.0), (Kind::Miss, 6.0)] {
+        // That nobody who has a hit is missed is asserted in there.
+        let mean = Figures::of(team.messages(&team::draw(&world, kind, 150, 2), 3)).mean;
+        assert!(mean <= most, "{mean} messages, {kind:?}");
+    }
+}
+
+#[test]
+fn a_search_that_wants_little_of_much_costs_little() {
+    let world = World::new(TEAM, 50, 1);
+    let team = Team::new(&world, 0..50);
+    let searches = team::draw(&world, Kind::Words(1), 60, 2);
+    let cost = |want| {
+        let asks = searches.iter().map(|search| {
+            team.ask(search.origin, &search.asked, Rule::Summary(search.asked.probe.clone()), want)
+        });
+        let outcomes = team.run(asks.collect(), 3);
+        for (search, outcome) in searches.iter().zip(&outcomes) {
+            let there: BTreeSet<u64> = search.asked.files.values().flatten().copied().collect();
+            let least = there.len().min(want.unwrap_or(usize::MAX));
+            assert_eq!(outcome.contents.len(), least, "of {} with want {want:?}", there.len());
+            assert!(outcome.contents.is_subset(&there));
+        }
+        Figures::of(outcomes.iter().map(|outcome| f64::from(u32::try_from(outcome.messages).expect("few"))))
+            .mean
+    };
+    let (one, ten, all) = (cost(Some(1)), cost(Some(10)), cost(None));
+    assert!(one < 6.0 && one * 1.5 < ten && ten * 1.5 < all, "{one} for one, {ten} for ten, {all} for all");
+}
+
+#[test]
+fn zones_without_such_a_pair_of_words_are_not_entered() {
+    let world = World::new(SMALL, 300, 1);
+    let network = Network::new(&world, 50);
+    let messages = |kind, way| {
+        // That everything anywhere is found is asserted in there.
+        let costs = network.run(&team::draw(&world, kind, 40, 2), way, None, 3);
+        Figures::of(costs.iter().map(Cost::messages)).mean
+    };
+    let blind = messages(Kind::Words(2), Way::Blind);
+    assert!((299.0..=300.0).contains(&blind), "{blind} messages when everyone is asked");
+    let (every, filters) = (messages(Kind::Words(2), Way::Summaries), messages(Kind::Words(2), Way::Filters));
+    assert!(filters < every && filters < blind / 20.0, "{filters} with filters of zones, {every} without");
+    let miss = messages(Kind::Miss, Way::Filters);
+    assert!(miss <= 5.0, "{miss} messages for a miss");
+}
+
+#[test]
+fn one_copy_among_many_is_found_for_less_than_any_blind_search_needs() {
+    let workload =
+        Workload { replication: 0.001_25, trials: 12, zone_size: 100, peer_errors: 0.002, zone_errors: 0.04 };
+    let result = random_graph::run(&workload, 2);
+    let cost = |way| result.ways[&way].messages.mean;
+    for way in [random_graph::Way::Zones, random_graph::Way::ZonesInWaves] {
+        assert!((result.ways[&way].found - 1.0).abs() < 1e-9, "{way:?}");
+        assert!(cost(way) < 40.0, "{} messages, {way:?}", cost(way));
+    }
+    assert!(
+        (300.0..1_500.0).contains(&cost(random_graph::Way::BlindBound)),
+        "{}",
+        cost(random_graph::Way::BlindBound)
+    );
+    assert!(cost(random_graph::Way::Walks(1)) > cost(random_graph::Way::ZonesInWaves) * 10.0);
+    assert!(cost(random_graph::Way::Flood(7)) > 10_000.0);
+}
+
+#[test]
+fn the_model_of_large_networks_agrees_with_the_event_simulation() {
+    let world = World::new(SMALL, 300, 1);
+    let network = Network::new(&world, 50);
+    let large = Large::new(SMALL, 300, 1);
+    let scale = Scale {
+        peers: 300,
+        zone_size: 50,
+        searches: 400,
+        peer_errors: Errors::of(network.summaries(), Density::PEER),
+        zone_errors: Errors::of(network.filters(), Density::ZONE),
+        filters: 5,
+        want: None,
+    };
+    for kind in [Kind::Words(2), Kind::Miss] {
+        let costs = network.run(&team::draw(&world, kind, 200, 2), Way::Filters, None, 3);
+        let events = Figures::of(costs.iter().map(Cost::messages)).mean;
+        let model = Figures::of(large.run(&scale, kind, 3).iter().map(|reach| reach.messages)).mean;
+        assert!((0.6..1.8).contains(&(model / events)), "{model} by the model, {events} by events, {kind:?}");
+    }
 }

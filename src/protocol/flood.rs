@@ -195,7 +195,9 @@ pub struct Plan {
 ///   classically: forwarded, neither searched nor reported as answered, for its hits go the first way.
 /// - Known otherwise: a duplicate.
 ///
-/// A claim that was made over another revision of the roster cannot be trusted: classic flood from here.
+/// A claim that was made over another revision of the roster cannot be trusted. When it was made over a newer one, whoever
+/// made it knows better: searched here, and not given on; the relay there gives the rest of the part to its next member. When
+/// it was made over an older one, there may be members that nobody behind it knows: classic flood from here.
 pub fn on_query(cache: &mut QueryCache, query: &Query, view: &View<'_>, now: Instant) -> Verdict {
     if query.ttl.saturating_add(query.hops) > MAX_TTL_PLUS_HOPS {
         return Verdict::Refuse(Refusal::TooFar);
@@ -215,7 +217,9 @@ pub fn on_query(cache: &mut QueryCache, query: &Query, view: &View<'_>, now: Ins
         Reach::WholeZone(_) => Some(Claim { before: view.me }),
     };
     let is_repair = query.claim.is_some() || query.is_crossing();
-    let classic_ttl = (trusted.is_none() && !query.is_crossing()).then_some(query.ttl);
+    let is_behind = query.claim.is_some() && view.roster.is_behind(query.roster_revision);
+    let is_classic = trusted.is_none() && !query.is_crossing() && !is_behind;
+    let classic_ttl = is_classic.then_some(query.ttl);
     let expires = query.deadline + REMEMBERED_AFTER_DEADLINE;
     match cache.entries.peek_mut(&query.id) {
         None => {

@@ -2,7 +2,8 @@
 //! reports. It always ends, by its deadline at the latest, and asks no member twice.
 //!
 //! A branch that ends without its report counts for nothing: what lay behind it is given out again, and hits that came
-//! twice are told apart at the origin.
+//! twice are told apart at the origin. A report that leaves members out stands for the others: a peer whose roster is older
+//! than the claim answers for itself alone. They are asked at once, or at the end when other branches may have reached them.
 //!
 //! A silent peer is hedged: the next member of its part is asked for the rest as well. When the hedge reports first, the
 //! silent one is missing for itself alone, and keeps the rest of [`SILENCE_LIMIT`] to begin; when the slow one reports
@@ -83,6 +84,8 @@ struct Branch {
     asked: usize,
     /// Someone reported for the rest.
     is_reported: bool,
+    /// A report was cut short: there is no time, or no want, for whom it left out.
+    is_cut: bool,
 }
 
 /// One open ask.
@@ -184,6 +187,15 @@ impl Relay {
             }
         }
         self.open.remove(&ask);
+        self.branches[at].is_cut |= report.truncated;
+        // Behind a duplicate there are members whom another branch reached.
+        if report.duplicates == 0 && self.has_left_out(at) {
+            if !self.is_covered(at) {
+                self.ask_left_out(at, now, &mut commands);
+            }
+            self.widen(now, &mut commands);
+            return commands;
+        }
         self.branches[at].is_reported = true;
         // Others of this part are open for themselves alone now: only those that this branch did not reach. No gateway is.
         let is_reached =
@@ -299,10 +311,14 @@ impl Relay {
             return;
         }
         self.next_wave_at = None;
-        let Some(wave) = self.waves.pop_front() else { return };
+        let Some(wave) = self.waves.pop_front() else {
+            // Nobody is left who might reach them.
+            (0..self.branches.len()).for_each(|at| self.ask_left_out(at, now, commands));
+            return;
+        };
         let is_home = wave.iter().any(|part| !part.is_beyond());
         for part in wave {
-            self.branches.push(Branch { part, asked: 0, is_reported: false });
+            self.branches.push(Branch { part, asked: 0, is_reported: false, is_cut: false });
             self.ask_next(self.branches.len() - 1, now, commands);
         }
         if !self.waves.is_empty() {
@@ -331,13 +347,34 @@ impl Relay {
     fn give_up(&mut self, ask: AskId, now: Instant, commands: &mut Vec<Command>) {
         let Some(broken) = self.open.remove(&ask) else { return };
         self.lose(broken.branch, broken.peer);
-        // One that was hedged and is silent still is no hope for the others.
-        let is_covered = self.branches[broken.branch].is_reported
-            || self.open.values().any(|open| {
-                open.branch == broken.branch && (open.silent_until.is_none() || open.hedge_at.is_some())
-            });
-        if !is_covered {
+        if !self.is_covered(broken.branch) {
             self.ask_next(broken.branch, now, commands);
+        }
+    }
+
+    /// Someone answers for the rest of that branch. One that was hedged and is silent still is no hope for the others.
+    fn is_covered(&self, at: usize) -> bool {
+        let is_hope = |open: &Open| open.silent_until.is_none() || open.hedge_at.is_some();
+        self.branches[at].is_reported || self.open.values().any(|open| open.branch == at && is_hope(open))
+    }
+
+    /// Members of that branch were not asked here, and no report tells of them.
+    fn has_left_out(&self, at: usize) -> bool {
+        self.first_left_out(at).is_some()
+    }
+
+    fn first_left_out(&self, at: usize) -> Option<usize> {
+        let Branch { part, asked, is_cut, .. } = &self.branches[at];
+        let is_told = |place: &usize| self.report.tells_of(part.members[*place].short());
+        let is_for_members = part.claim.is_some() && !is_cut;
+        (*asked..part.members.len()).find(|place| is_for_members && !is_told(place))
+    }
+
+    fn ask_left_out(&mut self, at: usize, now: Instant, commands: &mut Vec<Command>) {
+        if let Some(next) = self.first_left_out(at) {
+            self.branches[at].asked = next;
+            self.branches[at].is_reported = false;
+            self.ask_next(at, now, commands);
         }
     }
 

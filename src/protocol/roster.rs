@@ -109,6 +109,12 @@ impl Roster {
         self.revision
     }
 
+    /// That revision is of a newer roster, of which this one is a former state. One of another start of the registry, which
+    /// counts them in the upper 32 bits, is not: members come back to it one after the other.
+    pub fn is_behind(&self, revision: u64) -> bool {
+        self.revision < revision && self.revision >> 32 == revision >> 32
+    }
+
     /// In order of their ids.
     pub fn members(&self) -> &[Member] {
         &self.members

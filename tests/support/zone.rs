@@ -2,85 +2,52 @@
 //! seed gives one run, to the microsecond.
 
 // Shared by a test and an example as a module of each: nothing of it can be reached from elsewhere, and each uses its part.
-#![allow(dead_code, missing_debug_implementations, unreachable_pub)]
+#![allow(dead_code, unused_imports, missing_debug_implementations, unreachable_pub)]
 // Portions and counts of at most some thousands.
 #![allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
 
+#[path = "zone/build.rs"]
+mod build;
+#[path = "zone/parts.rs"]
+mod parts;
+#[path = "zone/setup.rs"]
+mod setup;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    num::NonZeroUsize,
+    collections::{BTreeMap, BTreeSet, HashSet},
+    rc::Rc,
     time::{Duration, Instant},
 };
 
 use floodplain::protocol::{
-    claim::{Everyone, Reach},
-    flood::{Plan, Query, QueryCache, Verdict, View, on_query},
-    gateway::{Gateways, Told, ZoneGateways},
-    id::{PeerId, PeerName, QueryId, ZoneId},
+    claim::{Everyone, Reach, RulesOut},
+    crossing::RulesOutZones,
+    flood::{Plan, Query, Verdict, View, on_query},
+    gateway::GATEWAYS_PER_ZONE,
+    id::{PeerId, QueryId, ZoneId},
     relay::{AskId, Command, Relay, Report},
-    roster::{Member, Roster, Stamp},
+    summary::{
+        book::{Book, BySummary},
+        zone::{ByFilter, Filters},
+    },
 };
-use rand::{RngExt, SeedableRng, rngs::SmallRng, seq::SliceRandom};
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-#[path = "zone/setup.rs"]
-mod setup;
+use self::parts::{Event, Node, OnlyThese, Stream, Task, Up};
+pub use self::setup::{Ask, Contents, Outcome, Rule, Setup, ZoneRule};
 
-pub use setup::{Outcome, Setup};
+/// How long the sender of a lost packet waits before it sends it again, and twice as long each further time: the least that
+/// Linux waits (`TCP_RTO_MIN`).
+const RETRANSMIT_MICROS: u64 = 200_000;
 
-struct Node {
-    id: PeerId,
-    roster: Roster,
-    neighbors: Vec<PeerId>,
-    gateways: Gateways,
-    cache: QueryCache,
-    is_dead: bool,
-    is_silent: bool,
-    is_slow: bool,
-}
-
-struct Task {
-    node: usize,
-    query: usize,
-    hops: u8,
-    reach: Reach,
-    relay: Relay,
-    upstream: Option<usize>,
-    streams: BTreeMap<AskId, usize>,
-    is_ended: bool,
-}
-
-struct Stream {
-    parent: usize,
-    ask: AskId,
-    child: usize,
-    copy: Query,
-    child_task: Option<usize>,
-    is_open: bool,
-    last_arrival: u64,
-}
-
-#[derive(Clone)]
-enum Up {
-    Heard,
-    Hits(usize, u8),
-    Done(Report),
-    Broken,
-}
-
-enum Event {
-    Start(usize),
-    Arrive(usize),
-    Up(usize, Up),
-    Cancelled(usize),
-    Cut(usize),
-    Searched(usize),
-    Wake(usize),
-    Dies(usize),
-}
-
-/// One zone and all that happened in it.
+/// A network of one zone or several and all that happened in it.
 pub struct Zone {
     setup: Setup,
+    contents: Rc<Contents>,
+    /// By zone: all members of a zone hold the same.
+    books: Vec<Book>,
+    /// All gateways hold the same.
+    filters: Filters,
     rng: SmallRng,
     base: Instant,
     now: u64,
@@ -97,28 +64,24 @@ pub struct Zone {
     pub outcomes: Vec<Outcome>,
 }
 
-const REVISION: u64 = 7;
-const GATEWAYS_PER_ZONE: usize = 2;
 const WAIT: Duration = Duration::from_secs(3);
 
 impl Zone {
-    /// Runs a whole setup to its end.
+    /// Runs a whole setup to its end: every live peer in turn asks what everyone has.
     pub fn run(setup: &Setup) -> Self {
-        let mut zone = Self::new(setup);
+        Self::run_with(setup, &Rc::new(Contents::default()))
+    }
+
+    /// Runs a whole setup with these contents and queries to its end.
+    pub fn run_with(setup: &Setup, contents: &Rc<Contents>) -> Self {
+        let queries = if contents.asks.is_empty() { setup.queries } else { contents.asks.len() };
+        let setup = &Setup { queries, ..setup.clone() };
+        let mut zone = Self::new(setup, contents.clone());
         for query in 0..setup.queries {
             let at = micros(setup.pause) * query as u64;
             zone.at(at, Event::Start(query));
         }
-        if let Some(after) = setup.gateways_die_after {
-            let origins: BTreeSet<usize> = zone.outcomes.iter().map(|outcome| outcome.origin).collect();
-            for first in (0..setup.zones).map(|number| number * setup.peers) {
-                let node = first + zone.rng.random_range(0..GATEWAYS_PER_ZONE);
-                if !origins.contains(&node) {
-                    zone.dying.insert(node);
-                    zone.at(micros(after), Event::Dies(node));
-                }
-            }
-        }
+        zone.let_gateways_die();
         while let Some(((at, _), event)) = zone.events.pop_first() {
             zone.now = at;
             zone.step(event);
@@ -126,89 +89,31 @@ impl Zone {
         zone
     }
 
-    fn new(setup: &Setup) -> Self {
-        let mut rng = SmallRng::seed_from_u64(setup.seed);
-        let (size, n) = (setup.peers, setup.peers * setup.zones);
-        let ids: Vec<PeerId> = (0..n).map(|_| PeerId::random(&mut rng)).collect();
-        let member = |at: usize| Member {
-            id: ids[at],
-            name: PeerName::from_any(&format!("peer-{at}")),
-            address: ([127, 0, 0, 1], 7001).into(),
-            incarnation: 1,
-            shared_files: 1,
-            room_bytes: 0,
-            summary: Stamp::default(),
-        };
-        let neighbors: Vec<Vec<usize>> =
-            (0..setup.zones).flat_map(|_| rings(size, if size > 100 { 6 } else { 4 }, &mut rng)).collect();
-        let mut order: Vec<usize> = (0..n).collect();
-        order.shuffle(&mut rng);
-        let is_gateway = |at: &usize| setup.zones > 1 && at % size < GATEWAYS_PER_ZONE;
-        let dead_members = order.iter().copied().filter(|at| !is_gateway(at));
-        let mut dead: BTreeSet<usize> = dead_members.take((setup.dead * n as f64).round() as usize).collect();
-        // The first peers of each zone are its gateways; one of them is the older one.
-        for zone in (0..setup.zones).filter(|_| setup.zones > 1) {
-            let gone = if setup.lost_zone == Some(zone) { GATEWAYS_PER_ZONE } else { setup.dead_gateways };
-            let first: usize = rng.random_range(0..GATEWAYS_PER_ZONE);
-            dead.extend((0..gone).map(|at| zone * size + (first + at) % GATEWAYS_PER_ZONE));
-        }
-        let zone_of = |at: usize| zone_id(at / size);
-        let nodes = (0..n)
-            .map(|at| {
-                let first = at / size * size;
-                let is_stale = rng.random::<f64>() < setup.stale;
-                let missing = if is_stale { first + rng.random_range(0..size) } else { n };
-                let others = (first..first + size).filter(|other| *other == at || *other != missing);
-                let members = others.map(member).collect();
-                let told = |zone: usize| ZoneGateways {
-                    zone: zone_id(zone),
-                    gateways: (0..GATEWAYS_PER_ZONE.min(size)).map(|at| member(zone * size + at)).collect(),
-                };
-                let mut gateways = Gateways::default();
-                if setup.zones > 1 {
-                    // Others than gateways know those of their own zone only.
-                    let all = if is_gateway(&at) { 0..setup.zones } else { at / size..at / size + 1 };
-                    gateways.take_in(Told { is_whole: true, zones: all.map(told).collect() });
-                }
-                Node {
-                    id: ids[at],
-                    roster: Roster::new(zone_of(at), if is_stale { REVISION - 1 } else { REVISION }, members),
-                    neighbors: neighbors[at].iter().map(|other| ids[first + *other]).collect(),
-                    gateways,
-                    cache: QueryCache::new(NonZeroUsize::new(setup.cache).expect("room")),
-                    is_dead: dead.contains(&at),
-                    is_silent: rng.random::<f64>() < setup.silent,
-                    is_slow: rng.random::<f64>() < setup.slow,
-                }
-            })
-            .collect();
-        let live: Vec<usize> = (0..n).filter(|at| !dead.contains(at)).collect();
-        let outcomes = (0..setup.queries)
-            .map(|query| {
-                let origin = live[(setup.first_origin + query) % live.len()];
-                Outcome { origin, ..Outcome::default() }
-            })
-            .collect();
-        Self {
-            setup: setup.clone(),
-            rng,
-            base: Instant::now(),
-            now: 0,
-            sequence: 0,
-            events: BTreeMap::new(),
-            nodes,
-            index: ids.iter().copied().enumerate().map(|(at, id)| (id, at)).collect(),
-            live,
-            dying: BTreeSet::new(),
-            tasks: Vec::new(),
-            streams: Vec::new(),
-            started: vec![0; setup.queries],
-            outcomes,
+    fn let_gateways_die(&mut self) {
+        let Some(after) = self.setup.gateways_die_after else { return };
+        let origins: BTreeSet<usize> = self.outcomes.iter().map(|outcome| outcome.origin).collect();
+        for zone in 0..self.setup.zones {
+            let node = zone * self.setup.peers + self.rng.random_range(0..GATEWAYS_PER_ZONE);
+            if !origins.contains(&node) {
+                self.dying.insert(node);
+                self.at(micros(after), Event::Dies(node));
+            }
         }
     }
 
     pub fn short(&self, node: usize) -> u64 {
         self.nodes[node].id.short()
+    }
+
+    /// Its roster is not the newest.
+    pub fn is_behind(&self, node: usize) -> bool {
+        self.nodes[node].roster.revision() < build::REVISION
+    }
+
+    /// Those of these whom a node knows of.
+    pub fn known_to(&self, node: usize, of: &[usize]) -> Vec<usize> {
+        let is_known = |other: &&usize| self.nodes[node].roster.get(&self.nodes[**other].id).is_some();
+        of.iter().filter(is_known).copied().collect()
     }
 
     /// The zone of a node.
@@ -228,7 +133,13 @@ impl Zone {
     /// Log-normal around 2 ms: links differ.
     fn delay(&mut self) -> u64 {
         let normal: f64 = (0..12).map(|_| self.rng.random::<f64>()).sum::<f64>() - 6.0;
-        (2000.0 * (0.5 * normal).exp()) as u64
+        let mut delay = (2000.0 * (0.5 * normal).exp()) as u64;
+        let mut again = RETRANSMIT_MICROS;
+        while self.setup.loss > 0.0 && self.rng.random::<f64>() < self.setup.loss {
+            delay += again;
+            again *= 2;
+        }
+        delay
     }
 
     fn step(&mut self, event: Event) {
@@ -255,19 +166,25 @@ impl Zone {
                 }
             }
             Event::Searched(task) => {
-                if !self.tasks[task].is_ended {
-                    let (node, hops, query) =
-                        (self.tasks[task].node, self.tasks[task].hops, self.tasks[task].query);
+                let Task { node, hops, query, .. } = self.tasks[task];
+                if self.tasks[task].relay.is_some() {
                     *self.outcomes[query].searches.entry(node).or_default() += 1;
-                    self.pass_on(task, node, hops);
-                    self.tasks[task].relay.on_searched(false);
-                    self.after(task, Vec::new());
+                    let ask = self.contents.asks.get(query);
+                    let mut files = ask.and_then(|ask| ask.files.get(&node)).cloned().unwrap_or_default();
+                    files.truncate(ask.and_then(|ask| ask.want).unwrap_or(usize::MAX));
+                    self.pass_on(task, node, hops, files);
+                }
+                let is_enough = self.tasks[task].is_enough();
+                if let Some(relay) = &mut self.tasks[task].relay {
+                    relay.on_searched(false);
+                    let commands = if is_enough { relay.on_enough() } else { Vec::new() };
+                    self.after(task, commands);
                 }
             }
             Event::Wake(task) => {
-                if !self.tasks[task].is_ended {
-                    let now = self.clock();
-                    let commands = self.tasks[task].relay.on_tick(now);
+                let now = self.clock();
+                if let Some(relay) = &mut self.tasks[task].relay {
+                    let commands = relay.on_tick(now);
                     self.after(task, commands);
                 }
             }
@@ -277,23 +194,68 @@ impl Zone {
     fn start(&mut self, query: usize) {
         self.started[query] = self.now;
         let node = self.outcomes[query].origin;
-        let mut rng = SmallRng::seed_from_u64(self.setup.seed ^ ((query as u64) << 20));
-        let id = QueryId::random(&mut rng);
+        let id = self.query_id(query);
         let (me, revision) = (self.nodes[node].id, self.nodes[node].roster.revision());
         let mut own = Query::own(id, me, self.setup.mode, self.setup.ttl, self.clock() + WAIT, revision);
+        own.is_widening = self.is_widening(query);
         if self.setup.zones > 1 {
             own.reach = Reach::Everywhere;
         }
-        if let Verdict::Serve { is_searched_here, plan } = self.verdict(node, &own) {
+        if let Verdict::Serve { is_searched_here, plan } = self.verdict(node, query, &own) {
             self.serve(node, query, (0, own.reach), is_searched_here, plan, None);
         }
     }
 
-    fn verdict(&mut self, node: usize, query: &Query) -> Verdict {
+    fn query_id(&self, query: usize) -> QueryId {
+        QueryId::random(&mut SmallRng::seed_from_u64(self.setup.seed ^ ((query as u64) << 20)))
+    }
+
+    fn count(&mut self, query: usize, reach: Reach, to: usize) {
+        let outcome = &mut self.outcomes[query];
+        outcome.messages += 1;
+        match reach {
+            Reach::OtherZones => outcome.to_gateways += 1,
+            Reach::WholeZone(_) => {
+                outcome.to_gateways += 1;
+                outcome.entered.insert(to / self.setup.peers);
+            }
+            Reach::Inside | Reach::Everywhere => {
+                outcome.home +=
+                    usize::from(self.nodes[to].roster.zone() == self.nodes[outcome.origin].roster.zone());
+            }
+        }
+    }
+
+    fn is_widening(&self, query: usize) -> bool {
+        self.contents.asks.get(query).is_some_and(|ask| ask.want.is_some())
+    }
+
+    fn verdict(&mut self, node: usize, query: usize, copy: &Query) -> Verdict {
         let now = self.clock();
+        let index = &self.index;
+        let ask = self.contents.asks.get(query);
+        let (by_summary, only_these);
+        let rule: &dyn RulesOut = match ask.map(|ask| &ask.rule) {
+            None | Some(Rule::Everyone) => &Everyone,
+            Some(Rule::Summary(probe)) => {
+                by_summary = BySummary { book: &self.books[node / self.setup.peers], probe };
+                &by_summary
+            }
+            Some(Rule::Only(peers)) => {
+                only_these = OnlyThese { peers, index };
+                &only_these
+            }
+        };
+        let by_filter;
+        let zones: &dyn RulesOutZones = match ask.map(|ask| &ask.zones) {
+            None | Some(ZoneRule::Everywhere) => &Everyone,
+            Some(ZoneRule::Filter(probe)) => {
+                by_filter = ByFilter { filters: &self.filters, probe };
+                &by_filter
+            }
+        };
         let Node { id, roster, neighbors, gateways, cache, .. } = &mut self.nodes[node];
-        let view = View { me: *id, roster, neighbors, gateways, rule: &Everyone, zones: &Everyone };
-        let verdict = on_query(cache, query, &view, now);
+        let verdict = on_query(cache, copy, &View { me: *id, roster, neighbors, gateways, rule, zones }, now);
         assert!(cache.len() <= self.setup.cache, "the query cache outgrew its room");
         verdict
     }
@@ -309,15 +271,16 @@ impl Zone {
     ) {
         let (relay, commands) = Relay::new(self.nodes[node].id, searched, plan, self.clock());
         let task = self.tasks.len();
+        let want = self.contents.asks.get(query).and_then(|ask| ask.want);
         self.tasks.push(Task {
             node,
             query,
             hops,
             reach,
-            relay,
+            relay: Some(relay),
+            wanted: want.map(|want| (want, HashSet::new())),
             upstream: up,
             streams: BTreeMap::new(),
-            is_ended: false,
         });
         if let Some(stream) = up {
             self.streams[stream].child_task = Some(task);
@@ -342,7 +305,7 @@ impl Zone {
             }
             return;
         }
-        match self.verdict(child, &copy) {
+        match self.verdict(child, query, &copy) {
             Verdict::Duplicate => self.send_up(stream, Up::Done(Report::duplicate())),
             Verdict::Refuse(_) => {
                 self.outcomes[query].refused += 1;
@@ -366,39 +329,41 @@ impl Zone {
 
     fn up(&mut self, stream: usize, message: Up) {
         let Stream { parent: task, ask, is_open, .. } = self.streams[stream];
-        if !is_open || self.tasks[task].is_ended {
-            return;
-        }
         let now = self.clock();
+        let Some(relay) = self.tasks[task].relay.as_mut().filter(|_| is_open) else { return };
         let commands = match message {
             Up::Heard => {
-                self.tasks[task].relay.on_heard(ask);
+                relay.on_heard(ask);
                 Vec::new()
             }
-            Up::Hits(node, hops) => {
-                self.tasks[task].relay.on_heard(ask);
-                self.pass_on(task, node, hops);
-                Vec::new()
+            Up::Hits(node, hops, files) => {
+                relay.on_heard(ask);
+                self.pass_on(task, node, hops, files);
+                let is_enough = self.tasks[task].is_enough();
+                let relay = self.tasks[task].relay.as_mut().filter(|_| is_enough);
+                relay.map(Relay::on_enough).unwrap_or_default()
             }
             Up::Done(report) => {
                 self.streams[stream].is_open = false;
-                self.tasks[task].relay.on_done(ask, &report, now)
+                relay.on_done(ask, &report, now)
             }
             Up::Broken => {
                 self.streams[stream].is_open = false;
-                self.tasks[task].relay.on_broken(ask, now)
+                relay.on_broken(ask, now)
             }
         };
         self.after(task, commands);
     }
 
-    fn pass_on(&mut self, task: usize, node: usize, hops: u8) {
+    /// That the peer was heard goes on even without contents: who is reached is what many runs are about.
+    fn pass_on(&mut self, task: usize, node: usize, hops: u8, files: Vec<u64>) {
+        let files = self.tasks[task].take(files);
         let Task { query, upstream, .. } = self.tasks[task];
-        match upstream {
-            Some(stream) => self.send_up(stream, Up::Hits(node, hops)),
-            None => {
-                self.outcomes[query].hits.entry(node).or_insert(hops);
-            }
+        if let Some(stream) = upstream {
+            self.send_up(stream, Up::Hits(node, hops, files));
+        } else {
+            self.outcomes[query].hits.entry(node).or_insert(hops);
+            self.outcomes[query].contents.extend(files);
         }
     }
 
@@ -407,14 +372,10 @@ impl Zone {
         for command in commands {
             match command {
                 Command::Ask { ask, peer, claim, reach, ttl, hops, deadline } => {
-                    let node = self.tasks[task].node;
+                    let Node { id: from, roster, .. } = &self.nodes[self.tasks[task].node];
+                    let (from, roster_revision) = (*from, roster.revision());
                     let query = self.tasks[task].query;
-                    let id = QueryId::random(&mut SmallRng::seed_from_u64(
-                        self.setup.seed ^ ((query as u64) << 20),
-                    ));
-                    let roster_revision = self.nodes[node].roster.revision();
-                    let from = self.nodes[node].id;
-                    let is_widening = false;
+                    let (id, is_widening) = (self.query_id(query), self.is_widening(query));
                     let copy =
                         Query { id, ttl, hops, deadline, roster_revision, claim, reach, is_widening, from };
                     let child = self.index[&peer];
@@ -429,7 +390,7 @@ impl Zone {
                         last_arrival: 0,
                     });
                     self.tasks[task].streams.insert(ask, stream);
-                    self.outcomes[query].messages += 1;
+                    self.count(query, reach, child);
                     let slow =
                         if self.nodes[child].is_slow { self.rng.random_range(60_000..400_000) } else { 0 };
                     let at = self.now + self.delay() + slow;
@@ -444,16 +405,15 @@ impl Zone {
                 Command::Cancel(ask) => self.cancel(task, ask),
             }
         }
-        if self.tasks[task].is_ended {
-            return;
-        }
-        if self.tasks[task].relay.is_finished() {
-            self.tasks[task].is_ended = true;
-            let mut report = self.tasks[task].relay.report();
+        let Some(relay) = &self.tasks[task].relay else { return };
+        if relay.is_finished() {
+            let mut report = relay.report();
             if matches!(self.tasks[task].reach, Reach::WholeZone(_)) {
                 let node = &self.nodes[self.tasks[task].node];
                 report = report.as_zone(&node.roster, node.id);
             }
+            self.tasks[task].relay = None;
+            self.tasks[task].streams.clear();
             if let Some(stream) = self.tasks[task].upstream {
                 self.send_up(stream, Up::Done(report));
             } else {
@@ -461,7 +421,7 @@ impl Zone {
                 self.outcomes[query].took = Duration::from_micros(self.now - self.started[query]);
                 self.outcomes[query].report = Some(report);
             }
-        } else if let Some(wake) = self.tasks[task].relay.next_wake() {
+        } else if let Some(wake) = relay.next_wake() {
             let since = u64::try_from((wake - self.base).as_micros()).expect("virtual time is short");
             self.at(since.max(self.now) + 1, Event::Wake(task));
         }
@@ -478,8 +438,7 @@ impl Zone {
     /// The far end of a closed stream drops its task and everything behind it.
     fn stop(&mut self, stream: usize) {
         let Some(task) = self.streams[stream].child_task else { return };
-        if !self.tasks[task].is_ended {
-            self.tasks[task].is_ended = true;
+        if self.tasks[task].relay.take().is_some() {
             let asks: Vec<AskId> = self.tasks[task].streams.keys().copied().collect();
             for ask in asks {
                 self.cancel(task, ask);
@@ -488,27 +447,6 @@ impl Zone {
     }
 }
 
-fn zone_id(zone: usize) -> ZoneId {
-    ZoneId::new(u32::try_from(zone).expect("few zones") + 1).expect("not 0")
-}
-
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).expect("virtual time is short")
-}
-
-/// A union of `degree / 2` random rings: who is whose neighbor.
-pub fn rings(n: usize, degree: usize, rng: &mut SmallRng) -> Vec<Vec<usize>> {
-    let mut sets = vec![BTreeSet::new(); n];
-    for _ in 0..degree / 2 {
-        let mut order: Vec<usize> = (0..n).collect();
-        order.shuffle(rng);
-        for at in 0..n {
-            let (a, b) = (order[at], order[(at + 1) % n]);
-            if a != b {
-                sets[a].insert(b);
-                sets[b].insert(a);
-            }
-        }
-    }
-    sets.into_iter().map(|set| set.into_iter().collect()).collect()
 }

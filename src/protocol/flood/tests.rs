@@ -164,7 +164,7 @@ fn a_fallback_flood_passes_peers_that_know_the_query_from_a_claim() {
 }
 
 #[test]
-fn a_claim_over_another_revision_becomes_a_classic_flood() {
+fn a_claim_over_an_older_revision_becomes_a_classic_flood() {
     let (roster, now, mut cache) = (roster(9), Instant::now(), cache(10));
     let neighbors = [1, 2, 3].map(peer);
     let view = View {
@@ -186,6 +186,28 @@ fn a_claim_over_another_revision_becomes_a_classic_flood() {
     );
     // Given out again: searched again, but flooded once.
     assert_eq!(served(&on_query(&mut cache, &stale, &view, now)), Some((true, 0)));
+}
+
+#[test]
+fn a_claim_over_a_newer_revision_is_answered_for_oneself_alone() {
+    let (roster, now, mut cache) = (roster(9), Instant::now(), cache(10));
+    let neighbors = [1, 2, 3].map(peer);
+    let view = View {
+        me: peer(4),
+        roster: &roster,
+        neighbors: &neighbors,
+        gateways: &Gateways::default(),
+        rule: &Everyone,
+        zones: &Everyone,
+    };
+    let newer = Query { roster_revision: REVISION + 1, ..claimed(1, 1, now) };
+    assert_eq!(served(&on_query(&mut cache, &newer, &view, now)), Some((true, 0)));
+    assert_eq!(served(&on_query(&mut cache, &newer, &view, now)), Some((true, 0)), "given out again");
+    // Nothing went to its neighbors yet.
+    assert_eq!(served(&on_query(&mut cache, &classic(1, 2, 1, now), &view, now)), Some((false, 2)));
+    // After a restart of the registry a newer roster need not be a better one.
+    let after_restart = Query { roster_revision: REVISION + (1 << 32), ..claimed(2, 1, now) };
+    assert_eq!(served(&on_query(&mut cache, &after_restart, &view, now)), Some((true, 2)));
 }
 
 #[test]

@@ -65,6 +65,61 @@ fn a_broken_branch_is_given_to_the_next_of_its_part() {
 }
 
 #[test]
+fn whom_a_report_leaves_out_is_given_to_the_next_of_its_part() {
+    let now = Instant::now();
+    let (mut relay, commands) = Relay::new(peer(0), false, plan(&[&[1, 2, 3, 4, 5]], now), now);
+    let first = asked(&commands)[0].0;
+    // It answers for itself alone, and has found out about one more on whatever way.
+    let told = Report { ruled_out: [peer(2).short()].into(), ..answered(&[1]) };
+    let second = asked(&relay.on_done(first, &told, now));
+    assert_eq!(second.iter().map(|(_, peer)| *peer).collect::<Vec<_>>(), [peer(3)]);
+    let told = Report { unreachable: [peer(4).short()].into(), ..answered(&[3]) };
+    let third = asked(&relay.on_done(second[0].0, &told, now));
+    assert_eq!(third[0].1, peer(5));
+    assert!(relay.on_done(third[0].0, &answered(&[5]), now).is_empty() && relay.is_finished());
+    let report = relay.report();
+    assert_eq!(report.answered, answered(&[1, 3, 5]).answered);
+    assert_eq!((report.messages, report.truncated), (3, false));
+}
+
+#[test]
+fn what_was_cut_short_is_not_given_on() {
+    let now = Instant::now();
+    let (mut relay, commands) = Relay::new(peer(0), false, plan(&[&[1, 2, 3]], now), now);
+    let told = Report { truncated: true, ..answered(&[1]) };
+    assert!(relay.on_done(asked(&commands)[0].0, &told, now).is_empty());
+    assert!(relay.is_finished());
+}
+
+#[test]
+fn whom_another_branch_may_have_reached_is_asked_at_the_end_unless_it_has() {
+    let now = Instant::now();
+    let (mut relay, commands) = Relay::new(peer(0), false, plan(&[&[1, 2, 3], &[4, 5]], now), now);
+    let asks = asked(&commands);
+    let told = Report { duplicates: 1, ..answered(&[1]) };
+    assert!(relay.on_done(asks[0].0, &told, now).is_empty());
+    let last = asked(&relay.on_done(asks[1].0, &answered(&[2, 4, 5]), now));
+    assert_eq!(last.iter().map(|(_, peer)| *peer).collect::<Vec<_>>(), [peer(3)]);
+    assert!(!relay.is_finished());
+    relay.on_done(last[0].0, &answered(&[3]), now);
+    assert!(relay.is_finished());
+    assert_eq!(relay.report().answered, answered(&[1, 2, 3, 4, 5]).answered);
+}
+
+#[test]
+fn whom_a_report_leaves_out_is_left_to_a_hedge_that_is_open() {
+    let now = Instant::now();
+    let (mut relay, commands) = Relay::new(peer(0), false, plan(&[&[1, 2, 3]], now), now);
+    let first = asked(&commands)[0].0;
+    let hedge = asked(&relay.on_tick(now + HEDGE_AFTER))[0];
+    assert_eq!(hedge.1, peer(2));
+    assert!(relay.on_done(first, &answered(&[1]), now).is_empty());
+    let third = asked(&relay.on_done(hedge.0, &answered(&[2]), now));
+    assert_eq!(third[0].1, peer(3));
+    assert!(relay.on_done(third[0].0, &answered(&[3]), now).is_empty() && relay.is_finished());
+}
+
+#[test]
 fn a_silent_peer_is_hedged_and_the_hedge_is_cancelled_when_it_was_reached() {
     let now = Instant::now();
     let (mut relay, commands) = Relay::new(peer(0), false, plan(&[&[1, 2]], now), now);

@@ -1,4 +1,4 @@
-//! What a simulated run is made of, and what becomes of its queries.
+//! What a run of a network is made of and what comes out of it; plain values, so that one seed and one setup are one run.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,6 +8,7 @@ use std::{
 use floodplain::protocol::{
     flood::{DEFAULT_TTL, Mode},
     relay::Report,
+    summary::{Probe, Summary},
 };
 
 use super::Zone;
@@ -32,7 +33,7 @@ pub struct Setup {
     pub dead: f64,
     /// Portion of the dead that swallow packets; the others refuse at once.
     pub silent: f64,
-    /// Portion of the peers with a roster of an older revision.
+    /// Portion of the peers with a roster that is one to three revisions behind: others joined and left since.
     pub stale: f64,
     /// Portion of the streams that break while they run.
     pub cuts: f64,
@@ -40,6 +41,8 @@ pub struct Setup {
     pub gateway_cuts: f64,
     /// Portion of the live peers that begin to answer after 60 to 400 ms only.
     pub slow: f64,
+    /// Portion of the messages, of either direction, whose packet is lost and sent again.
+    pub loss: f64,
     /// Queries, from origins in turn, the first of them this one of those who live.
     pub queries: usize,
     pub first_origin: usize,
@@ -66,6 +69,7 @@ impl Setup {
             cuts: 0.0,
             gateway_cuts: 0.0,
             slow: 0.0,
+            loss: 0.0,
             queries: peers,
             first_origin: 0,
             pause: Duration::from_millis(1),
@@ -80,10 +84,17 @@ pub struct Outcome {
     pub origin: usize,
     /// Peers whose hits reached the origin, with their hops; the origin itself among them.
     pub hits: BTreeMap<usize, u8>,
+    /// Contents that reached the origin.
+    pub contents: BTreeSet<u64>,
     /// The report at the origin; `None` when the origin's own cache refused.
     pub report: Option<Report>,
     /// Messages that were really sent.
     pub messages: usize,
+    /// Those of them inside the zone of the origin, and those to gateways of any zone; the others are inside other zones.
+    pub home: usize,
+    pub to_gateways: usize,
+    /// Other zones that were asked.
+    pub entered: BTreeSet<usize>,
     /// How often each peer searched.
     pub searches: BTreeMap<usize, usize>,
     /// How often each peer was asked on a claim, or for its whole zone.
@@ -107,4 +118,47 @@ impl Outcome {
     pub fn cost(&self, zone: &Zone) -> f64 {
         self.messages as f64 / (zone.live.len() - 1).max(1) as f64
     }
+}
+
+/// What the peers have and what is asked, when a run is about more than who is reached.
+#[derive(Debug, Clone, Default)]
+pub struct Contents {
+    /// The summary of each peer, which all others of its zone hold; peers without one are always asked.
+    pub summaries: Vec<Option<Summary>>,
+    /// The filter of each zone, which gateways of all others hold; zones without one are always asked.
+    pub filters: Vec<Option<Summary>>,
+    /// The queries; with any, [`Setup::queries`] is their number.
+    pub asks: Vec<Ask>,
+}
+
+/// One query.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    pub origin: usize,
+    pub rule: Rule,
+    pub zones: ZoneRule,
+    /// Contents that answer it, by peer.
+    pub files: BTreeMap<usize, Vec<u64>>,
+    /// This many contents are enough.
+    pub want: Option<usize>,
+}
+
+/// Whom a query may pass by.
+#[derive(Debug, Clone)]
+pub enum Rule {
+    /// Nobody.
+    Everyone,
+    /// Whoever's summary says that it has nothing.
+    Summary(Probe),
+    /// All but these.
+    Only(BTreeSet<usize>),
+}
+
+/// Which other zones a query may pass by.
+#[derive(Debug, Clone)]
+pub enum ZoneRule {
+    /// None.
+    Everywhere,
+    /// Those whose filter says that nobody there has anything.
+    Filter(Probe),
 }
