@@ -202,6 +202,58 @@ fn one_seed_gives_one_run() {
     assert_ne!(first, other, "the seed has no effect");
 }
 
+#[test]
+fn queries_of_everyone_at_the_same_moment_cost_each_what_it_costs_alone() {
+    for seed in 0..3 {
+        let setup =
+            Setup { queries: 400, pause: Duration::ZERO, ..Setup::new(seed, 100, Mode::Claimed) };
+        let zone = run(&setup);
+        assert_whole(&zone, &setup);
+        assert_each_searched_once(&zone, &setup);
+        assert!(zone.outcomes.iter().all(|outcome| outcome.messages == 99), "seed {seed}");
+    }
+}
+
+/// Round trips with this median, each peer asking four times; the cost of the later half.
+fn cost_at(round_trip: u64, spread: f64, is_measured: bool, seed: u64) -> f64 {
+    let (queries, pause) = (4 * 60, Duration::from_millis(3));
+    let delay = Duration::from_micros(round_trip * 500);
+    let setup =
+        Setup { delay, spread, is_measured, queries, pause, ..Setup::new(seed, 60, Mode::Claimed) };
+    let zone = run(&setup);
+    let later = &zone.outcomes[queries / 2..];
+    later.iter().map(|outcome| outcome.cost(&zone)).sum::<f64>() / (queries / 2) as f64
+}
+
+#[test]
+fn a_slow_network_is_not_hedged_for_being_slow() {
+    for (round_trip, spread) in [(1, 0.5), (80, 0.2), (80, 0.5), (160, 0.2)] {
+        for seed in 0..2 {
+            let cost = cost_at(round_trip, spread, true, seed);
+            assert!(cost <= 1.02, "{cost} messages a peer at {round_trip} ms, spread {spread}, seed {seed}");
+        }
+    }
+    let fixed = cost_at(80, 0.2, false, 0);
+    assert!(fixed > 2.0, "{fixed}: the rule has no effect");
+}
+
+#[test]
+fn silent_peers_of_a_fast_network_are_passed_by_sooner_for_no_message_more() {
+    let delay = Duration::from_micros(500);
+    let run = |is_measured| {
+        let (dead, silent, queries) = (0.1, 1.0, 240);
+        let setup =
+            Setup { delay, is_measured, dead, silent, queries, ..Setup::new(5, 60, Mode::Claimed) };
+        let zone = run(&setup);
+        assert_whole(&zone, &setup);
+        let last = |outcome: &Outcome| outcome.last_hit.as_micros();
+        let sum: u128 = zone.outcomes[queries / 2..].iter().map(last).sum();
+        (sum / 120, mean(&zone, Outcome::cost))
+    };
+    let (measured, fixed) = (run(true), run(false));
+    eprintln!("{measured:?} {fixed:?}");
+}
+
 fn mean(zone: &Zone, of: impl Fn(&Outcome, &Zone) -> f64) -> f64 {
     let sum: f64 = zone.outcomes.iter().map(|outcome| of(outcome, zone)).sum();
     let count = zone.outcomes.iter().fold(0.0, |count, _| count + 1.0);

@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     const BOUNDS: QueueBounds =
-        QueueBounds { places: 1, places_per_caller: 1, waiting: 9, waiting_per_caller: 9 };
+        QueueBounds { places: 1, places_per_caller: 1, keeps_room: false, waiting: 9, waiting_per_caller: 9 };
 
     #[tokio::test(start_paused = true)]
     async fn positions_are_told_at_once_again_every_5_s_and_when_they_change() {

@@ -4,10 +4,11 @@
 //! A branch that ends without its report counts for nothing: what lay behind it is given out again, and hits that came
 //! twice are told apart at the origin.
 //!
-//! A silent peer is hedged: the next member of its part is asked for the rest as well. When the hedge reports first, the
-//! silent one is missing for itself alone, and keeps the rest of [`SILENCE_LIMIT`] to begin; when the slow one reports
-//! first and has reached the hedge, the hedge is cancelled. Both may reach the rest: that costs messages and searches
-//! (which the query cache cannot save, as either of the two may yet break), never a wrong count, since reports are sets.
+//! A peer that is silent for longer than its measured delays explain is hedged: the next member of its part is asked for
+//! the rest as well. When the hedge reports first, the silent one is missing for itself alone, and keeps the rest of
+//! [`SILENCE_LIMIT`] to begin; when the slow one reports first and has reached the hedge, the hedge is cancelled. Both may
+//! reach the rest: that costs messages and searches (which the query cache cannot save, as either of the two may yet
+//! break), never a wrong count, since reports are sets.
 //!
 //! Gateways are asked in the same way, but none of them for itself: when one has reported the other is cancelled.
 
@@ -19,13 +20,14 @@ use std::{
 use super::{
     claim::{Claim, Part, Reach},
     flood::Plan,
+    hedge::UNKNOWN_WAIT,
     id::PeerId,
 };
 
 pub use super::report::{MAX_REPORTED, Report, ZoneReport};
 
-/// A peer that has not begun to answer by then is hedged. Ten times the round trip of a busy local network.
-pub const HEDGE_AFTER: Duration = Duration::from_millis(50);
+/// A peer that has not begun to answer by then is hedged, unless [`Relay::on_asked`] says when.
+pub const HEDGE_AFTER: Duration = UNKNOWN_WAIT;
 /// A peer that has not begun to answer by then is given up: a third of the usual time for a search (3 s), so that one
 /// stopped machine in the roster does not make every search last to its deadline.
 pub const SILENCE_LIMIT: Duration = Duration::from_secs(1);
@@ -53,8 +55,9 @@ pub struct AskId(u32);
 /// What the relay wants done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
-    /// Send the query to a peer. Answer with [`Relay::on_heard`] when its response begins (the headers of the stream
-    /// count), then [`Relay::on_done`] with its report, or [`Relay::on_broken`] whatever else happens.
+    /// Send the query to a peer. Answer with [`Relay::on_asked`] if its delays are known, with [`Relay::on_heard`] when
+    /// its response begins (the headers of the stream count), then [`Relay::on_done`] with its report, or
+    /// [`Relay::on_broken`] whatever else happens.
     Ask {
         /// To be told in every answer.
         ask: AskId,
@@ -90,6 +93,7 @@ struct Branch {
 struct Open {
     branch: usize,
     peer: PeerId,
+    asked_at: Instant,
     hedge_at: Option<Instant>,
     silent_until: Option<Instant>,
     overdue_at: Instant,
@@ -154,6 +158,15 @@ impl Relay {
             if self.open.is_empty() && !self.waves.is_empty() {
                 self.next_wave_at = Some(self.begun_at);
             }
+        }
+    }
+
+    /// That peer may be silent for so long (see [`super::hedge`]) before it is hedged.
+    pub fn on_asked(&mut self, ask: AskId, hedge_after: Duration) {
+        if let Some(open) = self.open.get_mut(&ask)
+            && open.hedge_at.is_some()
+        {
+            open.hedge_at = Some(open.asked_at + hedge_after);
         }
     }
 
@@ -359,6 +372,7 @@ impl Relay {
             Open {
                 branch: at,
                 peer,
+                asked_at: now,
                 hedge_at: can_hedge.then_some(now + HEDGE_AFTER),
                 silent_until: Some(now + SILENCE_LIMIT),
                 // Half of the reserve is for its report to arrive, the other half to ask someone else instead.

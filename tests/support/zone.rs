@@ -16,6 +16,7 @@ use floodplain::protocol::{
     claim::{Everyone, Reach},
     flood::{Plan, Query, QueryCache, Verdict, View, on_query},
     gateway::{Gateways, Told, ZoneGateways},
+    hedge::{Delays, hedge_after},
     id::{PeerId, PeerName, QueryId, ZoneId},
     relay::{AskId, Command, Relay, Report},
     roster::{Member, Roster, Stamp},
@@ -33,6 +34,9 @@ struct Node {
     neighbors: Vec<PeerId>,
     gateways: Gateways,
     cache: QueryCache,
+    /// Of the links to others, and of all of them.
+    delays: BTreeMap<usize, Delays>,
+    all_delays: Delays,
     is_dead: bool,
     is_silent: bool,
     is_slow: bool,
@@ -56,6 +60,7 @@ struct Stream {
     copy: Query,
     child_task: Option<usize>,
     is_open: bool,
+    asked_at: Instant,
     last_arrival: u64,
 }
 
@@ -176,6 +181,8 @@ impl Zone {
                     neighbors: neighbors[at].iter().map(|other| ids[first + *other]).collect(),
                     gateways,
                     cache: QueryCache::new(NonZeroUsize::new(setup.cache).expect("room")),
+                    delays: BTreeMap::new(),
+                    all_delays: Delays::default(),
                     is_dead: dead.contains(&at),
                     is_silent: rng.random::<f64>() < setup.silent,
                     is_slow: rng.random::<f64>() < setup.slow,
@@ -225,10 +232,10 @@ impl Zone {
         self.events.insert((at, self.sequence), event);
     }
 
-    /// Log-normal around 2 ms: links differ.
+    /// Log-normal: links differ.
     fn delay(&mut self) -> u64 {
         let normal: f64 = (0..12).map(|_| self.rng.random::<f64>()).sum::<f64>() - 6.0;
-        (2000.0 * (0.5 * normal).exp()) as u64
+        (self.setup.delay.as_micros() as f64 * (self.setup.spread * normal).exp()) as u64
     }
 
     fn step(&mut self, event: Event) {
@@ -372,6 +379,11 @@ impl Zone {
         let now = self.clock();
         let commands = match message {
             Up::Heard => {
+                let Stream { child, asked_at, .. } = self.streams[stream];
+                let node = &mut self.nodes[self.tasks[task].node];
+                for delays in [node.delays.entry(child).or_default(), &mut node.all_delays] {
+                    delays.on_heard(now - asked_at, now);
+                }
                 self.tasks[task].relay.on_heard(ask);
                 Vec::new()
             }
@@ -397,7 +409,11 @@ impl Zone {
         match upstream {
             Some(stream) => self.send_up(stream, Up::Hits(node, hops)),
             None => {
-                self.outcomes[query].hits.entry(node).or_insert(hops);
+                let at = Duration::from_micros(self.now - self.started[query]);
+                let outcome = &mut self.outcomes[query];
+                if outcome.hits.insert(node, hops).is_none() {
+                    outcome.last_hit = at;
+                }
             }
         }
     }
@@ -426,9 +442,15 @@ impl Zone {
                         copy,
                         child_task: None,
                         is_open: true,
+                        asked_at: self.clock(),
                         last_arrival: 0,
                     });
                     self.tasks[task].streams.insert(ask, stream);
+                    if self.setup.is_measured {
+                        let (now, of) = (self.clock(), &self.nodes[node]);
+                        let link = of.delays.get(&child).copied().unwrap_or_default();
+                        self.tasks[task].relay.on_asked(ask, hedge_after(&link, &of.all_delays, now));
+                    }
                     self.outcomes[query].messages += 1;
                     let slow =
                         if self.nodes[child].is_slow { self.rng.random_range(60_000..400_000) } else { 0 };
@@ -469,6 +491,12 @@ impl Zone {
 
     fn cancel(&mut self, task: usize, ask: AskId) {
         if let Some(stream) = self.tasks[task].streams.get(&ask).copied() {
+            let Stream { child, asked_at, last_arrival, .. } = self.streams[stream];
+            if last_arrival == 0 {
+                let (now, node) = (self.clock(), self.tasks[task].node);
+                let delays = self.nodes[node].delays.entry(child).or_default();
+                delays.on_silence(now - asked_at, now);
+            }
             self.streams[stream].is_open = false;
             let at = self.now + self.delay();
             self.at(at, Event::Cancelled(stream));

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 const BOUNDS: QueueBounds =
-    QueueBounds { places: 4, places_per_caller: 2, waiting: 12, waiting_per_caller: 5 };
+    QueueBounds { places: 4, places_per_caller: 2, keeps_room: false, waiting: 12, waiting_per_caller: 5 };
 
 fn settled(queue: &mut FairQueue<u8>) -> Vec<Stay> {
     std::iter::from_fn(|| queue.give()).collect()
@@ -114,7 +114,7 @@ proptest! {
     #[test]
     fn positions_are_the_order_in_which_places_are_given(callers in prop::collection::vec(0u8..4, 1..12)) {
         // Nobody gives a place back: there are always more.
-        let bounds = QueueBounds { places: 0, places_per_caller: 99, waiting: 99, waiting_per_caller: 99 };
+        let bounds = QueueBounds { places: 0, places_per_caller: 99, keeps_room: false, waiting: 99, waiting_per_caller: 99 };
         let mut queue = FairQueue::new(bounds);
         let stays: Vec<Stay> = callers.iter().map(|&caller| queue.enter(caller).expect("room")).collect();
         let mut expected: Vec<(Option<u32>, Stay)> =

@@ -38,6 +38,12 @@ pub struct Setup {
     pub cuts: f64,
     /// Portion of the streams to gateways that break while they run.
     pub gateway_cuts: f64,
+    /// The median of the time that a message takes.
+    pub delay: Duration,
+    /// How much messages differ in it: the deviation of its logarithm.
+    pub spread: f64,
+    /// Peers are hedged by the delays that were measured; otherwise all after the same time.
+    pub is_measured: bool,
     /// Portion of the live peers that begin to answer after 60 to 400 ms only.
     pub slow: f64,
     /// Queries, from origins in turn, the first of them this one of those who live.
@@ -65,6 +71,9 @@ impl Setup {
             stale: 0.0,
             cuts: 0.0,
             gateway_cuts: 0.0,
+            delay: Duration::from_millis(2),
+            spread: 0.5,
+            is_measured: true,
             slow: 0.0,
             queries: peers,
             first_origin: 0,
@@ -92,6 +101,8 @@ pub struct Outcome {
     pub cut: BTreeSet<usize>,
     /// Copies that a full query cache refused.
     pub refused: usize,
+    /// From the start to the first hits of the last peer, in virtual time.
+    pub last_hit: Duration,
     /// From the start to the report, in virtual time.
     pub took: Duration,
 }
