@@ -137,6 +137,20 @@ fn a_stream_that_breaks_loses_its_peer_alone() {
 }
 
 #[test]
+fn peers_that_answer_for_themselves_alone_cost_nobody_else_an_answer() {
+    for dead in [0.0, 0.1] {
+        for seed in 0..3 {
+            let setup = Setup { careless: 0.3, dead, ..Setup::new(seed, 60, Mode::Claimed) };
+            let zone = run(&setup);
+            assert_whole(&zone, &setup);
+            assert_each_searched_once(&zone, &setup);
+            let cost = mean(&zone, Outcome::cost);
+            assert!(cost <= 1.15, "{cost} messages a peer, seed {seed}");
+        }
+    }
+}
+
+#[test]
 fn stale_rosters_fall_back_to_classic_flood_without_losing_anyone() {
     for stale in [0.01, 0.05] {
         for seed in 0..5 {
@@ -205,8 +219,7 @@ fn one_seed_gives_one_run() {
 #[test]
 fn queries_of_everyone_at_the_same_moment_cost_each_what_it_costs_alone() {
     for seed in 0..3 {
-        let setup =
-            Setup { queries: 400, pause: Duration::ZERO, ..Setup::new(seed, 100, Mode::Claimed) };
+        let setup = Setup { queries: 400, pause: Duration::ZERO, ..Setup::new(seed, 100, Mode::Claimed) };
         let zone = run(&setup);
         assert_whole(&zone, &setup);
         assert_each_searched_once(&zone, &setup);
@@ -218,8 +231,7 @@ fn queries_of_everyone_at_the_same_moment_cost_each_what_it_costs_alone() {
 fn cost_at(round_trip: u64, spread: f64, is_measured: bool, seed: u64) -> f64 {
     let (queries, pause) = (4 * 60, Duration::from_millis(3));
     let delay = Duration::from_micros(round_trip * 500);
-    let setup =
-        Setup { delay, spread, is_measured, queries, pause, ..Setup::new(seed, 60, Mode::Claimed) };
+    let setup = Setup { delay, spread, is_measured, queries, pause, ..Setup::new(seed, 60, Mode::Claimed) };
     let zone = run(&setup);
     let later = &zone.outcomes[queries / 2..];
     later.iter().map(|outcome| outcome.cost(&zone)).sum::<f64>() / (queries / 2) as f64
@@ -242,8 +254,7 @@ fn silent_peers_of_a_fast_network_are_passed_by_sooner_for_no_message_more() {
     let delay = Duration::from_micros(500);
     let run = |is_measured| {
         let (dead, silent, queries) = (0.1, 1.0, 240);
-        let setup =
-            Setup { delay, is_measured, dead, silent, queries, ..Setup::new(5, 60, Mode::Claimed) };
+        let setup = Setup { delay, is_measured, dead, silent, queries, ..Setup::new(5, 60, Mode::Claimed) };
         let zone = run(&setup);
         assert_whole(&zone, &setup);
         let last = |outcome: &Outcome| outcome.last_hit.as_micros();

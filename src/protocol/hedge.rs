@@ -86,7 +86,10 @@ mod tests {
         assert_eq!(hedge_after(&nothing, &nothing, now), UNKNOWN_WAIT);
         assert_eq!(hedge_after(&heard(&[1, 1, 2], now), &nothing, now), LEAST_WAIT);
         assert_eq!(hedge_after(&heard(&[15], now), &nothing, now), millis(45));
-        assert_eq!(hedge_after(&heard(&[80, 75], now), &nothing, now), Duration::from_micros(239_062) + Duration::from_nanos(500));
+        assert_eq!(
+            hedge_after(&heard(&[80, 75], now), &nothing, now),
+            Duration::from_micros(239_062) + Duration::from_nanos(500)
+        );
         assert_eq!(hedge_after(&heard(&[900], now), &nothing, now), MOST_WAIT);
     }
 
@@ -103,7 +106,8 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_peer_of_a_slow_network_is_waited_for_as_the_others_are_and_never_less_than_any_unknown_one() {
+    fn an_unknown_peer_of_a_slow_network_is_waited_for_as_the_others_are_and_never_less_than_any_unknown_one()
+    {
         let now = Instant::now();
         let unknown = Delays::default();
         assert_eq!(hedge_after(&unknown, &heard(&[80], now), now), millis(240));

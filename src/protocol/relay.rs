@@ -10,10 +10,14 @@
 //! reach the rest: that costs messages and searches (which the query cache cannot save, as either of the two may yet
 //! break), never a wrong count, since reports are sets.
 //!
+//! Whoever reports on a claim is believed in what it says of its own part. Of others it may say that they answered (it does,
+//! when its roster is another one and it asked its neighbors), which counts only where their own part does not say
+//! otherwise. Members of a part of whom nobody says anything are asked at the end.
+//!
 //! Gateways are asked in the same way, but none of them for itself: when one has reported the other is cancelled.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -25,6 +29,8 @@ use super::{
 };
 
 pub use super::report::{MAX_REPORTED, Report, ZoneReport};
+
+mod told;
 
 /// A peer that has not begun to answer by then is hedged, unless [`Relay::on_asked`] says when.
 pub const HEDGE_AFTER: Duration = UNKNOWN_WAIT;
@@ -115,11 +121,16 @@ pub struct Relay {
     is_searching: bool,
     is_ended: bool,
     report: Report,
+    /// Members that need not be asked, as the plan has them: they lie in the claims all the same.
+    passed_by: BTreeSet<u64>,
+    /// Peers that answered by the report of a branch that was not asked for them.
+    answered_elsewhere: BTreeSet<u64>,
 }
 
 impl Relay {
     /// Begins, with the first asks. When `is_searched_here`, the relay is not finished before [`Relay::on_searched`].
     pub fn new(me: PeerId, is_searched_here: bool, plan: Plan, now: Instant) -> (Self, Vec<Command>) {
+        let passed_by: BTreeSet<u64> = plan.ruled_out.into_iter().collect();
         let mut relay = Self {
             me,
             ttl: plan.ttl,
@@ -134,11 +145,13 @@ impl Relay {
             is_searching: is_searched_here,
             is_ended: false,
             report: Report {
-                ruled_out: plan.ruled_out.into_iter().collect(),
+                ruled_out: passed_by.clone(),
                 is_crossed: plan.zones.is_some(),
                 zones: plan.zones.unwrap_or_default(),
                 ..Report::default()
             },
+            passed_by,
+            answered_elsewhere: BTreeSet::new(),
         };
         if relay.is_searching && relay.is_next_beyond() {
             relay.next_wave_at = Some(now + relay.home_patience(now));
@@ -185,7 +198,7 @@ impl Relay {
         let at = done.branch;
         let reach = self.branches[at].part.reach;
         match reach {
-            Reach::Inside | Reach::Everywhere => self.report.merge_members(report),
+            Reach::Inside | Reach::Everywhere => self.merge(at, report),
             Reach::OtherZones => self.report.merge_crossing(report),
             Reach::WholeZone(zone) => {
                 if !self.report.merge_zone(zone, report) {
@@ -293,7 +306,13 @@ impl Relay {
 
     /// What became of this branch so far.
     pub fn report(&self) -> Report {
-        self.report.clone().settled()
+        let mut report = self.report.clone();
+        for short in self.answered_elsewhere.difference(&report.unreachable) {
+            if report.answered.len() < MAX_REPORTED {
+                report.answered.insert(*short);
+            }
+        }
+        report.settled()
     }
 
     fn end(&mut self, commands: &mut Vec<Command>) {
@@ -306,6 +325,9 @@ impl Relay {
 
     /// Begins the next wave when it is time.
     fn widen(&mut self, now: Instant, commands: &mut Vec<Command>) {
+        if !self.is_ended && self.open.is_empty() {
+            self.ask_forgotten(now, commands);
+        }
         let is_free = self.open.is_empty() && !(self.is_searching && self.is_next_beyond());
         let is_due = is_free || self.next_wave_at.is_some_and(|at| now >= at);
         if self.is_ended || !is_due {

@@ -7,7 +7,7 @@
 #![allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     num::NonZeroUsize,
     time::{Duration, Instant},
 };
@@ -40,6 +40,7 @@ struct Node {
     is_dead: bool,
     is_silent: bool,
     is_slow: bool,
+    is_careless: bool,
 }
 
 struct Task {
@@ -186,6 +187,7 @@ impl Zone {
                     is_dead: dead.contains(&at),
                     is_silent: rng.random::<f64>() < setup.silent,
                     is_slow: rng.random::<f64>() < setup.slow,
+                    is_careless: setup.careless > 0.0 && rng.random::<f64>() < setup.careless,
                 }
             })
             .collect();
@@ -359,6 +361,14 @@ impl Zone {
                 if copy.claim.is_some() || matches!(copy.reach, Reach::WholeZone(_)) {
                     *self.outcomes[query].claimed_copies.entry(child).or_default() += 1;
                 }
+                if self.nodes[child].is_careless {
+                    *self.outcomes[query].searches.entry(child).or_default() += 1;
+                    self.send_up(stream, Up::Heard);
+                    self.send_up(stream, Up::Hits(child, copy.hops));
+                    let answered = [self.short(child)].into();
+                    self.send_up(stream, Up::Done(Report { answered, ..Report::default() }));
+                    return;
+                }
                 self.serve(child, query, (copy.hops, copy.reach), is_searched_here, plan, Some(stream));
             }
         }
@@ -411,7 +421,8 @@ impl Zone {
             None => {
                 let at = Duration::from_micros(self.now - self.started[query]);
                 let outcome = &mut self.outcomes[query];
-                if outcome.hits.insert(node, hops).is_none() {
+                if let Entry::Vacant(first) = outcome.hits.entry(node) {
+                    first.insert(hops);
                     outcome.last_hit = at;
                 }
             }

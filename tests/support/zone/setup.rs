@@ -46,6 +46,8 @@ pub struct Setup {
     pub is_measured: bool,
     /// Portion of the live peers that begin to answer after 60 to 400 ms only.
     pub slow: f64,
+    /// Portion of the peers that answer for themselves alone whatever they were asked for, origins apart.
+    pub careless: f64,
     /// Queries, from origins in turn, the first of them this one of those who live.
     pub queries: usize,
     pub first_origin: usize,
@@ -75,6 +77,7 @@ impl Setup {
             spread: 0.5,
             is_measured: true,
             slow: 0.0,
+            careless: 0.0,
             queries: peers,
             first_origin: 0,
             pause: Duration::from_millis(1),
