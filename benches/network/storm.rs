@@ -114,12 +114,11 @@ pub(crate) async fn run(samples: u32) -> Result<()> {
     {
         holds.store(keeps, Relaxed);
         let storm = Arc::<Storm>::default();
-        let to = handles[0].status().await?.me.id;
         let mut storms = JoinSet::new();
         for _ in 0..STORM.1 {
             let client = PeerServiceClient::new(transport().dial(target.address, Purpose::Link).await?);
             for _ in 0..STORM.0 / STORM.1 {
-                storms.spawn(ask(client.clone(), storm.clone(), text, (me, to)));
+                storms.spawn(ask(client.clone(), storm.clone(), text, me));
             }
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -133,12 +132,12 @@ pub(crate) async fn run(samples: u32) -> Result<()> {
     Ok(())
 }
 
-/// One query after the other, for a part of the ring that is all of it.
+/// One query after the other, each a classic flood of the whole zone, which costs the target the most.
 async fn ask(
     mut client: PeerServiceClient<tonic::transport::Channel>,
     storm: Arc<Storm>,
     text: &'static str,
-    (me, to): (PeerId, PeerId),
+    me: PeerId,
 ) {
     while !storm.is_over.load(Relaxed) {
         let request = pb::SearchRequest {
@@ -146,7 +145,6 @@ async fn ask(
             text: text.into(),
             ttl: 16,
             deadline: Some(prost_types::Duration { seconds: 10, nanos: 0 }),
-            claim: Some(pb::Claim { before_id: to.as_bytes().to_vec().into() }),
             origin_id: me.as_bytes().to_vec().into(),
             from_id: me.as_bytes().to_vec().into(),
             ..pb::SearchRequest::default()

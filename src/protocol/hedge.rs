@@ -18,8 +18,8 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 /// A longer delay is taken over at once, and forgotten by this part with each shorter one: what is kept lies above about
 /// 19 of 20 delays.
 const DECAY: u32 = 16;
-/// How many times that delay is waited for. Simulated round trips that differ by a factor of seven are hedged falsely once
-/// in some hundred asks at 3, and four times as often at 2; where they differ less, never.
+/// How many times that delay is waited for. Where simulated round trips differ by a factor of seven, false hedges cost up to
+/// 1.9 % more messages at 2, and 0.3 % at 3.
 const MARGIN: u32 = 3;
 
 /// The delays of one link, or of many together.
@@ -31,10 +31,10 @@ pub struct Delays {
 impl Delays {
     /// An answer began after this time.
     pub fn on_heard(&mut self, delay: Duration, now: Instant) {
-        let high = match self.high(now) {
-            Some(high) if high > delay => high - (high - delay) / DECAY,
-            _ => delay,
-        };
+        let high = self.high(now).map_or(delay, |high| {
+            let above = high.saturating_sub(delay);
+            high.saturating_sub(above / DECAY).max(delay)
+        });
         self.high = Some((high, now));
     }
 

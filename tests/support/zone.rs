@@ -28,6 +28,7 @@ mod setup;
 
 pub use setup::{Outcome, Setup};
 
+#[allow(clippy::struct_excessive_bools)] // in every combination
 struct Node {
     id: PeerId,
     roster: Roster,
@@ -82,6 +83,7 @@ enum Event {
     Searched(usize),
     Wake(usize),
     Dies(usize),
+    FallsSilent(usize),
 }
 
 /// One zone and all that happened in it.
@@ -123,6 +125,11 @@ impl Zone {
                     zone.dying.insert(node);
                     zone.at(micros(after), Event::Dies(node));
                 }
+            }
+        }
+        if let Some(after) = setup.silence_after {
+            for node in (0..zone.nodes.len()).filter(|node| !zone.live.contains(node)).collect::<Vec<_>>() {
+                zone.at(micros(after), Event::FallsSilent(node));
             }
         }
         while let Some(((at, _), event)) = zone.events.pop_first() {
@@ -184,7 +191,7 @@ impl Zone {
                     cache: QueryCache::new(NonZeroUsize::new(setup.cache).expect("room")),
                     delays: BTreeMap::new(),
                     all_delays: Delays::default(),
-                    is_dead: dead.contains(&at),
+                    is_dead: setup.silence_after.is_none() && dead.contains(&at),
                     is_silent: rng.random::<f64>() < setup.silent,
                     is_slow: rng.random::<f64>() < setup.slow,
                     is_careless: setup.careless > 0.0 && rng.random::<f64>() < setup.careless,
@@ -253,6 +260,9 @@ impl Zone {
                     self.stop(stream);
                     self.up(stream, Up::Broken);
                 }
+            }
+            Event::FallsSilent(node) => {
+                (self.nodes[node].is_dead, self.nodes[node].is_silent) = (true, true);
             }
             Event::Dies(node) => {
                 self.nodes[node].is_dead = true;
@@ -416,16 +426,14 @@ impl Zone {
 
     fn pass_on(&mut self, task: usize, node: usize, hops: u8) {
         let Task { query, upstream, .. } = self.tasks[task];
-        match upstream {
-            Some(stream) => self.send_up(stream, Up::Hits(node, hops)),
-            None => {
-                let at = Duration::from_micros(self.now - self.started[query]);
-                let outcome = &mut self.outcomes[query];
-                if let Entry::Vacant(first) = outcome.hits.entry(node) {
-                    first.insert(hops);
-                    outcome.last_hit = at;
-                }
-            }
+        if let Some(stream) = upstream {
+            return self.send_up(stream, Up::Hits(node, hops));
+        }
+        let at = Duration::from_micros(self.now - self.started[query]);
+        let outcome = &mut self.outcomes[query];
+        if let Entry::Vacant(first) = outcome.hits.entry(node) {
+            first.insert(hops);
+            outcome.last_hit = at;
         }
     }
 

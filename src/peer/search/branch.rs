@@ -7,14 +7,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{StreamExt, TryStreamExt};
-use tonic::Request;
+use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture};
+use tokio::{runtime::Handle, time::timeout};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{super::links::Links, room::Sender};
 use crate::{
-    protocol::{report::Report, roster::Member},
+    net::queue::Place,
+    protocol::{relay::SILENCE_LIMIT, report::Report, roster::Member},
+    shutdown::Shutdown,
     wire::{
-        pb::SearchRequest,
+        pb::{SearchRequest, SearchResponse},
         peer::{self as wire, Found, PeerHits},
     },
 };
@@ -29,10 +32,32 @@ pub(super) enum Event {
     Broken,
 }
 
+/// The beginning of an answer, and the room that it takes.
+type Begun = (Result<Response<Streaming<SearchResponse>>, Status>, Place<Sender>);
+
+/// A call that is not closed before its answer has begun: streams that are opened and closed faster than they are taken
+/// make the other side close the whole connection, with everyone else's queries on it. Whoever asks here and goes away again
+/// and again does not bring that about. It ends by itself after [`SILENCE_LIMIT`].
+struct Call {
+    answer: Option<BoxFuture<'static, Begun>>,
+    shutdown: Shutdown,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if let Some(answer) = self.answer.take()
+            && !self.shutdown.is_stopping()
+            && Handle::try_current().is_ok()
+        {
+            self.shutdown.spawn("end of a branch", timeout(SILENCE_LIMIT, answer).map(drop));
+        }
+    }
+}
+
 /// Sends the query when there is room on the link, and gives how long its answer took to begin; `None` when the peer cannot
 /// be reached or refuses. The room is taken until the answer is dropped.
 pub(super) async fn open(
-    links: Arc<Links>,
+    (links, shutdown): (Arc<Links>, Shutdown),
     member: Member,
     sender: Sender,
     message: impl FnOnce() -> SearchRequest,
@@ -40,9 +65,13 @@ pub(super) async fn open(
     let (mut client, room) = links.for_query(&member).ok()?;
     let mut place = room.enter(sender).ok()?;
     place.come().await;
-    let sent_at = Instant::now();
-    match client.search(Request::new(message())).await {
-        Ok(response) => {
+    let (sent_at, message) = (Instant::now(), Request::new(message()));
+    let answer = async move { (client.search(message).await, place) }.boxed();
+    let mut call = Call { answer: Some(answer), shutdown };
+    let begun = call.answer.as_mut().expect("it was just put there").await;
+    call.answer = None;
+    match begun {
+        (Ok(response), place) => {
             let peer = member.id;
             let found = response.into_inner().map_err(|status| status.to_string());
             let found = found.map(move |item| {
@@ -59,7 +88,7 @@ pub(super) async fn open(
             });
             Some((sent_at.elapsed(), found))
         }
-        Err(status) => {
+        (Err(status), _) => {
             tracing::debug!(peer = ?member.id, error = status.message(), "a branch could not be opened");
             None
         }

@@ -405,7 +405,8 @@ impl Flow {
                 from,
             })
         };
-        let opened = branch::open(self.parts.links.clone(), member, self.sender, message);
+        let parts = (self.parts.links.clone(), self.parts.shutdown.clone());
+        let opened = branch::open(parts, member, self.sender, message);
         stream::once(opened)
             .flat_map(|opened| match opened {
                 Some((delay, found)) => stream::iter([Event::Heard(delay)])

@@ -32,6 +32,8 @@ pub struct Setup {
     pub dead: f64,
     /// Portion of the dead that swallow packets; the others refuse at once.
     pub silent: f64,
+    /// Those that are listed and dead answer until then, and no more from then on.
+    pub silence_after: Option<Duration>,
     /// Portion of the peers with a roster of an older revision.
     pub stale: f64,
     /// Portion of the streams that break while they run.
@@ -70,6 +72,7 @@ impl Setup {
             ttl: DEFAULT_TTL,
             dead: 0.0,
             silent: 0.0,
+            silence_after: None,
             stale: 0.0,
             cuts: 0.0,
             gateway_cuts: 0.0,
