@@ -140,10 +140,14 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     let links = Arc::new(Links::new(transport.clone(), Purpose::Link));
     let summaries = Summaries::new(view.clone(), index.clone(), links.clone());
     let cache = QueryCache::new(NonZeroUsize::new(settings.query_cache).unwrap_or(NonZeroUsize::MIN));
+    let staged = Staged::default();
+    let source = Arc::new(Shared(index.clone(), staged.clone()));
+    let (slots, limits) = (settings.upload_slots, settings.upload_limits);
+    let uploads = Uploads::new(source, slots, limits, transfers.clone(), shutdown.clone());
     let searcher = Arc::new(Searcher::new(
         view.clone(),
         index.clone(),
-        links.clone(),
+        (links.clone(), uploads.clone()),
         summaries.clone(),
         counts.clone(),
         cache,
@@ -168,7 +172,7 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
     let keeping = Keeping::new(Parts {
         store: replicas.clone(),
         puts,
-        staged: Staged::default(),
+        staged,
         turns: Turns::default(),
         view: view.clone(),
         index: index.clone(),
@@ -201,9 +205,6 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         shutdown: shutdown.clone(),
     };
     mover.start_revived(revived);
-    let source = Arc::new(Shared(index.clone(), keeping.staged()));
-    let (slots, limits) = (settings.upload_slots, settings.upload_limits);
-    let uploads = Uploads::new(source, slots, limits, transfers.clone(), shutdown.clone());
     let known = Arc::new(view.clone());
     let receiver = Receiver::new(inbox, known, transfers.clone(), shutdown.clone());
     let service = Service::new(index.clone(), searcher.clone(), summaries.clone(), uploads.clone(), receiver);

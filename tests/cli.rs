@@ -186,7 +186,7 @@ async fn json_lines_are_exactly_these() {
     let served = Served::start();
     let (one, two) = (digits(1), digits(2));
     let holder = |name: &str, id: &str, hops: u8| {
-        format!(r#"{{"peer":"{name}","peer_id":"{id}","zone":1,"hops":{hops}}}"#)
+        format!(r#"{{"peer":"{name}","peer_id":"{id}","zone":1,"hops":{hops},"queue_place":0}}"#)
     };
     let (ana, ben) = (holder("ana", &one, 1), holder("ben", &two, 2));
     assert_eq!(
@@ -195,10 +195,10 @@ async fn json_lines_are_exactly_these() {
             0,
             vec![
                 format!(
-                    r#"{{"type":"hit","hash":"{one}","name":"report.pdf","path":"docs/report.pdf","size_bytes":1536,"have":false,"holders":[{ana},{ben}]}}"#
+                    r#"{{"type":"hit","number":1,"hash":"{one}","name":"report.pdf","path":"docs/report.pdf","size_bytes":1536,"have":false,"holders":[{ana},{ben}]}}"#
                 ),
                 format!(
-                    r#"{{"type":"hit","hash":"{two}","name":"b\u001b[2J.pdf","path":"docs/b\u001b[2J.pdf","size_bytes":3072,"have":true,"holders":[{ana}]}}"#
+                    r#"{{"type":"hit","number":2,"hash":"{two}","name":"b\u001b[2J.pdf","path":"docs/b\u001b[2J.pdf","size_bytes":3072,"have":true,"holders":[{ana}]}}"#
                 ),
                 r#"{"type":"done","answered":6,"asked":6,"unreachable":0,"duplicates":3,"ruled_out":0,"messages":5,"complete":true,"zones":[{"zone":1,"answered":6,"asked":6,"unreachable":0,"ruled_out":0,"complete":true}],"suggestions":[]}"#
                     .into(),
@@ -432,7 +432,7 @@ async fn plain_output_is_tab_separated_under_headings() {
                     2\tdownload\t1024\t2048\treport.pdf\tana, ben\trunning\t50\t\t\tnormal\t\t\t\n";
     assert_eq!(out, expected);
     let (_, out, _) = served.run("search report").await;
-    let line = format!("2\tdocs/b\\u{{1b}}[2J.pdf\t3072\t{}\tana (zone 1)\there already", digits(2));
+    let line = format!("2\tdocs/b\\u{{1b}}[2J.pdf\t3072\t{}\tana (zone 1, 1 hop)\there already", digits(2));
     assert_eq!(out.lines().nth(1), Some(line.as_str()));
 }
 
@@ -443,7 +443,8 @@ async fn hits_are_printed_best_first_or_with_json_as_they_come() {
     let plain: Vec<&str> = plain.lines().collect();
     assert_eq!(plain.len(), 2, "one content, one row: {plain:?}");
     assert!(
-        plain[0].starts_with("2\tdocs/report.pdf\t") && plain[0].contains("\tana (zone 1), ben (zone 1)\t")
+        plain[0].starts_with("2\tdocs/report.pdf\t")
+            && plain[0].contains("\tana (zone 1, 1 hop), ben (zone 1, 2 hops)\t")
     );
     assert!(plain[1].starts_with("1\tdocs/b"));
     let (_, json) = served.json("search worse first").await;

@@ -6,60 +6,16 @@ use std::{
     io::{BufRead, BufReader},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Stdio,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-fn program(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_floodplain"));
-    command.env_clear().env("HOME", folder).current_dir(folder).stdin(Stdio::null());
-    command
-}
+#[path = "support/processes.rs"]
+mod processes;
 
-/// A daemon that has said where it listens; killed when the test is over.
-struct Daemon {
-    child: Child,
-    address: String,
-}
-
-impl Daemon {
-    fn start(folder: &Path, arguments: &[&str]) -> Self {
-        let mut command = program(folder);
-        let mut child = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address =
-            line.trim_end().strip_prefix("listening on ").expect("says where it listens").to_owned();
-        Self { child, address }
-    }
-
-    fn stop(mut self) -> Option<i32> {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
-        self.child.wait().unwrap().code()
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn run(folder: &Path, line: &str) -> (i32, String) {
-    let output = program(folder).args(line.split_whitespace()).output().unwrap();
-    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
-}
-
-/// Runs until it says so; what it says is written to be seen when it never does.
-fn until(folder: &Path, line: &str, says: &str) {
-    let began = Instant::now();
-    while !run(folder, line).1.contains(says) {
-        assert!(began.elapsed() < Duration::from_secs(20), "{line}: {:?}", run(folder, line));
-    }
-}
+use processes::{Daemon, floodplain, home, run, until, wait_for};
 
 #[test]
 fn a_network_of_processes_finds_and_moves_a_file_and_stops_on_sigterm() {
@@ -70,14 +26,10 @@ fn a_network_of_processes_finds_and_moves_a_file_and_stops_on_sigterm() {
         folder
     };
     let (hub, ana, ben) = (at("hub"), at("ana"), at("ben"));
-    let registry = Daemon::start(&hub, &["registry", "--listen", "127.0.0.1:0", "--data", "data"]);
+    let registry = Daemon::registry(&hub, "127.0.0.1:0");
     std::fs::write(ben.join("share/report.txt"), "words to find").unwrap();
-    let settings = format!(
-        "FLOODPLAIN_REGISTRY={}\nFLOODPLAIN_LISTEN=127.0.0.1:0\nFLOODPLAIN_DATA=data\nFLOODPLAIN_INSECURE_LOOPBACK=true\nFLOODPLAIN_SAVED_SEARCH_EVERY=1s\n",
-        registry.address
-    );
     for folder in [&ana, &ben] {
-        std::fs::write(folder.join(".env"), &settings).unwrap();
+        home(folder, &registry.address, "FLOODPLAIN_SAVED_SEARCH_EVERY=1s\n");
     }
     let peers =
         [("ana", &ana), ("ben", &ben)].map(|(name, folder)| Daemon::start(folder, &["peer", "--name", name]));
@@ -115,15 +67,10 @@ fn watched_zones_show_the_gateways_and_who_takes_the_place_of_one() {
         folder
     };
     let hub = at("hub");
-    let registry = Daemon::start(&hub, &["registry", "--listen", "127.0.0.1:0", "--data", "data"]);
-    let settings = format!(
-        "FLOODPLAIN_REGISTRY={}\nFLOODPLAIN_LISTEN=127.0.0.1:0\nFLOODPLAIN_DATA=data\nFLOODPLAIN_INSECURE_LOOPBACK=true\n",
-        registry.address
-    );
+    let registry = Daemon::registry(&hub, "127.0.0.1:0");
     // One after the other, so that it is known who is there longest.
     let [_ana, ben, _cem] = ["ana", "ben", "cem"].map(|name| {
-        let folder = at(name);
-        std::fs::write(folder.join(".env"), &settings).unwrap();
+        let folder = home(&folder.path().join(name), &registry.address, "");
         let daemon = Daemon::start(&folder, &["peer", "--name", name]);
         until(&folder, "--json status", "\"connection\":\"connected\"");
         daemon
@@ -132,7 +79,7 @@ fn watched_zones_show_the_gateways_and_who_takes_the_place_of_one() {
     let (_, text) = run(&ana, "zones");
     assert!(text.contains('3') && text.contains("ana, ben"), "{text}");
 
-    let mut watch = program(&ana);
+    let mut watch = floodplain(&ana);
     let mut watch = watch
         .args(["--json", "zones", "--watch"])
         .stdout(Stdio::piped())
@@ -170,14 +117,9 @@ fn downloads_survive_a_kill_of_the_peer() {
         folder
     };
     let (hub, ana, ben) = (at("hub"), at("ana"), at("ben"));
-    let registry = Daemon::start(&hub, &["registry", "--listen", "127.0.0.1:0", "--data", "data"]);
-    let settings = format!(
-        "FLOODPLAIN_REGISTRY={}\nFLOODPLAIN_LISTEN=127.0.0.1:0\nFLOODPLAIN_DATA=data\n\
-         FLOODPLAIN_INSECURE_LOOPBACK=true\nFLOODPLAIN_DOWNLOAD_SLOTS=1\nFLOODPLAIN_SHARES=share\n",
-        registry.address
-    );
+    let registry = Daemon::registry(&hub, "127.0.0.1:0");
     for folder in [&ana, &ben] {
-        std::fs::write(folder.join(".env"), &settings).unwrap();
+        home(folder, &registry.address, "FLOODPLAIN_DOWNLOAD_SLOTS=1\n");
     }
     for name in ["one", "two", "three"] {
         std::fs::write(ana.join("share").join(name), name).unwrap();
@@ -195,16 +137,13 @@ fn downloads_survive_a_kill_of_the_peer() {
         line.is_some_and(|line| line.contains(&format!("\"state\":\"{state}\"")))
     };
     let becomes = |id: u64, state: &str| {
-        let began = Instant::now();
-        while !line(id, state) {
-            assert!(began.elapsed() < Duration::from_secs(30), "{id} {state}: {:?}", run(&ben, "transfers"));
-        }
+        wait_for(&format!("{id} is {state}"), || line(id, state), || run(&ben, "transfers").1);
     };
 
     assert_eq!(run(&ben, "get --detach ana:share/late -o out"), (0, "1\n".into()));
     becomes(1, "failed");
     // Nobody answers for a while: the one slot is taken, and the rest waits.
-    kill_process(Pid::from_child(&holder.child), Signal::STOP).unwrap();
+    holder.signal(Signal::STOP);
     assert_eq!(run(&ben, "get --detach ana:share/one -o out"), (0, "2\n".into()));
     assert_eq!(run(&ben, "get --detach ana:share/two -o out"), (0, "3\n".into()));
     assert_eq!(run(&ben, "get --detach --priority high ana:share/three -o out"), (0, "4\n".into()));
@@ -219,7 +158,7 @@ fn downloads_survive_a_kill_of_the_peer() {
     assert!(line(3, "paused"));
 
     drop(fetcher); // By SIGKILL.
-    kill_process(Pid::from_child(&holder.child), Signal::CONT).unwrap();
+    holder.signal(Signal::CONT);
     let fetcher = Daemon::start(&ben, &["peer", "--name", "ben"]);
     assert!(line(1, "failed") && line(3, "paused"), "{:?}", run(&ben, "transfers"));
     becomes(2, "done");
@@ -301,15 +240,15 @@ impl Fetching {
             let bytes: Vec<u8> = (0..size).map(|at| u8::try_from((at ^ (at >> 9)) & 255).unwrap()).collect();
             std::fs::write(project.join(name), bytes).unwrap();
         }
-        let registry = Daemon::start(&hub, &["registry", "--listen", "127.0.0.1:0", "--data", "data"]);
-        std::fs::write(ana.join(".env"), settings(&registry, "")).unwrap();
+        let registry = Daemon::registry(&hub, "127.0.0.1:0");
+        home(&ana, &registry.address, "");
         let holder = Daemon::start(&ana, &["peer", "--name", "ana"]);
         Self { registry, _holder: holder, ben, out, project, _folder: folder }
     }
 
     /// The fetching peer, which is killed by dropping it.
     fn start(&self, more: &str) -> Daemon {
-        std::fs::write(self.ben.join(".env"), settings(&self.registry, more)).unwrap();
+        home(&self.ben, &self.registry.address, more);
         let daemon = Daemon::start(&self.ben, &["peer", "--name", "ben"]);
         until(&self.ben, "--json status", "\"zone_peers\":2");
         until(&self.ben, "--json browse ana:share/project", "\"name\":\"three\"");
@@ -331,10 +270,8 @@ impl Fetching {
     }
 
     fn comes_to(&self, id: u64, percent: u64) {
-        let began = Instant::now();
-        while self.told(id, "/percent").is_none_or(|now| now < percent) {
-            assert!(began.elapsed() < Duration::from_secs(20), "{id}: {:?}", run(&self.ben, "transfers"));
-        }
+        let is_there = || self.told(id, "/percent").is_some_and(|now| now >= percent);
+        wait_for(&format!("{percent} % of {id}"), is_there, || run(&self.ben, "transfers").1);
     }
 
     fn is(&self, id: u64, state: &str) -> bool {
@@ -344,10 +281,7 @@ impl Fetching {
     }
 
     fn becomes(&self, id: u64, state: &str) {
-        let began = Instant::now();
-        while !self.is(id, state) {
-            assert!(began.elapsed() < Duration::from_secs(20), "{id}: {:?}", run(&self.ben, "transfers"));
-        }
+        wait_for(&format!("{id} is {state}"), || self.is(id, state), || run(&self.ben, "transfers").1);
     }
 
     /// Until so much of it is here.
@@ -356,14 +290,6 @@ impl Fetching {
         assert_eq!(run(&self.ben, &format!("transfers pause {id}")).0, 0);
         self.becomes(id, "paused");
     }
-}
-
-fn settings(registry: &Daemon, more: &str) -> String {
-    format!(
-        "FLOODPLAIN_REGISTRY={}\nFLOODPLAIN_LISTEN=127.0.0.1:0\nFLOODPLAIN_DATA=data\n\
-         FLOODPLAIN_INSECURE_LOOPBACK=true\nFLOODPLAIN_SHARES=share\n{more}",
-        registry.address
-    )
 }
 
 #[test]
@@ -443,32 +369,25 @@ fn a_send_whose_receiver_is_killed_says_so_and_leaves_nothing_there() {
         folder
     };
     let (hub, ana, ben) = (at("hub"), at("ana"), at("ben"));
-    let registry = Daemon::start(&hub, &["registry", "--listen", "127.0.0.1:0", "--data", "data"]);
-    let settings = format!(
-        "FLOODPLAIN_REGISTRY={}\nFLOODPLAIN_LISTEN=127.0.0.1:0\nFLOODPLAIN_DATA=data\n\
-         FLOODPLAIN_INSECURE_LOOPBACK=true\nFLOODPLAIN_ACCEPT=all\n",
-        registry.address
-    );
+    let registry = Daemon::registry(&hub, "127.0.0.1:0");
     for folder in [&ana, &ben] {
-        std::fs::write(folder.join(".env"), &settings).unwrap();
+        home(folder, &registry.address, "FLOODPLAIN_ACCEPT=all\n");
     }
     let film = ana.join("film");
     std::fs::File::create(&film).unwrap().set_len(1 << 30).unwrap();
     let receiver = Daemon::start(&ben, &["peer", "--name", "ben"]);
     let _sender = Daemon::start(&ana, &["peer", "--name", "ana"]);
     until(&ana, "--json status", "\"zone_peers\":2");
-    let mut sending = program(&ana);
+    let mut sending = floodplain(&ana);
     let sending = sending.args(["send", "film", "--to", "ben"]).stdout(Stdio::null()).stderr(Stdio::piped());
     let sending = sending.spawn().unwrap();
     let inbox = ben.join("inbox");
-    let began = Instant::now();
     let is_under_way = || {
         let (_, sends) = run(&ana, "--json transfers");
-        sends.contains("\"state\":\"running\"") && !sends.contains("\"done_bytes\":0,")
+        let is_running = sends.contains("\"state\":\"running\"") && !sends.contains("\"done_bytes\":0,");
+        is_running && inbox.is_dir() && stages(&inbox) > 0
     };
-    while !inbox.is_dir() || stages(&inbox) == 0 || !is_under_way() {
-        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", run(&ana, "transfers"));
-    }
+    wait_for("the send is under way", is_under_way, || run(&ana, "transfers").1);
     drop(receiver); // By SIGKILL.
     let output = sending.wait_with_output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
@@ -483,7 +402,7 @@ fn the_demo_holds_what_it_checks() {
     let folder = tempfile::tempdir().unwrap();
     let temporary = folder.path().join("tmp");
     std::fs::create_dir(&temporary).unwrap();
-    let output = program(folder.path())
+    let output = floodplain(folder.path())
         .env("TMPDIR", &temporary)
         .args(["demo", "--check", "--json"])
         .output()

@@ -59,8 +59,8 @@ async fn a_script_searches_downloads_and_quits() {
     assert_eq!(
         lines,
         [
-            "[1] report.pdf  1.5 KiB  from ana (zone 1), ben (zone 1)",
-            r"[2] b\u{1b}[2J.pdf  3.0 KiB  from ana (zone 1), which this peer has too",
+            "[1] report.pdf  1.5 KiB  from ana (zone 1, 1 hop), ben (zone 1, 2 hops)",
+            r"[2] b\u{1b}[2J.pdf  3.0 KiB  from ana (zone 1, 1 hop), which this peer has too",
             "2 hits: 6 of 6 answered",
             "#7 report.pdf: waiting",
             "#7 report.pdf: running, 50 % of 2.0 KiB",
@@ -76,9 +76,9 @@ async fn the_end_of_a_search_tells_the_best_hits_and_what_may_have_been_meant() 
     assert_eq!(
         lines,
         [
-            r"[1] b\u{1b}[2J.pdf  3.0 KiB  from ana (zone 1), which this peer has too",
-            "[2] report.pdf  1.5 KiB  from ana (zone 1)",
-            "[2] report.pdf  1.5 KiB  from ana (zone 1), ben (zone 1)",
+            r"[1] b\u{1b}[2J.pdf  3.0 KiB  from ana (zone 1, 1 hop), which this peer has too",
+            "[2] report.pdf  1.5 KiB  from ana (zone 1, 1 hop)",
+            "[2] report.pdf  1.5 KiB  from ana (zone 1, 1 hop), ben (zone 1, 2 hops)",
             "best first: 2 1",
             "2 hits: 6 of 6 answered",
             "nothing found: 6 of 6 answered",
@@ -210,7 +210,7 @@ async fn failures_are_one_line_and_the_console_goes_on() {
         lines,
         [
             "error: the query has an open quote",
-            "[1] report.pdf  1.5 KiB  from ana (zone 1), ben (zone 1)",
+            "[1] report.pdf  1.5 KiB  from ana (zone 1, 1 hop), ben (zone 1, 2 hops)",
             "error: no peer is named ana; see `peers`",
             "#7 report.pdf: waiting",
             "#7 report.pdf: running, 50 % of 2.0 KiB",

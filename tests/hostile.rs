@@ -44,6 +44,7 @@ fn hits(peer_id: &[u8], files: Vec<pb::FileEntry>) -> pb::SearchResponse {
         peer_name: "mallory".into(),
         zone_id: 9,
         hops: 1,
+        queue_place: u32::MAX,
         files,
     };
     pb::SearchResponse { message: Some(Message::Hits(hits)) }

@@ -80,6 +80,7 @@ fn hit(peer_id: &[u8]) -> pb::SearchResponse {
         zone_id: 1,
         hops: 1,
         files: vec![file],
+        ..pb::Hits::default()
     };
     pb::SearchResponse { message: Some(Message::Hits(hits)) }
 }

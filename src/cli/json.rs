@@ -51,6 +51,7 @@ impl<'a> Error<'a> {
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename = "hit")]
 pub struct Hit<'a> {
+    number: u32,
     hash: Option<String>,
     name: &'a str,
     path: &'a str,
@@ -65,6 +66,7 @@ struct Holder<'a> {
     peer_id: String,
     zone: Option<u32>,
     hops: u8,
+    queue_place: u32,
 }
 
 impl<'a> From<&'a action::Hit> for Hit<'a> {
@@ -74,8 +76,10 @@ impl<'a> From<&'a action::Hit> for Hit<'a> {
             peer_id: holder.peer_id.to_string(),
             zone: holder.zone.map(ZoneId::get),
             hops: holder.hops,
+            queue_place: holder.queue_place,
         });
         Self {
+            number: hit.number,
             hash: hash(&hit.file),
             name: hit.file.name(),
             path: &hit.file.path,

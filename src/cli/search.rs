@@ -112,11 +112,7 @@ impl Found {
 }
 
 fn line(out: &mut Output, hit: &Hit) -> Result<(), Failure> {
-    let holders = hit.holders.iter().map(|holder| match holder.zone {
-        Some(zone) => format!("{} (zone {zone})", holder.peer),
-        None => holder.peer.to_string(),
-    });
-    let (number, holders) = (hit.number, holders.collect::<Vec<_>>().join(", "));
+    let (number, holders) = (hit.number, hit.places());
     if out.style.is_rich {
         let (name, size) = (Printable(hit.file.name()), size(hit.file.size_bytes));
         let have = if hit.have { "  (here already)" } else { "" };

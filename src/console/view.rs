@@ -36,22 +36,13 @@ pub fn error(error: &ActionError) -> String {
 
 /// One found content with its holders.
 pub fn hit(hit: &Hit) -> String {
-    let holders: Vec<String> = hit
-        .holders
-        .iter()
-        .map(|holder| {
-            holder
-                .zone
-                .map_or_else(|| holder.peer.to_string(), |zone| format!("{} (zone {zone})", holder.peer))
-        })
-        .collect();
     let have = if hit.have { ", which this peer has too" } else { "" };
     format!(
         "[{}] {}  {}  from {}{have}",
         hit.number,
         Printable(hit.file.name()),
         size(hit.file.size_bytes),
-        holders.join(", "),
+        hit.places(),
     )
 }
 

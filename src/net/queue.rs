@@ -50,6 +50,11 @@ impl<K: Eq + Hash + Clone> Queue<K> {
         self.lock().rule.holding()
     }
 
+    /// The place in the line that a new caller would get now; 0 when it would not have to wait.
+    pub fn next_place(&self) -> usize {
+        self.lock().rule.next_place()
+    }
+
     /// Those that wait.
     pub fn waiting(&self) -> usize {
         self.lock().rule.waiting()

@@ -241,6 +241,7 @@ impl Gathering {
                 peer_id: found.peer,
                 zone,
                 hops: found.hops,
+                queue_place: found.queue_place,
                 path: file.path.clone(),
             };
             changed.extend(hits.add(file, holder, have));

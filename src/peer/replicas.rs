@@ -87,11 +87,6 @@ impl Keeping {
         self.0.store.close();
     }
 
-    /// What is offered while it is put.
-    pub(super) fn staged(&self) -> Staged {
-        self.0.staged.clone()
-    }
-
     fn is_leaving(&self) -> bool {
         self.0.is_leaving.load(Ordering::Acquire)
     }

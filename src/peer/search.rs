@@ -30,7 +30,7 @@ use self::{
     room::Turns,
     second::SecondLook,
 };
-use super::{counters::Counts, links::Links, summaries::Summaries, view::View};
+use super::{counters::Counts, links::Links, summaries::Summaries, upload::Uploads, view::View};
 use crate::{
     index::Index,
     protocol::{
@@ -78,6 +78,7 @@ pub(crate) struct Searcher {
     view: View,
     index: Index,
     links: Arc<Links>,
+    uploads: Uploads,
     summaries: Summaries,
     counts: Counts,
     room: Room,
@@ -92,14 +93,14 @@ impl Searcher {
     pub(crate) fn new(
         view: View,
         index: Index,
-        links: Arc<Links>,
+        (links, uploads): (Arc<Links>, Uploads),
         summaries: Summaries,
         counts: Counts,
         cache: QueryCache,
         shutdown: Shutdown,
     ) -> Self {
         let (room, turns, cache) = (Room::of_peer(), Arc::new(Turns::of_machine()), Mutex::new(cache));
-        Self { view, index, links, summaries, counts, room, turns, cache, shutdown }
+        Self { view, index, links, uploads, summaries, counts, room, turns, cache, shutdown }
     }
 
     /// Queries that run now.
@@ -186,6 +187,7 @@ impl Searcher {
             index: self.index.clone(),
             links: self.links.clone(),
             turns: self.turns.clone(),
+            uploads: self.uploads.clone(),
             shutdown: self.shutdown.clone(),
         };
         let (flow, commands) =

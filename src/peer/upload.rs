@@ -212,6 +212,11 @@ impl Uploads {
         Ok(ManyPlace { slot, fetcher, throttle, ticket, source, shutdown })
     }
 
+    /// The place in the line that a new fetcher would get now; 0 when it would begin at once.
+    pub(super) fn next_place(&self) -> u32 {
+        u32::try_from(self.0.slots.next_place()).unwrap_or(u32::MAX)
+    }
+
     /// With which its tasks end.
     pub(super) fn shutdown(&self) -> &Shutdown {
         &self.0.shutdown

@@ -112,13 +112,13 @@ impl HitList {
 }
 
 /// To show all at once, best first: by how well the name answers, then by how many peers have it, since more of them are
-/// faster and surer, then the nearest, then by name.
+/// faster and surer, then those that a peer would give the soonest, then the nearest, then by name.
 pub fn in_order<'a>(hits: impl IntoIterator<Item = &'a Hit>) -> Vec<&'a Hit> {
     let mut hits: Vec<&Hit> = hits.into_iter().collect();
     hits.sort_by_cached_key(|hit| {
         let peers: HashSet<PeerId> = hit.holders.iter().map(|holder| holder.peer_id).collect();
-        let nearest = hit.holders.iter().map(|holder| holder.hops).min();
-        (hit.fit, Reverse(peers.len()), nearest, hit.file.name().to_lowercase(), hit.number)
+        let soonest = hit.holders.iter().map(|holder| (holder.queue_place, holder.hops)).min();
+        (hit.fit, Reverse(peers.len()), soonest, hit.file.name().to_lowercase(), hit.number)
     });
     hits
 }

@@ -146,6 +146,16 @@ impl<K: Eq + Hash + Clone> FairQueue<K> {
         u32::try_from(before.count() + 1).ok()
     }
 
+    /// The [`Self::position`] that a new caller would get now; 0 when it would not have to wait.
+    pub fn next_place(&self) -> usize {
+        if self.holding.len() < self.bounds.places {
+            return 0;
+        }
+        // Before it come those that have no place either, each with the first that it waits for.
+        let before = self.counts.values().filter(|count| count.holding == 0 && count.waiting > 0);
+        before.count() + 1
+    }
+
     fn is_free(&self, caller: &K) -> bool {
         self.holding.len() < self.bounds.places && self.may_have(self.count(caller).holding)
     }

@@ -158,6 +158,7 @@ mod tests {
             peer_id: PeerId::from_bytes([*byte; 32]),
             zone: None,
             hops: 1,
+            queue_place: 0,
             path: "d/report".into(),
         };
         let file = FileInfo {

@@ -126,6 +126,7 @@ fn to_hit(hit: &Hit) -> pb::Hit {
         zone_id: to_zone(holder.zone),
         hops: holder.hops.into(),
         path: holder.path.clone(),
+        queue_place: holder.queue_place,
     };
     pb::Hit {
         number: hit.number,
@@ -165,6 +166,7 @@ fn holder(holder: pb::Holder) -> Result<Holder, Invalid> {
         zone: ZoneId::new(holder.zone_id),
         hops: u8::try_from(holder.hops).map_err(|_| Invalid::new("holder.hops", "must be below 256"))?,
         path: bounded("holder.path", holder.path, MAX_PATH_BYTES)?,
+        queue_place: holder.queue_place,
     })
 }
 

@@ -62,6 +62,8 @@ pub struct PeerHits {
     pub zone: Option<ZoneId>,
     /// Forwards from the origin.
     pub hops: u8,
+    /// The place in its line that a download would get now; 0: it would begin at once.
+    pub queue_place: u32,
     /// The files.
     pub files: Vec<FileInfo>,
 }
@@ -243,6 +245,7 @@ fn hits(hits: pb::Hits) -> Result<PeerHits, Invalid> {
             .ok()
             .filter(|hops| *hops <= MAX_TTL_PLUS_HOPS)
             .ok_or_else(|| Invalid::new("hits.hops", format!("must be at most {MAX_TTL_PLUS_HOPS}")))?,
+        queue_place: hits.queue_place,
         files: hits.files.into_iter().map(common::file_info).collect::<Result<_, _>>()?,
     })
 }
@@ -256,6 +259,7 @@ pub fn to_found(found: Found) -> pb::SearchResponse {
             peer_name: hits.name.to_string(),
             zone_id: hits.zone.map_or(0, ZoneId::get),
             hops: hits.hops.into(),
+            queue_place: hits.queue_place,
             files: hits.files.iter().map(common::to_file_entry).collect(),
         }),
         Found::Done(report) => Message::Done(pb::SearchDone {

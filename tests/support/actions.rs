@@ -125,6 +125,7 @@ pub(crate) fn hit(number: u32) -> Hit {
         peer_id: peer_id(byte),
         zone: ZoneId::new(1),
         hops: byte,
+        queue_place: 0,
         path: path.into(),
     };
     let holders = if number == 1 { vec![holder("ana", 1), holder("ben", 2)] } else { vec![holder("ana", 1)] };

@@ -3,15 +3,18 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tempfile::TempDir;
 
-/// Longest that anything is waited for: the machine may be busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(30);
+#[path = "processes.rs"]
+mod processes;
+
+pub(crate) use processes::Daemon;
+use processes::{PATIENCE, floodplain, home};
 
 /// A registry, and peers of one zone.
 pub(crate) struct Daemons {
@@ -19,42 +22,10 @@ pub(crate) struct Daemons {
     registry: Daemon,
 }
 
-/// A daemon that has said where it listens.
-pub(crate) struct Daemon {
-    child: Child,
-    address: String,
-}
-
-impl Daemon {
-    fn start(folder: &Path, arguments: &[&str]) -> Self {
-        let mut command = program(folder);
-        let mut child = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim_end().strip_prefix("listening on ").expect("says where it listens");
-        Self { address: address.to_owned(), child }
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn program(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_floodplain"));
-    command.env_clear().env("HOME", folder).current_dir(folder).stdin(Stdio::null());
-    command
-}
-
 impl Daemons {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let hub = folder.path().join("hub");
-        fs::create_dir(&hub).unwrap();
-        let registry = Daemon::start(&hub, &["registry", "--listen", "127.0.0.1:0", "--data", "data"]);
+        let registry = Daemon::registry(&folder.path().join("hub"), "127.0.0.1:0");
         Self { folder, registry }
     }
 
@@ -74,18 +45,15 @@ impl Daemons {
 
     /// Starts a peer with these settings, and waits until it knows itself.
     pub(crate) fn peer(&self, name: &str, settings: &[&str]) -> Daemon {
-        let folder = self.at(name);
-        let registry = format!("REGISTRY={}", self.registry.address);
-        let all = [&registry, "LISTEN=127.0.0.1:0", "DATA=data", "INSECURE_LOOPBACK=true", "SHARES=share"];
-        let all = all.iter().chain(settings).map(|setting| format!("FLOODPLAIN_{setting}\n"));
-        fs::write(folder.join(".env"), all.collect::<String>()).unwrap();
+        let more: String = settings.iter().map(|setting| format!("FLOODPLAIN_{setting}\n")).collect();
+        let folder = home(&self.at(name), &self.registry.address, &more);
         let daemon = Daemon::start(&folder, &["peer", "--name", name]);
         self.until(name, "--json peers", &format!("\"name\":\"{name}\""));
         daemon
     }
 
     pub(crate) fn command(&self, peer: &str, line: &str) -> Command {
-        let mut command = program(&self.at(peer));
+        let mut command = floodplain(&self.at(peer));
         command.args(line.split_whitespace());
         command
     }

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// Long enough for any one step on a busy machine.
@@ -47,6 +48,19 @@ impl Daemon {
         fs::create_dir_all(home).expect("makes");
         fs::write(home.join(".env"), "FLOODPLAIN_INSECURE_LOOPBACK=true\n").expect("writes");
         Self::start(home, &["registry", "--listen", listen, "--data", "data"])
+    }
+}
+
+impl Daemon {
+    /// Has it hold still, go on, or end in order.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it runs");
+    }
+
+    /// Its exit status after SIGTERM.
+    pub fn stop(mut self) -> Option<i32> {
+        self.signal(Signal::TERM);
+        self.child.wait().expect("ends").code()
     }
 }
 

@@ -37,7 +37,8 @@ fn no_text_of_others_reaches_a_line_unescaped() {
     let problem = ActionError::new(ErrorKind::Failed, HOSTILE).hint(HOSTILE);
     let name: crate::protocol::id::PeerName = "ana".parse().unwrap();
     let id = crate::protocol::id::PeerId::from_bytes([1; 32]);
-    let holder = Holder { peer: name.clone(), peer_id: id, zone: None, hops: 0, path: HOSTILE.into() };
+    let holder =
+        Holder { peer: name.clone(), peer_id: id, zone: None, hops: 0, queue_place: 0, path: HOSTILE.into() };
     let me =
         PeerInfo { name: name.clone(), id, zone: None, address: "[::1]:1".parse().unwrap(), shared_files: 0 };
     let own = Status {

@@ -18,7 +18,7 @@ use futures::{
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{
-    super::{directory::MIN_ID_DIGITS, links::Links, view::Knowledge},
+    super::{directory::MIN_ID_DIGITS, links::Links, upload::Uploads, view::Knowledge},
     branch::{self, Event},
     room::{Sender, Turns},
 };
@@ -106,6 +106,7 @@ pub(super) struct Parts {
     pub(super) index: Index,
     pub(super) links: Arc<Links>,
     pub(super) turns: Arc<Turns>,
+    pub(super) uploads: Uploads,
     pub(super) shutdown: Shutdown,
 }
 
@@ -277,8 +278,9 @@ impl Flow {
         let me = &self.knowledge.me;
         let (peer, name, zone) = (me.id, me.name.clone(), self.knowledge.zone());
         let hops = self.running.rules.hops;
+        let queue_place = self.parts.uploads.next_place();
         for files in messages(files) {
-            let hits = PeerHits { peer, name: name.clone(), zone, hops, files };
+            let hits = PeerHits { peer, name: name.clone(), zone, hops, queue_place, files };
             self.pass(hits).await?;
         }
         self.relay.on_searched(is_truncated);

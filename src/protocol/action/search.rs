@@ -60,6 +60,22 @@ pub struct Hit {
     pub holders: Vec<Holder>,
 }
 
+impl Hit {
+    /// Who has it, as every face tells it: each peer once, by its nearest answer.
+    pub fn places(&self) -> String {
+        let mut nearest: Vec<&Holder> = Vec::new();
+        for holder in &self.holders {
+            match nearest.iter_mut().find(|other| other.peer_id == holder.peer_id) {
+                Some(other) if holder.hops < other.hops => *other = holder,
+                Some(_) => {}
+                None => nearest.push(holder),
+            }
+        }
+        let places: Vec<String> = nearest.into_iter().map(ToString::to_string).collect();
+        places.join(", ")
+    }
+}
+
 /// One peer that has a content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
@@ -71,8 +87,29 @@ pub struct Holder {
     pub zone: Option<ZoneId>,
     /// Forwards between.
     pub hops: u8,
+    /// The place in its line that a download would have got when it answered, from 1; 0: it would have begun at once.
+    pub queue_place: u32,
     /// Where it has it: `<share>/<path>`.
     pub path: String,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hops = match self.hops {
+            0 => "here".to_owned(),
+            1 => "1 hop".to_owned(),
+            hops => format!("{hops} hops"),
+        };
+        write!(f, "{} (", self.peer)?;
+        if let Some(zone) = self.zone {
+            write!(f, "zone {zone}, ")?;
+        }
+        f.write_str(&hops)?;
+        match self.queue_place {
+            0 => f.write_str(")"),
+            place => write!(f, ", place {place} in its queue)"),
+        }
+    }
 }
 
 /// One shared file as others see it.
@@ -234,6 +271,36 @@ mod tests {
 
     fn zone(number: u32, answered: u32, asked: u32) -> ZoneCoverage {
         ZoneCoverage { zone: ZoneId::new(number), answered, asked, ..ZoneCoverage::default() }
+    }
+
+    #[test]
+    fn a_peer_that_has_a_content_twice_is_told_once_by_its_nearest_answer() {
+        let holder = |id: u8, name: &str, zone: Option<u32>, hops: u8| Holder {
+            peer: PeerName::from_any(name),
+            peer_id: PeerId::from_bytes([id; 32]),
+            zone: zone.and_then(ZoneId::new),
+            hops,
+            queue_place: hops.saturating_sub(2).into(),
+            path: "share/x".into(),
+        };
+        let hit = Hit {
+            number: 1,
+            file: FileInfo {
+                hash: None,
+                path: "share/x".into(),
+                size_bytes: 1,
+                modified: SystemTime::UNIX_EPOCH,
+            },
+            fit: Fit::Name,
+            have: false,
+            holders: vec![
+                holder(1, "ana", Some(1), 2),
+                holder(2, "bo", Some(2), 3),
+                holder(1, "ana", Some(1), 1),
+                holder(3, "me", None, 0),
+            ],
+        };
+        assert_eq!(hit.places(), "ana (zone 1, 1 hop), bo (zone 2, 3 hops, place 1 in its queue), me (here)");
     }
 
     #[test]

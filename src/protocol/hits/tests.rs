@@ -22,6 +22,7 @@ fn holder(peer: u8, hops: u8) -> Holder {
         peer_id: PeerId::from_bytes([peer; 32]),
         zone: None,
         hops,
+        queue_place: 0,
         path: String::new(),
     }
 }
@@ -135,6 +136,17 @@ fn a_content_is_placed_by_the_best_of_its_names_and_by_peers_not_places() {
     }
     let order: Vec<u32> = in_order(list.hits()).into_iter().map(|hit| hit.number).collect();
     assert_eq!(order, [1, 2]);
+}
+
+#[test]
+fn of_equal_answers_comes_first_what_a_peer_gives_at_once_and_then_what_is_near() {
+    let mut list = list("report", None);
+    let busy = |peer: u8, hops: u8, queue_place: u32| Holder { queue_place, ..holder(peer, hops) };
+    list.add(file("a/report.txt", Some(1)), busy(1, 1, 3), false);
+    list.add(file("b/report.txt", Some(2)), busy(2, 2, 0), false);
+    list.add(file("c/report.txt", Some(3)), busy(3, 1, 0), false);
+    let order: Vec<u32> = in_order(list.hits()).into_iter().map(|hit| hit.number).collect();
+    assert_eq!(order, [3, 2, 1]);
 }
 
 proptest::proptest! {

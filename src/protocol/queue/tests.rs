@@ -100,6 +100,14 @@ proptest! {
                     prop_assert!(queue.holding() == BOUNDS.places || holding(*caller) == BOUNDS.places_per_caller);
                 }
             }
+            // Whoever is new is told where it would stand.
+            let next = queue.next_place();
+            if let Ok(new) = queue.enter(9) {
+                settled(&mut queue);
+                prop_assert_eq!(queue.position(new).unwrap_or(0) as usize, next);
+                queue.leave(new);
+                settled(&mut queue);
+            }
             // Positions are the numbers from 1 on.
             let mut positions: Vec<u32> = stays.iter().filter_map(|(stay, _)| queue.position(*stay)).collect();
             positions.sort_unstable();
