@@ -117,6 +117,9 @@ async fn the_roster_tells_who_has_a_file_and_who_counts_whatever_a_branch_says()
     let holder = &hits[0].holders[0];
     assert_eq!((holder.peer.as_str(), holder.zone.map(ZoneId::get)), ("ben", Some(1)));
     assert!(coverage.answered <= 3 && coverage.asked == 3, "{coverage:?}");
+    // What this peer has nobody else has to tell it.
+    let me = peers[0].peer.view().now().me.id;
+    assert!(peers[0].search(&format!("as {me}")).await.0.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

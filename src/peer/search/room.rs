@@ -27,7 +27,7 @@ const RUNNING_OWN: usize = RUNNING / 3;
 /// Own queries on one link at once; more wait there.
 const OWN_ON_LINK: usize = 96;
 /// Queries of others on one link at once; of one neighbor a third. With the own ones it is less than one peer lets in from
-/// another (227), or whoever storms here would use up this peer's room at the next one.
+/// another (228), or whoever storms here would use up this peer's room at the next one.
 const RELAYED_ON_LINK: usize = 96;
 /// Senders of which no turn is held or awaited are forgotten when there are more.
 const IDLE_SENDERS: usize = 64;
