@@ -114,6 +114,14 @@ struct Zone {
     everyone: Arc<Mutex<Vec<u64>>>,
 }
 
+/// Members in the order in which a query of that peer is given on.
+fn ring(origin: &TestPeer) -> (Arc<Roster>, Vec<PeerId>) {
+    let now = origin.peer.view().now();
+    let roster = now.roster.clone().unwrap();
+    let ring = interval(&roster, now.me.id, Claim { before: now.me.id });
+    (roster, ring)
+}
+
 impl Zone {
     /// Six peers with a report each, one that answers as it is told to, and some that only have these addresses.
     async fn start(addresses: &[SocketAddr]) -> Self {
@@ -143,14 +151,6 @@ impl Zone {
         Self { _registry: registry, peers, odd: me, manner, everyone }
     }
 
-    /// Members in the order in which a query of that peer is given on.
-    fn ring(&self, origin: &TestPeer) -> (Arc<Roster>, Vec<PeerId>) {
-        let now = origin.peer.view().now();
-        let roster = now.roster.clone().unwrap();
-        let ring = interval(&roster, now.me.id, Claim { before: now.me.id });
-        (roster, ring)
-    }
-
     /// Whose reports a search finds, and what it says of itself.
     async fn search(&self, origin: &TestPeer) -> (BTreeSet<String>, Coverage) {
         let (hits, coverage) = origin.search("report").await;
@@ -173,7 +173,7 @@ async fn one_that_answers_badly_costs_nobody_elses_hits_wherever_it_stands() {
         *zone.manner.lock().unwrap() = manner;
         let mut stood = BTreeSet::new();
         for origin in &zone.peers {
-            let at = zone.ring(origin).1.iter().position(|id| *id == zone.odd).unwrap();
+            let at = ring(origin).1.iter().position(|id| *id == zone.odd).unwrap();
             stood.insert(is_head(at));
             let (found, coverage) = zone.search(origin).await;
             assert_eq!(found.len(), HONEST, "{manner:?} at {at}: {coverage:?}");
@@ -197,11 +197,11 @@ async fn one_that_answers_badly_costs_nobody_elses_hits_wherever_it_stands() {
 async fn one_that_says_that_everyone_answered_is_believed_in_its_own_part_alone() {
     let zone = Zone::start(&[]).await;
     *zone.manner.lock().unwrap() = Manner::Everyone;
-    let roster = zone.ring(&zone.peers[0]).0;
+    let roster = ring(&zone.peers[0]).0;
     let members = roster.members().iter().map(|member| member.id.short());
     *zone.everyone.lock().unwrap() = members.chain(0..5000).collect();
     for origin in &zone.peers {
-        let (roster, ring) = zone.ring(origin);
+        let (roster, ring) = ring(origin);
         let at = ring.iter().position(|id| *id == zone.odd).unwrap();
         let behind =
             ring.get(at + 1).filter(|_| is_head(at)).map(|id| roster.get(id).unwrap().name.to_string());
@@ -279,7 +279,7 @@ fn storm_query(from: PeerId, to: PeerId, revision: u64) -> pb::SearchRequest {
 async fn a_storm_of_one_neighbor_is_refused_to_it_alone_and_every_other_search_is_complete() {
     let zone = Zone::start(&[]).await;
     let target = &zone.peers[0];
-    let (to, revision) = (target.peer.view().now().me.id, zone.ring(target).0.revision());
+    let (to, revision) = (target.peer.view().now().me.id, ring(target).0.revision());
     let (refused, is_over) = (Arc::<AtomicU32>::default(), Arc::<AtomicBool>::default());
     let mut storms = Vec::new();
     for _ in 0..4 {
