@@ -9,6 +9,7 @@ pub mod claim;
 pub mod crossing;
 pub mod flood;
 pub mod gateway;
+pub mod hedge;
 pub mod hits;
 pub mod id;
 pub mod lease;

@@ -16,10 +16,7 @@ use floodplain::{
         id::{Credential, PeerId, ZoneId},
         zone::Layout,
     },
-    wire::pb::{
-        self, peer_service_client::PeerServiceClient, registry_service_client::RegistryServiceClient,
-        search_response::Message,
-    },
+    wire::pb::{self, peer_service_client::PeerServiceClient, search_response::Message},
 };
 use futures::{StreamExt, stream};
 use stand_in::{Answer, Answers, Replies, StandIn};
@@ -78,36 +75,10 @@ impl Answers for Liar {
     }
 }
 
-/// Serves the liar and keeps it in the registry's lists for as long as the test runs.
+/// Serves the liar as a member of the zone for as long as the test runs.
 async fn join_liar(registry: &TestRegistry) {
     let address = StandIn::serve(Liar).await;
-    let credential = Credential::random(&mut rand::rng());
-    let peer = pb::Peer {
-        peer_id: credential.peer_id().as_bytes().to_vec().into(),
-        name: "liar".into(),
-        address: address.to_string(),
-        incarnation: 1,
-        ..pb::Peer::default()
-    };
-    let request = pb::RegisterRequest {
-        peer: Some(peer),
-        credential: credential.as_bytes().to_vec().into(),
-        host_id: String::new(),
-    };
-    let mut client = RegistryServiceClient::connect(format!("http://{}", registry.address)).await.unwrap();
-    let lease_id = client.register(request).await.unwrap().into_inner().lease_id;
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            let beat = pb::HeartbeatRequest {
-                lease_id: lease_id.clone(),
-                shared_files: 0,
-                room_bytes: 0,
-                ..Default::default()
-            };
-            let _ = client.heartbeat(beat).await;
-        }
-    });
+    stand_in::register(registry.address, &Credential::random(&mut rand::rng()), "liar", address).await;
 }
 
 async fn network_with_a_liar() -> (TestRegistry, Vec<TestPeer>) {
@@ -146,6 +117,9 @@ async fn the_roster_tells_who_has_a_file_and_who_counts_whatever_a_branch_says()
     let holder = &hits[0].holders[0];
     assert_eq!((holder.peer.as_str(), holder.zone.map(ZoneId::get)), ("ben", Some(1)));
     assert!(coverage.answered <= 3 && coverage.asked == 3, "{coverage:?}");
+    // What this peer has nobody else has to tell it.
+    let me = peers[0].peer.view().now().me.id;
+    assert!(peers[0].search(&format!("as {me}")).await.0.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -151,6 +151,20 @@ fn a_stream_that_breaks_loses_its_peer_alone() {
 }
 
 #[test]
+fn peers_that_answer_for_themselves_alone_cost_nobody_else_an_answer() {
+    for dead in [0.0, 0.1] {
+        for seed in 0..3 {
+            let setup = Setup { careless: 0.3, dead, ..Setup::new(seed, 60, Mode::Claimed) };
+            let zone = run(&setup);
+            assert_whole(&zone, &setup);
+            assert_each_searched_once(&zone, &setup);
+            let cost = mean(&zone, Outcome::cost);
+            assert!(cost <= 1.15, "{cost} messages a peer, seed {seed}");
+        }
+    }
+}
+
+#[test]
 fn stale_rosters_lose_nobody_and_cost_little_unless_the_origin_has_one() {
     for (stale, most) in [(0.01, 1.2), (0.05, 1.6), (0.3, 4.5)] {
         let mut costs = Vec::new();
@@ -234,10 +248,68 @@ fn one_seed_gives_one_run() {
     assert_ne!(first, other, "the seed has no effect");
 }
 
+#[test]
+fn queries_of_everyone_at_the_same_moment_cost_each_what_it_costs_alone() {
+    for seed in 0..2 {
+        let setup = Setup { queries: 200, pause: Duration::ZERO, ..Setup::new(seed, 100, Mode::Claimed) };
+        let zone = run(&setup);
+        assert_whole(&zone, &setup);
+        assert_each_searched_once(&zone, &setup);
+        assert!(zone.outcomes.iter().all(|outcome| outcome.messages == 99), "seed {seed}");
+    }
+}
+
+/// Round trips with this median, each peer asking three times; the cost of the later half.
+fn cost_at(round_trip: u64, spread: f64, is_measured: bool, seed: u64) -> f64 {
+    let (queries, pause) = (3 * 60, Duration::from_millis(3));
+    let delay = Duration::from_micros(round_trip * 500);
+    let setup = Setup { delay, spread, is_measured, queries, pause, ..Setup::new(seed, 60, Mode::Claimed) };
+    let zone = run(&setup);
+    mean_of(&zone.outcomes[queries / 2..], |outcome| outcome.cost(&zone))
+}
+
+#[test]
+fn a_slow_network_is_not_hedged_for_being_slow() {
+    for (seed, (round_trip, spread)) in (0..).zip([(1, 0.5), (80, 0.2), (80, 0.5), (160, 0.2)]) {
+        let cost = cost_at(round_trip, spread, true, seed);
+        assert!(cost <= 1.02, "{cost} messages a peer at {round_trip} ms, spread {spread}, seed {seed}");
+    }
+    let fixed = cost_at(80, 0.2, false, 0);
+    assert!(fixed > 2.0, "{fixed}: the rule has no effect");
+}
+
+#[test]
+fn peers_of_a_fast_network_that_fall_silent_are_passed_by_sooner_for_no_message_more() {
+    let (queries, pause) = (240, Duration::from_millis(3));
+    let run = |is_measured| {
+        let setup = Setup {
+            delay: Duration::from_micros(500),
+            dead: 0.1,
+            silence_after: Some(pause * 120),
+            is_measured,
+            queries,
+            pause,
+            ..Setup::new(5, 60, Mode::Claimed)
+        };
+        let zone = run(&setup);
+        assert_whole(&zone, &setup);
+        let after = &zone.outcomes[130..];
+        let sum: Duration = after.iter().map(|outcome| outcome.last_hit).sum();
+        (sum / 110, after.iter().map(|outcome| outcome.messages).sum::<usize>())
+    };
+    let ((measured, messages), (fixed, fixed_messages)) = (run(true), run(false));
+    assert!(measured < fixed.mul_f64(0.6), "{measured:?} against {fixed:?}");
+    assert!(messages <= fixed_messages + fixed_messages / 50, "{messages} against {fixed_messages}");
+    println!("{measured:?} against {fixed:?}, {messages} against {fixed_messages} messages");
+}
+
 fn mean(zone: &Zone, of: impl Fn(&Outcome, &Zone) -> f64) -> f64 {
-    let sum: f64 = zone.outcomes.iter().map(|outcome| of(outcome, zone)).sum();
-    let count = zone.outcomes.iter().fold(0.0, |count, _| count + 1.0);
-    sum / count
+    mean_of(&zone.outcomes, |outcome| of(outcome, zone))
+}
+
+fn mean_of(outcomes: &[Outcome], of: impl Fn(&Outcome) -> f64) -> f64 {
+    let sum: f64 = outcomes.iter().map(of).sum();
+    sum / outcomes.iter().fold(0.0, |count, _| count + 1.0)
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! and its rest, downloads from several holders and of small files, the memory of both ends of a download. Each figure is
 //! taken from the daemons themselves, over real gRPC on loopback.
 //!
-//! `cargo bench --bench network [-- first-hit|load|registry|start|holders|small|memory]`; without a name, all of them. CPU and
+//! `cargo bench --bench network [-- first-hit|load|registry|start|holders|small|memory|storm]`; without a name, all of them. CPU and
 //! memory are read from `/proc`, so that this runs on Linux alone.
 
 #![allow(clippy::cast_precision_loss)] // figures to read, not to reckon with
@@ -18,6 +18,7 @@ mod small;
 #[path = "../../tests/support/stand_in.rs"]
 mod stand_in;
 mod start;
+mod storm;
 
 use std::path::PathBuf;
 
@@ -86,6 +87,12 @@ enum Figure {
         #[arg(long, default_value = ".")]
         disk: PathBuf,
     },
+    /// Own searches while one neighbor asks as much as it can.
+    Storm {
+        /// Searches of each kind.
+        #[arg(long, default_value_t = 1000)]
+        samples: u32,
+    },
     /// The most memory of both ends of a transfer; writes up to 8 GiB.
     Memory {
         /// Where files lie.
@@ -104,6 +111,7 @@ fn main() -> Result<()> {
         Figure::Holders { size_mib: 512, rounds: 5, folder: "/dev/shm".into() },
         Figure::Small { samples: 4000, memory: "/dev/shm".into(), disk: ".".into() },
         Figure::Memory { folder: "/dev/shm".into() },
+        Figure::Storm { samples: 1000 },
     ];
     let figures = args.figure.map_or_else(|| Vec::from(all), |figure| vec![figure]);
     // As many workers as a daemon has.
@@ -121,6 +129,7 @@ fn main() -> Result<()> {
                     tokio::task::block_in_place(|| holders::run(size_mib, rounds, &folder))
                 }
                 Figure::Small { samples, memory, disk } => small::run(samples, &memory, &disk).await,
+                Figure::Storm { samples } => storm::run(samples).await,
                 Figure::Memory { folder } => tokio::task::block_in_place(|| memory::run(&folder)),
             }
         }))??;

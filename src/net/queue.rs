@@ -115,6 +115,13 @@ impl<K: Eq + Hash + Clone> Place<K> {
         self.turn.try_recv().is_ok()
     }
 
+    /// Waits until it is its turn, and is told nothing before. Asked in place of [`Self::is_mine`] and [`Self::news`]; may
+    /// be dropped.
+    pub async fn come(&mut self) {
+        // The sender is dropped behind its word only.
+        let _ = (&mut self.turn).await;
+    }
+
     /// What is to be told next: at first the position at once, then when it changes or has not been told for long, and
     /// last, and once, that the turn has come. May be dropped and asked again.
     pub async fn news(&mut self) -> Turn {
@@ -151,7 +158,7 @@ mod tests {
     use super::*;
 
     const BOUNDS: QueueBounds =
-        QueueBounds { places: 1, places_per_caller: 1, waiting: 9, waiting_per_caller: 9 };
+        QueueBounds { places: 1, places_per_caller: 1, keeps_room: false, waiting: 9, waiting_per_caller: 9 };
 
     #[tokio::test(start_paused = true)]
     async fn positions_are_told_at_once_again_every_5_s_and_when_they_change() {

@@ -1,17 +1,24 @@
-//! Open channels to other peers of the zone, kept for the next query.
+//! Open channels to other peers of the zone, kept for the next query, with what is known of each: how long its answers
+//! take to begin, and how much is on its way.
 
 use std::{
     net::SocketAddr,
     num::NonZeroUsize,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use lru::LruCache;
 use tonic::transport::Channel;
 
+use super::search::Room;
 use crate::{
     net::{Forbidden, Purpose, Transport},
-    protocol::{id::PeerId, roster::Member},
+    protocol::{
+        hedge::{self, Delays},
+        id::PeerId,
+        roster::Member,
+    },
     wire::pb::peer_service_client::PeerServiceClient,
 };
 
@@ -28,20 +35,30 @@ pub(crate) struct Links {
     transport: Transport,
     purpose: Purpose,
     // Held for a look-up, never across an await.
-    open: Mutex<LruCache<PeerId, Link>>,
+    open: Mutex<Open>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
+struct Open {
+    links: LruCache<PeerId, Link>,
+    /// Of all links together.
+    delays: Delays,
+}
+
+#[derive(Debug)]
 struct Link {
     address: SocketAddr,
     incarnation: u64,
     channel: Channel,
+    room: Room,
+    delays: Delays,
 }
 
 impl Links {
     /// With none open.
     pub(crate) fn new(transport: Transport, purpose: Purpose) -> Self {
-        Self { transport, purpose, open: Mutex::new(LruCache::new(MAX_LINKS)) }
+        let open = Open { links: LruCache::new(MAX_LINKS), delays: Delays::default() };
+        Self { transport, purpose, open: Mutex::new(open) }
     }
 
     /// The channel to a member, which connects at its first call. A member that moved or restarted gets a new one, so
@@ -50,17 +67,7 @@ impl Links {
     /// # Errors
     /// When the security in force does not allow its address.
     pub(crate) fn channel(&self, member: &Member) -> Result<Channel, Forbidden> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(link) = open.get(&member.id)
-            && (link.address, link.incarnation) == (member.address, member.incarnation)
-        {
-            return Ok(link.channel.clone());
-        }
-        let channel = self.transport.dial_lazily(member.address, self.purpose)?;
-        let link =
-            Link { address: member.address, incarnation: member.incarnation, channel: channel.clone() };
-        open.put(member.id, link);
-        Ok(channel)
+        Ok(self.link(member)?.0)
     }
 
     /// A client over the channel to a member.
@@ -68,7 +75,66 @@ impl Links {
     /// # Errors
     /// When the security in force does not allow its address.
     pub(crate) fn client(&self, member: &Member) -> Result<PeerServiceClient<Channel>, Forbidden> {
-        let channel = self.channel(member)?;
-        Ok(PeerServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES))
+        Ok(client(self.channel(member)?))
     }
+
+    /// A client for queries, and the room that they have on that link.
+    ///
+    /// # Errors
+    /// When the security in force does not allow its address.
+    pub(crate) fn for_query(&self, member: &Member) -> Result<(PeerServiceClient<Channel>, Room), Forbidden> {
+        let (channel, room) = self.link(member)?;
+        Ok((client(channel), room))
+    }
+
+    /// How long that peer may be silent before someone else is asked as well.
+    pub(crate) fn hedge_after(&self, peer: &PeerId) -> Duration {
+        let open = self.lock();
+        let link = open.links.peek(peer).map_or_else(Delays::default, |link| link.delays);
+        hedge::hedge_after(&link, &open.delays, Instant::now())
+    }
+
+    /// That peer began to answer a query after this time.
+    pub(crate) fn on_heard(&self, peer: &PeerId, delay: Duration) {
+        let (mut open, now) = (self.lock(), Instant::now());
+        open.delays.on_heard(delay, now);
+        if let Some(link) = open.links.peek_mut(peer) {
+            link.delays.on_heard(delay, now);
+        }
+    }
+
+    /// Nobody waits for that peer any more, which had not begun to answer after this time.
+    pub(crate) fn on_silence(&self, peer: &PeerId, waited: Duration) {
+        if let Some(link) = self.lock().links.peek_mut(peer) {
+            link.delays.on_silence(waited, Instant::now());
+        }
+    }
+
+    fn link(&self, member: &Member) -> Result<(Channel, Room), Forbidden> {
+        let mut open = self.lock();
+        if let Some(link) = open.links.get(&member.id)
+            && (link.address, link.incarnation) == (member.address, member.incarnation)
+        {
+            return Ok((link.channel.clone(), link.room.clone()));
+        }
+        let channel = self.transport.dial_lazily(member.address, self.purpose)?;
+        let link = Link {
+            address: member.address,
+            incarnation: member.incarnation,
+            channel: channel.clone(),
+            room: Room::of_link(),
+            delays: Delays::default(),
+        };
+        let room = link.room.clone();
+        open.links.put(member.id, link);
+        Ok((channel, room))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn client(channel: Channel) -> PeerServiceClient<Channel> {
+    PeerServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)
 }

@@ -149,8 +149,16 @@ impl Origin {
         }
         // Spans of time in it have become times, the same for everyone who is asked.
         let text = query.text().to_owned();
-        let running =
-            Running { id, query: query.clone(), text, origin: me, want: ask.want, only: None, rules };
+        let running = Running {
+            id,
+            query: query.clone(),
+            text,
+            origin: me,
+            asked_by: me,
+            want: ask.want,
+            only: None,
+            rules,
+        };
         let found = self.searcher.serve_whole_zone(running).map_err(not_started)?;
         let is_beyond = ask.scope == Scope::All;
         let asked = is_beyond.then(|| Asked::begin(self.directory.clone(), &knowledge, &self.shutdown));

@@ -3,7 +3,9 @@
 //! Queries of others and own ones take the same way. One task runs a query; when whoever listens goes away the task
 //! ends, and with it every branch behind it.
 
+mod branch;
 mod flow;
+mod room;
 mod second;
 
 use std::{
@@ -19,9 +21,13 @@ use futures::{
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-pub(crate) use self::flow::Running;
+pub(crate) use self::{
+    flow::Running,
+    room::{Room, Sender},
+};
 use self::{
     flow::{Flow, Parts},
+    room::Turns,
     second::SecondLook,
 };
 use super::{
@@ -29,7 +35,6 @@ use super::{
 };
 use crate::{
     index::Index,
-    net::limit::Admission,
     protocol::{
         claim::{Reach, RulesOut},
         crossing::RulesOutZones,
@@ -45,10 +50,6 @@ use crate::{
 
 /// Messages of one query that wait for whoever listens; a full queue slows the branches down.
 const FOUND_QUEUE: usize = 16;
-/// Queries of one sender at once: as many as a zone's members may have on their way through one neighbor.
-const RUNNING_PER_SENDER: usize = 256;
-/// Queries at once.
-const RUNNING: usize = 1024;
 
 /// Why a query does not run here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -56,9 +57,9 @@ pub(crate) enum NotServed {
     /// The rules say no.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// Too much runs already.
-    #[error("{0}")]
-    Busy(crate::net::limit::Full),
+    /// Too much of this sender runs already.
+    #[error("too many queries of this sender run here already")]
+    Busy,
     /// This peer is in no zone.
     #[error("this peer has not joined a zone")]
     NoZone,
@@ -92,7 +93,8 @@ pub(crate) struct Searcher {
     uploads: Uploads,
     words: Words,
     counts: Counts,
-    admission: Admission<Option<PeerId>>,
+    room: Room,
+    turns: Arc<Turns>,
     // Held for one verdict, never across an await.
     cache: Mutex<QueryCache>,
     shutdown: Shutdown,
@@ -109,13 +111,13 @@ impl Searcher {
         cache: QueryCache,
         shutdown: Shutdown,
     ) -> Self {
-        let admission = Admission::new(RUNNING_PER_SENDER, RUNNING);
-        Self { view, index, links, uploads, words, counts, admission, cache: Mutex::new(cache), shutdown }
+        let (room, turns, cache) = (Room::of_peer(), Arc::new(Turns::of_machine()), Mutex::new(cache));
+        Self { view, index, links, uploads, words, counts, room, turns, cache, shutdown }
     }
 
     /// Queries that run now.
     pub(crate) fn running(&self) -> usize {
-        self.admission.running()
+        self.room.holding()
     }
 
     /// That is this peer.
@@ -160,16 +162,15 @@ impl Searcher {
         let knowledge = self.view.now();
         let roster = knowledge.roster.clone().ok_or(NotServed::NoZone)?;
         let is_own = running.rules.from == knowledge.me.id;
-        // Senders whom nobody knows share one place, so that nobody gains room by making up names.
-        let from = &running.rules.from;
-        let gateway = || knowledge.gateways.get(from).map(|(_, gateway)| gateway);
-        let sender = roster.get(from).or_else(gateway).map(|member| member.id);
-        let permit = match self.admission.admit(sender) {
-            Ok(permit) => permit,
-            Err(full) => {
-                self.counts.add_queries_refused(1);
-                return Err(NotServed::Busy(full));
-            }
+        // A second look for another is no own query.
+        let sender = match running.asked_by {
+            id if id == knowledge.me.id => Sender::Me,
+            id if roster.get(&id).is_some() || knowledge.gateways.get(&id).is_some() => Sender::Known(id),
+            _ => Sender::Stranger,
+        };
+        let Ok(place) = self.room.enter(sender) else {
+            self.counts.add_queries_refused(1);
+            return Err(NotServed::Busy);
         };
         let (me, neighbors, gateways) = (knowledge.me.id, &knowledge.neighbors, &knowledge.gateways);
         let only = running.only.clone().map(Only);
@@ -202,11 +203,12 @@ impl Searcher {
         let parts = Parts {
             index: self.index.clone(),
             links: self.links.clone(),
+            turns: self.turns.clone(),
             uploads: self.uploads.clone(),
             shutdown: self.shutdown.clone(),
         };
         let (flow, commands) =
-            Flow::new(parts, knowledge, running, (is_searched_here, plan), now, out, permit);
+            Flow::new(parts, knowledge, running, (is_searched_here, plan), now, out, (sender, place));
         // A peer that nobody is behind has answered at the first poll, and needs no task and no change of threads: 18 of
         // the 23 that are asked in a zone of 24.
         let mut run = Box::pin(flow.run(commands, is_searched_here));

@@ -148,7 +148,7 @@ fn not_served(error: NotServed) -> Status {
         NotServed::Refused(Refusal::TooFar) => Code::InvalidArgument,
         NotServed::Refused(Refusal::Expired) => Code::DeadlineExceeded,
         NotServed::NoZone | NotServed::Refused(Refusal::NotGateway) => Code::FailedPrecondition,
-        NotServed::Refused(_) | NotServed::Busy(_) => Code::ResourceExhausted,
+        NotServed::Refused(_) | NotServed::Busy => Code::ResourceExhausted,
     };
     let mut details = ErrorDetails::new();
     if code == Code::ResourceExhausted {

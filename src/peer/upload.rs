@@ -162,6 +162,7 @@ impl Uploads {
             slots: Queue::new(QueueBounds {
                 places: slots,
                 places_per_caller: within(limits.per_peer, slots / 2),
+                keeps_room: false,
                 waiting: MAX_WAITING,
                 waiting_per_caller: MAX_WAITING_PER_FETCHER,
             }),

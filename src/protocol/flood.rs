@@ -230,7 +230,7 @@ pub fn on_query(cache: &mut QueryCache, query: &Query, view: &View<'_>, now: Ins
                 is_searched: false,
                 serves: 1,
             };
-            if let Err(refusal) = cache.insert(query.id, entry, view.senders(), now) {
+            if let Err(refusal) = cache.insert(query.id, entry, (view.me, view.senders()), now) {
                 return Verdict::Refuse(refusal);
             }
         }
@@ -356,30 +356,47 @@ impl QueryCache {
 
     /// Live ids that each of this many senders is sure of, however much the others send.
     pub fn share(&self, senders: usize) -> usize {
-        (self.entries.cap().get() / 2 / senders.max(1)).max(1)
+        ((self.entries.cap().get() - self.own_room()) / 2 / senders.max(1)).max(1)
     }
 
-    /// The first half of the room is for whoever comes; in the second half each sender holds its share at most, which
-    /// leaves every sender, this peer itself among them, its own share whatever the others do.
-    fn insert(&mut self, id: QueryId, entry: Entry, senders: usize, now: Instant) -> Result<(), Refusal> {
-        let capacity = self.entries.cap().get();
+    /// A third of the room is for this peer's own queries. Of the rest the first half is for whoever comes; in the second
+    /// half each sender holds its share at most, which leaves every sender its own share whatever the others do.
+    fn insert(
+        &mut self,
+        id: QueryId,
+        entry: Entry,
+        (me, senders): (PeerId, usize),
+        now: Instant,
+    ) -> Result<(), Refusal> {
         while self.entries.peek_lru().is_some_and(|(_, oldest)| oldest.expires <= now) {
             let (_, oldest) = self.entries.pop_lru().expect("it was just seen");
             self.release(oldest.sender);
         }
-        if self.entries.len() >= capacity / 2 {
+        if self.entries.len() >= self.own_room() {
             self.sweep(now);
         }
-        if self.entries.len() >= capacity {
+        let (own_room, own) = (self.own_room(), self.held_by(Some(me)));
+        let (room, others) = (self.entries.cap().get() - own_room, self.entries.len() - own);
+        if entry.sender == Some(me) {
+            if own >= own_room {
+                return Err(Refusal::NoShare);
+            }
+        } else if others >= room {
             return Err(Refusal::NoRoom);
-        }
-        let held = self.held.get(&entry.sender).copied().unwrap_or(0);
-        if self.entries.len() >= capacity / 2 && held >= self.share(senders) {
+        } else if others >= room / 2 && self.held_by(entry.sender) >= self.share(senders) {
             return Err(Refusal::NoShare);
         }
         *self.held.entry(entry.sender).or_default() += 1;
         self.entries.put(id, entry);
         Ok(())
+    }
+
+    fn own_room(&self) -> usize {
+        self.entries.cap().get().div_ceil(3)
+    }
+
+    fn held_by(&self, sender: Option<PeerId>) -> usize {
+        self.held.get(&sender).copied().unwrap_or(0)
     }
 
     /// Drops what has expired behind an older id that lives longer.

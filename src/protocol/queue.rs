@@ -15,6 +15,9 @@ pub struct QueueBounds {
     pub places: usize,
     /// Places that one caller may hold.
     pub places_per_caller: usize,
+    /// One caller may hold half as many as are free at most, so that there is room for whoever comes next: one that takes
+    /// all it can gets a third, and of n of them each 1 part of n + 2, which is what the others then find free, twice.
+    pub keeps_room: bool,
     /// Waiting.
     pub waiting: usize,
     /// Waiting of one caller.
@@ -101,7 +104,7 @@ impl<K: Eq + Hash + Clone> FairQueue<K> {
             .waiting
             .iter()
             .map(|(stay, caller)| (self.count(caller).holding, *stay))
-            .filter(|(holding, _)| *holding < self.bounds.places_per_caller)
+            .filter(|(holding, _)| self.may_have(*holding))
             .min();
         let (_, stay) = next?;
         let caller = self.waiting.remove(&stay)?;
@@ -154,7 +157,13 @@ impl<K: Eq + Hash + Clone> FairQueue<K> {
     }
 
     fn is_free(&self, caller: &K) -> bool {
-        self.holding.len() < self.bounds.places && self.count(caller).holding < self.bounds.places_per_caller
+        self.holding.len() < self.bounds.places && self.may_have(self.count(caller).holding)
+    }
+
+    /// A caller that holds so many may have one more, if there is one.
+    fn may_have(&self, holding: usize) -> bool {
+        let free = self.bounds.places.saturating_sub(self.holding.len());
+        holding < self.bounds.places_per_caller && (!self.bounds.keeps_room || 2 * holding < free)
     }
 
     fn count(&self, caller: &K) -> Count {

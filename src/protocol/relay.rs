@@ -2,31 +2,38 @@
 //! reports. It always ends, by its deadline at the latest, and asks no member twice.
 //!
 //! A branch that ends without its report counts for nothing: what lay behind it is given out again, and hits that came
-//! twice are told apart at the origin. A report that leaves members out stands for the others: a peer whose roster is older
-//! than the claim answers for itself alone. They are asked at once, or at the end when other branches may have reached them.
+//! twice are told apart at the origin.
 //!
-//! A silent peer is hedged: the next member of its part is asked for the rest as well. When the hedge reports first, the
-//! silent one is missing for itself alone, and keeps the rest of [`SILENCE_LIMIT`] to begin; when the slow one reports
-//! first and has reached the hedge, the hedge is cancelled. Both may reach the rest: that costs messages and searches
-//! (which the query cache cannot save, as either of the two may yet break), never a wrong count, since reports are sets.
+//! A peer that is silent for longer than its measured delays explain is hedged: the next member of its part is asked for
+//! the rest as well. When the hedge reports first, the silent one is missing for itself alone, and keeps the rest of
+//! [`SILENCE_LIMIT`] to begin; when the slow one reports first and has reached the hedge, the hedge is cancelled. Both may
+//! reach the rest: that costs messages and searches (which the query cache cannot save, as either of the two may yet
+//! break), never a wrong count, since reports are sets.
+//!
+//! Whoever reports on a claim is believed in what it says of its own part. Of others it may say that they answered (it does,
+//! when its roster is another one and it asked its neighbors), which counts only where their own part does not say
+//! otherwise. Members of a part of whom nobody says anything are asked at the end.
 //!
 //! Gateways are asked in the same way, but none of them for itself: when one has reported the other is cancelled.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
 use super::{
     claim::{Claim, Part, Reach},
     flood::Plan,
+    hedge::UNKNOWN_WAIT,
     id::PeerId,
 };
 
 pub use super::report::{MAX_REPORTED, Report, ZoneReport};
 
-/// A peer that has not begun to answer by then is hedged. Ten times the round trip of a busy local network.
-pub const HEDGE_AFTER: Duration = Duration::from_millis(50);
+mod told;
+
+/// A peer that has not begun to answer by then is hedged, unless [`Relay::on_asked`] says when.
+pub const HEDGE_AFTER: Duration = UNKNOWN_WAIT;
 /// A peer that has not begun to answer by then is given up: a third of the usual time for a search (3 s), so that one
 /// stopped machine in the roster does not make every search last to its deadline.
 pub const SILENCE_LIMIT: Duration = Duration::from_secs(1);
@@ -54,8 +61,9 @@ pub struct AskId(u32);
 /// What the relay wants done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
-    /// Send the query to a peer. Answer with [`Relay::on_heard`] when its response begins (the headers of the stream
-    /// count), then [`Relay::on_done`] with its report, or [`Relay::on_broken`] whatever else happens.
+    /// Send the query to a peer. Answer with [`Relay::on_asked`] if its delays are known, with [`Relay::on_heard`] when
+    /// its response begins (the headers of the stream count), then [`Relay::on_done`] with its report, or
+    /// [`Relay::on_broken`] whatever else happens.
     Ask {
         /// To be told in every answer.
         ask: AskId,
@@ -84,8 +92,6 @@ struct Branch {
     asked: usize,
     /// Someone reported for the rest.
     is_reported: bool,
-    /// A report was cut short: there is no time, or no want, for whom it left out.
-    is_cut: bool,
 }
 
 /// One open ask.
@@ -93,6 +99,7 @@ struct Branch {
 struct Open {
     branch: usize,
     peer: PeerId,
+    asked_at: Instant,
     hedge_at: Option<Instant>,
     silent_until: Option<Instant>,
     overdue_at: Instant,
@@ -114,11 +121,16 @@ pub struct Relay {
     is_searching: bool,
     is_ended: bool,
     report: Report,
+    /// Members that need not be asked, as the plan has them: they lie in the claims all the same.
+    passed_by: BTreeSet<u64>,
+    /// Peers that answered by the report of a branch that was not asked for them.
+    answered_elsewhere: BTreeSet<u64>,
 }
 
 impl Relay {
     /// Begins, with the first asks. When `is_searched_here`, the relay is not finished before [`Relay::on_searched`].
     pub fn new(me: PeerId, is_searched_here: bool, plan: Plan, now: Instant) -> (Self, Vec<Command>) {
+        let passed_by: BTreeSet<u64> = plan.ruled_out.into_iter().collect();
         let mut relay = Self {
             me,
             ttl: plan.ttl,
@@ -133,11 +145,13 @@ impl Relay {
             is_searching: is_searched_here,
             is_ended: false,
             report: Report {
-                ruled_out: plan.ruled_out.into_iter().collect(),
+                ruled_out: passed_by.clone(),
                 is_crossed: plan.zones.is_some(),
                 zones: plan.zones.unwrap_or_default(),
                 ..Report::default()
             },
+            passed_by,
+            answered_elsewhere: BTreeSet::new(),
         };
         if relay.is_searching && relay.is_next_beyond() {
             relay.next_wave_at = Some(now + relay.home_patience(now));
@@ -160,6 +174,15 @@ impl Relay {
         }
     }
 
+    /// That peer may be silent for so long (see [`super::hedge`]) before it is hedged.
+    pub fn on_asked(&mut self, ask: AskId, hedge_after: Duration) {
+        if let Some(open) = self.open.get_mut(&ask)
+            && open.hedge_at.is_some()
+        {
+            open.hedge_at = Some(open.asked_at + hedge_after);
+        }
+    }
+
     /// That peer began to answer.
     pub fn on_heard(&mut self, ask: AskId) {
         if let Some(open) = self.open.get_mut(&ask) {
@@ -175,7 +198,7 @@ impl Relay {
         let at = done.branch;
         let reach = self.branches[at].part.reach;
         match reach {
-            Reach::Inside | Reach::Everywhere => self.report.merge_members(report),
+            Reach::Inside | Reach::Everywhere => self.merge(at, report),
             Reach::OtherZones => self.report.merge_crossing(report),
             Reach::WholeZone(zone) => {
                 if !self.report.merge_zone(zone, report) {
@@ -187,15 +210,6 @@ impl Relay {
             }
         }
         self.open.remove(&ask);
-        self.branches[at].is_cut |= report.truncated;
-        // Behind a duplicate there are members whom another branch reached.
-        if report.duplicates == 0 && self.has_left_out(at) {
-            if !self.is_covered(at) {
-                self.ask_left_out(at, now, &mut commands);
-            }
-            self.widen(now, &mut commands);
-            return commands;
-        }
         self.branches[at].is_reported = true;
         // Others of this part are open for themselves alone now: only those that this branch did not reach. No gateway is.
         let is_reached =
@@ -292,7 +306,13 @@ impl Relay {
 
     /// What became of this branch so far.
     pub fn report(&self) -> Report {
-        self.report.clone().settled()
+        let mut report = self.report.clone();
+        for short in self.answered_elsewhere.difference(&report.unreachable) {
+            if report.answered.len() < MAX_REPORTED {
+                report.answered.insert(*short);
+            }
+        }
+        report.settled()
     }
 
     fn end(&mut self, commands: &mut Vec<Command>) {
@@ -305,20 +325,19 @@ impl Relay {
 
     /// Begins the next wave when it is time.
     fn widen(&mut self, now: Instant, commands: &mut Vec<Command>) {
+        if !self.is_ended && self.open.is_empty() {
+            self.ask_forgotten(now, commands);
+        }
         let is_free = self.open.is_empty() && !(self.is_searching && self.is_next_beyond());
         let is_due = is_free || self.next_wave_at.is_some_and(|at| now >= at);
         if self.is_ended || !is_due {
             return;
         }
         self.next_wave_at = None;
-        let Some(wave) = self.waves.pop_front() else {
-            // Nobody is left who might reach them.
-            (0..self.branches.len()).for_each(|at| self.ask_left_out(at, now, commands));
-            return;
-        };
+        let Some(wave) = self.waves.pop_front() else { return };
         let is_home = wave.iter().any(|part| !part.is_beyond());
         for part in wave {
-            self.branches.push(Branch { part, asked: 0, is_reported: false, is_cut: false });
+            self.branches.push(Branch { part, asked: 0, is_reported: false });
             self.ask_next(self.branches.len() - 1, now, commands);
         }
         if !self.waves.is_empty() {
@@ -347,34 +366,13 @@ impl Relay {
     fn give_up(&mut self, ask: AskId, now: Instant, commands: &mut Vec<Command>) {
         let Some(broken) = self.open.remove(&ask) else { return };
         self.lose(broken.branch, broken.peer);
-        if !self.is_covered(broken.branch) {
+        // One that was hedged and is silent still is no hope for the others.
+        let is_covered = self.branches[broken.branch].is_reported
+            || self.open.values().any(|open| {
+                open.branch == broken.branch && (open.silent_until.is_none() || open.hedge_at.is_some())
+            });
+        if !is_covered {
             self.ask_next(broken.branch, now, commands);
-        }
-    }
-
-    /// Someone answers for the rest of that branch. One that was hedged and is silent still is no hope for the others.
-    fn is_covered(&self, at: usize) -> bool {
-        let is_hope = |open: &Open| open.silent_until.is_none() || open.hedge_at.is_some();
-        self.branches[at].is_reported || self.open.values().any(|open| open.branch == at && is_hope(open))
-    }
-
-    /// Members of that branch were not asked here, and no report tells of them.
-    fn has_left_out(&self, at: usize) -> bool {
-        self.first_left_out(at).is_some()
-    }
-
-    fn first_left_out(&self, at: usize) -> Option<usize> {
-        let Branch { part, asked, is_cut, .. } = &self.branches[at];
-        let is_told = |place: &usize| self.report.tells_of(part.members[*place].short());
-        let is_for_members = part.claim.is_some() && !is_cut;
-        (*asked..part.members.len()).find(|place| is_for_members && !is_told(place))
-    }
-
-    fn ask_left_out(&mut self, at: usize, now: Instant, commands: &mut Vec<Command>) {
-        if let Some(next) = self.first_left_out(at) {
-            self.branches[at].asked = next;
-            self.branches[at].is_reported = false;
-            self.ask_next(at, now, commands);
         }
     }
 
@@ -396,6 +394,7 @@ impl Relay {
             Open {
                 branch: at,
                 peer,
+                asked_at: now,
                 hedge_at: can_hedge.then_some(now + HEDGE_AFTER),
                 silent_until: Some(now + SILENCE_LIMIT),
                 // Half of the reserve is for its report to arrive, the other half to ask someone else instead.

@@ -4,13 +4,15 @@
 // Shared as a module of each: nothing of it can be reached from elsewhere, and each uses its part.
 #![allow(dead_code, missing_debug_implementations, unreachable_pub)]
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use floodplain::{
     peer::receive::Responses,
+    protocol::id::Credential,
     wire::pb::{
         self,
         peer_service_server::{PeerService, PeerServiceServer},
+        registry_service_client::RegistryServiceClient,
     },
 };
 use futures::stream::BoxStream;
@@ -65,6 +67,31 @@ pub trait Answers: Send + Sync + 'static {
     async fn send(&self, _: Request<Streaming<pb::SendRequest>>) -> Answer<Responses> {
         none()
     }
+}
+
+/// Keeps a peer of that name and address in the registry's lists for as long as the runtime lives, whoever listens there.
+pub async fn register(registry: SocketAddr, credential: &Credential, name: &str, address: SocketAddr) {
+    let peer = pb::Peer {
+        peer_id: credential.peer_id().as_bytes().to_vec().into(),
+        name: name.into(),
+        address: address.to_string(),
+        incarnation: 1,
+        ..pb::Peer::default()
+    };
+    let request = pb::RegisterRequest {
+        peer: Some(peer),
+        credential: credential.as_bytes().to_vec().into(),
+        host_id: String::new(),
+    };
+    let mut client = RegistryServiceClient::connect(format!("http://{registry}")).await.expect("a registry");
+    let lease_id = client.register(request).await.expect("registered").into_inner().lease_id;
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let beat = pb::HeartbeatRequest { lease_id: lease_id.clone(), ..Default::default() };
+            let _ = client.heartbeat(beat).await;
+        }
+    });
 }
 
 /// As generated code wants it.

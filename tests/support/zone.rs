@@ -14,7 +14,7 @@ mod parts;
 mod setup;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet, btree_map::Entry},
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -24,6 +24,7 @@ use floodplain::protocol::{
     crossing::RulesOutZones,
     flood::{Plan, Query, Verdict, View, on_query},
     gateway::GATEWAYS_PER_ZONE,
+    hedge::hedge_after,
     id::{PeerId, QueryId, ZoneId},
     relay::{AskId, Command, Relay, Report},
     summary::{
@@ -82,6 +83,11 @@ impl Zone {
             zone.at(at, Event::Start(query));
         }
         zone.let_gateways_die();
+        if let Some(after) = setup.silence_after {
+            for node in (0..zone.nodes.len()).filter(|node| !zone.live.contains(node)).collect::<Vec<_>>() {
+                zone.at(micros(after), Event::FallsSilent(node));
+            }
+        }
         while let Some(((at, _), event)) = zone.events.pop_first() {
             zone.now = at;
             zone.step(event);
@@ -130,10 +136,11 @@ impl Zone {
         self.events.insert((at, self.sequence), event);
     }
 
-    /// Log-normal around 2 ms: links differ.
+    /// Log-normal: links differ.
     fn delay(&mut self) -> u64 {
         let normal: f64 = (0..12).map(|_| self.rng.random::<f64>()).sum::<f64>() - 6.0;
-        let mut delay = (2000.0 * (0.5 * normal).exp()) as u64;
+        let median = self.setup.delay.as_micros() as f64;
+        let mut delay = (median * (self.setup.spread * normal).exp()) as u64;
         let mut again = RETRANSMIT_MICROS;
         while self.setup.loss > 0.0 && self.rng.random::<f64>() < self.setup.loss {
             delay += again;
@@ -155,6 +162,9 @@ impl Zone {
                     self.stop(stream);
                     self.up(stream, Up::Broken);
                 }
+            }
+            Event::FallsSilent(node) => {
+                (self.nodes[node].is_dead, self.nodes[node].is_silent) = (true, true);
             }
             Event::Dies(node) => {
                 self.nodes[node].is_dead = true;
@@ -315,6 +325,14 @@ impl Zone {
                 if copy.claim.is_some() || matches!(copy.reach, Reach::WholeZone(_)) {
                     *self.outcomes[query].claimed_copies.entry(child).or_default() += 1;
                 }
+                if self.nodes[child].is_careless {
+                    *self.outcomes[query].searches.entry(child).or_default() += 1;
+                    self.send_up(stream, Up::Heard);
+                    self.send_up(stream, Up::Hits(child, copy.hops, Vec::new()));
+                    let answered = [self.short(child)].into();
+                    self.send_up(stream, Up::Done(Report { answered, ..Report::default() }));
+                    return;
+                }
                 self.serve(child, query, (copy.hops, copy.reach), is_searched_here, plan, Some(stream));
             }
         }
@@ -328,12 +346,16 @@ impl Zone {
     }
 
     fn up(&mut self, stream: usize, message: Up) {
-        let Stream { parent: task, ask, is_open, .. } = self.streams[stream];
+        let Stream { parent: task, ask, is_open, child, asked_at, .. } = self.streams[stream];
         let now = self.clock();
         let Some(relay) = self.tasks[task].relay.as_mut().filter(|_| is_open) else { return };
         let commands = match message {
             Up::Heard => {
                 relay.on_heard(ask);
+                let node = &mut self.nodes[self.tasks[task].node];
+                for delays in [node.delays.entry(child).or_default(), &mut node.all_delays] {
+                    delays.on_heard(now - asked_at, now);
+                }
                 Vec::new()
             }
             Up::Hits(node, hops, files) => {
@@ -362,8 +384,13 @@ impl Zone {
         if let Some(stream) = upstream {
             self.send_up(stream, Up::Hits(node, hops, files));
         } else {
-            self.outcomes[query].hits.entry(node).or_insert(hops);
-            self.outcomes[query].contents.extend(files);
+            let at = Duration::from_micros(self.now - self.started[query]);
+            let outcome = &mut self.outcomes[query];
+            if let Entry::Vacant(first) = outcome.hits.entry(node) {
+                first.insert(hops);
+                outcome.last_hit = at;
+            }
+            outcome.contents.extend(files);
         }
     }
 
@@ -387,9 +414,18 @@ impl Zone {
                         copy,
                         child_task: None,
                         is_open: true,
+                        asked_at: self.clock(),
                         last_arrival: 0,
                     });
                     self.tasks[task].streams.insert(ask, stream);
+                    if self.setup.is_measured {
+                        let (now, of) = (self.clock(), &self.nodes[self.tasks[task].node]);
+                        let link = of.delays.get(&child).copied().unwrap_or_default();
+                        let hedge_after = hedge_after(&link, &of.all_delays, now);
+                        if let Some(relay) = &mut self.tasks[task].relay {
+                            relay.on_asked(ask, hedge_after);
+                        }
+                    }
                     self.count(query, reach, child);
                     let slow =
                         if self.nodes[child].is_slow { self.rng.random_range(60_000..400_000) } else { 0 };
@@ -429,6 +465,12 @@ impl Zone {
 
     fn cancel(&mut self, task: usize, ask: AskId) {
         if let Some(stream) = self.tasks[task].streams.get(&ask).copied() {
+            let Stream { child, asked_at, last_arrival, .. } = self.streams[stream];
+            if last_arrival == 0 {
+                let (now, node) = (self.clock(), self.tasks[task].node);
+                let delays = self.nodes[node].delays.entry(child).or_default();
+                delays.on_silence(now - asked_at, now);
+            }
             self.streams[stream].is_open = false;
             let at = self.now + self.delay();
             self.at(at, Event::Cancelled(stream));

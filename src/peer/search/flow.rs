@@ -6,20 +6,25 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use futures::{
-    StreamExt, TryStreamExt,
+    FutureExt, StreamExt,
+    future::{BoxFuture, OptionFuture, ready},
     stream::{self, AbortHandle, BoxStream, SelectAll},
 };
-use tokio::sync::mpsc;
-use tonic::Request;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
-use super::super::{links::Links, upload::Uploads, view::Knowledge};
+use super::{
+    super::{links::Links, upload::Uploads, view::Knowledge},
+    branch::{self, Event},
+    room::{Sender, Turns},
+};
 use crate::{
     index::Index,
-    net::limit::Permit,
+    net::queue::Place,
     protocol::{
         action::FileInfo,
         claim::{Claim, Reach},
@@ -28,8 +33,6 @@ use crate::{
         id::{ContentHash, PeerId, QueryId},
         query::{Query, is_peer},
         relay::{AskId, Command, Relay},
-        report::Report,
-        roster::Member,
     },
     shutdown::Shutdown,
     wire::peer::{self as wire, Found, IncomingSearch, MAX_FILES, OutgoingSearch, PeerHits},
@@ -60,6 +63,8 @@ pub(crate) struct Running {
     pub(crate) text: String,
     /// Who asked first.
     pub(crate) origin: PeerId,
+    /// Who asked this peer; itself for an own search.
+    pub(crate) asked_by: PeerId,
     /// Stop after this many hits.
     pub(crate) want: Option<u32>,
     /// Only these members are asked, and this peer is not: its own look at those whom it passed by.
@@ -87,6 +92,7 @@ impl Running {
             query: search.query,
             text: search.text,
             origin: search.origin,
+            asked_by: search.from,
             want: search.want,
             only: None,
             rules,
@@ -94,19 +100,12 @@ impl Running {
     }
 }
 
-/// What a branch tells.
-#[derive(Debug)]
-enum Event {
-    Heard,
-    Hits(PeerHits),
-    Done(Report),
-    Broken,
-}
-
 /// What a query needs of its peer.
+#[derive(Clone)]
 pub(super) struct Parts {
     pub(super) index: Index,
     pub(super) links: Arc<Links>,
+    pub(super) turns: Arc<Turns>,
     pub(super) uploads: Uploads,
     pub(super) shutdown: Shutdown,
 }
@@ -119,20 +118,37 @@ pub(super) struct Flow {
     wanted: Option<Wanted>,
     relay: Relay,
     branches: SelectAll<BoxStream<'static, (AskId, Event)>>,
-    handles: HashMap<AskId, AbortHandle>,
+    handles: HashMap<AskId, Asked>,
     passed: usize,
+    /// Until then the listener last took its time.
+    held_up: Option<Instant>,
     out: mpsc::Sender<Found>,
-    _permit: Permit<Option<PeerId>>,
+    sender: Sender,
+    _place: Place<Sender>,
+}
+
+/// A branch that is open.
+struct Asked {
+    peer: PeerId,
+    at: Instant,
+    is_heard: bool,
+    handle: AbortHandle,
 }
 
 impl Parts {
-    /// Searches the index; a large one on the blocking pool, so that a broad query does not hold up the others.
-    async fn look_up(&self, query: &Query, most: usize) -> Vec<FileInfo> {
+    /// Searches the index when it is this sender's turn; a large one on the blocking pool, so that a broad query does not
+    /// hold up the others.
+    async fn look_up(&self, sender: Sender, query: &Query, most: usize) -> Vec<FileInfo> {
+        let turn = self.turns.take(sender).await;
         if self.index.state().files <= INLINE_FILES {
             return self.index.search(query, most);
         }
         let (index, query) = (self.index.clone(), query.clone());
-        let searched = self.shutdown.spawn_blocking(move || index.search(&query, most));
+        let searched = self.shutdown.spawn_blocking(move || {
+            // Who goes away meanwhile gives the turn back no sooner.
+            let _turn = turn;
+            index.search(&query, most)
+        });
         searched.await.unwrap_or_default()
     }
 }
@@ -170,7 +186,7 @@ impl Flow {
         (is_searched_here, plan): (bool, Plan),
         now: Instant,
         out: mpsc::Sender<Found>,
-        permit: Permit<Option<PeerId>>,
+        (sender, place): (Sender, Place<Sender>),
     ) -> (Self, Vec<Command>) {
         let (relay, commands) = Relay::new(knowledge.me.id, is_searched_here, plan, now);
         let flow = Self {
@@ -182,8 +198,10 @@ impl Flow {
             branches: SelectAll::new(),
             handles: HashMap::new(),
             passed: 0,
+            held_up: None,
             out,
-            _permit: permit,
+            sender,
+            _place: place,
         };
         (flow, commands)
     }
@@ -201,11 +219,25 @@ impl Flow {
 
     async fn spread(&mut self, commands: Vec<Command>, is_searched_here: bool) -> Result<(), Gone> {
         self.perform(commands);
-        if is_searched_here {
-            self.search_here().await?;
+        // The asks leave before the own index is searched, and what comes back meanwhile is passed on.
+        if let Poll::Ready(Some((ask, event))) = futures::poll!(self.branches.next()) {
+            let commands = self.take(ask, event).await?;
+            self.perform(commands);
+        }
+        let mut own = OptionFuture::from(is_searched_here.then(|| self.search_here()));
+        let mut is_searching = is_searched_here;
+        // Most peers have nobody behind them, and are done here.
+        if let Some(Some(files)) = (&mut own).now_or_never() {
+            is_searching = false;
+            let commands = self.pass_own(files).await?;
+            self.perform(commands);
         }
         while let Some(wake) = self.relay.next_wake() {
             let commands = tokio::select! {
+                Some(files) = &mut own, if is_searching => {
+                    is_searching = false;
+                    self.pass_own(files).await?
+                }
                 Some((ask, event)) = self.branches.next(), if !self.branches.is_empty() => {
                     self.take(ask, event).await?
                 }
@@ -217,17 +249,29 @@ impl Flow {
         Ok(())
     }
 
-    async fn search_here(&mut self) -> Result<(), Gone> {
+    /// The own hits, one more than is passed on when there are more.
+    fn search_here(&self) -> BoxFuture<'static, Vec<FileInfo>> {
         let me = &self.knowledge.me;
         let is_asked = self.running.only.is_none()
             && self.running.query.peer().is_none_or(|peer| is_peer(peer, &me.id, &me.name));
+        if !is_asked {
+            return ready(Vec::new()).boxed();
+        }
+        let (parts, sender, query) = (self.parts.clone(), self.sender, self.running.query.clone());
+        let most = self.most_own() + 1;
+        async move { parts.look_up(sender, &query, most).await }.boxed()
+    }
+
+    fn most_own(&self) -> usize {
         let want = self.running.want.map_or(usize::MAX, |want| usize::try_from(want).unwrap_or(usize::MAX));
-        let most = MAX_HITS_PER_PEER.min(want);
-        // One more than is passed on tells whether any were left out.
-        let mut files =
-            if is_asked { self.parts.look_up(&self.running.query, most + 1).await } else { Vec::new() };
+        MAX_HITS_PER_PEER.min(want)
+    }
+
+    async fn pass_own(&mut self, mut files: Vec<FileInfo>) -> Result<Vec<Command>, Gone> {
+        let most = self.most_own();
         let is_truncated = files.len() > most;
         files.truncate(most);
+        let me = &self.knowledge.me;
         let (peer, name, zone) = (me.id, me.name.clone(), self.knowledge.zone());
         let hops = self.running.rules.hops;
         let queue_place = self.parts.uploads.next_place();
@@ -236,20 +280,25 @@ impl Flow {
             self.pass(hits).await?;
         }
         self.relay.on_searched(is_truncated);
-        if self.is_enough() {
-            let commands = self.relay.on_enough();
-            self.perform(commands);
-        }
-        Ok(())
+        Ok(if self.is_enough() { self.relay.on_enough() } else { Vec::new() })
     }
 
     async fn take(&mut self, ask: AskId, event: Event) -> Result<Vec<Command>, Gone> {
         // What comes behind a branch's own end, or after it was cancelled, counts for nothing.
-        if !self.handles.contains_key(&ask) {
+        let Some(asked) = self.handles.get_mut(&ask) else {
             return Ok(Vec::new());
-        }
+        };
         match event {
-            Event::Heard => self.relay.on_heard(ask),
+            Event::Heard(delay) => {
+                asked.is_heard = true;
+                // While nobody takes what was found here nothing is heard of the branches either, which says nothing of them.
+                if self.held_up.is_none_or(|until| until.elapsed() > delay) {
+                    self.parts.links.on_heard(&asked.peer, delay);
+                }
+                self.relay.on_heard(ask);
+            }
+            // Nobody else has to tell what this peer has.
+            Event::Hits(hits) if hits.peer == self.knowledge.me.id => {}
             Event::Hits(hits) => {
                 self.pass(hits).await?;
                 if self.is_enough() {
@@ -257,8 +306,8 @@ impl Flow {
                 }
             }
             Event::Done(report) => {
-                if let Some(handle) = self.handles.remove(&ask) {
-                    handle.abort();
+                if let Some(asked) = self.handles.remove(&ask) {
+                    asked.handle.abort();
                 }
                 return Ok(self.relay.on_done(ask, &report, Instant::now()));
             }
@@ -279,11 +328,14 @@ impl Flow {
             return Ok(());
         }
         self.passed += hits.files.len();
-        let sending = self.out.send(Found::Hits(hits));
-        match tokio::time::timeout_at(self.running.rules.deadline.into(), sending).await {
-            Ok(Ok(())) => Ok(()),
-            _ => Err(Gone),
-        }
+        let hits = match self.out.try_send(Found::Hits(hits)) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Closed(_)) => return Err(Gone),
+            Err(TrySendError::Full(hits)) => hits,
+        };
+        let sent = tokio::time::timeout_at(self.running.rules.deadline.into(), self.out.send(hits)).await;
+        self.held_up = Some(Instant::now());
+        if matches!(sent, Ok(Ok(()))) { Ok(()) } else { Err(Gone) }
     }
 
     fn is_enough(&self) -> bool {
@@ -294,14 +346,18 @@ impl Flow {
         for command in commands {
             match command {
                 Command::Cancel(ask) => {
-                    if let Some(handle) = self.handles.remove(&ask) {
-                        handle.abort();
+                    if let Some(asked) = self.handles.remove(&ask) {
+                        asked.handle.abort();
+                        if !asked.is_heard {
+                            self.parts.links.on_silence(&asked.peer, asked.at.elapsed());
+                        }
                     }
                 }
                 Command::Ask { ask, peer, claim, reach, ttl, hops, deadline } => {
                     let branch = self.ask(peer, (claim, reach), (ttl, hops), deadline);
                     let (branch, handle) = stream::abortable(branch.map(move |event| (ask, event)));
-                    self.handles.insert(ask, handle);
+                    self.handles.insert(ask, Asked { peer, at: Instant::now(), is_heard: false, handle });
+                    self.relay.on_asked(ask, self.parts.links.hedge_after(&peer));
                     self.branches.push(branch.boxed());
                 }
             }
@@ -325,25 +381,36 @@ impl Flow {
         let Some(member) = member.cloned() else {
             return stream::iter([Event::Broken]).boxed();
         };
-        let message = wire::to_search(&OutgoingSearch {
-            id: self.running.id,
-            text: &self.running.text,
-            ttl,
-            hops,
-            deadline: deadline.saturating_duration_since(Instant::now()),
-            roster_revision: self.knowledge.roster.as_ref().map_or(0, |roster| roster.revision()),
-            claim,
-            reach,
-            want: self.running.want,
-            origin: self.running.origin,
-            from: self.knowledge.me.id,
-        });
-        let opened = open(self.parts.links.clone(), member, message);
+        let running = &self.running;
+        let (id, text, want, origin) = (running.id, running.text.clone(), running.want, running.origin);
+        let roster_revision = self.knowledge.roster.as_ref().map_or(0, |roster| roster.revision());
+        let from = self.knowledge.me.id;
+        let message = move || {
+            // It may have waited for room on the link.
+            let deadline = deadline.saturating_duration_since(Instant::now());
+            let text = &text;
+            wire::to_search(&OutgoingSearch {
+                id,
+                text,
+                ttl,
+                hops,
+                deadline,
+                roster_revision,
+                claim,
+                reach,
+                want,
+                origin,
+                from,
+            })
+        };
+        let parts = (self.parts.links.clone(), self.parts.shutdown.clone());
+        let opened = branch::open(parts, member, self.sender, message);
         stream::once(opened)
             .flat_map(|opened| match opened {
-                Some(found) => {
-                    stream::iter([Event::Heard]).chain(found).chain(stream::iter([Event::Broken])).boxed()
-                }
+                Some((delay, found)) => stream::iter([Event::Heard(delay)])
+                    .chain(found)
+                    .chain(stream::iter([Event::Broken]))
+                    .boxed(),
                 None => stream::iter([Event::Broken]).boxed(),
             })
             .boxed()
@@ -366,34 +433,4 @@ fn messages(files: Vec<FileInfo>) -> Vec<Vec<FileInfo>> {
         left_bytes = left_bytes.saturating_sub(bytes);
     }
     messages
-}
-
-/// Sends the query; `None` when the peer cannot be reached or refuses.
-async fn open(
-    links: Arc<Links>,
-    member: Member,
-    message: crate::wire::pb::SearchRequest,
-) -> Option<impl futures::Stream<Item = Event>> {
-    let mut client = links.client(&member).ok()?;
-    match client.search(Request::new(message)).await {
-        Ok(response) => {
-            let peer = member.id;
-            let found = response.into_inner().map_err(|status| status.to_string());
-            Some(found.map(move |item| {
-                let checked = item.and_then(|item| wire::found(item).map_err(|invalid| invalid.to_string()));
-                match checked {
-                    Ok(Found::Hits(hits)) => Event::Hits(hits),
-                    Ok(Found::Done(report)) => Event::Done(report),
-                    Err(error) => {
-                        tracing::debug!(?peer, error, "a branch broke");
-                        Event::Broken
-                    }
-                }
-            }))
-        }
-        Err(status) => {
-            tracing::debug!(peer = ?member.id, error = status.message(), "a branch could not be opened");
-            None
-        }
-    }
 }

@@ -260,7 +260,7 @@ fn an_id_is_forgotten_after_its_time_though_an_older_one_lives_longer() {
 
 #[test]
 fn a_cache_full_of_live_ids_refuses_and_forgets_none() {
-    let (roster, now, mut cache) = (roster(9), Instant::now(), cache(4));
+    let (roster, now, mut cache) = (roster(9), Instant::now(), cache(6));
     let view = View {
         me: peer(0),
         roster: &roster,
@@ -282,6 +282,29 @@ fn a_cache_full_of_live_ids_refuses_and_forgets_none() {
 }
 
 #[test]
+fn own_queries_keep_a_third_of_the_room_and_take_no_more() {
+    let (roster, now, mut cache) = (roster(9), Instant::now(), cache(90));
+    let view = View {
+        me: peer(0),
+        roster: &roster,
+        neighbors: &[],
+        gateways: &Gateways::default(),
+        zones: &Everyone,
+        rule: &Everyone,
+    };
+    let mut numbers = 0..;
+    let mut taken = |from| {
+        let mut is_taken = |number| {
+            matches!(on_query(&mut cache, &classic(number, 1, from, now), &view, now), Verdict::Serve { .. })
+        };
+        numbers.by_ref().take_while(|number| is_taken(*number)).count()
+    };
+    let others: usize = (1..100).map(&mut taken).sum();
+    assert!(others >= 40, "{others}");
+    assert_eq!((taken(0), taken(0)), (30, 0));
+}
+
+#[test]
 fn strangers_share_one_place_whatever_they_call_themselves() {
     let (roster, now, mut cache) = (roster(4), Instant::now(), cache(120));
     let view = View {
@@ -296,7 +319,7 @@ fn strangers_share_one_place_whatever_they_call_themselves() {
         let stranger = classic(*number, 1, 1000 + usize::try_from(*number).expect("fits"), now);
         on_query(&mut cache, &stranger, &view, now) == Verdict::Refuse(Refusal::NoShare)
     });
-    assert_eq!(refused, Some(60));
+    assert_eq!(refused, Some(40));
     assert!(served(&on_query(&mut cache, &classic(1000, 1, 1, now), &view, now)).is_some());
 }
 

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 const BOUNDS: QueueBounds =
-    QueueBounds { places: 4, places_per_caller: 2, waiting: 12, waiting_per_caller: 5 };
+    QueueBounds { places: 4, places_per_caller: 2, keeps_room: false, waiting: 12, waiting_per_caller: 5 };
 
 fn settled(queue: &mut FairQueue<u8>) -> Vec<Stay> {
     std::iter::from_fn(|| queue.give()).collect()
@@ -122,7 +122,7 @@ proptest! {
     #[test]
     fn positions_are_the_order_in_which_places_are_given(callers in prop::collection::vec(0u8..4, 1..12)) {
         // Nobody gives a place back: there are always more.
-        let bounds = QueueBounds { places: 0, places_per_caller: 99, waiting: 99, waiting_per_caller: 99 };
+        let bounds = QueueBounds { places: 0, places_per_caller: 99, keeps_room: false, waiting: 99, waiting_per_caller: 99 };
         let mut queue = FairQueue::new(bounds);
         let stays: Vec<Stay> = callers.iter().map(|&caller| queue.enter(caller).expect("room")).collect();
         let mut expected: Vec<(Option<u32>, Stay)> =
@@ -130,5 +130,76 @@ proptest! {
         expected.sort_unstable();
         queue.bounds.places = 99;
         prop_assert!(settled(&mut queue).into_iter().eq(expected.into_iter().map(|(_, stay)| stay)));
+    }
+}
+
+const SHARED: QueueBounds =
+    QueueBounds { places: 90, places_per_caller: 90, keeps_room: true, waiting: 0, waiting_per_caller: 0 };
+
+/// Takes all that this caller gets.
+fn storm(queue: &mut FairQueue<u8>, caller: u8) -> Vec<Stay> {
+    let mut stays = Vec::new();
+    while let Ok(stay) = queue.enter(caller) {
+        assert_eq!(queue.give(), Some(stay));
+        stays.push(stay);
+    }
+    stays
+}
+
+#[test]
+fn one_that_takes_all_it_gets_has_a_third_and_leaves_room_for_the_next() {
+    let mut queue = FairQueue::new(SHARED);
+    let first = storm(&mut queue, 0);
+    let taken: Vec<usize> = (1..6).map(|caller| storm(&mut queue, caller).len()).collect();
+    assert_eq!((first.len(), &taken[..]), (30, &[20, 14, 9, 6, 4][..]));
+    assert!(queue.enter(9).is_ok());
+}
+
+proptest! {
+    #[test]
+    fn among_callers_that_all_want_more_the_one_with_most_is_refused_until_they_are_even(
+        callers in 1u8..6, indexes in prop::collection::vec(any::<prop::sample::Index>(), 800),
+    ) {
+        let mut queue = FairQueue::new(SHARED);
+        let mut held: Vec<(Stay, u8)> = Vec::new();
+        for (turn, index) in indexes.into_iter().enumerate() {
+            // The first has stormed alone before the others came.
+            let caller = if turn < 40 { 0 } else { u8::try_from(turn % usize::from(callers)).expect("few") };
+            let count = |of: u8| held.iter().filter(|(_, holder)| *holder == of).count();
+            let free = SHARED.places - held.len();
+            match queue.enter(caller) {
+                Ok(stay) => { settled(&mut queue); held.push((stay, caller)) }
+                Err(_) => prop_assert!(2 * count(caller) >= free, "{} of {} free", count(caller), free),
+            }
+            if turn >= 40 && turn % 3 == 0 {
+                queue.leave(held.swap_remove(index.index(held.len())).0);
+            }
+        }
+        let even = SHARED.places / (usize::from(callers) + 2);
+        for caller in 0..callers {
+            let holding = held.iter().filter(|(_, holder)| *holder == caller).count();
+            prop_assert!(holding.abs_diff(even) <= 4, "{} holds {}, not about {}", caller, holding, even);
+        }
+    }
+
+    #[test]
+    fn with_room_kept_nobody_waits_for_a_place_that_it_may_have(deeds in deeds()) {
+        let mut queue = FairQueue::new(QueueBounds { places: 9, waiting: 40, waiting_per_caller: 40, ..SHARED });
+        let mut stays: Vec<(Stay, u8)> = Vec::new();
+        for deed in deeds {
+            match deed {
+                Deed::Enter(caller) => stays.extend(queue.enter(caller).ok().map(|stay| (stay, caller))),
+                Deed::Leave(index) if !stays.is_empty() => {
+                    queue.leave(stays.swap_remove(index.index(stays.len())).0);
+                }
+                Deed::Leave(_) => {}
+            }
+            settled(&mut queue);
+            let free = 9 - queue.holding();
+            for (_, caller) in stays.iter().filter(|(stay, _)| queue.position(*stay).is_some()) {
+                let holds = |(stay, of): &&(Stay, u8)| of == caller && queue.position(*stay).is_none();
+                prop_assert!(2 * stays.iter().filter(holds).count() >= free);
+            }
+        }
     }
 }

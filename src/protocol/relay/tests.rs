@@ -350,3 +350,68 @@ fn what_is_found_early_spares_the_later_waves() {
     assert!(report.truncated, "others were not asked");
     assert_eq!(report.messages, 1);
 }
+
+#[test]
+fn whom_a_report_leaves_out_is_asked_at_the_end_in_parts_that_lie_between_those_it_told() {
+    let now = Instant::now();
+    let (mut relay, commands) = Relay::new(peer(0), false, plan(&[&[1, 2, 3, 4, 5, 6], &[8]], now), now);
+    let asks = asked(&commands);
+    let early = relay.on_done(asks[0].0, &answered(&[1, 4]), now);
+    assert!(early.is_empty(), "a branch that is open may tell of them yet");
+    let commands = relay.on_done(asks[1].0, &answered(&[8]), now);
+    let parts: Vec<(PeerId, Option<Claim>)> = commands
+        .iter()
+        .filter_map(|command| match command {
+            Command::Ask { peer, claim, .. } => Some((*peer, *claim)),
+            Command::Cancel(_) => None,
+        })
+        .collect();
+    let before = |number| Some(Claim { before: peer(number) });
+    assert_eq!(parts, [(peer(5), before(200)), (peer(2), before(4))]);
+    let asks = asked(&commands);
+    relay.on_done(asks[0].0, &answered(&[5, 6]), now);
+    // The next of such a part is asked in place of one that breaks.
+    let third = asked(&relay.on_broken(asks[1].0, now));
+    assert_eq!(third[0].1, peer(3));
+    assert!(relay.on_done(third[0].0, &answered(&[]), now).is_empty());
+    assert!(relay.is_finished());
+    let report = relay.report();
+    assert_eq!(
+        report.answered,
+        answered(&[1, 4, 5, 6, 8]).answered,
+        "one that names not even itself does not count"
+    );
+    assert_eq!(report.unreachable, answered(&[2]).answered);
+}
+
+#[test]
+fn nobody_is_reported_as_answered_by_another_part_against_the_word_of_its_own() {
+    let now = Instant::now();
+    let (mut relay, commands) = Relay::new(peer(0), true, plan(&[&[1, 2], &[3, 4], &[5]], now), now);
+    let asks = asked(&commands);
+    let everyone: Vec<u8> = (0..100).collect();
+    relay.on_done(asks[0].0, &Report { ruled_out: answered(&[5]).answered, ..answered(&everyone) }, now);
+    let next = asked(&relay.on_broken(asks[1].0, now));
+    relay.on_done(next[0].0, &answered(&[4]), now);
+    relay.on_broken(asks[2].0, now);
+    let report = relay.report();
+    assert_eq!(report.unreachable, answered(&[3, 5]).answered);
+    assert!([1, 2, 4].iter().all(|number| report.answered.contains(&peer(*number).short())));
+    assert!(!report.answered.contains(&peer(0).short()), "its own search is not over");
+}
+
+#[test]
+fn a_peer_is_hedged_after_the_time_that_its_delays_say_and_after_no_other_when_it_was_heard() {
+    let now = Instant::now();
+    let (mut relay, commands) = Relay::new(peer(0), false, plan(&[&[1, 2], &[3, 4], &[5]], now), now);
+    let asks = asked(&commands);
+    let wait = Duration::from_millis(20);
+    relay.on_asked(asks[0].0, wait);
+    relay.on_asked(asks[1].0, wait);
+    relay.on_heard(asks[1].0);
+    relay.on_asked(asks[1].0, wait);
+    relay.on_asked(asks[2].0, wait);
+    assert_eq!(relay.next_wake(), Some(now + wait));
+    let hedges = asked(&relay.on_tick(now + wait));
+    assert_eq!(hedges.iter().map(|(_, peer)| *peer).collect::<Vec<_>>(), [peer(2)]);
+}

@@ -12,6 +12,7 @@ use std::{
 use floodplain::protocol::{
     flood::QueryCache,
     gateway::{GATEWAYS_PER_ZONE, Gateways, Told, ZoneGateways},
+    hedge::Delays,
     id::{PeerId, PeerName, ZoneId},
     neighbor::{all_neighbors, neighbors},
     roster::{Member, Roster, Stamp},
@@ -120,9 +121,12 @@ impl Zone {
                     roster,
                     gateways: if is_gateway(at) { &all_gateways } else { &common.own_gateways }.clone(),
                     cache: QueryCache::new(NonZeroUsize::new(setup.cache).expect("room")),
-                    is_dead: dead.contains(&at),
+                    delays: BTreeMap::new(),
+                    all_delays: Delays::default(),
+                    is_dead: setup.silence_after.is_none() && dead.contains(&at),
                     is_silent: rng.random::<f64>() < setup.silent,
                     is_slow: rng.random::<f64>() < setup.slow,
+                    is_careless: setup.careless > 0.0 && rng.random::<f64>() < setup.careless,
                 }
             })
             .collect();
@@ -133,9 +137,12 @@ impl Zone {
                 roster: common.rosters[0].clone(),
                 gateways: common.own_gateways.clone(),
                 cache: QueryCache::new(NonZeroUsize::MIN),
+                delays: BTreeMap::new(),
+                all_delays: Delays::default(),
                 is_dead: true,
                 is_silent: false,
                 is_slow: false,
+                is_careless: false,
             });
             nodes.extend(gone);
         }

@@ -3,26 +3,33 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     rc::Rc,
+    time::Instant,
 };
 
 use floodplain::protocol::{
     claim::{Reach, RulesOut},
     flood::{Query, QueryCache},
     gateway::Gateways,
+    hedge::Delays,
     id::PeerId,
     relay::{AskId, Relay, Report},
     roster::{Member, Roster},
 };
 
+#[allow(clippy::struct_excessive_bools)] // in every combination
 pub(super) struct Node {
     pub(super) id: PeerId,
     pub(super) roster: Rc<Roster>,
     pub(super) neighbors: Vec<PeerId>,
     pub(super) gateways: Rc<Gateways>,
     pub(super) cache: QueryCache,
+    /// Of the links to others, and of all of them.
+    pub(super) delays: BTreeMap<usize, Delays>,
+    pub(super) all_delays: Delays,
     pub(super) is_dead: bool,
     pub(super) is_silent: bool,
     pub(super) is_slow: bool,
+    pub(super) is_careless: bool,
 }
 
 pub(super) struct Task {
@@ -70,6 +77,7 @@ pub(super) struct Stream {
     pub(super) copy: Query,
     pub(super) child_task: Option<usize>,
     pub(super) is_open: bool,
+    pub(super) asked_at: Instant,
     pub(super) last_arrival: u64,
 }
 
@@ -90,6 +98,7 @@ pub(super) enum Event {
     Searched(usize),
     Wake(usize),
     Dies(usize),
+    FallsSilent(usize),
 }
 
 /// Only these are asked.

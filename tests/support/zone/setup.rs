@@ -33,14 +33,24 @@ pub struct Setup {
     pub dead: f64,
     /// Portion of the dead that swallow packets; the others refuse at once.
     pub silent: f64,
+    /// Those that are listed and dead answer until then, and no more from then on.
+    pub silence_after: Option<Duration>,
     /// Portion of the peers with a roster that is one to three revisions behind: others joined and left since.
     pub stale: f64,
     /// Portion of the streams that break while they run.
     pub cuts: f64,
     /// Portion of the streams to gateways that break while they run.
     pub gateway_cuts: f64,
+    /// The median of the time that a message takes.
+    pub delay: Duration,
+    /// How much messages differ in it: the deviation of its logarithm.
+    pub spread: f64,
+    /// Peers are hedged by the delays that were measured; otherwise all after the same time.
+    pub is_measured: bool,
     /// Portion of the live peers that begin to answer after 60 to 400 ms only.
     pub slow: f64,
+    /// Portion of the peers that answer for themselves alone whatever they were asked for, origins apart.
+    pub careless: f64,
     /// Portion of the messages, of either direction, whose packet is lost and sent again.
     pub loss: f64,
     /// Queries, from origins in turn, the first of them this one of those who live.
@@ -65,10 +75,15 @@ impl Setup {
             ttl: DEFAULT_TTL,
             dead: 0.0,
             silent: 0.0,
+            silence_after: None,
             stale: 0.0,
             cuts: 0.0,
             gateway_cuts: 0.0,
+            delay: Duration::from_millis(2),
+            spread: 0.5,
+            is_measured: true,
             slow: 0.0,
+            careless: 0.0,
             loss: 0.0,
             queries: peers,
             first_origin: 0,
@@ -103,6 +118,8 @@ pub struct Outcome {
     pub cut: BTreeSet<usize>,
     /// Copies that a full query cache refused.
     pub refused: usize,
+    /// From the start to the first hits of the last peer, in virtual time.
+    pub last_hit: Duration,
     /// From the start to the report, in virtual time.
     pub took: Duration,
 }
