@@ -93,43 +93,49 @@ pub(crate) async fn step(step: &str, dir: &Path, count: usize) -> anyhow::Result
 
 /// Each kind of query with nothing beside it.
 fn asked(index: &Index, count: usize) -> anyhow::Result<()> {
-    println!("{:26} {:>5} {:>10} {:>10} {:>10}", "query", "told", "p50", "p99", "max");
+    println!(
+        "{:28} {:>5} {:>10} {:>10} {:>10} {:>10}",
+        "CPU time of", "told", "p50", "p99", "max", "(elapsed)"
+    );
     for (kind, texts) in queries(&Names::new(), count) {
         let texts: Vec<Query> = texts.iter().map(|text| Query::parse(text)).collect::<Result<_, _>>()?;
-        let (mut times, mut told) = (Vec::new(), 0);
-        for _ in 0..ROUNDS {
-            for query in &texts {
-                let begun = Instant::now();
-                told += index.search(query, TOLD).len();
-                times.push(begun.elapsed());
-            }
-        }
-        row(kind, told / times.len(), times);
+        repeated(kind, &texts, |query| index.search(query, TOLD).len())?;
     }
-    let near = |text: &str| Query::parse(text).map(|query| index.near_words(&query).len());
     for text in ["documnet", "bifudo kezzzo", "qqqqqqqqqqqq"] {
-        let mut times = Vec::new();
-        for _ in 0..ROUNDS {
-            let begun = Instant::now();
-            near(text)?;
-            times.push(begun.elapsed());
-        }
-        row(&format!("near words of {text}"), near(text)?, times);
+        let query = Query::parse(text)?;
+        repeated(&format!("near words: {text}"), &[query], |query| index.near_words(query).len())?;
     }
-    let mut times = Vec::new();
+    repeated("summary", &[()], |()| usize::from(index.summary().1.is_some()))
+}
+
+/// Does a thing with each of several texts by turns, and prints what it costs. CPU time tells the same on a machine that has
+/// other things to do; what elapses at most is beside it.
+fn repeated<T>(what: &str, texts: &[T], mut once: impl FnMut(&T) -> usize) -> anyhow::Result<()> {
+    let (mut times, mut told, mut elapsed) = (Vec::new(), 0, Duration::ZERO);
     for _ in 0..ROUNDS {
-        let begun = Instant::now();
-        let _ = index.summary();
-        times.push(begun.elapsed());
+        for text in texts {
+            let (begun, cpu) = (Instant::now(), thread_time()?);
+            told += once(text);
+            times.push(thread_time()?.saturating_sub(cpu));
+            elapsed = elapsed.max(begun.elapsed());
+        }
     }
-    row("summary", 1, times);
+    let told = told / times.len();
+    let [p50, p99, max] = parts(times);
+    println!("{what:28} {told:5} {p50:>10.1?} {p99:>10.1?} {max:>10.1?} {elapsed:>10.1?}");
     Ok(())
+}
+
+fn thread_time() -> anyhow::Result<Duration> {
+    Ok(nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
 }
 
 /// How long a query of one file takes while others ask broad ones, and files come and go: what any lock costs it.
 fn beside(index: &Index, dir: &Path) -> anyhow::Result<()> {
     let query = Query::parse("zebra")?;
-    for (what, text) in [("nothing", ""), ("broad queries", "b"), ("negations", "bado -bado2"), ("rare sizes", "size:>70k")] {
+    for (what, text) in
+        [("nothing", ""), ("broad queries", "b"), ("negations", "bado -bado2"), ("rare sizes", "size:>70k")]
+    {
         let is_over = AtomicBool::new(false);
         std::thread::scope(|scope| -> anyhow::Result<()> {
             if !text.is_empty() {
@@ -157,15 +163,16 @@ fn beside(index: &Index, dir: &Path) -> anyhow::Result<()> {
                 std::thread::sleep(Duration::from_millis(1));
             }
             is_over.store(true, Ordering::Relaxed);
-            row(&format!("rare, beside {what}"), 1, times);
+            let [p50, p99, max] = parts(times);
+            println!("elapsed, of a rare word beside {what}: p50 {p50:.1?}, p99 {p99:.1?}, max {max:.1?}");
             Ok(())
         })?;
     }
     Ok(())
 }
 
-fn row(what: &str, told: usize, mut times: Vec<Duration>) {
+/// The middle, the hundredth part from above, and the longest.
+fn parts(mut times: Vec<Duration>) -> [Duration; 3] {
     times.sort_unstable();
-    let at = |part: usize| times[(times.len() * part / 100).min(times.len() - 1)];
-    println!("{what:26} {told:5} {:>10.1?} {:>10.1?} {:>10.1?}", at(50), at(99), at(100));
+    [50, 99, 100].map(|part| times[(times.len() * part / 100).min(times.len() - 1)])
 }

@@ -8,7 +8,8 @@ const WORDS: usize = 20_000;
 const FOLDER: usize = 40;
 const SEPARATORS: [char; 4] = [' ', '_', '-', '.'];
 const EXTENSIONS: [&str; 16] = [
-    "pdf", "pdf", "docx", "docx", "jpg", "txt", "xlsx", "odt", "mp3", "mkv", "zip", "rs", "md", "csv", "tex", "png",
+    "pdf", "pdf", "docx", "docx", "jpg", "txt", "xlsx", "odt", "mp3", "mkv", "zip", "rs", "md", "csv", "tex",
+    "png",
 ];
 /// 2023-01-01 and the seconds of the three years behind it.
 const FIRST_S: u64 = 1_672_531_200;
@@ -158,7 +159,10 @@ pub(crate) fn queries(names: &Names, files: usize) -> Vec<(&'static str, Vec<Str
         ("newer:", texts(&mut |at| format!("newer:2025-12-{:02}", at + 1))),
         ("frequent word, newer:", texts(&mut |at| format!("{} newer:2025-12-01", frequent(at)))),
         ("miss", texts(&mut |at| format!("{}xq", frequent(300 * at)))),
-        ("miss of two known words", texts(&mut |at| format!("{} \"{}\"", frequent(9_000 + at), frequent(15_000 + at)))),
+        (
+            "miss of two known words",
+            texts(&mut |at| format!("{} \"{}\"", frequent(9_000 + at), frequent(15_000 + at))),
+        ),
     ]
 }
 

@@ -43,7 +43,8 @@ pub(super) fn search<G: Deref<Target = Files>>(
     let slots = FileId::try_from(held.entries.len()).unwrap_or(FileId::MAX);
     let count = some.as_ref().map_or(slots as usize, Vec::len);
     for place in 0..count {
-        let id = some.as_ref().map_or_else(|| FileId::try_from(place).unwrap_or(FileId::MAX), |ids| ids[place]);
+        let id =
+            some.as_ref().map_or_else(|| FileId::try_from(place).unwrap_or(FileId::MAX), |ids| ids[place]);
         if let Some((fit, length)) = held.entry(id).and_then(|entry| looker.look_at(entry)) {
             best.push((fit, length, id));
             if best.len() >= RANKED_MAX.max(limit) {

@@ -7,10 +7,7 @@ use super::super::{
     files::Files,
     tokens::{FileId, Tokens},
 };
-use crate::protocol::{
-    query::Query,
-    text::words,
-};
+use crate::protocol::{query::Query, text::words};
 
 /// Places of a list that are passed in the time in which one path is looked at.
 const PLACES: usize = 256;
