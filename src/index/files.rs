@@ -20,7 +20,7 @@ use crate::protocol::{
     text::{fold, words},
 };
 
-/// Most files of one peer; those beyond are not offered and the share says so. At about 500 B each, 2.5 GB.
+/// Most files of one peer; those beyond are not offered and the share says so. At about 350 B each, 1.8 GB.
 pub(super) const MAX_FILES: usize = 5_000_000;
 /// Hashes of files that just disappeared, so that a renamed one is not read again; the oldest are dropped.
 const MOVED_HASHES: usize = 10_000;
