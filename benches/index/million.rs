@@ -52,7 +52,7 @@ fn make(share: &Path, count: usize) -> anyhow::Result<()> {
             last.clone_from(&file.folder);
         }
         // Holes have a size and take no memory.
-        let made = fs::File::create(folder.join(&file.name))?;
+        let made = fs::File::create(folder.join(&file.file))?;
         made.set_len(file.size_bytes)?;
         made.set_modified(UNIX_EPOCH + Duration::from_secs(file.modified_s))?;
     }
@@ -111,18 +111,18 @@ fn asked(index: &Index, count: usize) -> anyhow::Result<()> {
 /// Does a thing with each of several texts by turns, and prints what it costs. CPU time tells the same on a machine that has
 /// other things to do; what elapses at most is beside it.
 fn repeated<T>(what: &str, texts: &[T], mut once: impl FnMut(&T) -> usize) -> anyhow::Result<()> {
-    let (mut times, mut told, mut elapsed) = (Vec::new(), 0, Duration::ZERO);
+    let (mut times, mut told, mut longest) = (Vec::new(), 0, Duration::ZERO);
     for _ in 0..ROUNDS {
         for text in texts {
             let (begun, cpu) = (Instant::now(), thread_time()?);
             told += once(text);
             times.push(thread_time()?.saturating_sub(cpu));
-            elapsed = elapsed.max(begun.elapsed());
+            longest = longest.max(begun.elapsed());
         }
     }
     let told = told / times.len();
     let [p50, p99, max] = parts(times);
-    println!("{what:28} {told:5} {p50:>10.1?} {p99:>10.1?} {max:>10.1?} {elapsed:>10.1?}");
+    println!("{what:28} {told:5} {p50:>10.1?} {p99:>10.1?} {max:>10.1?} {longest:>10.1?}");
     Ok(())
 }
 
@@ -155,8 +155,8 @@ fn beside(index: &Index, dir: &Path) -> anyhow::Result<()> {
                     }
                 });
             }
-            let (mut times, began) = (Vec::new(), Instant::now());
-            while began.elapsed() < Duration::from_secs(6) {
+            let (mut times, first) = (Vec::new(), Instant::now());
+            while first.elapsed() < Duration::from_secs(6) {
                 let begun = Instant::now();
                 index.search(&query, TOLD);
                 times.push(begun.elapsed());

@@ -20,7 +20,8 @@ const YEARS_S: u64 = 3 * 365 * 86_400;
 pub(crate) struct Name {
     /// Its folder below the share.
     pub(crate) folder: String,
-    pub(crate) name: String,
+    /// The last part of its path.
+    pub(crate) file: String,
     pub(crate) size_bytes: u64,
     pub(crate) modified_s: u64,
 }
@@ -28,7 +29,7 @@ pub(crate) struct Name {
 impl Name {
     #[allow(dead_code)] // not by every user of this file
     pub(crate) fn path(&self) -> String {
-        format!("share/{}/{}", self.folder, self.name)
+        format!("share/{}/{}", self.folder, self.file)
     }
 }
 
@@ -80,7 +81,7 @@ impl Names {
         } else {
             let separator = SEPARATORS[random.below(SEPARATORS.len())];
             let mut name = self.drawn(&mut random);
-            for _ in 0..1 + random.below(4) {
+            for _ in 0..=random.below(4) {
                 name.push(separator);
                 name += &self.drawn(&mut random);
             }
@@ -95,7 +96,7 @@ impl Names {
             name
         };
         let size_bytes = random.next() & ((1 << random.below(17)) - 1);
-        Name { folder, name, size_bytes, modified_s: FIRST_S + random.next() % YEARS_S }
+        Name { folder, file: name, size_bytes, modified_s: FIRST_S + random.next() % YEARS_S }
     }
 
     fn drawn(&self, random: &mut Random) -> String {
@@ -128,7 +129,7 @@ pub(crate) fn queries(names: &Names, files: usize) -> Vec<(&'static str, Vec<Str
     let mut random = Random(7);
     // The words of names that are there, as people ask who remember a part of a name.
     let mut some = |least: usize| loop {
-        let name = names.file(random.below(files)).name;
+        let name = names.file(random.below(files)).file;
         if name.is_ascii() && !name.starts_with("IMG") {
             let words: Vec<String> = name.split(SEPARATORS).map(str::to_owned).collect();
             if words.len() >= least + 2 {
@@ -168,6 +169,7 @@ pub(crate) fn queries(names: &Names, files: usize) -> Vec<(&'static str, Vec<Str
 
 /// A number that one name has.
 fn names_of_cameras(names: &Names, files: usize, at: usize) -> String {
-    let name = (at * files / 20..).map(|number| names.file(number).name).find(|name| name.starts_with("IMG"));
+    let name =
+        (at * files / 20..files).map(|number| names.file(number).file).find(|name| name.starts_with("IMG"));
     name.map_or_else(String::new, |name| name[4..11].to_owned())
 }
