@@ -1,7 +1,13 @@
 //! What the index costs: names a second, bytes hashed a second with and without their trees, CPU, memory and query times at
 //! 100,000 files.
 //!
-//! `cargo bench --bench index [-- FILES]`; the files are made under `TMPDIR`, so set that to `/dev/shm` to leave the disk out.
+//! `cargo bench --bench index [-- FILES]`, and `cargo bench --bench index -- million [FILES [FOLDER]]` for 1,000,000 names; the
+//! files are made under `TMPDIR`, so set that to `/dev/shm` to leave the disk out, or in FOLDER, where they stay.
+
+#[path = "index/million.rs"]
+mod million;
+#[path = "index/names.rs"]
+mod names;
 
 use std::{
     fs,
@@ -25,13 +31,22 @@ const WORDS: [&str; 32] = [
 const EXTENSIONS: [&str; 8] = ["pdf", "txt", "jpg", "mp3", "mkv", "zip", "rs", "docx"];
 
 fn main() -> anyhow::Result<()> {
-    let files = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(100_000);
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(async {
-        empty().await?;
-        many(files).await?;
-        large().await
-    })
+    match args[..] {
+        ["million"] => million::all(1_000_000, None),
+        ["million", files] => million::all(files.parse()?, None),
+        ["million", files, folder] => million::all(files.parse()?, Some(folder.into())),
+        ["step", step, folder, files] => {
+            runtime.block_on(million::step(step, Path::new(folder), files.parse()?))
+        }
+        _ => runtime.block_on(async {
+            empty().await?;
+            many(args.first().map_or(Ok(100_000), |files| files.parse())?).await?;
+            large().await
+        }),
+    }
 }
 
 async fn empty() -> anyhow::Result<()> {
@@ -207,8 +222,13 @@ fn rate(count: usize, time: Duration) -> f64 {
 
 /// Resident memory; 0 where the system does not tell it so.
 fn rss_kib() -> i64 {
+    status_kib("VmRSS:")
+}
+
+/// A line of `/proc/self/status`; 0 where the system has none.
+fn status_kib(line: &str) -> i64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|told| told.strip_prefix(line));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 

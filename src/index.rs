@@ -194,14 +194,14 @@ impl Index {
             })
     }
 
-    /// The files that answer a query, best first, at most `limit`. Blocks for a millisecond or so, tens of them for a query
-    /// that matches nearly everything in 100,000 files. [`Query::peer`] is the caller's to look at.
+    /// The files that answer a query, best first, at most `limit`. Blocks: some 25 ms for a query that many thousand
+    /// files match, but holds up no change and no other query for as long. [`Query::peer`] is the caller's to look at.
     pub fn search(&self, query: &Query, limit: usize) -> Vec<FileInfo> {
-        search::search(&self.inner.files(), query, limit)
+        search::search(|| self.inner.files(), query, limit)
     }
 
-    /// The words of a query that no file has, each with the known words nearest to it. Blocks: 100 ms for a
-    /// million words, at a guess, and no longer for more.
+    /// The words of a query that no file has, each with the known words nearest to it. Blocks: 180 ms for a
+    /// million words and one that is looked for, and no longer for more.
     pub fn near_words(&self, query: &Query) -> BTreeMap<String, Vec<String>> {
         near::near(&self.inner, query)
     }

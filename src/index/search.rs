@@ -1,7 +1,13 @@
 //! Queries against the table: lists of words give candidates, the reference semantics decide, and the best come first.
+//!
+//! Invariant: the table is never held for longer than candidates take, or [`HELD`] of looking at them. What was looked at may
+//! change meanwhile, so that what is told is looked at once more.
 
-use std::cmp::Reverse;
+mod candidates;
 
+use std::ops::Deref;
+
+use self::candidates::candidates;
 use super::{
     files::{Entry, Files},
     tokens::FileId,
@@ -14,95 +20,80 @@ use crate::protocol::{
 
 /// Matches that are ranked; a query that matches more gets the best of the first so many.
 const RANKED_MAX: usize = 10_000;
+/// What may be spent before the table is let go of for a moment: 1 to 2 ms.
+const HELD: usize = 65_536;
+/// What a file costs whose path is looked at, where one that falls to its size costs 1.
+const PATH_COST: usize = 32;
 
-/// The files that answer, best first: exact name, beginning of the name, words in one segment; then the shorter path.
-pub(super) fn search(files: &Files, query: &Query, limit: usize) -> Vec<FileInfo> {
-    let mut best: Vec<(Fit, usize, FileId)> = Vec::new();
-    let mut folded = String::new();
-    let fitting = Fitting::of(query);
-    let mut consider = |id: FileId| {
-        let Some(entry) = files.entry(id) else { return true };
-        if query.hash().is_some() && query.hash() != entry.hash
-            || !query.allows_size(entry.stamp.size_bytes)
-            || !query.allows_time(entry.stamp.modified())
-        {
-            return true;
-        }
-        let path = entry.path();
-        fold_into(&path, &mut folded);
-        let path_words: Vec<&str> = words(&folded).collect();
-        if query.allows_path(&folded, &path_words) {
-            best.push((fitting.fit(&folded), path.len(), id));
-        }
-        best.len() < RANKED_MAX.max(limit)
-    };
-    match candidates(files, query) {
-        Some(ids) => {
-            ids.iter().all(|id| consider(*id));
-        }
-        None => {
-            (0..).take(files.entries.len()).all(&mut consider);
-        }
-    }
-    let order = |left: &(Fit, usize, FileId), right: &(Fit, usize, FileId)| {
-        let key = |id| files.entry(id).map(Entry::key);
-        (left.0, left.1).cmp(&(right.0, right.1)).then_with(|| key(left.2).cmp(&key(right.2)))
-    };
+/// The files that answer, best first: exact name, beginning of the name, words in one segment; then the shorter path. `files`
+/// takes hold of the table, several times where many files have to be looked at.
+pub(super) fn search<G: Deref<Target = Files>>(
+    files: impl Fn() -> G,
+    query: &Query,
+    limit: usize,
+) -> Vec<FileInfo> {
     if limit == 0 {
         return Vec::new();
     }
+    let mut looker = Looker { query, fitting: Fitting::of(query), folded: String::new(), spent: 0 };
+    let mut best: Vec<(Fit, usize, FileId)> = Vec::new();
+    let mut held = files();
+    let some = candidates(&held, query);
+    // Slots that come while this goes on are those of files that came after the query.
+    let slots = FileId::try_from(held.entries.len()).unwrap_or(FileId::MAX);
+    let count = some.as_ref().map_or(slots as usize, Vec::len);
+    for place in 0..count {
+        let id =
+            some.as_ref().map_or_else(|| FileId::try_from(place).unwrap_or(FileId::MAX), |ids| ids[place]);
+        if let Some((fit, length)) = held.entry(id).and_then(|entry| looker.look_at(entry)) {
+            best.push((fit, length, id));
+            if best.len() >= RANKED_MAX.max(limit) {
+                break;
+            }
+        }
+        if looker.spent >= HELD {
+            looker.spent = 0;
+            drop(held);
+            held = files();
+        }
+    }
+    let order = |left: &(Fit, usize, FileId), right: &(Fit, usize, FileId)| {
+        let key = |id| held.entry(id).map(Entry::key);
+        (left.0, left.1).cmp(&(right.0, right.1)).then_with(|| key(left.2).cmp(&key(right.2)))
+    };
     if best.len() > limit {
         best.select_nth_unstable_by(limit - 1, order);
         best.truncate(limit);
     }
     best.sort_unstable_by(order);
-    best.iter().filter_map(|(_, _, id)| files.entry(*id)).map(Entry::info).collect()
+    let told = best.iter().filter_map(|(_, _, id)| held.entry(*id));
+    told.filter(|entry| looker.look_at(entry).is_some()).map(Entry::info).collect()
 }
 
-/// A set of files that holds every answer, in order of their slots; `None` means all.
-fn candidates(files: &Files, query: &Query) -> Option<Vec<FileId>> {
-    if let Some(hash) = query.hash() {
-        return Some(files.by_hash(&hash).collect());
-    }
-    let (mut exact, mut prefix) = (Vec::new(), None);
-    for phrase in query.phrases() {
-        let (last, head) = phrase.words().split_last().expect("a phrase has a word");
-        exact.extend(head.iter().map(|word| files.tokens.list(word)));
-        if phrase.is_prefix() {
-            prefix = Some(last);
-        } else {
-            exact.push(files.tokens.list(last));
+/// Looks at one file after the other.
+struct Looker<'a> {
+    query: &'a Query,
+    fitting: Fitting<'a>,
+    /// The path that is looked at.
+    folded: String,
+    spent: usize,
+}
+
+impl Looker<'_> {
+    /// How well a file answers, and the length of its path; `None` when it does not.
+    fn look_at(&mut self, entry: &Entry) -> Option<(Fit, usize)> {
+        let query = self.query;
+        self.spent += 1;
+        if query.hash().is_some() && query.hash() != entry.hash
+            || !query.allows_size(entry.stamp.size_bytes)
+            || !query.allows_time(entry.stamp.modified())
+        {
+            return None;
         }
+        self.spent += PATH_COST;
+        let path = entry.path();
+        fold_into(&path, &mut self.folded);
+        let path_words: Vec<&str> = words(&self.folded).collect();
+        query.allows_path(&self.folded, &path_words).then(|| (self.fitting.fit(&self.folded), path.len()))
     }
-    exact.sort_unstable_by_key(|list| Reverse(list.len()));
-    if let Some(smallest) = exact.pop() {
-        // Whatever is in the shortest list and in all others; what is left is checked by text.
-        let in_all = |id: &&FileId| exact.iter().all(|list| list.binary_search(id).is_ok());
-        return Some(smallest.iter().filter(in_all).copied().collect());
-    }
-    if let Some(prefix) = prefix {
-        return Some(union(files.tokens.lists_of_prefix(prefix)));
-    }
-    if query.extensions().is_empty() {
-        return None;
-    }
-    // An extension stands behind a dot, so that its words are whole words of the path.
-    Some(union(
-        query
-            .extensions()
-            .iter()
-            .filter_map(|extension| words(extension).last())
-            .map(|word| files.tokens.list(word)),
-    ))
-}
-
-fn union<'a>(lists: impl Iterator<Item = &'a [FileId]>) -> Vec<FileId> {
-    let mut lists = lists.peekable();
-    let mut ids = lists.next().map(<[FileId]>::to_vec).unwrap_or_default();
-    if lists.peek().is_some() {
-        lists.for_each(|list| ids.extend_from_slice(list));
-        ids.sort_unstable();
-        ids.dedup();
-    }
-    ids
 }

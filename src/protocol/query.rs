@@ -148,6 +148,14 @@ impl Query {
         &self.phrases
     }
 
+    /// Words that must not be in the path. Those of longer phrases may be.
+    pub fn not_words(&self) -> impl Iterator<Item = &str> {
+        self.not_phrases.iter().filter_map(|phrase| match &phrase.words[..] {
+            [word] if !phrase.is_prefix => Some(word.as_str()),
+            _ => None,
+        })
+    }
+
     /// Extensions of which the file must have one, folded, without the dot; empty when any will do.
     pub fn extensions(&self) -> &[String] {
         &self.extensions

@@ -90,11 +90,6 @@ impl Report {
         self
     }
 
-    /// That peer answered, was tried or was not asked.
-    pub fn tells_of(&self, short: u64) -> bool {
-        [&self.answered, &self.unreachable, &self.ruled_out].into_iter().any(|set| set.contains(&short))
-    }
-
     /// Takes in what another branch, or another look at the same zone, tells.
     pub fn merge(&mut self, other: &Report) {
         self.merge_members(other);

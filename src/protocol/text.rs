@@ -14,7 +14,8 @@ pub fn fold(text: &str) -> String {
 pub fn fold_into(text: &str, folded: &mut String) {
     folded.clear();
     if text.is_ascii() {
-        folded.extend(text.chars().map(|c| c.to_ascii_lowercase()));
+        folded.push_str(text);
+        folded.make_ascii_lowercase();
         return;
     }
     let once = |text: &str| -> String {
@@ -45,6 +46,15 @@ pub fn fold_into(text: &str, folded: &mut String) {
 pub fn words(folded: &str) -> impl Iterator<Item = &str> {
     let mut rest = folded;
     std::iter::from_fn(move || {
+        // Nearly all text, without taking its characters apart.
+        let start = rest.bytes().position(|byte| byte.is_ascii_alphanumeric() || !byte.is_ascii())?;
+        rest = &rest[start..];
+        let end = rest.bytes().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(rest.len());
+        if end > 0 && rest.as_bytes().get(end).is_none_or(u8::is_ascii) {
+            let (word, after) = rest.split_at(end);
+            rest = after;
+            return Some(word);
+        }
         let start = rest.find(is_word_char)?;
         rest = &rest[start..];
         let first = rest.chars().next()?;

@@ -20,6 +20,8 @@ const TWO_EDITS_CHARS: usize = 5;
 #[derive(Debug)]
 pub struct Nearest {
     wanted: Vec<char>,
+    /// Which letters it has, as [`letters`] tells.
+    letters: u64,
     most_edits: usize,
     /// Best first, at most [`MAX_SUGGESTIONS`].
     best: Vec<(usize, bool, Reverse<usize>, String)>,
@@ -34,12 +36,18 @@ impl Nearest {
             return None;
         }
         let most_edits = if wanted.len() < TWO_EDITS_CHARS { 1 } else { 2 };
-        Some(Self { wanted, most_edits, best: Vec::new() })
+        Some(Self { letters: letters(word), wanted, most_edits, best: Vec::new() })
     }
 
     /// Looks at a known folded word; `files` tells how many have it, and is asked of near ones only. Fewest edits come
     /// first, then words with the same first letter, then those that most files have.
     pub fn consider(&mut self, word: &str, files: impl FnOnce() -> usize) {
+        // An edit puts in one letter that was not there and takes out one that was, at most: most words fall to this.
+        let there = letters(word);
+        let others = (there & !self.letters).count_ones().max((self.letters & !there).count_ones());
+        if others as usize > self.most_edits {
+            return;
+        }
         let Some(edits) = edits_within(&self.wanted, word, self.most_edits) else { return };
         let files = files();
         if files == 0 {
@@ -55,6 +63,11 @@ impl Nearest {
     pub fn words(self) -> Vec<String> {
         self.best.into_iter().map(|(.., word)| word).collect()
     }
+}
+
+/// One bit a letter; several letters may have the same.
+fn letters(word: &str) -> u64 {
+    word.chars().fold(0, |letters, letter| letters | 1 << (u32::from(letter) % 64))
 }
 
 /// How many letters have to be put in, taken out, replaced or swapped with their neighbor to make one word of the other

@@ -83,15 +83,6 @@ fn whom_a_report_leaves_out_is_given_to_the_next_of_its_part() {
 }
 
 #[test]
-fn what_was_cut_short_is_not_given_on() {
-    let now = Instant::now();
-    let (mut relay, commands) = Relay::new(peer(0), false, plan(&[&[1, 2, 3]], now), now);
-    let told = Report { truncated: true, ..answered(&[1]) };
-    assert!(relay.on_done(asked(&commands)[0].0, &told, now).is_empty());
-    assert!(relay.is_finished());
-}
-
-#[test]
 fn whom_another_branch_may_have_reached_is_asked_at_the_end_unless_it_has() {
     let now = Instant::now();
     let (mut relay, commands) = Relay::new(peer(0), false, plan(&[&[1, 2, 3], &[4, 5]], now), now);
