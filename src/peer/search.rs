@@ -41,7 +41,7 @@ use crate::{
 };
 
 /// Messages of one query that wait for whoever listens; a full queue slows the branches down.
-const FOUND_QUEUE: usize = 16;
+const FOUND_QUEUE: usize = 2;
 /// Queries of one sender at once: as many as a zone's members may have on their way through one neighbor.
 const RUNNING_PER_SENDER: usize = 256;
 /// Queries at once.

@@ -10,10 +10,12 @@ use std::{
 };
 
 use futures::{
-    StreamExt, TryStreamExt,
+    FutureExt, StreamExt, TryStreamExt,
+    future::{BoxFuture, ready},
     stream::{self, AbortHandle, BoxStream, SelectAll},
 };
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::Request;
 
 use super::super::{directory::MIN_ID_DIGITS, links::Links, view::Knowledge};
@@ -38,7 +40,7 @@ use crate::{
 /// Hits of one peer to one query; the report says when there were more.
 const MAX_HITS_PER_PEER: usize = 1000;
 /// Bytes of files in one message: what waits in the queue stays small even where paths are long.
-const MAX_HITS_BYTES: usize = 64 << 10;
+const MAX_HITS_BYTES: usize = 16 << 10;
 /// What a file takes in a message beside its path.
 const FILE_BYTES: usize = 64;
 /// Hits of one query that are passed on, as many as its origin keeps: a peer that sends them without end is cut off there.
@@ -104,6 +106,7 @@ enum Event {
 }
 
 /// What a query needs of its peer.
+#[derive(Clone)]
 pub(super) struct Parts {
     pub(super) index: Index,
     pub(super) links: Arc<Links>,
@@ -126,13 +129,14 @@ pub(super) struct Flow {
 
 impl Parts {
     /// Searches the index; a large one on the blocking pool, so that a broad query does not hold up the others.
-    async fn look_up(&self, query: &Query, most: usize) -> Vec<FileInfo> {
-        if self.index.state().files <= INLINE_FILES {
-            return self.index.search(query, most);
+    async fn look_up(self, query: Query, most: usize) -> Vec<FileInfo> {
+        let index = self.index;
+        if index.state().files <= INLINE_FILES {
+            return index.search(&query, most);
         }
-        let (index, query) = (self.index.clone(), query.clone());
         let searched = self.shutdown.spawn_blocking(move || index.search(&query, most));
-        searched.await.unwrap_or_default()
+        // One whose turn has not come when nobody listens any more is not begun.
+        AbortOnDropHandle::new(searched).await.unwrap_or_default()
     }
 }
 
@@ -188,7 +192,13 @@ impl Flow {
     }
 
     pub(super) async fn run(mut self, commands: Vec<Command>, is_searched_here: bool) {
-        if self.spread(commands, is_searched_here).await.is_ok() {
+        // Whatever it waits for, its own index too: when nobody listens any more it ends at once.
+        let out = self.out.clone();
+        let spread = tokio::select! {
+            spread = self.spread(commands, is_searched_here) => spread,
+            () = out.closed() => Err(Gone),
+        };
+        if spread.is_ok() {
             let report = self.relay.report();
             // Dropping the branches first closes what is still open behind us.
             self.branches.clear();
@@ -200,23 +210,47 @@ impl Flow {
 
     async fn spread(&mut self, commands: Vec<Command>, is_searched_here: bool) -> Result<(), Gone> {
         self.perform(commands);
-        if is_searched_here {
-            self.search_here().await?;
+        let mut own = is_searched_here.then(|| self.look_up());
+        // When some hits are enough nobody else is asked before the own ones are known; otherwise nobody waits for them.
+        if self.running.want.is_none() {
+            self.hear().await?;
+        } else if let Some(own) = own.take() {
+            let commands = self.pass_own(own.await).await?;
+            self.perform(commands);
         }
         while let Some(wake) = self.relay.next_wake() {
             let commands = tokio::select! {
+                biased;
+                files = until_found(&mut own), if own.is_some() => {
+                    own = None;
+                    self.pass_own(files).await?
+                }
+                () = tokio::time::sleep_until(wake.into()) => {
+                    // A branch that answered while whoever listens held this up is not silent.
+                    self.hear().await?;
+                    self.relay.on_tick(Instant::now())
+                }
                 Some((ask, event)) = self.branches.next(), if !self.branches.is_empty() => {
                     self.take(ask, event).await?
                 }
-                () = tokio::time::sleep_until(wake.into()) => self.relay.on_tick(Instant::now()),
-                () = self.out.closed() => return Err(Gone),
             };
             self.perform(commands);
         }
         Ok(())
     }
 
-    async fn search_here(&mut self) -> Result<(), Gone> {
+    /// Takes what has come, one event of each branch at most. Those that were not asked yet are asked by it.
+    async fn hear(&mut self) -> Result<(), Gone> {
+        for _ in 0..self.branches.len() {
+            let Some(Some((ask, event))) = self.branches.next().now_or_never() else { break };
+            let commands = self.take(ask, event).await?;
+            self.perform(commands);
+        }
+        Ok(())
+    }
+
+    /// The own files that answer, one more than is passed on: it tells whether any were left out.
+    fn look_up(&self) -> BoxFuture<'static, Vec<FileInfo>> {
         let me = &self.knowledge.me;
         let is_asked = self.running.only.is_none()
             && self.running.query.peer().is_none_or(|peer| {
@@ -224,25 +258,30 @@ impl Flow {
                     peer.len() >= MIN_ID_DIGITS && me.id.to_string().starts_with(&peer.to_ascii_lowercase());
                 is_id || peer.eq_ignore_ascii_case(me.name.as_str())
             });
+        if !is_asked {
+            return ready(Vec::new()).boxed();
+        }
+        let (parts, query, most) = (self.parts.clone(), self.running.query.clone(), self.most_own() + 1);
+        async move { parts.look_up(query, most).await }.boxed()
+    }
+
+    fn most_own(&self) -> usize {
         let want = self.running.want.map_or(usize::MAX, |want| usize::try_from(want).unwrap_or(usize::MAX));
-        let most = MAX_HITS_PER_PEER.min(want);
-        // One more than is passed on tells whether any were left out.
-        let mut files =
-            if is_asked { self.parts.look_up(&self.running.query, most + 1).await } else { Vec::new() };
-        let is_truncated = files.len() > most;
-        files.truncate(most);
-        let (peer, name, zone) = (me.id, me.name.clone(), self.knowledge.zone());
+        MAX_HITS_PER_PEER.min(want)
+    }
+
+    async fn pass_own(&mut self, mut files: Vec<FileInfo>) -> Result<Vec<Command>, Gone> {
+        let is_truncated = files.len() > self.most_own();
+        files.truncate(self.most_own());
+        let (peer, name, zone) =
+            (self.knowledge.me.id, self.knowledge.me.name.clone(), self.knowledge.zone());
         let hops = self.running.rules.hops;
         for files in messages(files) {
             let hits = PeerHits { peer, name: name.clone(), zone, hops, files };
             self.pass(hits).await?;
         }
         self.relay.on_searched(is_truncated);
-        if self.is_enough() {
-            let commands = self.relay.on_enough();
-            self.perform(commands);
-        }
-        Ok(())
+        Ok(if self.is_enough() { self.relay.on_enough() } else { Vec::new() })
     }
 
     async fn take(&mut self, ask: AskId, event: Event) -> Result<Vec<Command>, Gone> {
@@ -349,6 +388,14 @@ impl Flow {
                 None => stream::iter([Event::Broken]).boxed(),
             })
             .boxed()
+    }
+}
+
+/// What is found when there is a search, which may be dropped and asked again.
+async fn until_found(own: &mut Option<BoxFuture<'static, Vec<FileInfo>>>) -> Vec<FileInfo> {
+    match own {
+        Some(own) => own.await,
+        None => std::future::pending().await,
     }
 }
 
