@@ -146,7 +146,7 @@ impl Network {
         let text = match aim {
             Aim::Everyone => format!("lecture {:03}", 1 + number % 250),
             Aim::OneOfAll => one_holder(holder),
-            Aim::OneKnown => format!("report peer{holder:02}"),
+            Aim::OneKnown => format!("peer{holder:02} report"),
         };
         let begun = Instant::now();
         let outcome = match way {

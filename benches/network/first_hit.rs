@@ -88,7 +88,7 @@ pub(crate) async fn run(samples: u32) -> Result<()> {
         let blind = |holder| format!("report size:{}", report_bytes(holder));
         let (of_pair, _) = search(&pair[0], blind(1)).await?;
         let (of_square, hops) = search(&square[0], blind(1 + round % 3)).await?;
-        let (of_named, _) = search(&square[0], format!("report peer{}", 1 + round % 3)).await?;
+        let (of_named, _) = search(&square[0], format!("peer{} report", 1 + round % 3)).await?;
         if round >= WARM_UP {
             plain.push(of_echo);
             straight.push(of_peer);

@@ -163,7 +163,11 @@ impl Grown {
             Moment::Stalled => {
                 events.next().await.context("a hit")??;
                 tokio::time::sleep(Duration::from_millis(100)).await;
-                anyhow::ensure!(is_busy(), "some hop had ended");
+                let begun = Instant::now();
+                while !is_busy() {
+                    anyhow::ensure!(begun.elapsed() < PATIENCE, "some hop had ended");
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
             }
         }
         let dropped = Instant::now();
