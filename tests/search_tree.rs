@@ -14,7 +14,10 @@ use std::{
 
 use floodplain::{
     peer::handle::Events,
-    protocol::action::{SearchAsk, SearchEvent},
+    protocol::{
+        action::{SearchAsk, SearchEvent},
+        relay::SILENCE_LIMIT,
+    },
 };
 use futures::{StreamExt, future::join_all};
 use support::{PATIENCE, TestPeer, soon};
@@ -27,8 +30,8 @@ const FILES: usize = 1000;
 const FOLDER_BYTES: usize = 200;
 /// What may be on one way while nobody reads: a window, a few messages that wait, and what lies in sockets.
 const MOST_AHEAD_OF_A_HOP: u64 = 160 << 10;
-/// Nothing came for so long: nothing will.
-const QUIET: Duration = Duration::from_millis(300);
+/// Nothing came for so long: nothing will. Longer than a peer may be silent before it is given up, which nobody is here.
+const QUIET: Duration = Duration::from_millis(100).saturating_add(SILENCE_LIMIT);
 
 /// The tree, its line first.
 async fn grown() -> (Tree, Vec<TestPeer>) {
@@ -38,7 +41,8 @@ async fn grown() -> (Tree, Vec<TestPeer>) {
     for name in std::iter::once("peer0").chain(edges.iter().map(|(_, to)| to.as_str())) {
         let folder = format!("{name}/{}/{}", "x".repeat(FOLDER_BYTES), "y".repeat(FOLDER_BYTES));
         let count = if name.starts_with("peer") { FILES } else { 10 };
-        let files: Vec<String> = (0..count).map(|number| format!("{folder}/lecture {number:05}.txt")).collect();
+        let files: Vec<String> =
+            (0..count).map(|number| format!("{folder}/lecture {number:05}.txt")).collect();
         let files: Vec<(&str, &[u8])> = files.iter().map(|path| (path.as_str(), &b""[..])).collect();
         peers.push(TestPeer::start(tree.address(), name, &files).await);
     }
@@ -50,9 +54,9 @@ async fn grown() -> (Tree, Vec<TestPeer>) {
 async fn until_told(peers: &[TestPeer], revision: u64) {
     for peer in peers {
         let is_told = |now: &floodplain::peer::Knowledge| {
-            now.roster.as_ref().is_some_and(|roster| {
-                roster.members().len() == peers.len() && roster.revision() > revision
-            })
+            now.roster
+                .as_ref()
+                .is_some_and(|roster| roster.members().len() == peers.len() && roster.revision() > revision)
         };
         soon("the tree", peer.peer.view().until(is_told)).await;
     }
@@ -127,7 +131,8 @@ async fn a_reader_that_stalls_holds_the_hits_back_at_those_who_have_them() {
     // What was held back comes when it is read again.
     let ((hits, answered), root) = (finish(events).await, &peers[0].name);
     assert_eq!((hits, answered), (1, 15), "the content of all is the same");
-    let carried: Vec<u64> = counts.iter().filter(|(name, _)| *name != root).map(|(_, c)| c.load(Relaxed)).collect();
+    let carried: Vec<u64> =
+        counts.iter().filter(|(name, _)| *name != root).map(|(_, c)| c.load(Relaxed)).collect();
     assert!(carried.iter().max() > Some(&(4 * MOST_AHEAD_OF_A_HOP)), "{carried:?}");
     join_all(peers.into_iter().map(TestPeer::kill)).await;
 }

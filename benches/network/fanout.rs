@@ -265,8 +265,19 @@ fn print(peers: usize, rounds: usize, rows: &mut [[Row; WAYS.len()]; AIMS.len()]
     );
     println!(
         "{:26} {:11} {:>4} {:>9} {:>8} {:>8} {:>7} {:>9} {:>6} {:>6} {:>13} {:>13} {:>13}",
-        "", "", "msgs", "first ms", "end ms", "p99 ms", "CPU ms", "first x", "end x", "CPU x", "1: q/s p99",
-        "4: q/s p99", "16: q/s p99"
+        "",
+        "",
+        "msgs",
+        "first ms",
+        "end ms",
+        "p99 ms",
+        "CPU ms",
+        "first x",
+        "end x",
+        "CPU x",
+        "1: q/s p99",
+        "4: q/s p99",
+        "16: q/s p99"
     );
     for ((_, aim), row) in AIMS.into_iter().zip(rows) {
         let base: Vec<[f64; 3]> = row[0].blocks.iter().map(Block::figures).collect();

@@ -70,7 +70,10 @@ pub(crate) async fn run(files: u32, rounds: usize, folder: &Path) -> Result<()> 
         whole.push(begun.elapsed());
     }
     println!("read to the end: p50 {:.0} ms", millis(whole.quantile(0.5)));
-    println!("{:46} {:>7} {:>8} {:>8} {:>8}", "dropped, until the last hop ended", "rounds", "p50 us", "p99 us", "worst");
+    println!(
+        "{:46} {:>7} {:>8} {:>8} {:>8}",
+        "dropped, until the last hop ended", "rounds", "p50 us", "p99 us", "worst"
+    );
     for (what, moment) in [
         ("at once, or up to 10 ms after it began", Moment::Early),
         ("while every hop sends and all is read", Moment::Flowing),

@@ -88,7 +88,8 @@ impl Tree {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let address = listener.local_addr().expect("bound");
         let tree = Self(Arc::new(Inner { address, edges, zone: watch::Sender::default() }));
-        let serving = tonic::transport::Server::builder().add_service(RegistryServiceServer::new(tree.clone()));
+        let serving =
+            tonic::transport::Server::builder().add_service(RegistryServiceServer::new(tree.clone()));
         tokio::spawn(serving.serve_with_incoming(TcpListenerStream::new(listener)));
         tree
     }
@@ -160,10 +161,7 @@ fn none<T>() -> Answer<T> {
 impl RegistryService for Tree {
     type SessionStream = Replies<pb::SessionResponse>;
 
-    async fn session(
-        &self,
-        request: Request<Streaming<pb::SessionRequest>>,
-    ) -> Answer<Self::SessionStream> {
+    async fn session(&self, request: Request<Streaming<pb::SessionRequest>>) -> Answer<Self::SessionStream> {
         let mut up = request.into_inner();
         let first = up.message().await?.and_then(|first| first.message);
         let Some(session_request::Message::Register(register)) = first else {
