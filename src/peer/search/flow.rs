@@ -39,8 +39,9 @@ use crate::{
 
 /// Hits of one peer to one query; the report says when there were more.
 const MAX_HITS_PER_PEER: usize = 1000;
-/// Bytes of files in one message: what waits in the queue stays small even where paths are long.
-const MAX_HITS_BYTES: usize = 16 << 10;
+/// Bytes of files in one message, small since each hop holds about six of them while nobody reads: the queue, the one in
+/// hand, and what waits to be sent.
+const MAX_HITS_BYTES: usize = 8 << 10;
 /// What a file takes in a message beside its path.
 const FILE_BYTES: usize = 64;
 /// Hits of one query that are passed on, as many as its origin keeps: a peer that sends them without end is cut off there.
