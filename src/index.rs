@@ -196,7 +196,12 @@ impl Index {
     /// The files that answer a query, best first, at most `limit`. Blocks for a millisecond or so, tens of them for a query
     /// that matches nearly everything in 100,000 files. [`Query::peer`] is the caller's to look at.
     pub fn search(&self, query: &Query, limit: usize) -> Vec<FileInfo> {
-        search::search(&self.inner.files(), query, limit)
+        self.search_while(query, limit, || true)
+    }
+
+    /// The same, given up when it is not wanted any more: what is returned then is a part of the answer.
+    pub fn search_while(&self, query: &Query, limit: usize, is_wanted: impl Fn() -> bool) -> Vec<FileInfo> {
+        search::search(&self.inner.files(), query, limit, &is_wanted)
     }
 
     /// The words of a query that no file has, each with the known words nearest to it. Blocks: 100 ms for a

@@ -52,7 +52,7 @@ pub(crate) struct Outcome {
 }
 
 pub(crate) async fn run(peers: usize, seconds: u64) -> Result<()> {
-    let zone = Arc::new(Zone::start(peers, FILES).await?);
+    let zone = Arc::new(Zone::start(peers, FILES, &[]).await?);
     zone.rest().await;
     zone.alone("one holder", |number| one_holder(1 + number % (peers - 1))).await?;
     zone.alone("a hit at every peer", |_| "lecture 007".into()).await?;
@@ -81,7 +81,7 @@ pub(crate) async fn run(peers: usize, seconds: u64) -> Result<()> {
 
 impl Zone {
     /// One zone of real processes with so many files each, all of them hashed.
-    pub(crate) async fn start(peers: usize, files: u32) -> Result<Self> {
+    pub(crate) async fn start(peers: usize, files: u32, settings: &[(&str, &str)]) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let size = peers.to_string();
         let layout = ["--network-size", &size, "--number-of-zones", "1"];
@@ -97,7 +97,7 @@ impl Zone {
                 let path = home.join("share").join(format!("lecture {file:03}.txt"));
                 std::fs::write(path, format!("{name} {file}"))?;
             }
-            let daemon = Daemon::peer(&home, registry.address, &name, true)?;
+            let daemon = Daemon::peer_with(&home, registry.address, &name, settings)?;
             handles.push(remote::connect(&control::socket_path(&daemon.data)).await?);
             daemons.push(daemon);
         }

@@ -15,12 +15,21 @@ use crate::protocol::{
 /// Matches that are ranked; a query that matches more gets the best of the first so many.
 const RANKED_MAX: usize = 10_000;
 
-/// The files that answer, best first: exact name, beginning of the name, words in one segment; then the shorter path.
-pub(super) fn search(files: &Files, query: &Query, limit: usize) -> Vec<FileInfo> {
+/// The files that answer, best first: exact name, beginning of the name, words in one segment; then the shorter path. Of those
+/// looked at, when it is not wanted any more before the end.
+pub(super) fn search(
+    files: &Files,
+    query: &Query,
+    limit: usize,
+    is_wanted: &dyn Fn() -> bool,
+) -> Vec<FileInfo> {
     let mut best: Vec<(Fit, usize, FileId)> = Vec::new();
     let mut folded = String::new();
     let fitting = Fitting::of(query);
     let mut consider = |id: FileId| {
+        if !is_wanted() {
+            return false;
+        }
         let Some(entry) = files.entry(id) else { return true };
         if query.hash().is_some() && query.hash() != entry.hash
             || !query.allows_size(entry.stamp.size_bytes)

@@ -41,7 +41,7 @@ use crate::{
 const MAX_HITS_PER_PEER: usize = 1000;
 /// Bytes of files in one message, small since each hop holds about six of them while nobody reads: the queue, the one in
 /// hand, and what waits to be sent.
-const MAX_HITS_BYTES: usize = 8 << 10;
+const MAX_HITS_BYTES: usize = 4 << 10;
 /// What a file takes in a message beside its path.
 const FILE_BYTES: usize = 64;
 /// Hits of one query that are passed on, as many as its origin keeps: a peer that sends them without end is cut off there.
@@ -135,9 +135,13 @@ impl Parts {
         if index.state().files <= INLINE_FILES {
             return index.search(&query, most);
         }
-        let searched = self.shutdown.spawn_blocking(move || index.search(&query, most));
-        // One whose turn has not come when nobody listens any more is not begun.
-        AbortOnDropHandle::new(searched).await.unwrap_or_default()
+        // When this is dropped, since nobody listens any more, a search that runs ends soon and one that waits never begins.
+        let wanted = Arc::new(());
+        let seen = Arc::downgrade(&wanted);
+        let search = move || index.search_while(&query, most, || seen.strong_count() > 0);
+        let files = AbortOnDropHandle::new(self.shutdown.spawn_blocking(search)).await;
+        drop(wanted);
+        files.unwrap_or_default()
     }
 }
 
