@@ -199,7 +199,7 @@ impl Index {
         self.search_while(query, limit, || true)
     }
 
-    /// The same, given up when it is not wanted any more: what is returned then is a part of the answer.
+    /// The same, given up when it is not wanted any more: nothing is returned then.
     pub fn search_while(&self, query: &Query, limit: usize, is_wanted: impl Fn() -> bool) -> Vec<FileInfo> {
         search::search(&self.inner.files(), query, limit, &is_wanted)
     }

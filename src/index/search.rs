@@ -15,8 +15,8 @@ use crate::protocol::{
 /// Matches that are ranked; a query that matches more gets the best of the first so many.
 const RANKED_MAX: usize = 10_000;
 
-/// The files that answer, best first: exact name, beginning of the name, words in one segment; then the shorter path. Of those
-/// looked at, when it is not wanted any more before the end.
+/// The files that answer, best first: exact name, beginning of the name, words in one segment; then the shorter path.
+/// None when they are not wanted any more before all are found.
 pub(super) fn search(
     files: &Files,
     query: &Query,
@@ -52,6 +52,9 @@ pub(super) fn search(
         None => {
             (0..).take(files.entries.len()).all(&mut consider);
         }
+    }
+    if !is_wanted() {
+        return Vec::new();
     }
     let order = |left: &(Fit, usize, FileId), right: &(Fit, usize, FileId)| {
         let key = |id| files.entry(id).map(Entry::key);

@@ -432,6 +432,21 @@ fn better_names_come_first() {
     assert!(found(0).is_empty());
 }
 
+#[test]
+fn a_search_that_nobody_wants_any_more_looks_at_no_more_files() {
+    let mut files = Files::new(MAX_FILES);
+    for number in 0..10 {
+        put(&mut files, &format!("s/report {number}.pdf"), 1, None);
+    }
+    for query in ["report", "ext:pdf", "size:<1M"] {
+        let looks = std::cell::Cell::new(0);
+        let is_wanted = || looks.replace(looks.get() + 1) < 3;
+        let found = search::search(&files, &Query::parse(query).unwrap(), 10, &is_wanted);
+        assert!(found.is_empty());
+        assert_eq!(looks.get(), 5, "{query}: three files, the one that is not looked at, and the end");
+    }
+}
+
 /// Last changed as many days after 1970 began as it has bytes.
 fn put(files: &mut Files, path: &str, size_bytes: u64, hash: Option<ContentHash>) -> bool {
     let modified_s = i64::try_from(size_bytes * 86_400).unwrap();
