@@ -226,7 +226,7 @@ impl Flow {
         while let Some(wake) = self.relay.next_wake() {
             let commands = tokio::select! {
                 biased;
-                files = until_found(&mut own), if own.is_some() => {
+                files = async { own.as_mut().expect("polled only when there is one").await }, if own.is_some() => {
                     own = None;
                     self.pass_own(files).await?
                 }
@@ -393,14 +393,6 @@ impl Flow {
                 None => stream::iter([Event::Broken]).boxed(),
             })
             .boxed()
-    }
-}
-
-/// What is found when there is a search, which may be dropped and asked again.
-async fn until_found(own: &mut Option<BoxFuture<'static, Vec<FileInfo>>>) -> Vec<FileInfo> {
-    match own {
-        Some(own) => own.await,
-        None => std::future::pending().await,
     }
 }
 
