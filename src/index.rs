@@ -197,7 +197,12 @@ impl Index {
     /// The files that answer a query, best first, at most `limit`. Blocks: some 25 ms for a query that many thousand
     /// files match, but holds up no change and no other query for as long. [`Query::peer`] is the caller's to look at.
     pub fn search(&self, query: &Query, limit: usize) -> Vec<FileInfo> {
-        search::search(|| self.inner.files(), query, limit)
+        self.search_while(query, limit, || true)
+    }
+
+    /// The same, given up when it is not wanted any more: nothing is returned then.
+    pub fn search_while(&self, query: &Query, limit: usize, is_wanted: impl Fn() -> bool) -> Vec<FileInfo> {
+        search::search(|| self.inner.files(), query, limit, is_wanted)
     }
 
     /// The words of a query that no file has, each with the known words nearest to it. Blocks: 180 ms for a

@@ -3,7 +3,8 @@
 //! turns, so that whatever else the machine does falls on all alike.
 
 use std::{
-    path::Path,
+    net::SocketAddr,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -80,17 +81,20 @@ pub(crate) async fn run(samples: u32) -> Result<()> {
     let mut echo = echo(answers, &shutdown).await?;
 
     let (mut plain, mut straight, mut near) = (Row::default(), Row::default(), Row::default());
-    let (mut one, mut two) = (Row::default(), Row::default());
+    let (mut one, mut two, mut named) = (Row::default(), Row::default(), Row::default());
     for round in 0..samples + WARM_UP {
         let of_echo = call(&mut echo, request.clone()).await?;
         let of_peer = call(&mut asked, fresh(&request)).await?;
-        let (of_pair, _) = search(&pair[0], "peer1").await?;
-        let (of_square, hops) = search(&square[0], &format!("peer{}", 1 + round % 3)).await?;
+        let blind = |holder| format!("report size:{}", report_bytes(holder));
+        let (of_pair, _) = search(&pair[0], blind(1)).await?;
+        let (of_square, hops) = search(&square[0], blind(1 + round % 3)).await?;
+        let (of_named, _) = search(&square[0], format!("peer{} report", 1 + round % 3)).await?;
         if round >= WARM_UP {
             plain.push(of_echo);
             straight.push(of_peer);
             near.push(of_pair);
             if hops == 1 { &mut one } else { &mut two }.push(of_square);
+            named.push(of_named);
         }
     }
     println!(
@@ -106,6 +110,7 @@ pub(crate) async fn run(samples: u32) -> Result<()> {
     near.print("search, zone of 2, one hop", base);
     one.print("search, zone of 4, holder at one hop", base);
     two.print("search, zone of 4, holder at two hops", base);
+    named.print("the same, but summaries name the holder", base);
     shutdown.drain(Duration::from_secs(5)).await;
     Ok(())
 }
@@ -126,33 +131,11 @@ pub(crate) async fn zone(folder: &Path, size: u32, shutdown: &Shutdown) -> Resul
         let (home, name) = (folder.join(number.to_string()), format!("peer{number}"));
         let share = home.join("docs");
         std::fs::create_dir_all(&share)?;
-        std::fs::write(share.join(format!("report of {name}.txt")), &name)?;
+        std::fs::write(share.join(format!("report of {name}.txt")), vec![b'.'; report_bytes(number)])?;
         for file in 1..100 {
             std::fs::write(share.join(format!("lecture {file:03}.txt")), format!("{name} {file}"))?;
         }
-        let settings = PeerSettings {
-            registry: registry.address().to_string(),
-            name: name.parse().ok().context("a name")?,
-            is_name_default: false,
-            listen: ([127, 0, 0, 1], 0).into(),
-            advertise: None,
-            http_listen: ([127, 0, 0, 1], 0).into(),
-            shares: vec![share],
-            inbox: home.join("inbox"),
-            data: home.join("data"),
-            ttl: 16,
-            search_timeout: Duration::from_secs(3),
-            saved_search_every: Duration::from_secs(300),
-            query_cache: 10_000,
-            upload_slots: 8,
-            download_slots: 4,
-            upload_limits: RateLimits::default(),
-            download_limits: RateLimits::default(),
-            accept: AcceptPolicy::None,
-            replica_space: 0,
-            replica_grace: Duration::from_secs(300),
-            insecure_loopback: true,
-        };
+        let settings = peer_settings(&home, &name, registry.address(), share)?;
         let peer = peer::start(settings, shutdown.clone()).await?;
         peer.until_ready().await?;
         peer.until_hashed().await;
@@ -165,9 +148,46 @@ pub(crate) async fn zone(folder: &Path, size: u32, shutdown: &Shutdown) -> Resul
     Ok(peers)
 }
 
-/// One search for the file of that peer: time to the first hit and to the end, and the hops to its holder.
-async fn search(origin: &Peer, holder: &str) -> Result<((Duration, Duration), u8)> {
-    let ask = SearchAsk { text: format!("report {holder}"), ..SearchAsk::default() };
+/// Sizes are in no summary: a query for the report of this size is asked of everybody, and one peer has it.
+pub(crate) fn report_bytes(number: u32) -> usize {
+    1000 + number as usize
+}
+
+/// Those of a peer with its folders beneath `home`.
+pub(crate) fn peer_settings(
+    home: &Path,
+    name: &str,
+    registry: SocketAddr,
+    share: PathBuf,
+) -> Result<PeerSettings> {
+    Ok(PeerSettings {
+        registry: registry.to_string(),
+        name: name.parse().ok().context("a name")?,
+        is_name_default: false,
+        listen: ([127, 0, 0, 1], 0).into(),
+        advertise: None,
+        http_listen: ([127, 0, 0, 1], 0).into(),
+        shares: vec![share],
+        inbox: home.join("inbox"),
+        data: home.join("data"),
+        ttl: 16,
+        search_timeout: Duration::from_secs(3),
+        saved_search_every: Duration::from_secs(300),
+        query_cache: 10_000,
+        upload_slots: 8,
+        download_slots: 4,
+        upload_limits: RateLimits::default(),
+        download_limits: RateLimits::default(),
+        accept: AcceptPolicy::None,
+        replica_space: 0,
+        replica_grace: Duration::from_secs(300),
+        insecure_loopback: true,
+    })
+}
+
+/// One search for the file of one peer: time to the first hit and to the end, and the hops to its holder.
+async fn search(origin: &Peer, text: String) -> Result<((Duration, Duration), u8)> {
+    let ask = SearchAsk { text, ..SearchAsk::default() };
     let handle = origin.handle();
     let begun = Instant::now();
     let mut events = handle.search(ask).await?;

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     daemon::Daemon,
+    first_hit::report_bytes,
     measure::{Cpu, Times, memory_kib, micros, millis},
 };
 
@@ -35,25 +36,25 @@ const FILES: u32 = 100;
 const REST: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(30);
 
-struct Zone {
+pub(crate) struct Zone {
     registry: Daemon,
-    peers: Vec<Daemon>,
-    handles: Vec<Handle>,
+    pub(crate) peers: Vec<Daemon>,
+    pub(crate) handles: Vec<Handle>,
     _folder: TempDir,
 }
 
 /// How one query went.
-struct Outcome {
-    first: Option<Duration>,
-    end: Duration,
-    is_complete: bool,
-    messages: u32,
+pub(crate) struct Outcome {
+    pub(crate) first: Option<Duration>,
+    pub(crate) end: Duration,
+    pub(crate) is_complete: bool,
+    pub(crate) messages: u32,
 }
 
 pub(crate) async fn run(peers: usize, seconds: u64) -> Result<()> {
-    let zone = Arc::new(Zone::start(peers).await?);
+    let zone = Arc::new(Zone::start(peers, FILES, &[]).await?);
     zone.rest().await;
-    zone.alone("one holder", |number| format!("report peer{:02}", 1 + number % (peers - 1))).await?;
+    zone.alone("one holder", |number| one_holder(1 + number % (peers - 1))).await?;
     zone.alone("a hit at every peer", |_| "lecture 007".into()).await?;
     let cores = std::thread::available_parallelism()?.get() as f64;
     println!(
@@ -79,7 +80,8 @@ pub(crate) async fn run(peers: usize, seconds: u64) -> Result<()> {
 }
 
 impl Zone {
-    async fn start(peers: usize) -> Result<Self> {
+    /// One zone of real processes with so many files each, all of them hashed.
+    pub(crate) async fn start(peers: usize, files: u32, settings: &[(&str, &str)]) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let size = peers.to_string();
         let layout = ["--network-size", &size, "--number-of-zones", "1"];
@@ -89,12 +91,13 @@ impl Zone {
             let name = format!("peer{number:02}");
             let home = folder.path().join(&name);
             std::fs::create_dir_all(home.join("share"))?;
-            std::fs::write(home.join("share").join(format!("report of {name}.txt")), &name)?;
-            for file in 1..FILES {
+            let report = home.join("share").join(format!("report of {name} by author{number:02}.txt"));
+            std::fs::write(report, vec![b'.'; report_bytes(u32::try_from(number)?)])?;
+            for file in 1..files {
                 let path = home.join("share").join(format!("lecture {file:03}.txt"));
                 std::fs::write(path, format!("{name} {file}"))?;
             }
-            let daemon = Daemon::peer(&home, registry.address, &name, true)?;
+            let daemon = Daemon::peer_with(&home, registry.address, &name, settings)?;
             handles.push(remote::connect(&control::socket_path(&daemon.data)).await?);
             daemons.push(daemon);
         }
@@ -102,7 +105,7 @@ impl Zone {
         for handle in &handles {
             loop {
                 let status = handle.status().await?;
-                if status.zone_peers as usize == peers && status.index.hashed_files == u64::from(FILES) {
+                if status.zone_peers as usize == peers && status.index.hashed_files == u64::from(files) {
                     break;
                 }
                 anyhow::ensure!(begun.elapsed() < PATIENCE, "the zone is not complete: {status:?}");
@@ -112,11 +115,11 @@ impl Zone {
         Ok(Self { registry, peers: daemons, handles, _folder: folder })
     }
 
-    fn cpu(&self) -> Vec<Cpu> {
+    pub(crate) fn cpu(&self) -> Vec<Cpu> {
         self.peers.iter().map(|peer| Cpu::of(peer.pid())).collect()
     }
 
-    fn spent(&self, before: &[Cpu]) -> Vec<Duration> {
+    pub(crate) fn spent(&self, before: &[Cpu]) -> Vec<Duration> {
         self.cpu().iter().zip(before).map(|(now, before)| now.since(before)).collect()
     }
 
@@ -185,7 +188,7 @@ impl Zone {
             let (zone, peers) = (self.clone(), self.peers.len());
             asked.spawn(async move {
                 let (origin, holder) = (number as usize % peers, (number as usize / peers + 1) % peers);
-                search(&zone.handles[origin], format!("report peer{holder:02}"), due.into()).await
+                search(&zone.handles[origin], one_holder(holder), due.into()).await
             });
         }
         let (mut end, mut complete, mut messages) = (Times::default(), 0_u32, 0_u32);
@@ -219,7 +222,12 @@ impl Zone {
     }
 }
 
-async fn search(origin: &Handle, text: String, due: Instant) -> Result<Outcome> {
+/// A query that no summary rules anybody out of, and that one peer answers.
+pub(crate) fn one_holder(number: usize) -> String {
+    format!("report size:{}", report_bytes(u32::try_from(number).unwrap_or(0)))
+}
+
+pub(crate) async fn search(origin: &Handle, text: String, due: Instant) -> Result<Outcome> {
     let mut events = origin.search(SearchAsk { text, ..SearchAsk::default() }).await?;
     let mut first = None;
     while let Some(event) = events.next().await {

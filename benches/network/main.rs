@@ -1,14 +1,17 @@
-//! What a network costs: the first hit of a search, a zone of 24 processes under rising load, the registry, a daemon's start
+//! What a network costs: the first hit of a search, a zone of 24 processes under rising load and against plain fan-out, a
+//! deep search that is dropped, the registry, a daemon's start
 //! and its rest, downloads from several holders and of small files, the memory of both ends of a download. Each figure is
 //! taken from the daemons themselves, over real gRPC on loopback.
 //!
-//! `cargo bench --bench network [-- first-hit|load|registry|start|holders|small|memory|storm]`; without a name, all of them. CPU and
+//! `cargo bench --bench network [-- first-hit|load|fanout|tree|registry|start|holders|small|memory|storm]`; without a name, all of them. CPU and
 //! memory are read from `/proc`, so that this runs on Linux alone.
 
 #![allow(clippy::cast_precision_loss)] // figures to read, not to reckon with
 
 mod daemon;
+mod fanout;
 mod first_hit;
+mod heap;
 mod holders;
 mod load;
 mod measure;
@@ -19,6 +22,9 @@ mod small;
 mod stand_in;
 mod start;
 mod storm;
+mod tree;
+#[path = "../../tests/support/tree.rs"]
+mod tree_registry;
 
 use std::path::PathBuf;
 
@@ -50,6 +56,27 @@ enum Figure {
         /// Seconds at each rate.
         #[arg(long, default_value_t = 5)]
         seconds: u64,
+    },
+    /// A zone of real processes against the same peers asked by one client, one after another and all at once.
+    Fanout {
+        /// Peers.
+        #[arg(long, default_value_t = 24)]
+        peers: usize,
+        /// Rounds, each with every kind of query.
+        #[arg(long, default_value_t = 15)]
+        rounds: usize,
+    },
+    /// A search seven hops deep that is dropped, or not read.
+    Tree {
+        /// Files of each peer that answer.
+        #[arg(long, default_value_t = 20_000)]
+        files: u32,
+        /// Searches that are dropped, at each of three moments.
+        #[arg(long, default_value_t = 50)]
+        rounds: usize,
+        /// Where files lie.
+        #[arg(long, default_value = "/dev/shm")]
+        folder: PathBuf,
     },
     /// CPU and memory of a registry process.
     Registry {
@@ -106,6 +133,8 @@ fn main() -> Result<()> {
     let all = [
         Figure::FirstHit { samples: 4000 },
         Figure::Load { peers: 24, seconds: 5 },
+        Figure::Fanout { peers: 24, rounds: 15 },
+        Figure::Tree { files: 20_000, rounds: 50, folder: "/dev/shm".into() },
         Figure::Registry { peers: 10_000 },
         Figure::Start { rounds: 21 },
         Figure::Holders { size_mib: 512, rounds: 5, folder: "/dev/shm".into() },
@@ -123,6 +152,8 @@ fn main() -> Result<()> {
             match figure {
                 Figure::FirstHit { samples } => first_hit::run(samples).await,
                 Figure::Load { peers, seconds } => load::run(peers, seconds).await,
+                Figure::Fanout { peers, rounds } => fanout::run(peers, rounds).await,
+                Figure::Tree { files, rounds, folder } => tree::run(files, rounds, &folder).await,
                 Figure::Registry { peers } => registry::run(peers).await,
                 Figure::Start { rounds } => tokio::task::block_in_place(|| start::run(rounds)),
                 Figure::Holders { size_mib, rounds, folder } => {

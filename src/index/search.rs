@@ -26,11 +26,13 @@ const HELD: usize = 65_536;
 const PATH_COST: usize = 32;
 
 /// The files that answer, best first: exact name, beginning of the name, words in one segment; then the shorter path. `files`
-/// takes hold of the table, several times where many files have to be looked at.
+/// takes hold of the table, several times where many files have to be looked at. None when they are not wanted any more before
+/// all are found.
 pub(super) fn search<G: Deref<Target = Files>>(
     files: impl Fn() -> G,
     query: &Query,
     limit: usize,
+    is_wanted: impl Fn() -> bool,
 ) -> Vec<FileInfo> {
     if limit == 0 {
         return Vec::new();
@@ -43,6 +45,9 @@ pub(super) fn search<G: Deref<Target = Files>>(
     let slots = FileId::try_from(held.entries.len()).unwrap_or(FileId::MAX);
     let count = some.as_ref().map_or(slots as usize, Vec::len);
     for place in 0..count {
+        if !is_wanted() {
+            return Vec::new();
+        }
         let id =
             some.as_ref().map_or_else(|| FileId::try_from(place).unwrap_or(FileId::MAX), |ids| ids[place]);
         if let Some((fit, length)) = held.entry(id).and_then(|entry| looker.look_at(entry)) {

@@ -414,7 +414,7 @@ fn slots_are_used_again_and_stale_lists_find_nothing() {
     }
     assert!(put(&mut files, "s/last n7", 1, None));
     assert!(files.entries.len() < 4000, "{}", files.entries.len());
-    let found = search::search(|| &files, &Query::parse("n7").unwrap(), 10);
+    let found = search::search(|| &files, &Query::parse("n7").unwrap(), 10, || true);
     assert_eq!(found.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["s/last n7"]);
 }
 
@@ -426,10 +426,25 @@ fn better_names_come_first() {
     for path in best_first.iter().rev() {
         put(&mut files, path, 1, None);
     }
-    let found = |limit| search::search(|| &files, &Query::parse("report").unwrap(), limit);
+    let found = |limit| search::search(|| &files, &Query::parse("report").unwrap(), limit, || true);
     assert_eq!(found(10).iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), best_first);
     assert_eq!(found(2), found(10)[..2]);
     assert!(found(0).is_empty());
+}
+
+#[test]
+fn a_search_that_nobody_wants_any_more_looks_at_no_more_files() {
+    let mut files = Files::new(MAX_FILES);
+    for number in 0..10 {
+        put(&mut files, &format!("s/report {number}.pdf"), 1, None);
+    }
+    for query in ["report", "ext:pdf", "size:<1M"] {
+        let looks = std::cell::Cell::new(0);
+        let is_wanted = || looks.replace(looks.get() + 1) < 3;
+        let found = search::search(|| &files, &Query::parse(query).unwrap(), 10, &is_wanted);
+        assert!(found.is_empty());
+        assert_eq!(looks.get(), 5, "{query}: three files, the one that is not looked at, and the end");
+    }
 }
 
 /// Last changed as many days after 1970 began as it has bytes.
@@ -464,7 +479,7 @@ proptest! {
                 reference.insert(path, (size, hash));
             }
         }
-        let mut found: Vec<String> = search::search(|| &files, &query, 1000).into_iter().map(|file| file.path).collect();
+        let mut found: Vec<String> = search::search(|| &files, &query, 1000, || true).into_iter().map(|file| file.path).collect();
         found.sort();
         let expected: Vec<String> = reference
             .into_iter()

@@ -14,8 +14,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A channel that is never pinged does not recover from a partition.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Small, so that a cancelled search has little in flight: 0.7 ms to cancel a busy tree against 9 to 33 ms.
-const SEARCH_WINDOW: u32 = 64 << 10;
+/// Small, so that a cancelled search has little in flight (0.7 ms to cancel a busy tree against 9 to 33 ms), and so that less
+/// than 1 MiB in all runs ahead of a reader who stalls, seven hops from the last peer with a branch beside each.
+const SEARCH_WINDOW: u32 = 32 << 10;
+/// For whole rosters.
+const REGISTRY_WINDOW: u32 = 64 << 10;
 
 /// What a channel is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +105,8 @@ impl Transport {
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .keep_alive_while_idle(true);
         Ok(match purpose {
-            Purpose::Registry | Purpose::Link => endpoint.initial_stream_window_size(SEARCH_WINDOW),
+            Purpose::Registry => endpoint.initial_stream_window_size(REGISTRY_WINDOW),
+            Purpose::Link => endpoint.initial_stream_window_size(SEARCH_WINDOW),
             Purpose::Transfer => endpoint
                 .initial_stream_window_size(TRANSFER_STREAM_WINDOW)
                 .initial_connection_window_size(TRANSFER_CONNECTION_WINDOW)

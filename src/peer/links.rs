@@ -25,7 +25,7 @@ use crate::{
 /// Channels kept; the one longest unused is closed for a new one. A claimed flood in a zone of 1,000 needs 32, each
 /// about 20 KB.
 const MAX_LINKS: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
-/// Largest message of a search: hits are cut at 64 KiB, and a report on the most peers has 256 KiB. A message of empty
+/// Largest message of a search: hits are cut at 4 KiB, and a report on the most peers has 256 KiB. A message of empty
 /// entries grows fifty times when it is decoded, so there is no room to spare.
 const MAX_ANSWER_BYTES: usize = 512 << 10;
 

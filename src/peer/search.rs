@@ -49,7 +49,7 @@ use crate::{
 };
 
 /// Messages of one query that wait for whoever listens; a full queue slows the branches down.
-const FOUND_QUEUE: usize = 16;
+const FOUND_QUEUE: usize = 2;
 
 /// Why a query does not run here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

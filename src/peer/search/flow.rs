@@ -6,16 +6,16 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
-    task::Poll,
     time::{Duration, Instant},
 };
 
 use futures::{
     FutureExt, StreamExt,
-    future::{BoxFuture, OptionFuture, ready},
+    future::{BoxFuture, ready},
     stream::{self, AbortHandle, BoxStream, SelectAll},
 };
 use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     super::{links::Links, upload::Uploads, view::Knowledge},
@@ -40,8 +40,9 @@ use crate::{
 
 /// Hits of one peer to one query; the report says when there were more.
 const MAX_HITS_PER_PEER: usize = 1000;
-/// Bytes of files in one message: what waits in the queue stays small even where paths are long.
-const MAX_HITS_BYTES: usize = 64 << 10;
+/// Bytes of files in one message, small since each hop holds about six of them while nobody reads: the queue, the one in
+/// hand, and what waits to be sent.
+const MAX_HITS_BYTES: usize = 4 << 10;
 /// What a file takes in a message beside its path.
 const FILE_BYTES: usize = 64;
 /// Hits of one query that are passed on, as many as its origin keeps: a peer that sends them without end is cut off there.
@@ -138,18 +139,23 @@ struct Asked {
 impl Parts {
     /// Searches the index when it is this sender's turn; a large one on the blocking pool, so that a broad query does not
     /// hold up the others.
-    async fn look_up(&self, sender: Sender, query: &Query, most: usize) -> Vec<FileInfo> {
+    async fn look_up(self, sender: Sender, query: Query, most: usize) -> Vec<FileInfo> {
         let turn = self.turns.take(sender).await;
-        if self.index.state().files <= INLINE_FILES {
-            return self.index.search(query, most);
+        let index = self.index;
+        if index.state().files <= INLINE_FILES {
+            return index.search(&query, most);
         }
-        let (index, query) = (self.index.clone(), query.clone());
-        let searched = self.shutdown.spawn_blocking(move || {
+        // When this is dropped, since nobody listens any more, a search that runs ends soon and one that waits never begins.
+        let wanted = Arc::new(());
+        let seen = Arc::downgrade(&wanted);
+        let search = move || {
             // Who goes away meanwhile gives the turn back no sooner.
             let _turn = turn;
-            index.search(&query, most)
-        });
-        searched.await.unwrap_or_default()
+            index.search_while(&query, most, || seen.strong_count() > 0)
+        };
+        let files = AbortOnDropHandle::new(self.shutdown.spawn_blocking(search)).await;
+        drop(wanted);
+        files.unwrap_or_default()
     }
 }
 
@@ -207,7 +213,13 @@ impl Flow {
     }
 
     pub(super) async fn run(mut self, commands: Vec<Command>, is_searched_here: bool) {
-        if self.spread(commands, is_searched_here).await.is_ok() {
+        // Whatever it waits for, its own index too: when nobody listens any more it ends at once.
+        let out = self.out.clone();
+        let spread = tokio::select! {
+            spread = self.spread(commands, is_searched_here) => spread,
+            () = out.closed() => Err(Gone),
+        };
+        if spread.is_ok() {
             let report = self.relay.report();
             // Dropping the branches first closes what is still open behind us.
             self.branches.clear();
@@ -219,31 +231,40 @@ impl Flow {
 
     async fn spread(&mut self, commands: Vec<Command>, is_searched_here: bool) -> Result<(), Gone> {
         self.perform(commands);
-        // The asks leave before the own index is searched, and what comes back meanwhile is passed on.
-        if let Poll::Ready(Some((ask, event))) = futures::poll!(self.branches.next()) {
-            let commands = self.take(ask, event).await?;
-            self.perform(commands);
-        }
-        let mut own = OptionFuture::from(is_searched_here.then(|| self.search_here()));
-        let mut is_searching = is_searched_here;
-        // Most peers have nobody behind them, and are done here.
-        if let Some(Some(files)) = (&mut own).now_or_never() {
-            is_searching = false;
-            let commands = self.pass_own(files).await?;
+        let mut own = is_searched_here.then(|| self.search_here());
+        // When some hits are enough nobody else is asked before the own ones are known; otherwise nobody waits for them.
+        if self.running.want.is_none() {
+            self.hear().await?;
+        } else if let Some(own) = own.take() {
+            let commands = self.pass_own(own.await).await?;
             self.perform(commands);
         }
         while let Some(wake) = self.relay.next_wake() {
             let commands = tokio::select! {
-                Some(files) = &mut own, if is_searching => {
-                    is_searching = false;
+                biased;
+                files = async { own.as_mut().expect("polled only when there is one").await }, if own.is_some() => {
+                    own = None;
                     self.pass_own(files).await?
+                }
+                () = tokio::time::sleep_until(wake.into()) => {
+                    // A branch that answered while whoever listens held this up is not silent.
+                    self.hear().await?;
+                    self.relay.on_tick(Instant::now())
                 }
                 Some((ask, event)) = self.branches.next(), if !self.branches.is_empty() => {
                     self.take(ask, event).await?
                 }
-                () = tokio::time::sleep_until(wake.into()) => self.relay.on_tick(Instant::now()),
-                () = self.out.closed() => return Err(Gone),
             };
+            self.perform(commands);
+        }
+        Ok(())
+    }
+
+    /// Takes what has come, one event of each branch at most. Those that were not asked yet are asked by it.
+    async fn hear(&mut self) -> Result<(), Gone> {
+        for _ in 0..self.branches.len() {
+            let Some(Some((ask, event))) = self.branches.next().now_or_never() else { break };
+            let commands = self.take(ask, event).await?;
             self.perform(commands);
         }
         Ok(())
@@ -259,7 +280,7 @@ impl Flow {
         }
         let (parts, sender, query) = (self.parts.clone(), self.sender, self.running.query.clone());
         let most = self.most_own() + 1;
-        async move { parts.look_up(sender, &query, most).await }.boxed()
+        async move { parts.look_up(sender, query, most).await }.boxed()
     }
 
     fn most_own(&self) -> usize {
@@ -268,9 +289,8 @@ impl Flow {
     }
 
     async fn pass_own(&mut self, mut files: Vec<FileInfo>) -> Result<Vec<Command>, Gone> {
-        let most = self.most_own();
-        let is_truncated = files.len() > most;
-        files.truncate(most);
+        let is_truncated = files.len() > self.most_own();
+        files.truncate(self.most_own());
         let me = &self.knowledge.me;
         let (peer, name, zone) = (me.id, me.name.clone(), self.knowledge.zone());
         let hops = self.running.rules.hops;
