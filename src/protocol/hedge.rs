@@ -75,7 +75,9 @@ mod tests {
 
     fn heard(delays: &[u64], now: Instant) -> Delays {
         let mut link = Delays::default();
-        delays.iter().for_each(|delay| link.on_heard(millis(*delay), now));
+        for delay in delays {
+            link.on_heard(millis(*delay), now);
+        }
         link
     }
 

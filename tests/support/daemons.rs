@@ -45,8 +45,8 @@ impl Daemons {
 
     /// Starts a peer with these settings, and waits until it knows itself.
     pub(crate) fn peer(&self, name: &str, settings: &[&str]) -> Daemon {
-        let more: String = settings.iter().map(|setting| format!("FLOODPLAIN_{setting}\n")).collect();
-        let folder = home(&self.at(name), &self.registry.address, &more);
+        let more: Vec<String> = settings.iter().map(|setting| format!("FLOODPLAIN_{setting}\n")).collect();
+        let folder = home(&self.at(name), &self.registry.address, &more.concat());
         let daemon = Daemon::start(&folder, &["peer", "--name", name]);
         self.until(name, "--json peers", &format!("\"name\":\"{name}\""));
         daemon
