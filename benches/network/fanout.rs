@@ -154,8 +154,8 @@ impl Network {
         let text = match aim {
             Aim::Everyone => format!("lecture {:03}", 1 + number % 250),
             Aim::OneOfAll => one_holder(holder),
-            // Two words of its own: all peers share the words of their lectures, and with them their false alarms.
-            Aim::OneKnown => format!("peer{holder:02} author{holder:02} report"),
+            // Words of its own: all peers share the words of their lectures, and with them their false alarms.
+            Aim::OneKnown => format!("peer{holder:02} author{holder:02} desk{holder:02} report"),
         };
         let begun = Instant::now();
         let outcome = match way {

@@ -91,7 +91,9 @@ impl Zone {
             let name = format!("peer{number:02}");
             let home = folder.path().join(&name);
             std::fs::create_dir_all(home.join("share"))?;
-            let report = home.join("share").join(format!("report of {name} by author{number:02}.txt"));
+            let report = home
+                .join("share")
+                .join(format!("report of {name} by author{number:02} at desk{number:02}.txt"));
             std::fs::write(report, vec![b'.'; report_bytes(u32::try_from(number)?)])?;
             for file in 1..files {
                 let path = home.join("share").join(format!("lecture {file:03}.txt"));
