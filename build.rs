@@ -2,8 +2,9 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "floodplain/v1/common.proto",
+    "floodplain/v1/enrollment.proto",
     "floodplain/v1/registry.proto",
     "floodplain/v1/peer.proto",
     "floodplain/v1/control.proto",

@@ -29,4 +29,5 @@ pub mod roster;
 pub mod saved;
 pub mod summary;
 pub mod text;
+pub mod trust;
 pub mod zone;

@@ -5,6 +5,7 @@
 
 pub mod common;
 pub mod control;
+pub mod enrollment;
 pub mod folder;
 pub mod peer;
 pub mod registry;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Invalid, pb,
+    Invalid, enrollment, pb,
     registry::{self, News},
     required,
 };
@@ -12,6 +12,7 @@ use crate::protocol::{
     id::PeerId,
     membership::{Membership, Renewal},
     roster::{Delta, Roster},
+    trust::DenyList,
 };
 
 /// A registry that wants heartbeats oftener than this is mistaken.
@@ -34,6 +35,10 @@ pub enum Down {
     News(News),
     /// Through whom queries enter zones.
     Gateways(Told),
+    /// Whom not to talk to.
+    Denied(DenyList),
+    /// The certificate is to be renewed now.
+    RenewalDue,
 }
 
 /// Checks what the registry says.
@@ -53,5 +58,7 @@ pub fn down(message: pb::SessionResponse) -> Result<Down, Invalid> {
         Message::News(news) => Down::News(registry::news(&news)?),
         Message::Gateways(gateways) => Down::Gateways(registry::gateways(&gateways)?),
         Message::Neighbors(neighbors) => Down::Neighbors(registry::neighbors(&neighbors)?),
+        Message::Denied(denied) => Down::Denied(enrollment::deny_list(&denied)?),
+        Message::RenewalDue(pb::RenewalDue {}) => Down::RenewalDue,
     })
 }

@@ -59,6 +59,8 @@ impl Session {
                 next.take_in(told);
                 now.gateways = next.into();
             }),
+            // What a closed network says; there is none yet.
+            Down::Denied(_) | Down::RenewalDue => {}
             Down::Neighbors(neighbors) => self.view.update(|now| now.neighbors = neighbors.into()),
         }
         if is_behind {
