@@ -21,7 +21,7 @@ use floodplain::{
     protocol::{
         action::{Coverage, Hit, Scope, SearchAsk, ZoneCoverage},
         id::{Credential, ZoneId},
-        summary::{KeysOf, SHAPE},
+        summary::{GATEWAY_SHAPE, KeysOf},
         zone::Layout,
     },
     wire::{
@@ -205,7 +205,7 @@ enum Gives {
 }
 
 fn begin(blocks: u32) -> News {
-    News::Begin(pb::ZoneFilterBegin { shape: SHAPE, has_pairs: true, blocks })
+    News::Begin(pb::ZoneFilterBegin { shape: GATEWAY_SHAPE, has_pairs: true, blocks })
 }
 
 /// Eight blocks that rule nothing out, or everything.
@@ -233,7 +233,7 @@ impl Answers for Mallory {
     async fn get_keys(&self, _: Request<pb::GetKeysRequest>) -> Answer<pb::GetKeysResponse> {
         let mut keys = KeysOf::default();
         keys.add(["mallorys", "words"]);
-        let honest = to_keys(self.0.stamp.lock().unwrap().0, Some(&keys.finish().unwrap()));
+        let honest = to_keys(self.0.stamp.lock().unwrap().0, Some(&keys.finish().unwrap().gateway));
         let with = |change: &dyn Fn(&mut pb::WordKeys)| {
             let mut answer = honest.clone();
             change(answer.keys.as_mut().unwrap());
@@ -243,7 +243,7 @@ impl Answers for Mallory {
             Gives::None => return Err(Status::failed_precondition("none")),
             Gives::TooMany => with(&|told| told.keys = vec![0; (4 << 20) + 4].into()),
             Gives::NotRising => with(&|told| told.keys = vec![0; 8].into()),
-            Gives::OfOtherShape => with(&|told| told.shape = SHAPE + 1),
+            Gives::OfOtherShape => with(&|told| told.shape = GATEWAY_SHAPE + 1),
             Gives::Older => pb::GetKeysResponse { version: 0, ..honest },
             Gives::Honest => honest,
         }))
@@ -256,7 +256,7 @@ impl Answers for Mallory {
             Tells::Honest => (lie(), None),
             Tells::TooLarge => (vec![begin((4 << 20) / 8 + 1), settled(1, 1)], None),
             Tells::OtherShape => {
-                let other = pb::ZoneFilterBegin { shape: SHAPE + 1, has_pairs: true, blocks: 8 };
+                let other = pb::ZoneFilterBegin { shape: GATEWAY_SHAPE + 1, has_pairs: true, blocks: 8 };
                 (vec![News::Begin(other), settled(1, 1)], None)
             }
             Tells::WithoutBegin => (vec![run(0, 0), settled(1, 1)], None),

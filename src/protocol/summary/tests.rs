@@ -12,7 +12,7 @@ use crate::protocol::{
     text::fold,
 };
 
-fn keys(paths: &[&str]) -> Keys {
+fn own_keys(paths: &[&str]) -> OwnKeys {
     let mut keys = KeysOf::default();
     for path in paths {
         keys.add(words(&fold(path)));
@@ -20,13 +20,18 @@ fn keys(paths: &[&str]) -> Keys {
     keys.finish().expect("few words")
 }
 
+/// What gateways are given.
+fn keys(paths: &[&str]) -> Keys {
+    own_keys(paths).gateway
+}
+
 fn summary(paths: &[&str]) -> Summary {
-    Summary::of(&keys(paths))
+    Summary::of(&own_keys(paths))
 }
 
 /// What a filter would say that never errs.
 fn may_answer(paths: &[&str], query: &str) -> bool {
-    needs(&probe(query), &keys(paths))
+    needs(&probe(query), &own_keys(paths).summary)
 }
 
 /// One of a few that begin alike, or are short, or are written without spaces.
@@ -92,16 +97,18 @@ proptest! {
         let probe = Probe::of(&parsed);
         let paths: Vec<&str> = others.iter().chain([&path]).map(String::as_str).collect();
         if matches(&parsed, &path, 5, std::time::SystemTime::UNIX_EPOCH, None) {
-            let keys = keys(&paths);
-            prop_assert!(needs(&probe, &keys), "{paths:?} for {query:?}");
-            prop_assert!(Summary::of(&keys).may_answer(&probe), "{paths:?} for {query:?}");
+            let own = own_keys(&paths);
+            prop_assert!(needs(&probe, &own.summary), "{paths:?} for {query:?}");
+            prop_assert!(Summary::of(&own).may_answer(&probe), "{paths:?} for {query:?}");
+            let keys = own.gateway;
+            prop_assert!(keys.may_answer(&probe), "{paths:?} for {query:?}");
             let zone = Summary::of_all([&keys, &self::keys(&["else"])], Density::ZONE).expect("few");
             prop_assert!(zone.may_answer(&probe), "{paths:?} for {query:?}");
         }
     }
 }
 
-/// All that the probe asks for is there, without what a filter makes of it.
+/// All that the probe asks of a summary is there, without what a filter makes of it.
 fn needs(probe: &Probe, keys: &Keys) -> bool {
     let has = |needed: &Needed| {
         needed.singles.iter().chain(&needed.pairs).all(|key| keys.as_slice().binary_search(key).is_ok())

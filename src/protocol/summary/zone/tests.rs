@@ -14,7 +14,7 @@ fn zone(number: u32) -> ZoneId {
 fn keys<'a>(paths: impl IntoIterator<Item = &'a str>) -> Arc<Keys> {
     let mut keys = KeysOf::default();
     paths.into_iter().for_each(|path| keys.add(path.split(' ')));
-    Arc::new(keys.finish().expect("few words"))
+    Arc::new(keys.finish().expect("few words").gateway)
 }
 
 fn filter<'a>(paths: impl IntoIterator<Item = &'a str>) -> Summary {
