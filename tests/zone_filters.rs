@@ -129,6 +129,35 @@ async fn two_words_enter_only_the_zones_that_have_both_in_one_name() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_passes_by_those_whose_summary_cannot_tell() {
+    let (_registry, peers) = network(2, 4).await;
+    for peer in &peers {
+        peer.until_gateways_of(2).await;
+    }
+    let home = zone(&peers[0]);
+    let away = || peers.iter().filter(|peer| zone(peer) != home);
+    let has_none = away().find(|peer| !is_gateway(peer)).unwrap();
+    let has_it = away().find(|peer| !std::ptr::eq(*peer, has_none) && !is_gateway(peer)).unwrap();
+    put(&has_it.share().join("repose gamma.txt"), b"a hit");
+    // Alike in four characters, so that a summary has each word and the pair.
+    put(&has_none.share().join("report gamma.txt"), b"one");
+    put(&has_none.share().join("repose delta.txt"), b"the other");
+    for peer in &peers {
+        rescan(peer).await;
+    }
+    until_found(&peers[0], "gamma", 2).await;
+    until_found(&peers[0], "repose", 2).await;
+    for seeker in peers.iter().filter(|peer| zone(peer) == home) {
+        // Out of the zone unless this is a gateway, into the other, and to the one that has it.
+        let most = if is_gateway(seeker) { 2 } else { 3 };
+        let coverage = until_messages(seeker, "repose gamma", most).await;
+        assert!(coverage.is_complete(), "{coverage:?}");
+        let (hits, _) = search(seeker, "repose gamma").await;
+        assert_eq!(hits.len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_a_gateway_dies_its_zone_is_asked_until_the_other_one_has_told() {
     let (_registry, mut peers) = network(2, 4).await;
     for peer in &peers {

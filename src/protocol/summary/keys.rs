@@ -442,7 +442,7 @@ mod tests {
     fn too_many_for_gateways_are_still_told_to_members() {
         let words: Vec<String> = (0..100_u32).map(|word| format!("{word:02}")).collect();
         let path: Vec<&str> = words.iter().map(String::as_str).collect();
-        let made = own(&[&path], (10_000, 5_000)).expect("room for words");
+        let made = own(&[&path], (10_000, 6_000)).expect("room for words");
         assert!(made.summary.has_pairs() && made.gateway.has_pairs());
         let made = own(&[&path, &["annual", "report"]], (10_000, 4_000)).expect("room for words");
         assert!(made.summary.has_pairs() && !made.gateway.has_pairs());

@@ -87,8 +87,8 @@ fn a_zone_with_too_many_words_has_no_filter() {
     let of = |part: u32| {
         Arc::new(Keys::from_sorted((part * most..(part + 1) * most).collect(), false).expect("keys"))
     };
-    assert!(Basis { keys: (0..3).map(of).collect() }.filter().is_some());
-    assert!(Basis { keys: (0..4).map(of).collect() }.filter().is_none());
+    assert!(Basis { keys: (0..4).map(of).collect() }.filter().is_some());
+    assert!(Basis { keys: (0..5).map(of).collect() }.filter().is_none());
 }
 
 #[test]
