@@ -45,7 +45,7 @@ use crate::{
         action::{ActionError, ErrorKind, FileInfo, FolderPage, IndexState, PageAsk, ShareInfo},
         id::ContentHash,
         query::Query,
-        summary::Keys,
+        summary::OwnKeys,
     },
     shutdown::Shutdown,
 };
@@ -357,7 +357,7 @@ impl Index {
 
     /// The keys of all paths, and [`Self::paths_came`] when they began to be made; `None` when they are too many. Blocks for a
     /// second or so where there are a million paths, but lets changes in meanwhile.
-    pub fn keys(&self) -> (u64, Option<Keys>) {
+    pub fn keys(&self) -> (u64, Option<OwnKeys>) {
         keys::keys(&self.inner)
     }
 

@@ -423,6 +423,23 @@ fn zones_without_such_a_pair_of_words_are_not_entered() {
 }
 
 #[test]
+fn a_zone_that_is_entered_asks_by_keys_whom_summaries_cannot_tell_apart() {
+    let world = World::new(TEAM, 200, 1);
+    let network = Network::new(&world, 50);
+    let other = network.without_keys();
+    for kind in [Kind::Words(2), Kind::Miss] {
+        let searches = team::draw(&world, kind, 60, 2);
+        let beyond = |network: &Network| {
+            let costs = network.run(&searches, Way::Filters, None, 3);
+            Figures::of(costs.iter().map(|cost| cost.beyond)).mean
+        };
+        let (by_keys, by_summaries) = (beyond(&network), beyond(&other));
+        println!("{by_keys} by keys, {by_summaries} by summaries, {kind:?}");
+        assert!(by_keys * 1.5 < by_summaries, "{by_keys} by keys, {by_summaries} by summaries, {kind:?}");
+    }
+}
+
+#[test]
 fn one_copy_among_many_is_found_for_less_than_any_blind_search_needs() {
     let workload =
         Workload { replication: 0.001_25, trials: 12, zone_size: 100, peer_errors: 0.002, zone_errors: 0.04 };

@@ -21,7 +21,7 @@ use floodplain::{
     protocol::{
         action::{Coverage, Hit, Scope, SearchAsk, ZoneCoverage},
         id::{Credential, ZoneId},
-        summary::{KeysOf, SHAPE},
+        summary::{GATEWAY_SHAPE, KeysOf},
         zone::Layout,
     },
     wire::{
@@ -129,6 +129,35 @@ async fn two_words_enter_only_the_zones_that_have_both_in_one_name() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_passes_by_those_whose_summary_cannot_tell() {
+    let (_registry, peers) = network(2, 4).await;
+    for peer in &peers {
+        peer.until_gateways_of(2).await;
+    }
+    let home = zone(&peers[0]);
+    let away = || peers.iter().filter(|peer| zone(peer) != home);
+    let has_none = away().find(|peer| !is_gateway(peer)).unwrap();
+    let has_it = away().find(|peer| !std::ptr::eq(*peer, has_none) && !is_gateway(peer)).unwrap();
+    put(&has_it.share().join("repose gamma.txt"), b"a hit");
+    // Alike in four characters, so that a summary has each word and the pair.
+    put(&has_none.share().join("report gamma.txt"), b"one");
+    put(&has_none.share().join("repose delta.txt"), b"the other");
+    for peer in &peers {
+        rescan(peer).await;
+    }
+    until_found(&peers[0], "gamma", 2).await;
+    until_found(&peers[0], "repose", 2).await;
+    for seeker in peers.iter().filter(|peer| zone(peer) == home) {
+        // Out of the zone unless this is a gateway, into the other, and to the one that has it.
+        let most = if is_gateway(seeker) { 2 } else { 3 };
+        let coverage = until_messages(seeker, "repose gamma", most).await;
+        assert!(coverage.is_complete(), "{coverage:?}");
+        let (hits, _) = search(seeker, "repose gamma").await;
+        assert_eq!(hits.len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_a_gateway_dies_its_zone_is_asked_until_the_other_one_has_told() {
     let (_registry, mut peers) = network(2, 4).await;
     for peer in &peers {
@@ -205,7 +234,7 @@ enum Gives {
 }
 
 fn begin(blocks: u32) -> News {
-    News::Begin(pb::ZoneFilterBegin { shape: SHAPE, has_pairs: true, blocks })
+    News::Begin(pb::ZoneFilterBegin { shape: GATEWAY_SHAPE, has_pairs: true, blocks })
 }
 
 /// Eight blocks that rule nothing out, or everything.
@@ -233,7 +262,7 @@ impl Answers for Mallory {
     async fn get_keys(&self, _: Request<pb::GetKeysRequest>) -> Answer<pb::GetKeysResponse> {
         let mut keys = KeysOf::default();
         keys.add(["mallorys", "words"]);
-        let honest = to_keys(self.0.stamp.lock().unwrap().0, Some(&keys.finish().unwrap()));
+        let honest = to_keys(self.0.stamp.lock().unwrap().0, Some(&keys.finish().unwrap().gateway));
         let with = |change: &dyn Fn(&mut pb::WordKeys)| {
             let mut answer = honest.clone();
             change(answer.keys.as_mut().unwrap());
@@ -243,7 +272,7 @@ impl Answers for Mallory {
             Gives::None => return Err(Status::failed_precondition("none")),
             Gives::TooMany => with(&|told| told.keys = vec![0; (4 << 20) + 4].into()),
             Gives::NotRising => with(&|told| told.keys = vec![0; 8].into()),
-            Gives::OfOtherShape => with(&|told| told.shape = SHAPE + 1),
+            Gives::OfOtherShape => with(&|told| told.shape = GATEWAY_SHAPE + 1),
             Gives::Older => pb::GetKeysResponse { version: 0, ..honest },
             Gives::Honest => honest,
         }))
@@ -256,7 +285,7 @@ impl Answers for Mallory {
             Tells::Honest => (lie(), None),
             Tells::TooLarge => (vec![begin((4 << 20) / 8 + 1), settled(1, 1)], None),
             Tells::OtherShape => {
-                let other = pb::ZoneFilterBegin { shape: SHAPE + 1, has_pairs: true, blocks: 8 };
+                let other = pb::ZoneFilterBegin { shape: GATEWAY_SHAPE + 1, has_pairs: true, blocks: 8 };
                 (vec![News::Begin(other), settled(1, 1)], None)
             }
             Tells::WithoutBegin => (vec![run(0, 0), settled(1, 1)], None),

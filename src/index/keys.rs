@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Inner;
 use crate::protocol::{
-    summary::{Keys, KeysOf},
+    summary::{KeysOf, OwnKeys},
     text::{fold_into, words},
 };
 
@@ -15,12 +15,12 @@ use crate::protocol::{
 const CHUNK: usize = 10_000;
 
 /// All keys, and how many paths had come when the first was looked at.
-pub(super) fn keys(inner: &Inner) -> (u64, Option<Keys>) {
+pub(super) fn keys(inner: &Inner) -> (u64, Option<OwnKeys>) {
     gathered(inner, || ())
 }
 
 /// Calls `between` when the table has been let go of.
-fn gathered(inner: &Inner, mut between: impl FnMut()) -> (u64, Option<Keys>) {
+fn gathered(inner: &Inner, mut between: impl FnMut()) -> (u64, Option<OwnKeys>) {
     let came = inner.files().came();
     let mut keys = KeysOf::default();
     let mut folded = String::new();
@@ -98,7 +98,7 @@ mod tests {
         put(&index, "s\0budget.txt");
         assert_eq!(index.paths_came(), 4);
         let (_, keys) = index.keys();
-        assert!(keys.is_some_and(|keys| keys.has_pairs() && !keys.as_slice().is_empty()));
+        assert!(keys.is_some_and(|keys| keys.summary.has_pairs() && !keys.summary.as_slice().is_empty()));
     }
 
     fn put(index: &Index, key: &str) {

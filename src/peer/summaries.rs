@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
 };
 
@@ -29,7 +29,7 @@ use crate::{
         id::PeerId,
         roster::{Member, Roster, Stamp},
         summary::{
-            Keys, Probe, Summary,
+            Keys, OwnKeys, Probe, Summary,
             book::{Book, BySummary},
         },
     },
@@ -67,7 +67,7 @@ const TELL_TIMEOUT: Duration = Duration::from_secs(1);
 struct Own {
     /// The last ones by version, the newest at the back.
     summaries: VecDeque<(u64, Summary)>,
-    /// What the newest is made of.
+    /// What gateways are given beside the newest.
     keys: Option<Arc<Keys>>,
 }
 
@@ -83,6 +83,8 @@ struct Inner {
     // Std locks: held for a look, a change of one entry, or the verdict on one query.
     own: Mutex<Own>,
     book: RwLock<Book>,
+    /// At a gateway, the keys of the members; empty elsewhere.
+    keys: RwLock<Book<Arc<Keys>>>,
     /// What the registry is to be told, and the words of the index that it is about.
     stamp: watch::Sender<(Stamp, u64)>,
     /// The highest sequence that someone waits for, and the highest that came back from the registry.
@@ -99,6 +101,7 @@ impl Summaries {
             links,
             own: Mutex::default(),
             book: RwLock::new(Book::new()),
+            keys: RwLock::new(Book::new()),
             stamp: watch::Sender::new((Stamp::default(), 0)),
             wanted: watch::Sender::new(0),
             reached: watch::Sender::new(0),
@@ -166,7 +169,8 @@ impl Summaries {
             return judge(&Everyone);
         }
         let book = self.0.book.read().unwrap_or_else(PoisonError::into_inner);
-        judge(&BySummary { book: &book, probe })
+        let keys = self.keys();
+        judge(&BySummary { book: &book, keys: Some(&*keys).filter(|keys| !keys.is_empty()), probe })
     }
 
     /// The newest summary of this peer, or how to come to it.
@@ -182,12 +186,22 @@ impl Summaries {
         Ok(wire::to_summary(*version, &told.unwrap_or_else(|| Told::Whole(newest.clone()))))
     }
 
-    /// The version of the newest keys of this peer, and the keys unless the caller holds that version; `None` before the first,
-    /// and when they are too many.
+    /// The version of the newest keys of this peer for gateways, and the keys unless the caller holds that version; `None` before
+    /// the first, and when they are too many.
     pub(crate) fn own_keys(&self, held_version: u64) -> Option<(u64, Option<Arc<Keys>>)> {
         let own = self.own();
         let (version, _) = own.summaries.back()?;
         Some((*version, own.keys.clone().filter(|_| *version != held_version)))
+    }
+
+    /// The keys that members gave this peer as a gateway.
+    pub(crate) fn keys(&self) -> RwLockReadGuard<'_, Book<Arc<Keys>>> {
+        self.0.keys.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, to change them.
+    pub(crate) fn keys_mut(&self) -> RwLockWriteGuard<'_, Book<Arc<Keys>>> {
+        self.0.keys.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the zone is told about the words that the index has now, or cannot be told soon.
@@ -247,13 +261,14 @@ impl Summaries {
         }
     }
 
-    fn settle(&self, came: u64, summed: Option<(Summary, Keys)>) {
+    fn settle(&self, came: u64, summed: Option<(Summary, OwnKeys)>) {
         let mut own = self.own();
         let Some((summary, keys)) = summed else {
             tracing::info!("this peer has more words than a summary holds; it is asked every query");
             *own = Own::default();
             return;
         };
+        let OwnKeys { summary: keys, gateway } = keys;
         tracing::debug!(keys = keys.as_slice().len(), has_pairs = keys.has_pairs(), "made a summary");
         // A path that came while the summary was made is in the next.
         if came != self.0.index.paths_came() {
@@ -264,7 +279,7 @@ impl Summaries {
             own.summaries.pop_front();
         }
         own.summaries.push_back((version, summary));
-        own.keys = Some(Arc::new(keys));
+        own.keys = Some(Arc::new(gateway));
         drop(own);
         self.0.stamp.send_replace((Stamp { version, is_settled: true }, came));
     }
@@ -327,7 +342,7 @@ impl Summaries {
         self.0.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn book_mut(&self) -> std::sync::RwLockWriteGuard<'_, Book> {
+    fn book_mut(&self) -> RwLockWriteGuard<'_, Book> {
         self.0.book.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

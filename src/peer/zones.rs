@@ -4,7 +4,7 @@
 //! Invariant: what is told of the own zone is unsettled from the moment that this peer hears that something changed, until a
 //! filter has it; what other gateways told is used only while their streams last.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use futures::{StreamExt, stream, stream::BoxStream};
 use tokio::sync::watch;
@@ -24,8 +24,7 @@ use crate::{
         crossing::RulesOutZones,
         id::ZoneId,
         summary::{
-            Keys, Probe,
-            book::Book,
+            Probe,
             zone::{ByFilter, Filters, Telling, ZoneFilter},
         },
     },
@@ -59,8 +58,7 @@ struct Inner {
     view: View,
     links: Arc<Links>,
     summaries: Summaries,
-    // Std locks: held for a look, one change, or the verdict on one query.
-    keys: Mutex<Book<Arc<Keys>>>,
+    // A std lock: held for a look, one change, or the verdict on one query.
     filters: RwLock<Filters>,
     /// The keys of a member came.
     keys_came: watch::Sender<()>,
@@ -76,7 +74,6 @@ impl Zones {
             view,
             links,
             summaries,
-            keys: Mutex::new(Book::new()),
             filters: RwLock::new(Filters::new()),
             keys_came: watch::Sender::new(()),
             published: watch::Sender::new(Published::default()),
@@ -149,10 +146,6 @@ impl Zones {
             },
         );
         Ok(news.take_until(self.0.shutdown.stopping_owned()).boxed())
-    }
-
-    fn keys(&self) -> MutexGuard<'_, Book<Arc<Keys>>> {
-        self.0.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn filters_mut(&self) -> RwLockWriteGuard<'_, Filters> {

@@ -77,6 +77,11 @@ fn members(roster: &Roster, me: PeerId, claim: Claim) -> impl Iterator<Item = &M
 pub trait RulesOut: std::fmt::Debug {
     /// It has nothing that answers the query, for sure.
     fn rules_out(&self, member: &Member) -> bool;
+
+    /// Whoever is asked would rule out fewer: nobody is to be asked again whom this rules out.
+    fn knows_best(&self) -> bool {
+        false
+    }
 }
 
 /// Rules nobody out.
@@ -102,12 +107,16 @@ pub struct Split {
 /// size of the roster: each part then has at most sqrt(n) members, and its first one reaches all the others directly, so
 /// that n - 1 messages and two hops reach everyone. (With `n` the size of the interval, depth grows: 4 hops at 100.)
 ///
-/// Members that are ruled out are in no part; the claim of a part goes over them, and whoever gets it rules on its own.
+/// Members that are ruled out are in no part; the claim of a part goes over them, and whoever gets it rules on its own. Where the
+/// rule knows better than theirs, each member is a part of its own and its claim ends before the next one, unless there are more
+/// than [`MAX_PARTS`], which few of those whom it rules out lie between.
+///
 /// When it `is_widening` there are waves of 4, 8, 16 members and so on, each split so.
 pub fn split(roster: &Roster, me: PeerId, claim: Claim, rule: &dyn RulesOut, is_widening: bool) -> Split {
     let (ruled_out, asked): (Vec<&Member>, Vec<&Member>) =
         members(roster, me, claim).partition(|member| rule.rules_out(member));
     let ids = |members: Vec<&Member>| -> Vec<PeerId> { members.iter().map(|member| member.id).collect() };
+    let is_alone = rule.knows_best() && asked.len() <= MAX_PARTS;
     let (ruled_out, asked) = (ids(ruled_out), ids(asked));
     let most_parts = part_count(roster.members().len());
     let mut waves = Vec::new();
@@ -115,7 +124,8 @@ pub fn split(roster: &Roster, me: PeerId, claim: Claim, rule: &dyn RulesOut, is_
     while begin < asked.len() {
         let end = begin.saturating_add(size).min(asked.len());
         let before = asked.get(end).copied().unwrap_or(claim.before);
-        waves.push(parts(&asked[begin..end], before, most_parts));
+        let wave = &asked[begin..end];
+        waves.push(if is_alone { leaves(roster, wave) } else { parts(wave, before, most_parts) });
         (begin, size) = (end, size.saturating_mul(2));
     }
     Split { waves, ruled_out }
@@ -131,6 +141,16 @@ fn parts(members: &[PeerId], before: PeerId, most: usize) -> Vec<Part> {
             Part { members, claim: Some(Claim { before }), reach: Reach::Inside }
         })
         .collect()
+}
+
+/// Each for itself: nobody lies in its claim.
+fn leaves(roster: &Roster, asked: &[PeerId]) -> Vec<Part> {
+    let members = roster.members();
+    let leaf = |id: &PeerId| {
+        let next = roster.position(id).map_or(0, |at| (at + 1) % members.len());
+        Part { members: vec![*id], claim: Some(Claim { before: members[next].id }), reach: Reach::Inside }
+    };
+    asked.iter().map(leaf).collect()
 }
 
 fn part_count(members: usize) -> usize {

@@ -8,9 +8,9 @@ pub mod book;
 mod keys;
 pub mod zone;
 
-use keys::{Gathered, beginnings, is_pair, pair, pairing_hash, pairing_hash_of_beginning, singles, splitmix};
+use keys::{Gathered, PairedBy, beginnings, is_pair, singles, splitmix};
 
-pub use self::keys::{Keys, KeysOf, MAX_KEYS, NotKeys, SHAPE};
+pub use self::keys::{GATEWAY_SHAPE, Keys, KeysOf, MAX_GATEWAY_KEYS, MAX_KEYS, NotKeys, OwnKeys, SHAPE};
 use super::{
     id::{PeerId, PeerName},
     query::{Query, is_peer},
@@ -36,15 +36,29 @@ pub struct Density {
     pub pair_hashes: u32,
     /// The largest filter.
     pub max_bytes: usize,
+    /// Its pairs are those that gateways are given, not those of summaries.
+    pub is_of_gateways: bool,
 }
 
 impl Density {
     /// Of a peer's summary: what is claimed in vain costs one message.
-    pub const PEER: Self =
-        Self { single_bits: 6, single_hashes: 4, pair_bits: 2, pair_hashes: 2, max_bytes: 1 << 20 };
-    /// Of the filter of a zone: what is claimed in vain costs the messages that the zone asks itself.
-    pub const ZONE: Self =
-        Self { single_bits: 10, single_hashes: 7, pair_bits: 10, pair_hashes: 7, max_bytes: 4 << 20 };
+    pub const PEER: Self = Self {
+        single_bits: 6,
+        single_hashes: 4,
+        pair_bits: 2,
+        pair_hashes: 2,
+        max_bytes: 1 << 20,
+        is_of_gateways: false,
+    };
+    /// Of the filter of a zone: what is claimed in vain costs one message too, to the gateway, which knows better.
+    pub const ZONE: Self = Self {
+        single_bits: 7,
+        single_hashes: 5,
+        pair_bits: 7,
+        pair_hashes: 5,
+        max_bytes: 4 << 20,
+        is_of_gateways: true,
+    };
 
     /// Keys for which there is room, of whatever kind.
     const fn most_keys(&self) -> usize {
@@ -70,41 +84,52 @@ pub struct Probe {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Needed {
     singles: Vec<u32>,
+    /// As summaries have them.
     pairs: Vec<u32>,
+    /// As gateways are given them.
+    gateway_pairs: Vec<u32>,
+}
+
+impl Needed {
+    fn pairs(&self, is_of_gateways: bool) -> &[u32] {
+        if is_of_gateways { &self.gateway_pairs } else { &self.pairs }
+    }
 }
 
 impl Probe {
     /// Of a query. What says nothing of words (a size, a hash, a negation, one or two letters) is passed over.
     pub fn of(query: &Query) -> Self {
         let mut all = Needed::default();
-        let mut pairing: Vec<u64> = Vec::new();
+        let (mut whole, mut open) = (Vec::new(), Vec::new());
         for phrase in query.phrases() {
             let (last, head) = phrase.words().split_last().expect("a phrase has a word");
-            let (whole, prefix) =
-                if phrase.is_prefix() { (head, Some(last)) } else { (phrase.words(), None) };
-            all.singles.extend(whole.iter().flat_map(|word| singles(word)));
-            pairing.extend(whole.iter().map(|word| pairing_hash(word)));
-            all.singles.extend(prefix.into_iter().flat_map(|prefix| beginnings(prefix)));
-            pairing.extend(prefix.and_then(|prefix| pairing_hash_of_beginning(prefix)));
+            whole.extend(head.iter().map(String::as_str));
+            if phrase.is_prefix() {
+                open.push(last.as_str());
+            } else {
+                whole.push(last.as_str());
+            }
         }
-        // Two that begin alike may be one word of the path.
-        pairing.sort_unstable();
-        pairing.dedup();
-        for (place, word) in pairing.iter().enumerate() {
-            all.pairs.extend(pairing[place + 1..].iter().map(|other| pair(*word, *other)));
-        }
+        all.singles.extend(whole.iter().flat_map(|word| singles(word)));
+        all.singles.extend(open.iter().flat_map(|word| beginnings(word)));
+        all.pairs = PairedBy::SUMMARY.pairs(&whole, &open, None);
+        all.gateway_pairs = PairedBy::GATEWAY.pairs(&whole, &open, None);
         let alternative = |extension: &String| {
             let word = words(extension).last()?;
-            let own = pairing_hash(word);
-            let others = pairing.iter().filter(|other| **other != own);
             Some(Needed {
                 singles: singles(word).collect(),
-                pairs: others.map(|other| pair(own, *other)).collect(),
+                pairs: PairedBy::SUMMARY.pairs(&whole, &open, Some(word)),
+                gateway_pairs: PairedBy::GATEWAY.pairs(&whole, &open, Some(word)),
             })
         };
         // One without a word could be anyone's.
         let any = query.extensions().iter().map(alternative).collect::<Option<_>>().unwrap_or_default();
         Self { all, any, peer: query.peer().map(str::to_owned) }
+    }
+
+    /// All that is needed is there, by this rule.
+    fn is_held(&self, holds: impl Fn(&Needed) -> bool) -> bool {
+        holds(&self.all) && (self.any.is_empty() || self.any.iter().any(holds))
     }
 
     /// Tells nobody apart: everyone has to be asked.
@@ -146,12 +171,12 @@ pub struct Change {
 pub struct NotASummary;
 
 impl Summary {
-    /// Over the keys of a peer.
-    pub fn of(keys: &Keys) -> Self {
-        Self::over(keys, Density::PEER)
+    /// Over the keys of a peer that are for it.
+    pub fn of(keys: &OwnKeys) -> Self {
+        Self::over(&keys.summary, Density::PEER)
     }
 
-    /// Over the keys of many peers: without pairs when one of them has none or all are too many, `None` when they are too many
+    /// Over the keys of many peers that gateways were given: without pairs when one of them has none or all are too many, `None` when they are too many
     /// even so.
     pub fn of_all<'a>(all: impl IntoIterator<Item = &'a Keys>, density: Density) -> Option<Self> {
         let mut gathered = Gathered::with_most(density.most_keys());
@@ -203,8 +228,7 @@ impl Summary {
 
     /// The peer, or one of the peers, may have a hit; when not, there is none.
     pub fn may_answer(&self, probe: &Probe) -> bool {
-        self.may_hold_all(&probe.all)
-            && (probe.any.is_empty() || probe.any.iter().any(|needed| self.may_hold_all(needed)))
+        probe.is_held(|needed| self.may_hold_all(needed))
     }
 
     /// How to come from this one to a newer one; `None` when the newer one as a whole is shorter.
@@ -235,7 +259,7 @@ impl Summary {
     }
 
     fn may_hold_all(&self, needed: &Needed) -> bool {
-        let pairs = if self.has_pairs { &needed.pairs[..] } else { &[] };
+        let pairs = if self.has_pairs { needed.pairs(self.density.is_of_gateways) } else { &[] };
         needed.singles.iter().chain(pairs).all(|key| self.may_hold(*key))
     }
 
@@ -259,6 +283,16 @@ impl Summary {
 
     fn bits(&self) -> u64 {
         self.blocks.len() as u64 * 64
+    }
+}
+
+impl Keys {
+    /// The same of the keys that gateways are given, without a filter's errors.
+    pub fn may_answer(&self, probe: &Probe) -> bool {
+        probe.is_held(|needed| {
+            let pairs = if self.has_pairs() { &needed.gateway_pairs[..] } else { &[] };
+            needed.singles.iter().chain(pairs).all(|key| self.has(*key))
+        })
     }
 }
 

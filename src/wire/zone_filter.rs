@@ -5,7 +5,7 @@ use crate::protocol::{
     id::ZoneId,
     report::MAX_REPORTED,
     summary::{
-        Change, Density, Keys, MAX_KEYS, SHAPE,
+        Change, Density, GATEWAY_SHAPE, Keys, MAX_GATEWAY_KEYS,
         zone::{MAX_PART_BLOCKS, News},
     },
 };
@@ -13,7 +13,7 @@ use crate::protocol::{
 const KEY_BYTES: usize = 4;
 const BLOCK_BYTES: usize = 8;
 /// Largest answer with keys: the most there can be, and its frame.
-pub const MAX_KEYS_ANSWER_BYTES: usize = MAX_KEYS * KEY_BYTES + 4096;
+pub const MAX_KEYS_ANSWER_BYTES: usize = MAX_GATEWAY_KEYS * KEY_BYTES + 4096;
 /// Largest message of news: the most blocks, each with its place, and the frame.
 pub const MAX_NEWS_BYTES: usize = MAX_PART_BLOCKS * (BLOCK_BYTES + 5) + 4096;
 
@@ -31,12 +31,15 @@ pub enum Given {
 /// Checks an answer; the version with it.
 pub fn keys(response: pb::GetKeysResponse) -> Result<(u64, Given), Invalid> {
     let Some(told) = response.keys else { return Ok((response.version, Given::Held)) };
-    if told.shape != SHAPE {
+    if told.shape != GATEWAY_SHAPE {
         return Ok((response.version, Given::Unknown));
     }
     let (keys, rest) = told.keys.as_chunks::<KEY_BYTES>();
-    if !rest.is_empty() || keys.len() > MAX_KEYS {
-        return Err(Invalid::new("keys.keys", format!("must be whole keys of 4 bytes, at most {MAX_KEYS}")));
+    if !rest.is_empty() || keys.len() > MAX_GATEWAY_KEYS {
+        return Err(Invalid::new(
+            "keys.keys",
+            format!("must be whole keys of 4 bytes, at most {MAX_GATEWAY_KEYS}"),
+        ));
     }
     let keys = keys.iter().map(|key| u32::from_le_bytes(*key)).collect();
     let keys = Keys::from_sorted(keys, told.has_pairs)
@@ -47,7 +50,7 @@ pub fn keys(response: pb::GetKeysResponse) -> Result<(u64, Given), Invalid> {
 /// An answer on its way out; without keys for a caller that holds them.
 pub fn to_keys(version: u64, keys: Option<&Keys>) -> pb::GetKeysResponse {
     let keys = keys.map(|keys| pb::WordKeys {
-        shape: SHAPE,
+        shape: GATEWAY_SHAPE,
         has_pairs: keys.has_pairs(),
         keys: keys.as_slice().iter().flat_map(|key| key.to_le_bytes()).collect(),
     });
@@ -70,8 +73,8 @@ pub fn news(response: pb::WatchZoneResponse) -> Result<News, Invalid> {
     Ok(match required("news", response.news)? {
         Message::Unsettled(pb::ZoneUnsettled {}) => News::Unsettled,
         Message::Begin(begin) => {
-            if begin.shape != SHAPE {
-                let problem = format!("is {}, and only {SHAPE} is understood", begin.shape);
+            if begin.shape != GATEWAY_SHAPE {
+                let problem = format!("is {}, and only {GATEWAY_SHAPE} is understood", begin.shape);
                 return Err(Invalid::new("begin.shape", problem));
             }
             let most = Density::ZONE.max_bytes / BLOCK_BYTES;
@@ -118,7 +121,7 @@ pub fn to_news(news: News) -> pb::WatchZoneResponse {
         News::Unsettled => Message::Unsettled(pb::ZoneUnsettled {}),
         News::Begin { blocks, has_pairs } => {
             let blocks = u32::try_from(blocks).expect("a filter has 2^19 blocks at most");
-            Message::Begin(pb::ZoneFilterBegin { shape: SHAPE, has_pairs, blocks })
+            Message::Begin(pb::ZoneFilterBegin { shape: GATEWAY_SHAPE, has_pairs, blocks })
         }
         News::Blocks(Change { blocks }) => match &blocks[..] {
             [(first, _), ..] if blocks.iter().zip(*first..).all(|((place, _), next)| *place == next) => {
@@ -146,7 +149,7 @@ mod tests {
     fn some_keys() -> Keys {
         let mut keys = KeysOf::default();
         keys.add(["annual", "report"]);
-        keys.finish().unwrap()
+        keys.finish().unwrap().gateway
     }
 
     fn refused(message: Message) -> &'static str {
@@ -170,7 +173,7 @@ mod tests {
         assert_eq!(with(&|told| told.keys = told.keys.slice(1..)), "keys.keys");
         assert_eq!(with(&|told| told.keys = [1, 0, 0, 0, 1, 0, 0, 0].to_vec().into()), "keys.keys");
         assert_eq!(with(&|told| told.has_pairs = false), "keys.keys");
-        assert_eq!(with(&|told| told.keys = vec![0; (MAX_KEYS + 1) * 4].into()), "keys.keys");
+        assert_eq!(with(&|told| told.keys = vec![0; (MAX_GATEWAY_KEYS + 1) * 4].into()), "keys.keys");
     }
 
     #[test]
@@ -193,8 +196,11 @@ mod tests {
     #[test]
     fn news_that_are_none_are_refused() {
         assert_eq!(news(pb::WatchZoneResponse { news: None }).unwrap_err().field, "news");
-        let begin = pb::ZoneFilterBegin { shape: SHAPE, has_pairs: true, blocks: 1 };
-        assert_eq!(refused(Message::Begin(pb::ZoneFilterBegin { shape: SHAPE + 1, ..begin })), "begin.shape");
+        let begin = pb::ZoneFilterBegin { shape: GATEWAY_SHAPE, has_pairs: true, blocks: 1 };
+        assert_eq!(
+            refused(Message::Begin(pb::ZoneFilterBegin { shape: GATEWAY_SHAPE + 1, ..begin })),
+            "begin.shape"
+        );
         for blocks in [0, (4 << 20) / 8 + 1, u32::MAX] {
             assert_eq!(refused(Message::Begin(pb::ZoneFilterBegin { blocks, ..begin })), "begin.blocks");
         }
@@ -222,7 +228,7 @@ mod tests {
         for blocks in [apart, run] {
             assert!(to_news(News::Blocks(Change { blocks })).encoded_len() <= MAX_NEWS_BYTES);
         }
-        let keys = Keys::from_sorted((0..u32::try_from(MAX_KEYS).unwrap()).collect(), false).unwrap();
+        let keys = Keys::from_sorted((0..u32::try_from(MAX_GATEWAY_KEYS).unwrap()).collect(), false).unwrap();
         assert!(to_keys(u64::MAX, Some(&keys)).encoded_len() <= MAX_KEYS_ANSWER_BYTES);
     }
 }

@@ -16,6 +16,7 @@ mod setup;
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet, btree_map::Entry},
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -28,6 +29,7 @@ use floodplain::protocol::{
     id::{PeerId, QueryId, ZoneId},
     relay::{AskId, Command, Relay, Report},
     summary::{
+        Keys,
         book::{Book, BySummary},
         zone::{ByFilter, Filters},
     },
@@ -47,6 +49,8 @@ pub struct Zone {
     contents: Rc<Contents>,
     /// By zone: all members of a zone hold the same.
     books: Vec<Book>,
+    /// By zone, what its gateways were given.
+    keys: Vec<Book<Arc<Keys>>>,
     /// All gateways hold the same.
     filters: Filters,
     rng: SmallRng,
@@ -248,7 +252,9 @@ impl Zone {
         let rule: &dyn RulesOut = match ask.map(|ask| &ask.rule) {
             None | Some(Rule::Everyone) => &Everyone,
             Some(Rule::Summary(probe)) => {
-                by_summary = BySummary { book: &self.books[node / self.setup.peers], probe };
+                let is_gateway = self.setup.zones > 1 && node % self.setup.peers < GATEWAYS_PER_ZONE;
+                let keys = self.keys.get(node / self.setup.peers).filter(|_| is_gateway);
+                by_summary = BySummary { book: &self.books[node / self.setup.peers], keys, probe };
                 &by_summary
             }
             Some(Rule::Only(peers)) => {

@@ -40,14 +40,14 @@ impl Zones {
         loop {
             let is_to_do = |now: &Knowledge| match publishes(now) {
                 Some(_) => !self.missing(now).is_empty(),
-                None => !now.is_gateway() && !self.keys().is_empty(),
+                None => !now.is_gateway() && !self.0.summaries.keys().is_empty(),
             };
             let now = self.0.view.until(is_to_do).await;
             let Some(roster) = now.roster.as_deref().filter(|_| publishes(&now).is_some()) else {
-                *self.keys() = Book::new();
+                *self.0.summaries.keys_mut() = Book::new();
                 continue;
             };
-            self.keys().keep_only(roster);
+            self.0.summaries.keys_mut().keep_only(roster);
             let fetches = stream::iter(self.missing(&now)).map(|member| async move {
                 let fetched = timeout(FETCH_TIMEOUT, self.fetch(&member)).await;
                 if let Err(error) = fetched.context("it does not answer").and_then(|fetched| fetched) {
@@ -65,13 +65,13 @@ impl Zones {
     }
 
     fn missing(&self, now: &Knowledge) -> Vec<Member> {
-        let book = self.keys();
+        let book = self.0.summaries.keys();
         let members = now.roster.as_deref().map_or(&[][..], Roster::members);
         members.iter().filter(|member| member.id != now.me.id && book.misses(member)).cloned().collect()
     }
 
     async fn fetch(&self, member: &Member) -> anyhow::Result<()> {
-        let held = self.keys().held(member).map(|(version, keys)| (version, keys.clone()));
+        let held = self.0.summaries.keys().held(member).map(|(version, keys)| (version, keys.clone()));
         let channel = self.0.links.channel(member)?;
         let mut client = PeerServiceClient::new(channel).max_decoding_message_size(MAX_KEYS_ANSWER_BYTES);
         let held_version = held.as_ref().map_or(0, |(version, _)| *version);
@@ -85,7 +85,7 @@ impl Zones {
             (Given::Unknown, _) => None,
             (Given::Held, _) => anyhow::bail!("it gave no keys, and none of that version are held"),
         };
-        self.keys().hold(member.id, member.incarnation, version, keys);
+        self.0.summaries.keys_mut().hold(member.id, member.incarnation, version, keys);
         Ok(())
     }
 
@@ -147,6 +147,6 @@ impl Zones {
         let (version, own) = self.0.summaries.own_keys(0)?;
         let own = own.filter(|_| stamp.is_settled && stamp.version == version)?;
         let members = now.roster.as_deref().map_or(&[][..], Roster::members);
-        Basis::of(members.iter(), now.me.id, &own, &self.keys())
+        Basis::of(members.iter(), now.me.id, &own, &self.0.summaries.keys())
     }
 }

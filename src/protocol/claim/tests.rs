@@ -79,6 +79,20 @@ impl RulesOut for These {
     }
 }
 
+/// Rules out these, and knows it better than whoever is asked.
+#[derive(Debug)]
+struct KnowsBest(These);
+
+impl RulesOut for KnowsBest {
+    fn rules_out(&self, member: &Member) -> bool {
+        self.0.rules_out(member)
+    }
+
+    fn knows_best(&self) -> bool {
+        true
+    }
+}
+
 /// Follows a claim down to its leaves with some peers dead, as the relays do: the first live member of a part answers
 /// for the others. Gives who answered, in order, the messages and the hops.
 fn follow(
@@ -139,6 +153,31 @@ proptest! {
                 rest.retain(|id| !out.contains(id));
                 prop_assert_eq!(&rest[..], &part.members[at + 1..]);
             }
+        }
+    }
+
+    #[test]
+    fn nobody_is_given_those_whom_a_better_rule_rules_out(
+        seed: u64, count in 1usize..200, out_percent in 0usize..=100, is_widening: bool,
+    ) {
+        let mut ids = random_ids(seed, count);
+        let roster = roster(ids.clone());
+        let me = ids.remove(0);
+        ids.shuffle(&mut SmallRng::seed_from_u64(seed));
+        let out: BTreeSet<PeerId> = ids[..ids.len() * out_percent / 100].iter().copied().collect();
+        let rule = These(out.clone());
+        let usual = split(&roster, me, Claim { before: me }, &rule, is_widening);
+        let better = split(&roster, me, Claim { before: me }, &KnowsBest(rule), is_widening);
+        prop_assert_eq!(&better.ruled_out, &usual.ruled_out);
+        let asked = |wave: &Vec<Part>| wave.iter().flat_map(|part| part.members.clone()).collect();
+        let waves = |split: &Split| split.waves.iter().map(asked).collect::<Vec<Vec<PeerId>>>();
+        prop_assert_eq!(waves(&better), waves(&usual));
+        if ids.len() - out.len() > MAX_PARTS {
+            return Ok(());
+        }
+        for part in better.waves.iter().flatten() {
+            prop_assert_eq!(part.members.len(), 1);
+            prop_assert_eq!(interval(&roster, part.members[0], part.claim.expect("claimed")), []);
         }
     }
 

@@ -132,12 +132,19 @@ impl Book {
 pub struct BySummary<'a> {
     /// What is held.
     pub book: &'a Book,
+    /// At a gateway, the keys that it was given: they tell what the bits of a summary cannot.
+    pub keys: Option<&'a Book<Arc<Keys>>>,
     /// What the query needs.
     pub probe: &'a Probe,
 }
 
 impl RulesOut for BySummary<'_> {
     fn rules_out(&self, member: &Member) -> bool {
-        self.book.rules_out(member, self.probe)
+        let keys = || self.keys.and_then(|keys| keys.current(member));
+        self.book.rules_out(member, self.probe) || keys().is_some_and(|keys| !keys.may_answer(self.probe))
+    }
+
+    fn knows_best(&self) -> bool {
+        self.keys.is_some()
     }
 }

@@ -3,10 +3,15 @@
 //! Invariant: for every path that was given, the keys hold all that [`super::Probe`] asks of a query that the path answers;
 //! when they cannot, because they would be too many, they say so by [`Keys::has_pairs`] or are not made at all.
 
-/// Number of this scheme of keys on the wire: others are not understood, and whoever uses one is always asked.
+/// Number of the scheme of keys in a peer's summary on the wire: others are not understood, and whoever uses one is always
+/// asked.
 pub const SHAPE: u32 = 2;
-/// Most keys of one peer: 4 MiB.
+/// The same of the keys that gateways are given, and of the filters that they make of them.
+pub const GATEWAY_SHAPE: u32 = 3;
+/// Most keys of one peer's summary.
 pub const MAX_KEYS: usize = 1 << 20;
+/// Most keys of one peer that its gateways are given: 8 MiB.
+pub const MAX_GATEWAY_KEYS: usize = 1 << 21;
 /// Pairs that are looked at for one peer before it goes on without: 3 s of work, as measured in deep source trees. Deep folders
 /// have the same pairs again and again.
 const MAX_PAIRS_SEEN: u64 = 200_000_000;
@@ -14,24 +19,27 @@ const MAX_PAIRS_SEEN: u64 = 200_000_000;
 /// characters. One that is shorter than all of them is known as it is, and so are longer ones with digits, which often differ
 /// in their last one only.
 const BEGINNINGS: [usize; 2] = [3, 6];
-/// Words of a pair are known by this much of them.
-const PAIR_CHARS: usize = 4;
+/// Words of a pair are known by this much of them: in the summary, whose bytes every member holds,
+const SUMMARY_PAIR_CHARS: [usize; 1] = [4];
+/// and in the keys that gateways are given. The short one tells of last words that are short or not typed to their end, the
+/// long one tells apart what begins alike.
+const GATEWAY_PAIR_CHARS: [usize; 2] = [3, 5];
 /// Set in the keys of pairs, so that they come behind all others.
 const PAIR: u32 = 1 << 31;
 /// Words of the path before that are remembered.
 const MAX_BEFORE: usize = 64;
-/// Pairs that came lately, by the low bits of their key. Files of a folder have most of theirs in common.
+/// Pairs of words that came lately, by the low bits of what they are known by. Files of a folder have most of theirs in common.
 const LATELY: usize = 1 << 14;
 
 /// Keys that cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "not keys: they must be at most {MAX_KEYS}, rising, and without pairs where there are said to be none"
+    "not keys: they must be at most {MAX_GATEWAY_KEYS}, rising, and without pairs where there are said to be none"
 )]
 pub struct NotKeys;
 
-/// The keys of one peer: fingerprints, rising, of beginnings of words and of pairs of words that are in one path. Two things
-/// have one key about once in 2,000 at a million keys, which costs a message.
+/// The keys of one peer, for its summary or for gateways: fingerprints, rising, of beginnings of words and of pairs of words that
+/// are in one path. Two things have one key about once in 2,000 at a million keys, which costs a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keys {
     keys: Box<[u32]>,
@@ -46,7 +54,7 @@ impl Keys {
     pub fn from_sorted(keys: Vec<u32>, has_pairs: bool) -> Result<Self, NotKeys> {
         let is_rising = keys.is_sorted_by(|left, right| left < right);
         let is_meant = has_pairs || !keys.last().is_some_and(|key| is_pair(*key));
-        if keys.len() > MAX_KEYS || !is_rising || !is_meant {
+        if keys.len() > MAX_GATEWAY_KEYS || !is_rising || !is_meant {
             return Err(NotKeys);
         }
         Ok(Self { keys: keys.into(), has_pairs })
@@ -61,30 +69,66 @@ impl Keys {
     pub fn has_pairs(&self) -> bool {
         self.has_pairs
     }
+
+    /// It is one of them.
+    pub(super) fn has(&self, key: u32) -> bool {
+        self.keys.binary_search(&key).is_ok()
+    }
+}
+
+/// All that is told of one peer's paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnKeys {
+    /// What its summary is made of.
+    pub summary: Keys,
+    /// What the gateways of its zone are given.
+    pub gateway: Keys,
 }
 
 /// Makes the keys of a peer, one path after the other.
 #[derive(Debug)]
 pub struct KeysOf {
-    keys: Gathered,
+    summary: Gathered,
+    gateway: Gathered,
     pairs_seen: u64,
-    lately: Box<[u32]>,
+    lately: Box<[u64]>,
     /// The words of the path before, with what pairs each: paths that come together begin alike.
-    before: Vec<(String, u64)>,
+    before: Vec<(String, Pairing)>,
     /// What pairs the words of the path at hand.
-    pairing: Vec<u64>,
+    pairing: Vec<Pairing>,
+}
+
+/// What pairs one word with others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Pairing {
+    /// The word itself.
+    word: u64,
+    summary: [u64; SUMMARY_PAIR_CHARS.len()],
+    gateway: [u64; GATEWAY_PAIR_CHARS.len()],
+}
+
+impl Pairing {
+    fn of(word: &str) -> Self {
+        let by = |chars| pairing_hash(word, chars);
+        Self {
+            word: hash(b'w', word),
+            summary: SUMMARY_PAIR_CHARS.map(by),
+            gateway: GATEWAY_PAIR_CHARS.map(by),
+        }
+    }
 }
 
 impl Default for KeysOf {
     fn default() -> Self {
-        Self::with_most(MAX_KEYS)
+        Self::with_most(MAX_KEYS, MAX_GATEWAY_KEYS)
     }
 }
 
 impl KeysOf {
-    fn with_most(most: usize) -> Self {
+    fn with_most(summary: usize, gateway: usize) -> Self {
         Self {
-            keys: Gathered::with_most(most),
+            summary: Gathered::with_most(summary),
+            gateway: Gathered::with_most(gateway),
             pairs_seen: 0,
             lately: vec![0; LATELY].into(),
             before: Vec::new(),
@@ -102,52 +146,67 @@ impl KeysOf {
         pairing.sort_unstable();
         pairing.dedup();
         for (place, word) in pairing.iter().enumerate() {
-            if !self.keys.has_pairs {
+            if !self.summary.has_pairs && !self.gateway.has_pairs {
                 break;
             }
             let others = &pairing[place + 1..];
             for other in others {
-                self.push(pair(*word, *other));
+                self.add_pair(word, other);
             }
             self.pairs_seen += others.len() as u64;
             if self.pairs_seen > MAX_PAIRS_SEEN {
-                self.keys.drop_pairs();
+                self.summary.drop_pairs();
+                self.gateway.drop_pairs();
             }
         }
         self.pairing = pairing;
     }
 
     /// What pairs it.
-    fn add_word(&mut self, place: usize, word: &str) -> u64 {
-        if let Some((_, hash)) = self.before.get(place).filter(|(before, _)| before == word) {
-            return *hash;
+    fn add_word(&mut self, place: usize, word: &str) -> Pairing {
+        if let Some((_, pairing)) = self.before.get(place).filter(|(before, _)| before == word) {
+            return *pairing;
         }
-        singles(word).for_each(|key| self.push(key));
-        let hash = pairing_hash(word);
+        for key in singles(word) {
+            self.summary.push(key);
+            self.gateway.push(key);
+        }
+        let pairing = Pairing::of(word);
         match self.before.get_mut(place) {
             Some((before, of)) => {
                 before.clear();
                 before.push_str(word);
-                *of = hash;
+                *of = pairing;
             }
-            None if place < MAX_BEFORE => self.before.push((word.to_owned(), hash)),
+            None if place < MAX_BEFORE => self.before.push((word.to_owned(), pairing)),
             None => {}
         }
-        hash
+        pairing
     }
 
-    fn push(&mut self, key: u32) {
-        let lately = &mut self.lately[key as usize % LATELY];
-        // The places are 0 at first, so that a key of 0 is never taken for one that came.
-        if *lately != key || key == 0 {
-            *lately = key;
-            self.keys.push(key);
+    fn add_pair(&mut self, one: &Pairing, other: &Pairing) {
+        // The same words again have the same keys, so one look does for all of them. 64 bits of BLAKE3: of 200 million pairs two
+        // are taken for one once in 10^11 peers.
+        let words = splitmix(one.word.wrapping_add(other.word));
+        let slot = usize::try_from(words % LATELY as u64).expect("below the number of slots");
+        let lately = &mut self.lately[slot];
+        // The places are 0 at first, so that 0 is never taken for what came.
+        if *lately == words && words != 0 {
+            return;
+        }
+        *lately = words;
+        // Words that begin alike are no pair, since a query cannot tell whether they are two.
+        for (one, other) in one.summary.iter().zip(&other.summary).filter(|(one, other)| one != other) {
+            self.summary.push(pair(*one, *other));
+        }
+        for (one, other) in one.gateway.iter().zip(&other.gateway).filter(|(one, other)| one != other) {
+            self.gateway.push(pair(*one, *other));
         }
     }
 
     /// The keys of all paths; `None` when those of words alone are too many.
-    pub fn finish(self) -> Option<Keys> {
-        self.keys.finish()
+    pub fn finish(self) -> Option<OwnKeys> {
+        Some(OwnKeys { summary: self.summary.finish()?, gateway: self.gateway.finish()? })
     }
 }
 
@@ -229,18 +288,49 @@ pub(super) fn beginnings(word: &str) -> impl Iterator<Item = u32> {
     BEGINNINGS.iter().map_while(|chars| beginning(word, *chars)).map(|text| single(hash(b'p', text)))
 }
 
-/// What pairs a word with others.
-pub(super) fn pairing_hash(word: &str) -> u64 {
-    pairing_hash_of_beginning(word).unwrap_or_else(|| hash(b'w', word))
+/// What a pair is asked for by, in a summary and in the keys of gateways.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PairedBy(&'static [usize]);
+
+impl PairedBy {
+    pub(super) const SUMMARY: Self = Self(&SUMMARY_PAIR_CHARS);
+    pub(super) const GATEWAY: Self = Self(&GATEWAY_PAIR_CHARS);
+
+    /// The pairs of these words and of what may be the beginnings of others: of each two of them, or of each and `with`.
+    pub(super) fn pairs(self, whole: &[&str], beginnings: &[&str], with: Option<&str>) -> Vec<u32> {
+        let mut pairs = Vec::new();
+        for chars in self.0 {
+            let mut pairing: Vec<u64> = whole.iter().map(|word| pairing_hash(word, *chars)).collect();
+            pairing.extend(beginnings.iter().filter_map(|word| pairing_hash_of_beginning(word, *chars)));
+            // Two that begin alike may be one word of the path.
+            pairing.sort_unstable();
+            pairing.dedup();
+            if let Some(with) = with {
+                let own = pairing_hash(with, *chars);
+                let others = pairing.iter().filter(|other| **other != own);
+                pairs.extend(others.map(|other| pair(own, *other)));
+                continue;
+            }
+            for (place, word) in pairing.iter().enumerate() {
+                pairs.extend(pairing[place + 1..].iter().map(|other| pair(*word, *other)));
+            }
+        }
+        pairs
+    }
+}
+
+/// What pairs a word with others, by so many characters.
+fn pairing_hash(word: &str, chars: usize) -> u64 {
+    pairing_hash_of_beginning(word, chars).unwrap_or_else(|| hash(b'w', word))
 }
 
 /// The same, of what may be the beginning of a longer word; `None` when it is too short to tell.
-pub(super) fn pairing_hash_of_beginning(word: &str) -> Option<u64> {
-    beginning(word, PAIR_CHARS).map(|text| hash(b'p', text))
+fn pairing_hash_of_beginning(word: &str, chars: usize) -> Option<u64> {
+    beginning(word, chars).map(|text| hash(b'p', text))
 }
 
 /// The key of two words in either order, made of what pairs each.
-pub(super) fn pair(one: u64, other: u64) -> u32 {
+fn pair(one: u64, other: u64) -> u32 {
     fingerprint(splitmix(one.wrapping_add(other))) | PAIR
 }
 
@@ -287,78 +377,4 @@ fn beginning(word: &str, chars: usize) -> Option<&str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn keys(paths: &[&[&str]], most: usize) -> Option<Keys> {
-        let mut keys = KeysOf::with_most(most);
-        for path in paths {
-            keys.add(path.iter().copied());
-        }
-        keys.finish()
-    }
-
-    fn count(keys: &Keys) -> (usize, usize) {
-        let pairs = keys.as_slice().iter().filter(|key| is_pair(**key)).count();
-        (keys.as_slice().len() - pairs, pairs)
-    }
-
-    #[test]
-    fn words_give_their_beginnings_and_paths_their_pairs() {
-        // pdf; annual: ann annual; report: rep report; v2; and pairs of four, three new with the other path's.
-        let one = keys(&[&["annual", "report", "v2", "pdf"]], MAX_KEYS).expect("few");
-        assert_eq!((count(&one), one.has_pairs()), ((6, 6), true));
-        let both = keys(&[&["annual", "report", "v2", "pdf"], &["annuals", "pdf", "pdf"]], MAX_KEYS);
-        assert_eq!(count(&both.expect("few")), (6, 6), "alike in the characters that count");
-        let order = keys(&[&["pdf", "v2", "report", "annual", "pdf"]], MAX_KEYS).expect("few");
-        assert_eq!(order, one);
-        assert_eq!(keys(&[], MAX_KEYS).map(|keys| (count(&keys), keys.has_pairs())), Some(((0, 0), true)));
-    }
-
-    #[test]
-    fn too_many_pairs_are_left_out_and_too_many_words_give_none() {
-        let words: Vec<String> = (0..100_u32).map(|word| format!("{word:02}")).collect();
-        let path: Vec<&str> = words.iter().map(String::as_str).collect();
-        let keys = |most| keys(&[&path, &["aa", "bb"]], most);
-        assert_eq!(count(&keys(5_100).expect("enough room")), (102, 4_951));
-        let without = keys(5_000).expect("room for words");
-        assert_eq!((count(&without), without.has_pairs()), ((102, 0), false));
-        assert_eq!(keys(101), None);
-        // However the memory is tidied on the way: more paths than fit untidied.
-        let mut many = KeysOf::with_most(1_000);
-        for number in 0..200_000_u32 {
-            many.add([format!("{:03}", number % 900).as_str(), format!("{:02}", number % 97).as_str()]);
-            assert!(many.keys.keys.len() <= 2_001);
-        }
-        let many = many.finish().expect("997 words");
-        assert_eq!((count(&many), many.has_pairs()), ((997, 0), false));
-    }
-
-    #[test]
-    fn endless_pairs_end() {
-        let mut keys = KeysOf { pairs_seen: MAX_PAIRS_SEEN - 1, ..KeysOf::default() };
-        keys.add(["aa", "bb"]);
-        assert!(keys.keys.has_pairs);
-        keys.add(["aa", "bb"]);
-        let keys = keys.finish().expect("two words");
-        assert_eq!((count(&keys), keys.has_pairs()), ((2, 0), false));
-    }
-
-    #[test]
-    fn keys_of_others_are_checked() {
-        assert_eq!(Keys::from_sorted(vec![1, 1], true), Err(NotKeys));
-        assert_eq!(Keys::from_sorted(vec![2, 1], true), Err(NotKeys));
-        assert_eq!(Keys::from_sorted(vec![1, PAIR], false), Err(NotKeys));
-        assert_eq!(Keys::from_sorted((0..=1 << 20).collect(), true), Err(NotKeys));
-        let made = keys(&[&["annual", "report"]], MAX_KEYS).expect("few");
-        assert_eq!(Keys::from_sorted(made.as_slice().to_vec(), true), Ok(made));
-        assert!(Keys::from_sorted(vec![1, PAIR], true).is_ok());
-    }
-
-    #[test]
-    fn the_scheme_is_the_one_that_others_have() {
-        // Anything else here is another `SHAPE`.
-        assert_eq!(hash(b'p', "annual"), 6_452_907_164_090_716_460);
-        assert_eq!(pair(1, 2), 2_391_116_402);
-    }
-}
+mod tests;

@@ -1,18 +1,19 @@
 //! A summary never denies what its peer has; how often it claims what the peer has not; changes come to the same.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use proptest::prelude::*;
 
 use super::{book::*, *};
 use crate::protocol::{
+    claim::RulesOut,
     id::{PeerId, ZoneId},
     query::matches,
     roster::{Member, Roster, Stamp},
     text::fold,
 };
 
-fn keys(paths: &[&str]) -> Keys {
+fn own_keys(paths: &[&str]) -> OwnKeys {
     let mut keys = KeysOf::default();
     for path in paths {
         keys.add(words(&fold(path)));
@@ -20,13 +21,18 @@ fn keys(paths: &[&str]) -> Keys {
     keys.finish().expect("few words")
 }
 
+/// What gateways are given.
+fn keys(paths: &[&str]) -> Keys {
+    own_keys(paths).gateway
+}
+
 fn summary(paths: &[&str]) -> Summary {
-    Summary::of(&keys(paths))
+    Summary::of(&own_keys(paths))
 }
 
 /// What a filter would say that never errs.
 fn may_answer(paths: &[&str], query: &str) -> bool {
-    needs(&probe(query), &keys(paths))
+    needs(&probe(query), &own_keys(paths).summary)
 }
 
 /// One of a few that begin alike, or are short, or are written without spaces.
@@ -92,16 +98,18 @@ proptest! {
         let probe = Probe::of(&parsed);
         let paths: Vec<&str> = others.iter().chain([&path]).map(String::as_str).collect();
         if matches(&parsed, &path, 5, std::time::SystemTime::UNIX_EPOCH, None) {
-            let keys = keys(&paths);
-            prop_assert!(needs(&probe, &keys), "{paths:?} for {query:?}");
-            prop_assert!(Summary::of(&keys).may_answer(&probe), "{paths:?} for {query:?}");
+            let own = own_keys(&paths);
+            prop_assert!(needs(&probe, &own.summary), "{paths:?} for {query:?}");
+            prop_assert!(Summary::of(&own).may_answer(&probe), "{paths:?} for {query:?}");
+            let keys = own.gateway;
+            prop_assert!(keys.may_answer(&probe), "{paths:?} for {query:?}");
             let zone = Summary::of_all([&keys, &self::keys(&["else"])], Density::ZONE).expect("few");
             prop_assert!(zone.may_answer(&probe), "{paths:?} for {query:?}");
         }
     }
 }
 
-/// All that the probe asks for is there, without what a filter makes of it.
+/// All that the probe asks of a summary is there, without what a filter makes of it.
 fn needs(probe: &Probe, keys: &Keys) -> bool {
     let has = |needed: &Needed| {
         needed.singles.iter().chain(&needed.pairs).all(|key| keys.as_slice().binary_search(key).is_ok())
@@ -198,7 +206,7 @@ fn a_zone_has_what_its_peers_have() {
 
 #[test]
 fn a_zone_has_no_pairs_or_no_filter_when_they_are_too_many() {
-    let one = keys(&["aa bb cc", "dd ee ff gg hh ii"]);
+    let one = keys(&["aa bb cc", "dd ee ff gg hh ii jj"]);
     let of = |max_bytes| Summary::of_all([&one, &one], Density { max_bytes, ..Density::ZONE });
     assert!(of(64).is_some_and(|zone| zone.has_pairs() && zone.size_bytes() <= 64));
     assert!(of(24).is_some_and(|zone| !zone.has_pairs() && zone.size_bytes() <= 24));
@@ -270,6 +278,44 @@ fn a_member_is_ruled_out_only_by_what_it_announced_last() {
     assert!(!book.rules_out(&member(2, 2, true), &absent) && book.misses(&member(2, 3, true)));
     book.keep_only(&Roster::new(ZoneId::new(1).expect("not 0"), 1, Vec::new()));
     assert_eq!(book.size_bytes(), 0);
+}
+
+#[test]
+fn a_gateway_rules_members_out_by_their_keys_as_they_announced_them() {
+    let member = |version, is_settled| Member {
+        id: PeerId::from_bytes([7; 32]),
+        name: "ana".parse().expect("a name"),
+        address: ([127, 0, 0, 1], 7001).into(),
+        incarnation: 1,
+        shared_files: 1,
+        room_bytes: 0,
+        summary: Stamp { version, is_settled },
+    };
+    let paths = ["cat one", "catalog two"];
+    let (mut book, mut given) = (Book::new(), Book::new());
+    // Bits that are all set claim everything.
+    let full = Summary::from_bytes(&[255; 64], true, Density::PEER).expect("blocks");
+    let id = member(1, true).id;
+    book.hold(id, 1, 1, Some(full));
+    given.hold(id, 1, 1, Some(Arc::new(keys(&paths))));
+    let rules_out = |query: &str, member: &Member, keys| {
+        let rule = BySummary { book: &book, keys, probe: &probe(query) };
+        assert_eq!(rule.knows_best(), keys.is_some());
+        rule.rules_out(member)
+    };
+    for (query, is_ruled_out) in [
+        ("one cat", false),
+        ("two cat", false),
+        ("one two", true),
+        ("cat tw", false),
+        ("one catalog", true),
+        ("else", true),
+    ] {
+        assert_eq!(rules_out(query, &member(1, true), Some(&given)), is_ruled_out, "{query}");
+        assert!(!rules_out(query, &member(1, true), None), "{query} by the summary");
+        assert!(!rules_out(query, &member(1, false), Some(&given)), "{query}: its words are changing");
+        assert!(!rules_out(query, &member(2, true), Some(&given)), "{query}: another version");
+    }
 }
 
 fn probe(query: &str) -> Probe {

@@ -58,6 +58,7 @@ pub const fn density(single_bits: usize, pair_bits: usize) -> Density {
         pair_bits,
         pair_hashes: hashes(pair_bits),
         max_bytes: usize::MAX,
+        is_of_gateways: false,
     }
 }
 

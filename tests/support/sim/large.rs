@@ -18,6 +18,8 @@ use super::{
     world::{Choice, Kind, NAME_WORDS, Profile, file_count, name},
 };
 
+/// How much of words gateways know their pairs by, the longest first.
+const GATEWAY_PAIR_CHARS: [usize; 2] = [5, 3];
 /// Zones in the first wave when some hits are enough; each further wave has twice as many.
 const FIRST_ZONES: usize = 4;
 
@@ -85,8 +87,10 @@ pub struct Large {
 struct Need {
     /// Words as the filters know them, by their longest beginning, and how often a word that pairs as it does is one.
     singles: Vec<Single>,
-    /// The pair of words, as the filters know it.
+    /// The pair of words, as members know it by summaries.
     pair: f64,
+    /// The same, as gateways know it: by the longest beginnings of which the last word has as much.
+    gateway_pair: f64,
     /// All words in one name.
     hit: f64,
 }
@@ -94,6 +98,7 @@ struct Need {
 struct Single {
     mass: f64,
     of_pair: f64,
+    of_gateway_pair: f64,
 }
 
 impl Large {
@@ -199,22 +204,30 @@ impl Large {
         };
         let shape = Shape::PROTOCOL;
         let (last, head) = words.split_last().expect("a query has a word");
-        let (mut singles, mut pairs) = (Vec::new(), Vec::new());
-        for rank in words {
+        // Of one word, by so much of it.
+        let known_by = |rank: &u32, chars: Option<usize>| -> Option<f64> {
+            let by_beginning = chars.and_then(|chars| self.vocabulary.word(*rank).get(..chars)).map(mass);
+            by_beginning.or_else(|| (rank != last).then(|| self.zipf.share(*rank as usize)))
+        };
+        let pair_by = |chars: Option<usize>| -> f64 {
+            let known: Option<Vec<f64>> = words.iter().map(|rank| known_by(rank, chars)).collect();
+            known.filter(|known| known.len() > 1).map_or(f64::INFINITY, |known| known.iter().product())
+        };
+        let gateway_chars = GATEWAY_PAIR_CHARS.into_iter().find(|chars| pair_by(Some(*chars)).is_finite());
+        let single = |rank: &u32| {
             let word = self.vocabulary.word(*rank);
-            let whole = (rank != last).then(|| self.zipf.share(*rank as usize));
-            let by_beginning = |chars: Option<&usize>| chars.and_then(|chars| word.get(..*chars)).map(mass);
-            let longest = shape.beginnings.iter().rev().find(|chars| **chars <= word.len());
-            let single = by_beginning(longest).or(whole);
-            let pair = by_beginning(shape.pair_chars.as_ref()).or(whole);
-            if let Some(mass) = single {
-                singles.push(Single { mass, of_pair: pair.map_or(0.0, |pair| (mass / pair).min(1.0)) });
-            }
-            pairs.extend(pair);
-        }
+            let longest = shape.beginnings.iter().rev().find(|chars| **chars <= word.len()).copied();
+            let mass = known_by(rank, longest)?;
+            let of = |chars| known_by(rank, chars).map_or(0.0, |pair| (mass / pair).min(1.0));
+            Some(Single { mass, of_pair: of(shape.pair_chars), of_gateway_pair: of(gateway_chars) })
+        };
         let exact = head.iter().map(|rank| self.zipf.share(*rank as usize)).product::<f64>();
-        let pair = if pairs.len() < 2 { f64::INFINITY } else { pairs.iter().product() };
-        Need { singles, pair, hit: exact * mass(self.vocabulary.word(*last)) }
+        Need {
+            singles: words.iter().filter_map(single).collect(),
+            pair: pair_by(shape.pair_chars),
+            gateway_pair: gateway_chars.map_or(f64::INFINITY, |chars| pair_by(Some(chars))),
+            hit: exact * mass(self.vocabulary.word(*last)),
+        }
     }
 
     #[allow(clippy::too_many_arguments, reason = "one draw, of which everything matters")]
@@ -230,6 +243,11 @@ impl Large {
     ) -> InZone {
         let members = zone * scale.zone_size..((zone + 1) * scale.zone_size).min(self.files.len());
         let gateway = members.start + rng.random_range(0..2.min(members.len()));
+        // Another zone is asked by its gateway, which has the keys.
+        let (pair, errors) = match origin {
+            Some(_) => (need.pair, scale.peer_errors),
+            None => (need.gateway_pair, Errors::default()),
+        };
         let mut found = InZone { has_single: vec![false; need.singles.len()], ..InZone::default() };
         for peer in members {
             let files = self.files[peer];
@@ -237,15 +255,16 @@ impl Large {
             let expected_hits = if is_miss { 0.0 } else { files * self.places * need.hit };
             let hits = poisson(expected_hits, rng) + f64::from(u8::from(is_holder));
             // Beside names with a hit there are those that only look so to a filter.
-            let looks = files * self.places * (need.pair - need.hit).max(0.0);
+            let looks = files * self.places * (pair - need.hit).max(0.0);
             let has_pair = hits > 0.0 || happens(-(-looks).exp_m1(), rng);
-            let mut seems = has_pair || happens(scale.peer_errors.pair, rng);
+            let mut seems = has_pair || happens(errors.pair, rng);
             for (single, in_zone) in need.singles.iter().zip(&mut found.has_single) {
                 let by_others = -(-files * self.words * single.mass).exp_m1();
-                let of_pair = if has_pair { single.of_pair } else { 0.0 };
+                let of_pair = if origin.is_some() { single.of_pair } else { single.of_gateway_pair };
+                let of_pair = if has_pair { of_pair } else { 0.0 };
                 let has = hits > 0.0 || happens(of_pair + (1.0 - of_pair) * by_others, rng);
                 *in_zone |= has;
-                seems &= has || happens(scale.peer_errors.single, rng);
+                seems &= has || happens(errors.single, rng);
             }
             found.hits += hits;
             found.has_pair |= has_pair;

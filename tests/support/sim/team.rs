@@ -59,7 +59,8 @@ impl<'a> Team<'a> {
             cache: 256,
             ..Setup::new(seed, self.members.len(), Mode::Claimed)
         };
-        let contents = Contents { summaries: self.summaries.clone(), filters: Vec::new(), asks };
+        let contents =
+            Contents { summaries: self.summaries.clone(), keys: Vec::new(), filters: Vec::new(), asks };
         Zone::run_with(&setup, &Rc::new(contents)).outcomes
     }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use floodplain::protocol::{
     query::Query,
-    summary::{Keys, KeysOf, Probe, Summary},
+    summary::{KeysOf, OwnKeys, Probe, Summary},
 };
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
@@ -163,7 +163,7 @@ impl World {
     }
 
     /// `None` when they are too many.
-    pub fn keys(&self, peer: usize) -> Option<Keys> {
+    pub fn keys(&self, peer: usize) -> Option<OwnKeys> {
         let mut keys = KeysOf::default();
         for name in self.names(peer) {
             keys.add(name.iter().map(|rank| self.vocabulary.word(*rank)));

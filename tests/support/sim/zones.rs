@@ -1,11 +1,11 @@
 //! A network of several zones: a search goes through its own zone, and by gateways into those other zones whose filter lets it
 //! pass. Floods, crossings, summaries and filters are those of the daemons; every peer holds the newest of them.
 
-use std::{collections::BTreeSet, rc::Rc, time::Duration};
+use std::{collections::BTreeSet, rc::Rc, sync::Arc, time::Duration};
 
 use floodplain::protocol::{
     flood::Mode,
-    summary::{Density, Keys, Probe, Summary},
+    summary::{Density, Keys, OwnKeys, Probe, Summary},
 };
 
 use super::{
@@ -71,17 +71,22 @@ impl Network {
     /// Zones of `size` members each.
     pub fn new(world: &World, size: usize) -> Self {
         assert_eq!(world.peers() % size, 0, "zones are of one size");
-        let keys: Vec<Option<Keys>> = (0..world.peers()).map(|peer| world.keys(peer)).collect();
-        let filter = |zone: &[Option<Keys>]| {
-            let keys: Option<Vec<&Keys>> = zone.iter().map(Option::as_ref).collect();
+        let own: Vec<Option<OwnKeys>> = (0..world.peers()).map(|peer| world.keys(peer)).collect();
+        let summaries = own.iter().map(|keys| keys.as_ref().map(Summary::of)).collect();
+        let keys: Vec<Option<Arc<Keys>>> =
+            own.into_iter().map(|keys| keys.map(|keys| Arc::new(keys.gateway))).collect();
+        let filter = |zone: &[Option<Arc<Keys>>]| {
+            let keys: Option<Vec<&Keys>> = zone.iter().map(Option::as_deref).collect();
             Summary::of_all(keys?, Density::ZONE)
         };
-        let contents = Contents {
-            summaries: keys.iter().map(|keys| keys.as_ref().map(Summary::of)).collect(),
-            filters: keys.chunks(size).map(filter).collect(),
-            asks: Vec::new(),
-        };
+        let contents =
+            Contents { summaries, filters: keys.chunks(size).map(filter).collect(), keys, asks: Vec::new() };
         Self { size, contents }
+    }
+
+    /// The same, whose gateways rule members out by summaries alone.
+    pub fn without_keys(&self) -> Self {
+        Self { size: self.size, contents: Contents { keys: Vec::new(), ..self.contents.clone() } }
     }
 
     /// The filter of each zone.

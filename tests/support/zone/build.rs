@@ -17,7 +17,7 @@ use floodplain::protocol::{
     neighbor::{all_neighbors, neighbors},
     roster::{Member, Roster, Stamp},
     summary::{
-        book::Book,
+        book::{Book, Held},
         zone::{Filters, Telling, ZoneFilter},
     },
 };
@@ -157,7 +157,8 @@ impl Zone {
         Self {
             setup: setup.clone(),
             filters: filters(setup, &contents),
-            books: books(setup, &ids, &contents),
+            books: books(setup, &ids, &contents.summaries),
+            keys: books(setup, &ids, &contents.keys),
             contents,
             rng,
             base: Instant::now(),
@@ -190,11 +191,11 @@ fn member(at: usize, id: PeerId, contents: &Contents) -> Member {
 }
 
 /// What the members of each zone hold: all the same.
-fn books(setup: &Setup, ids: &[PeerId], contents: &Contents) -> Vec<Book> {
-    let mut books: Vec<Book> = (0..setup.zones).map(|_| Book::new()).collect();
-    for (at, summary) in contents.summaries.iter().enumerate() {
-        if let Some(summary) = summary {
-            books[at / setup.peers].hold(ids[at], 1, 1, Some(summary.clone()));
+fn books<T: Held + Clone>(setup: &Setup, ids: &[PeerId], given: &[Option<T>]) -> Vec<Book<T>> {
+    let mut books: Vec<Book<T>> = (0..setup.zones).map(|_| Book::new()).collect();
+    for (at, given) in given.iter().enumerate() {
+        if let Some(given) = given {
+            books[at / setup.peers].hold(ids[at], 1, 1, Some(given.clone()));
         }
     }
     books

@@ -2,13 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
 use floodplain::protocol::{
     flood::{DEFAULT_TTL, Mode},
     relay::Report,
-    summary::{Probe, Summary},
+    summary::{Keys, Probe, Summary},
 };
 
 use super::Zone;
@@ -142,6 +143,8 @@ impl Outcome {
 pub struct Contents {
     /// The summary of each peer, which all others of its zone hold; peers without one are always asked.
     pub summaries: Vec<Option<Summary>>,
+    /// The keys of each peer, which the gateways of its zone hold, when there is more than one zone.
+    pub keys: Vec<Option<Arc<Keys>>>,
     /// The filter of each zone, which gateways of all others hold; zones without one are always asked.
     pub filters: Vec<Option<Summary>>,
     /// The queries; with any, [`Setup::queries`] is their number.
