@@ -6,7 +6,13 @@ mod peer;
 #[path = "support/stand_in.rs"]
 mod stand_in;
 
-use std::{fs, os::unix::fs::FileExt, path::PathBuf, sync::atomic::Ordering::SeqCst, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::FileExt,
+    path::PathBuf,
+    sync::atomic::Ordering::SeqCst,
+    time::{Duration, SystemTime},
+};
 
 use floodplain::{
     index::{Index, IndexSettings},
@@ -238,13 +244,25 @@ async fn what_was_fetched_is_not_read_again_to_be_shared() {
     let mut scene = Scene::new().await;
     let folder = scene.ben.home.path().join("one");
     fs::create_dir(&folder).expect("makes");
+    // Both readers of the index have hours to do, so that none reads the file before it is noted, however late that is.
+    let holes = ["hole", "other hole"];
+    for name in holes {
+        let hole = fs::File::create(folder.join(name)).expect("makes");
+        hole.set_len(256 << 30).expect("grows");
+        hole.set_modified(SystemTime::UNIX_EPOCH).expect("sets");
+    }
     let settings = IndexSettings { shares: vec![folder], data: scene.ben.home.path().join("data") };
     let index = Index::open(settings, &scene.ben.shutdown).expect("opens");
-    index.until_hashed().await;
+    let are_busy = async {
+        while index.files_read() < holes.len() as u64 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), are_busy).await.expect("reads");
     scene.ben.downloader = scene.ben.downloader.clone().with_index(index.clone());
     let got = ended(scene.start("one", &scene.ana)).await.expect("arrives");
     index.note_file(got.path.as_ref().expect("published"), scene.hash);
     let tree = index.tree(&scene.hash).expect("is at hand");
     assert_eq!((tree.root(), tree.layout().pieces()), (scene.hash, 20));
-    assert_eq!((index.rescan().await.hashed_files, index.files_read()), (1, 0));
+    assert_eq!((index.rescan().await.hashed_files, index.files_read()), (1, holes.len() as u64));
 }
