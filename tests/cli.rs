@@ -475,7 +475,7 @@ async fn saved_searches_are_saved_first_listed_and_watched() {
 
     served.double.finds(actions::new_hit(1));
     served.double.finds(actions::new_hit(2));
-    let (_, news) = served.json("searches watch --timeout 500ms").await;
+    let (_, news) = served.json("searches watch --timeout 3s").await;
     let (one, two) = (digits(1), digits(2));
     let line = |hash: &str, name: &str, size: u32| {
         format!(
@@ -484,7 +484,7 @@ async fn saved_searches_are_saved_first_listed_and_watched() {
     };
     assert_eq!(news[..2], [line(&one, "report.pdf", 1536), line(&two, r"b\u001b[2J.pdf", 3072)]);
     served.double.finds(actions::new_hit(2));
-    let (_, plain, _) = served.run("searches watch --timeout 500ms").await;
+    let (_, plain, _) = served.run("searches watch --timeout 3s").await;
     assert_eq!(plain, format!("reports\tdocs/b\\u{{1b}}[2J.pdf\t3072\t{two}\tana, ben\n"));
 }
 

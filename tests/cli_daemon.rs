@@ -7,7 +7,7 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::Stdio,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use rustix::process::Signal;
@@ -15,7 +15,7 @@ use rustix::process::Signal;
 #[path = "support/processes.rs"]
 mod processes;
 
-use processes::{Daemon, floodplain, home, run, until, wait_for};
+use processes::{Daemon, PATIENCE, floodplain, home, run, until, wait_for};
 
 #[test]
 fn a_network_of_processes_finds_and_moves_a_file_and_stops_on_sigterm() {
@@ -92,7 +92,7 @@ fn watched_zones_show_the_gateways_and_who_takes_the_place_of_one() {
     let hear = |what: &str| {
         let began = Instant::now();
         loop {
-            let line = heard.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("never {what}"));
+            let line = heard.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("never {what}"));
             if line == what {
                 return began.elapsed();
             }
@@ -255,9 +255,9 @@ impl Fetching {
         daemon
     }
 
-    /// So slow that there is time to interrupt it.
+    /// So slow that there is time to interrupt it: some 8 s for all.
     fn start_slow(&self) -> Daemon {
-        self.start("FLOODPLAIN_DOWNLOAD_LIMIT=2MiB\n")
+        self.start("FLOODPLAIN_DOWNLOAD_LIMIT=1MiB\n")
     }
 
     fn get(&self, id: u64, more: &str) {

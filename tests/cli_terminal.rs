@@ -26,7 +26,7 @@ async fn on_a_terminal(
     command.env_clear().env("TERM", "xterm").env("HOME", folder.path()).current_dir(folder.path());
     command.arg("--data").arg(folder.path()).args(arguments);
     let looked = tokio::task::spawn_blocking(move || {
-        let mut terminal = spawn_with_options(command, Options::new().timeout_ms(Some(10_000))).unwrap();
+        let mut terminal = spawn_with_options(command, Options::new().timeout_ms(Some(60_000))).unwrap();
         look(&mut terminal);
     });
     looked.await.unwrap();

@@ -36,7 +36,7 @@ async fn typed_on(double: &Arc<Double>, input: impl Into<Vec<u8>>) -> (Vec<Strin
     let input = io::Cursor::new(input.into());
     let console = run_piped(double.clone(), input, written.clone(), Shutdown::new());
     let reason =
-        tokio::time::timeout(Duration::from_secs(20), console).await.expect("an end in 20 s").unwrap();
+        tokio::time::timeout(Duration::from_secs(60), console).await.expect("an end in 60 s").unwrap();
     let bytes = written.0.lock().unwrap().clone();
     let text = String::from_utf8(bytes).unwrap();
     assert!(text.is_empty() || text.ends_with('\n'), "a line is not whole: {text:?}");

@@ -156,7 +156,7 @@ fn a_part_that_is_edited_while_the_file_arrives_never_makes_a_wrong_file() {
     let env = fs::read_to_string(net.fetcher.join(".env")).expect("reads");
     // Slow enough for the edits to fall between the pieces.
     let slow = home(&net.folder.path().join("eva"), "127.0.0.1:1", "");
-    fs::write(slow.join(".env"), format!("{env}FLOODPLAIN_DOWNLOAD_LIMIT=2MiB\n")).expect("writes");
+    fs::write(slow.join(".env"), format!("{env}FLOODPLAIN_DOWNLOAD_LIMIT=1MiB\n")).expect("writes");
     let _eva = Daemon::start(&slow, &["peer", "--name", "eva"]);
     until(&slow, &format!("--json search hash:{}", net.hash), "\"peer\":\"ana\"");
     let out = net.folder.path().join("out");

@@ -19,8 +19,8 @@ const PIECE_BYTES: u64 = 1 << 20;
 /// Nine pieces, the last one short.
 const SIZE_BYTES: usize = (8 << 20) + 70_001;
 const NAME: &str = "film.mkv";
-/// Of each holder: slow enough to be killed half way.
-const LIMIT: &str = "FLOODPLAIN_UPLOAD_LIMIT=4MiB\n";
+/// Of each holder: slow enough to be killed half way, seconds before the end.
+const LIMIT: &str = "FLOODPLAIN_UPLOAD_LIMIT=1MiB\n";
 
 struct Net {
     folder: tempfile::TempDir,
@@ -112,7 +112,7 @@ impl Net {
         fs::create_dir(self.out()).expect("makes");
         let line = format!("get --detach {} -o {}", self.hash, self.out().display());
         assert_eq!(run(&self.fetcher, &line).0, 0, "{}", logged(&self.fetcher));
-        let moment = self.rng.random_range(1..=6 * PIECE_BYTES);
+        let moment = self.rng.random_range(1..=4 * PIECE_BYTES);
         let has_come = || self.transfer("done_bytes").as_u64().is_some_and(|bytes| bytes >= moment);
         wait_for(&format!("{moment} bytes have come"), has_come, || logged(&self.fetcher));
         assert!(!is_exact(&self.out(), &self.content), "it ended too early");

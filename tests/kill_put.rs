@@ -28,7 +28,7 @@ use floodplain::protocol::{
 };
 use futures::StreamExt;
 use kill::{Act, FAILURES, KILLS, Traced};
-use support::{TestPeer, TestRegistry, soon};
+use support::{PATIENCE, TestPeer, TestRegistry, soon};
 
 /// Three pieces, of which the last is short.
 const SIZE_BYTES: usize = (2 << 20) + 9;
@@ -213,9 +213,10 @@ impl Zone {
 
     async fn until_nothing_is_left(&self) {
         let began = Instant::now();
+        let mut look = tokio::time::interval(Duration::from_millis(10));
         while !self.rests().is_empty() {
-            assert!(began.elapsed() < Duration::from_secs(8), "left: {:?}", self.rests());
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            assert!(began.elapsed() < PATIENCE, "left: {:?}", self.rests());
+            look.tick().await;
         }
     }
 }

@@ -19,7 +19,7 @@ use floodplain::protocol::{
 use support::{TestPeer, TestRegistry, network, put, soon};
 
 /// Long enough for any run that is due.
-const NEWS_WAIT: Duration = Duration::from_secs(15);
+const NEWS_WAIT: Duration = Duration::from_secs(25);
 
 fn written_ago(path: &Path, days: u64) {
     let file = std::fs::File::options().write(true).open(path).unwrap();

@@ -9,7 +9,11 @@ mod queue;
 #[path = "support/stand_in.rs"]
 mod stand_in;
 
-use std::{fs, sync::atomic::Ordering::SeqCst, time::Duration};
+use std::{
+    fs,
+    sync::atomic::Ordering::SeqCst,
+    time::{Duration, Instant},
+};
 
 use floodplain::{
     protocol::{
@@ -28,6 +32,12 @@ fn content(size: usize) -> Vec<u8> {
     let mut bytes = vec![0; size];
     blake3::Hasher::new().update(&size.to_le_bytes()).finalize_xof().fill(&mut bytes);
     bytes
+}
+
+/// With how long it took.
+async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
+    let began = Instant::now();
+    (work.await, began.elapsed())
 }
 
 async fn pair(answers: Answers) -> (TestPeer, TestPeer) {
@@ -120,7 +130,7 @@ async fn an_absent_file_is_an_error_and_leaves_nothing() {
 async fn nobody_at_the_address_is_unreachable() {
     let (ana, ben) = pair(Answers::Fast).await;
     let hash = ana.share("f", b"abc");
-    ana.shutdown.drain(Duration::from_secs(5)).await;
+    ana.shutdown.drain(Duration::from_secs(60)).await;
     let error = ben.get(FileName::Hash(hash), &[&ana]).await.expect_err("nobody there");
     assert_eq!(error.kind, ErrorKind::Unreachable, "{error}");
     assert!(error.message.contains("ana"), "{error}");
@@ -240,13 +250,12 @@ async fn a_silent_holder_freezes_nobody_else() {
     let from = [&ana, &eve];
     let silent = ben.get(FileName::Hash(hash), &from);
     let others = async {
-        let began = tokio::time::Instant::now();
         for _ in 0..5 {
             ben.get(FileName::Hash(hash), &[&eve]).await.expect("arrives");
         }
-        assert!(began.elapsed() < Duration::from_secs(5));
     };
-    let (first, ()) = tokio::join!(silent, others);
+    let ((first, patience), ((), took)) = tokio::join!(timed(silent), timed(others));
+    assert!(took < patience, "{took:?} beside one that lost its patience after {patience:?}");
     assert_eq!(first.expect("falls over to the next holder").sources, ["eve"]);
     assert_eq!(ben.names_in("got").len(), 6, "equal names got numbers");
 }
@@ -349,7 +358,7 @@ async fn offers_that_lie_or_escape_leave_nothing() {
         let last = answers.collect::<Vec<_>>().await.pop().expect("an answer");
         assert_eq!(last.expect_err("refused").code(), code);
     }
-    ben.shutdown.drain(Duration::from_secs(5)).await;
+    ben.shutdown.drain(Duration::from_secs(60)).await;
     assert!(ben.names_in("inbox").is_empty());
     assert!(!ben.names_in("").contains(&"pwned".to_owned()));
 }
@@ -363,12 +372,9 @@ async fn a_silent_receiver_freezes_nobody_else() {
     let path = ana.home.path().join("f");
     fs::write(&path, content(1 << 20)).expect("writes");
     let silent = ended(ana.push(&path, &ben));
-    let other = async {
-        let began = tokio::time::Instant::now();
-        ended(ana.push(&path, &eve)).await.expect("arrives");
-        assert!(began.elapsed() < Duration::from_secs(5));
-    };
-    let (silent, ()) = tokio::join!(silent, other);
+    let other = async { ended(ana.push(&path, &eve)).await.expect("arrives") };
+    let ((silent, patience), (_, took)) = tokio::join!(timed(silent), timed(other));
+    assert!(took < patience, "{took:?} beside one that lost its patience after {patience:?}");
     assert_eq!(silent.expect_err("gives up").kind, ErrorKind::TimedOut);
 }
 

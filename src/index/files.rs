@@ -123,7 +123,8 @@ pub(super) struct Files {
     by_hash: BTreeSet<(u64, FileId)>,
     /// Files without a hash that nobody reads yet, smallest first.
     waiting: BTreeSet<(u64, FileId)>,
-    reading: usize,
+    /// Those that were given out to be read, as they were then; one for each reader at most.
+    reading: Vec<(FileId, Stamp)>,
     free: Vec<FileId>,
     removed: usize,
     moved: LruCache<Stamp, ContentHash>,
@@ -141,7 +142,7 @@ impl Files {
             by_key: BTreeMap::new(),
             by_hash: BTreeSet::new(),
             waiting: BTreeSet::new(),
-            reading: 0,
+            reading: Vec::new(),
             free: Vec::new(),
             removed: 0,
             // Without a capacity of its own: that would be allocated at once.
@@ -193,7 +194,7 @@ impl Files {
 
     /// No file waits to be read or is being read.
     pub(super) fn is_hashed(&self) -> bool {
-        self.waiting.is_empty() && self.reading == 0
+        self.waiting.is_empty() && self.reading.is_empty()
     }
 
     /// The keys from `from` on, in order.
@@ -212,7 +213,7 @@ impl Files {
             return Standing::New;
         }
         entry.walk = entry.walk.max(walk);
-        if entry.hash.is_none() {
+        if entry.hash.is_none() && !self.reading.contains(&(id, found.stamp)) {
             self.waiting.insert((found.stamp.size_bytes, id));
         }
         Standing::Known
@@ -222,6 +223,8 @@ impl Files {
     pub(super) fn put(&mut self, found: Found, hash: Option<ContentHash>, walk: u32) -> bool {
         let hash = hash.or_else(|| self.moved.peek(&found.stamp).copied());
         let id = match self.by_key.get(found.key.as_str()).copied() {
+            // Somebody was faster, and knows no less.
+            Some(_) if hash.is_none() && self.see(&found, walk) == Standing::Known => return true,
             Some(id) => {
                 self.forget_content(id);
                 id
@@ -334,15 +337,16 @@ impl Files {
         }
         let Some((size, id)) = chosen else { return rest.map_or(Next::Nothing, Next::Rest) };
         self.waiting.remove(&(size, id));
-        self.reading += 1;
         let entry = self.entry(id).expect("it was just looked at");
         let (share, inside) = entry.place();
-        Next::File { id, path: entry.path(), share: share.into(), inside, stamp: entry.stamp }
+        let (path, share, stamp) = (entry.path(), share.into(), entry.stamp);
+        self.reading.push((id, stamp));
+        Next::File { id, path, share, inside, stamp }
     }
 
     /// The file was read. False when it is not the one that was given out any more.
     pub(super) fn set_hash(&mut self, id: FileId, path: &str, stamp: Stamp, hash: ContentHash) -> bool {
-        self.reading -= 1;
+        self.was_read(id, stamp);
         let Some(Some(entry)) = self.entries.get_mut(id as usize) else { return false };
         if entry.stamp != stamp || entry.hash.is_some() || entry.path() != path {
             return false;
@@ -357,8 +361,14 @@ impl Files {
     }
 
     /// The file could not be read, or changed meanwhile; the next walk or event brings it back.
-    pub(super) fn give_up(&mut self) {
-        self.reading -= 1;
+    pub(super) fn give_up(&mut self, id: FileId, stamp: Stamp) {
+        self.was_read(id, stamp);
+    }
+
+    fn was_read(&mut self, id: FileId, stamp: Stamp) {
+        if let Some(at) = self.reading.iter().position(|given| *given == (id, stamp)) {
+            self.reading.swap_remove(at);
+        }
     }
 }
 

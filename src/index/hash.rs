@@ -53,7 +53,7 @@ fn read_all(inner: &Inner, shutdown: &Shutdown) -> Option<Duration> {
             }
         };
         let Some(folder) = inner.folder_of(&share) else {
-            inner.files_mut().give_up();
+            inner.files_mut().give_up(id, stamp);
             continue;
         };
         match read_one(inner, &folder, &inside, stamp, &mut buffer, shutdown) {
@@ -67,7 +67,7 @@ fn read_all(inner: &Inner, shutdown: &Shutdown) -> Option<Duration> {
             }
             Err(error) => {
                 debug!(path, %error, "not hashed now");
-                inner.files_mut().give_up();
+                inner.files_mut().give_up(id, stamp);
             }
         }
         inner.has_changed();

@@ -341,6 +341,6 @@ mod tests {
             std::fs::remove_file(home.path().join(&copy.path)).expect("removes");
         }
         assert!(shared.open(&FileName::Hash(hash)).is_err());
-        shutdown.drain(std::time::Duration::from_secs(5)).await;
+        shutdown.drain(std::time::Duration::from_secs(60)).await;
     }
 }

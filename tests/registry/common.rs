@@ -27,7 +27,10 @@ use tonic::{Status, Streaming, transport::Channel};
 pub const ELASTIC: Layout = Layout::Elastic { min: 6, target: 16, max: 24 };
 
 /// Longer than anything here takes; a wait that reaches it has failed.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Longer than [`PATIENCE`], and than any test here: who is gone within that was not gone by its lease.
+const LEASE: Duration = Duration::from_secs(120);
 
 pub type Client = RegistryServiceClient<Channel>;
 
@@ -43,7 +46,7 @@ impl Registry {
         let settings = RegistrySettings {
             listen: ([127, 0, 0, 1], 0).into(),
             layout,
-            lease: Duration::from_secs(30),
+            lease: LEASE,
             heartbeat: Duration::from_secs(10),
             data: data.to_path_buf(),
             insecure_loopback: true,

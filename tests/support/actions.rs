@@ -88,7 +88,7 @@ impl Double {
 
     /// Completes once for every unending stream that was dropped.
     pub(crate) async fn cancelled(&self) {
-        tokio::time::timeout(Duration::from_secs(10), self.cancelled.notified())
+        tokio::time::timeout(Duration::from_secs(60), self.cancelled.notified())
             .await
             .expect("cancelled in 10 s");
     }

@@ -16,8 +16,13 @@ use floodplain::{
 use futures::StreamExt;
 use tempfile::TempDir;
 
-/// Longest that anything awaited in a test may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest that anything awaited in a test may take, on a machine with other things to do.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Long enough that no living peer is taken for dead. Who ends is seen by the end of its session, and the pause after which the
+/// registry removes nobody for a lease is within [`PATIENCE`].
+const LEASE: Duration = Duration::from_secs(15);
+/// A search ends by itself; one that lasts so long has waited to its deadline.
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Awaits within [`PATIENCE`], or fails the test with what was awaited.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
@@ -39,7 +44,7 @@ impl TestRegistry {
         let settings = RegistrySettings {
             listen: ([127, 0, 0, 1], 0).into(),
             layout,
-            lease: Duration::from_secs(3),
+            lease: LEASE,
             heartbeat: Duration::from_millis(500),
             data: folder.path().into(),
             insecure_loopback: true,
@@ -105,7 +110,7 @@ impl TestPeer {
             inbox: folder.path().join("inbox"),
             data: folder.path().join("data"),
             ttl: 16,
-            search_timeout: Duration::from_secs(3),
+            search_timeout: SEARCH_TIMEOUT,
             saved_search_every: Duration::from_secs(300),
             query_cache: 10_000,
             upload_slots: 8,

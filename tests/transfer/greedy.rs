@@ -93,7 +93,7 @@ async fn one_sender_leaves_places_of_the_inbox_to_others() {
 async fn a_trusted_id_from_another_address_is_asked_about() {
     let ben = ben_who_trusts_ana().await;
     let _held = offered(&ben, "10.0.0.9:1").expect("room");
-    let asked = tokio::time::timeout(Duration::from_secs(20), ben.first_offer()).await.expect("asked about");
+    let asked = tokio::time::timeout(Duration::from_secs(60), ben.first_offer()).await.expect("asked about");
     let offer = &ben.inbox.info().offers[0];
     assert_eq!((offer.id, offer.is_confirmed), (asked, false));
     assert_eq!(offer.shown_sender(), "ana (not confirmed)");

@@ -32,7 +32,7 @@ async fn fetch(from: &TestPeer, hash: ContentHash) -> Answer {
 }
 
 async fn next(answer: &mut Answer) -> pb::DownloadResponse {
-    let message = tokio::time::timeout(Duration::from_secs(20), answer.message());
+    let message = tokio::time::timeout(Duration::from_secs(60), answer.message());
     message.await.expect("in time").expect("no error").expect("goes on")
 }
 
@@ -149,6 +149,6 @@ async fn a_limited_rate_is_kept_by_whichever_side_has_the_limit() {
         ben.get(FileName::Hash(hash), &[&ana]).await.expect("arrives");
         // Two seconds at that rate, a tenth of one ahead, and the last run of bytes.
         let took = began.elapsed();
-        assert!((Duration::from_millis(1500)..Duration::from_secs(15)).contains(&took), "{took:?}");
+        assert!((Duration::from_millis(1500)..Duration::from_secs(60)).contains(&took), "{took:?}");
     }
 }

@@ -12,8 +12,9 @@ use super::{
 
 const SIZE: usize = 16 * PIECE + 7;
 
-/// For each [`super::holder::CHUNK`], so that a file takes some seconds from one alone.
-const SLOW_DISK_MICROS: u64 = 12_000;
+/// For each [`super::holder::CHUNK`], so that a file takes some seconds from one alone: time enough for what happens
+/// meanwhile, on a machine with other things to do.
+const SLOW_DISK_MICROS: u64 = 30_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_holder_that_a_search_finds_meanwhile_brings_its_part() {
@@ -56,7 +57,7 @@ async fn a_holder_that_was_down_is_used_again_once_it_is_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lone_holder_that_goes_and_comes_back_costs_one_piece() {
     let bytes = content(SIZE, 3);
-    let ana = Holder::start("ana", &bytes, Does::Honest).await.takes_micros(2000);
+    let ana = Holder::start("ana", &bytes, Does::Honest).await.takes_micros(SLOW_DISK_MICROS / 2);
     let (fetcher, found) = (Fetcher::new(), Found::default());
     let mut events = fetcher.begin(ana.file(), &[&ana], Some(found.finder()));
     until(&mut events, |event| event.done_bytes > 5 * PIECE as u64).await;
@@ -64,7 +65,7 @@ async fn a_lone_holder_that_goes_and_comes_back_costs_one_piece() {
     let is_waiting = |event: &floodplain::protocol::action::Transfer| event.state == TransferState::Waiting;
     until(&mut events, is_waiting).await;
     // Until its tries are used up as well: a search finds it then.
-    tokio::time::timeout(Duration::from_secs(20), async {
+    tokio::time::timeout(Duration::from_secs(60), async {
         while fetcher.transfers.list()[0].state != TransferState::Waiting || ana.refused() < 2 {
             tokio::task::yield_now().await;
         }
@@ -82,6 +83,7 @@ async fn a_lone_holder_that_goes_and_comes_back_costs_one_piece() {
 async fn a_pause_keeps_the_part_and_costs_at_most_a_piece_a_stream() {
     let bytes = content(SIZE, 4);
     let [ana, kim, zoe] = honest(["ana", "kim", "zoe"], &bytes).await;
+    let [ana, kim, zoe] = [ana, kim, zoe].map(|holder| holder.takes_micros(SLOW_DISK_MICROS));
     let fetcher = Fetcher::new();
     let mut events = fetcher.begin(ana.file(), &[&ana, &kim, &zoe], None);
     let mut pauses = 0;
@@ -110,6 +112,7 @@ async fn a_pause_keeps_the_part_and_costs_at_most_a_piece_a_stream() {
 async fn a_cancel_in_the_middle_leaves_nothing_running_or_paused() {
     let bytes = content(SIZE, 5);
     let [ana, kim] = honest(["ana", "kim"], &bytes).await;
+    let [ana, kim] = [ana, kim].map(|holder| holder.takes_micros(SLOW_DISK_MICROS));
     for is_paused in [false, true] {
         let fetcher = Fetcher::new();
         let mut events = fetcher.begin(ana.file(), &[&ana, &kim], None);

@@ -30,8 +30,8 @@ use super::{
 
 /// Long enough for a busy machine, short enough for a test.
 pub(crate) const PATIENCE: Patience = Patience {
-    stall: Duration::from_secs(1),
-    proof: Duration::from_secs(1),
+    stall: Duration::from_secs(2),
+    proof: Duration::from_secs(2),
     look: Duration::from_millis(200),
 };
 

@@ -24,7 +24,8 @@ async fn beside_honest(does: Does, asked: usize, pieces: u64) {
         println!("{does:?} {is_first}: {} requests, from {:?}", requests.len(), got.sources);
         assert!((1..=asked).contains(&requests.len()), "{does:?}: {requests:?}");
         assert!(good.iter().all(|holder| got.sources.contains(&holder.name)), "{:?}", got.sources);
-        let most = SIZE as u64 + pieces * PIECE as u64;
+        // And one for an honest one that was not on a CPU for so long that another was asked as well.
+        let most = SIZE as u64 + (pieces + 1) * PIECE as u64;
         let down = fetcher.transfers.bytes_down();
         assert!(down <= most, "{does:?}: {down} bytes came, of {SIZE}");
         // What was on its way to a stream that was shortened meanwhile was sent too.
@@ -53,7 +54,7 @@ beside_honest! {
     one_that_says_nothing_without_end_is_left: Does::Babble, 3, 1;
     a_silent_one_is_left: Does::Silent, 3, 1;
     one_that_sends_no_byte_is_left: Does::Mute, 3, 1;
-    a_slow_one_beside_fast_ones_is_left: Does::Slow(500), 3, 1;
+    a_slow_one_beside_fast_ones_is_left: Does::Slow(500), 3, 3;
     one_without_a_slot_is_asked_now_and_then: Does::Full, 30, 0;
     one_that_queues_for_ever_is_not_waited_for: Does::Queues, 3, 0;
     one_whose_connection_breaks_is_asked_three_times: Does::Dies, 3, 3;

@@ -165,9 +165,15 @@ fn members_hear_of_their_own_gateways_and_gateways_of_all() {
 
 #[test]
 fn changes_within_a_second_go_to_other_zones_in_one_message() {
-    let mut network = Network::new(8, 6);
-    let begun = Instant::now();
-    (2..=6).for_each(|zone| network.lose_gateway(zone));
+    // Anew where the machine had no time for it within a second.
+    let (mut network, begun) = loop {
+        let network = Network::new(8, 6);
+        let begun = Instant::now();
+        (2..=6).for_each(|zone| network.lose_gateway(zone));
+        if begun.elapsed() < Duration::from_secs(1) {
+            break (network, begun);
+        }
+    };
     let in_first = |network: &Network, heard: &BTreeMap<PeerId, Vec<Vec<ZoneId>>>| -> Vec<_> {
         let heard = heard.iter().filter(|(peer, _)| network.zone_of(peer) == ZoneId::FIRST);
         heard.map(|(_, messages)| messages.clone()).collect()
@@ -186,7 +192,7 @@ fn changes_within_a_second_go_to_other_zones_in_one_message() {
 fn many_zones_are_told_in_portions_and_cost_two_messages_a_zone_and_second() {
     let mut network = Network::new(270, 3);
     network.check();
-    let mut heard = Vec::new();
+    let (mut heard, begun) = (Vec::new(), Instant::now());
     for zone in 101..=120 {
         network.lose_gateway(zone);
         heard.extend(network.read().into_values().flatten());
@@ -194,10 +200,11 @@ fn many_zones_are_told_in_portions_and_cost_two_messages_a_zone_and_second() {
     network.pass_time();
     heard.extend(network.read().into_values().flatten());
     let messages = heard.len();
-    println!("20 gateways lost within a second among 270 zones: {messages} messages");
-    // The other member of each of these zones, two portions to each new gateway, and those of all zones at once and
-    // after a second.
-    assert!(messages <= 20 + 2 * 20 + 2 * 2 * 270, "{messages}");
+    let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap();
+    println!("20 gateways lost within {} s among 270 zones: {messages} messages", seconds + 1);
+    // The other member of each of these zones, two portions to each new gateway, and those of all zones at once, in each
+    // second that it took, and at its end.
+    assert!(messages <= 20 + 2 * 20 + (2 + seconds) * 2 * 270, "{messages} in {seconds} s");
     assert_eq!(heard.iter().map(Vec::len).max(), Some(256));
     network.check();
 }
