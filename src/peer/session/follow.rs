@@ -25,7 +25,6 @@ impl Session {
         match wire::session::down(message)
             .map_err(|invalid| anyhow!("the registry's message is malformed: {invalid}"))?
         {
-            Down::Welcome(_) => {}
             Down::Ack(Renewal { revision, zone, sequence, .. }) => {
                 is_ack = true;
                 self.summaries.reach(sequence);
@@ -60,7 +59,7 @@ impl Session {
                 now.gateways = next.into();
             }),
             // What a closed network says; there is none yet.
-            Down::Denied(_) | Down::RenewalDue => {}
+            Down::Welcome(_) | Down::Denied(_) | Down::RenewalDue => {}
             Down::Neighbors(neighbors) => self.view.update(|now| now.neighbors = neighbors.into()),
         }
         if is_behind {
