@@ -59,7 +59,7 @@ impl Absences {
 /// What runs. It is woken when its latest time has come.
 struct Slot {
     run: Mutex<Option<BoxFuture<'static, ()>>>,
-    latest: Instant,
+    latest: tokio::time::Instant,
 }
 
 impl Slot {
@@ -76,7 +76,7 @@ impl Slot {
 impl Slot {
     /// One that is polled at this moment has a listener, who looks again behind it.
     fn end_if_late(&self) {
-        if Instant::now() >= self.latest {
+        if tokio::time::Instant::now() >= self.latest {
             drop(self.take());
         }
     }
@@ -105,10 +105,11 @@ impl InPlace {
         found: mpsc::Receiver<Found>,
         absences: Arc<Absences>,
     ) -> Self {
+        let latest = latest.into();
         let slot = Arc::new(Slot { run: Mutex::new(Some(run)), latest });
         // Of the time that a task may take before it has to let others run, this takes none: it would be told to come again,
         // and nobody would.
-        let mut latest = Box::pin(unconstrained(sleep_until(latest.into())));
+        let mut latest = Box::pin(unconstrained(sleep_until(latest)));
         // Nobody need poll this again: at its time it wakes the slot, wherever the listener is.
         if latest.as_mut().poll(&mut Context::from_waker(&waker_ref(&slot))).is_ready() {
             drop(slot.take());
@@ -145,5 +146,76 @@ impl Stream for InPlace {
             Err(TryRecvError::Empty) => Poll::Pending,
             Err(TryRecvError::Disconnected) => Poll::Ready(None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{StreamExt, future::poll_fn};
+
+    use super::*;
+    use crate::protocol::report::Report;
+
+    fn in_place(run: BoxFuture<'static, ()>, found: mpsc::Receiver<Found>) -> InPlace {
+        let now = tokio::time::Instant::now().into_std();
+        InPlace::new(run, now + Duration::from_secs(4), found, Arc::new(Absences::new(now)))
+    }
+
+    /// Runs until it is dropped, and holds this.
+    fn endless(held: &Arc<()>) -> BoxFuture<'static, ()> {
+        let held = held.clone();
+        async move {
+            std::future::pending::<()>().await;
+            drop(held);
+        }
+        .boxed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_listens_to_ends_at_its_latest_time() {
+        let (held, (_out, found)) = (Arc::new(()), mpsc::channel(2));
+        let mut place = in_place(endless(&held), found);
+        assert!(futures::poll!(place.next()).is_pending());
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert_eq!(Arc::strong_count(&held), 2);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(Arc::strong_count(&held), 1, "nobody asked for anything meanwhile");
+        assert!(place.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_task_that_has_done_much_already_does_not_end_it() {
+        let (held, (busy, mut queue)) = (Arc::new(()), mpsc::channel(1000));
+        for _ in 0..1000 {
+            busy.try_send(()).expect("room");
+        }
+        let place = poll_fn(|cx| {
+            while queue.poll_recv(cx).is_ready() {}
+            Poll::Ready(in_place(endless(&held), mpsc::channel(2).1))
+        })
+        .await;
+        assert_eq!(Arc::strong_count(&held), 2);
+        drop(place);
+        assert_eq!(Arc::strong_count(&held), 1, "who goes away ends it");
+    }
+
+    #[tokio::test]
+    async fn everything_that_was_found_comes_before_the_end() {
+        let (out, found) = mpsc::channel(2);
+        let run = async move {
+            for _ in 0..5 {
+                tokio::task::yield_now().await;
+                out.send(Found::Done(Report::duplicate())).await.expect("someone listens");
+            }
+        };
+        assert_eq!(in_place(run.boxed(), found).count().await, 5);
+    }
+
+    #[test]
+    fn delays_while_the_listener_was_away_are_told_apart() {
+        let absences = Absences::new(Instant::now());
+        assert!(!absences.was_within(Duration::from_secs(9)));
+        absences.on_back();
+        assert!(absences.was_within(Duration::from_secs(9)));
     }
 }
