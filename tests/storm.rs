@@ -14,12 +14,13 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
 use floodplain::{
+    config::PeerSettings,
     protocol::{
         action::Coverage,
         claim::{Claim, interval},
@@ -34,6 +35,7 @@ use stand_in::{Answer, Answers, Replies, StandIn};
 use support::{TestPeer, TestRegistry, soon};
 use tokio::{io::AsyncWriteExt, net::TcpListener};
 use tonic::{Code, Request, Response, Status};
+use tonic_types::StatusExt;
 
 /// Peers that do as they should.
 const HONEST: usize = 6;
@@ -125,6 +127,11 @@ fn ring(origin: &TestPeer) -> (Arc<Roster>, Vec<PeerId>) {
 impl Zone {
     /// Six peers with a report each, one that answers as it is told to, and some that only have these addresses.
     async fn start(addresses: &[SocketAddr]) -> Self {
+        Self::start_with_cache(addresses, 10_000).await
+    }
+
+    /// The same, each of which remembers so many queries.
+    async fn start_with_cache(addresses: &[SocketAddr], query_cache: usize) -> Self {
         let size = u32::try_from(HONEST + 1 + addresses.len()).unwrap();
         let registry = TestRegistry::start(Layout::Fixed { zones: 1, zone_size: size }).await;
         let mut peers = Vec::new();
@@ -132,7 +139,9 @@ impl Zone {
             let name = format!("peer{number}");
             let file = format!("{name} report.txt");
             let text = format!("of {name}");
-            peers.push(TestPeer::start(registry.address, &name, &[(&file, text.as_bytes())]).await);
+            let files = [(file.as_str(), text.as_bytes())];
+            let change = |settings: &mut PeerSettings| settings.query_cache = query_cache;
+            peers.push(TestPeer::start_changed(registry.address, &name, &files, change).await);
         }
         let credential = Credential::random(&mut rand::rng());
         let (manner, everyone) = (Arc::new(Mutex::new(Manner::Alone)), Arc::<Mutex<Vec<u64>>>::default());
@@ -327,5 +336,80 @@ async fn a_storm_of_one_neighbor_is_refused_to_it_alone_and_every_other_search_i
     is_over.store(true, Relaxed);
     for storm in storms {
         soon("the storm to end", storm).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_asks_on_when_it_is_refused_is_not_heard_for_longer_and_longer_and_everyone_else_is() {
+    let zone = Zone::start(&[]).await;
+    let target = &zone.peers[0];
+    let (to, revision) = (target.peer.view().now().me.id, ring(target).0.revision());
+    let (longest, is_over) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
+    let client = PeerServiceClient::connect(format!("http://{}", target.peer.address())).await.unwrap();
+    // More than a link ever has open, by far.
+    let storms = (0..256).map(|_| {
+        let (longest, is_over, from, mut client) =
+            (longest.clone(), is_over.clone(), zone.odd, client.clone());
+        tokio::spawn(async move {
+            let mut unread = Vec::new();
+            while !is_over.load(Relaxed) {
+                match client.search(storm_query(from, to, revision)).await {
+                    Ok(answer) => unread.push(answer),
+                    Err(status) => {
+                        assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+                        let details = status.get_error_details();
+                        let retry = details.retry_info().and_then(|retry| retry.retry_delay).unwrap();
+                        longest.fetch_max(u64::try_from(retry.as_millis()).unwrap(), Relaxed);
+                    }
+                }
+            }
+        })
+    });
+    let storms: Vec<_> = storms.collect();
+    // What is only without room is told to come again after a second.
+    soon("a long mute", async {
+        while longest.load(Relaxed) <= 2000 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    for (found, coverage) in join_all(zone.peers.iter().map(|origin| zone.search(origin))).await {
+        assert_eq!((found.len(), coverage.asked), (HONEST, 7), "{coverage:?}");
+        assert!(coverage.answered as usize >= HONEST && !coverage.truncated, "{coverage:?}");
+    }
+    is_over.store(true, Relaxed);
+    join_all(storms).await.into_iter().for_each(|storm| storm.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_that_a_peer_gives_on_takes_no_room_of_its_own_searches_at_the_others() {
+    // So few that the storm fills more than its share of everyone's.
+    let zone = Zone::start_with_cache(&[], 1000).await;
+    let target = &zone.peers[0];
+    let (to, revision) = (target.peer.view().now().me.id, ring(target).0.revision());
+    let mut client = PeerServiceClient::connect(format!("http://{}", target.peer.address())).await.unwrap();
+    let mut refused = 0;
+    let storm = async {
+        while refused < 3 {
+            // To its neighbors, and no further.
+            let query = pb::SearchRequest {
+                text: "nothing".into(),
+                ttl: 1,
+                claim: None,
+                ..storm_query(zone.odd, to, revision)
+            };
+            match client.search(query).await {
+                Ok(mut answer) => while answer.get_mut().message().await.unwrap().is_some() {},
+                Err(status) => {
+                    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+                    refused += 1;
+                }
+            }
+        }
+    };
+    soon("its share to be full", storm).await;
+    for _ in 0..3 {
+        let (found, coverage) = zone.search(target).await;
+        assert_eq!((found.len(), coverage.answered, coverage.asked), (HONEST, 7, 7), "{coverage:?}");
     }
 }

@@ -1,24 +1,27 @@
 //! Queries at this peer: lets them in, asks the rules what to do with each, and starts what is to be done.
 //!
-//! Queries of others and own ones take the same way. One task runs a query; when whoever listens goes away the task
+//! Queries of others and own ones take the same way. Whoever listens to a query runs it; when it goes away the query
 //! ends, and with it every branch behind it.
 
 mod branch;
 mod flow;
+mod gate;
+mod in_place;
 mod room;
 mod second;
+mod turns;
 
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures::{
     FutureExt, StreamExt,
     stream::{self, BoxStream},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::sleep};
 use tokio_stream::wrappers::ReceiverStream;
 
 pub(crate) use self::{
@@ -26,12 +29,19 @@ pub(crate) use self::{
     room::{Room, Sender},
 };
 use self::{
-    flow::{Flow, Parts},
-    room::Turns,
+    flow::{Flow, Parts, REPORT_GRACE},
+    gate::{Gate, Refused},
+    in_place::{Absences, InPlace},
     second::SecondLook,
+    turns::{Meter, Metered, Turns},
 };
 use super::{
-    counters::Counts, links::Links, summaries::Summaries, upload::Uploads, view::View, zones::Zones,
+    counters::Counts,
+    links::Links,
+    summaries::Summaries,
+    upload::Uploads,
+    view::{Knowledge, View},
+    zones::Zones,
 };
 use crate::{
     index::Index,
@@ -42,7 +52,7 @@ use crate::{
         flood::{self, QueryCache, Refusal, Verdict},
         id::PeerId,
         report::Report,
-        roster::Member,
+        roster::{Member, Roster},
         summary::Probe,
     },
     shutdown::Shutdown,
@@ -53,14 +63,20 @@ use crate::{
 const FOUND_QUEUE: usize = 2;
 
 /// Why a query does not run here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum NotServed {
     /// The rules say no.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// Too much of this sender runs already.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// There is no room for it: `RESOURCE_EXHAUSTED`.
+    #[error("{0}")]
+    NoRoom(Refusal, Refused),
+    /// Too much of this sender runs already: `RESOURCE_EXHAUSTED`.
     #[error("too many queries of this sender run here already")]
-    Busy,
+    Busy(Refused),
+    /// This sender asks more than it may: `RESOURCE_EXHAUSTED`.
+    #[error("too many queries of this sender come here")]
+    Muted(Refused),
     /// This peer is in no zone.
     #[error("this peer has not joined a zone")]
     NoZone,
@@ -94,6 +110,7 @@ pub(crate) struct Searcher {
     uploads: Uploads,
     words: Words,
     counts: Counts,
+    gate: Gate,
     room: Room,
     turns: Arc<Turns>,
     // Held for one verdict, never across an await.
@@ -112,8 +129,9 @@ impl Searcher {
         cache: QueryCache,
         shutdown: Shutdown,
     ) -> Self {
-        let (room, turns, cache) = (Room::of_peer(), Arc::new(Turns::of_machine()), Mutex::new(cache));
-        Self { view, index, links, uploads, words, counts, room, turns, cache, shutdown }
+        let (gate, room, turns) = (Gate::new(), Room::of_peer(), Arc::new(Turns::of_machine()));
+        let cache = Mutex::new(cache);
+        Self { view, index, links, uploads, words, counts, gate, room, turns, cache, shutdown }
     }
 
     /// Queries that run now.
@@ -168,15 +186,19 @@ impl Searcher {
         let knowledge = self.view.now();
         let roster = knowledge.roster.clone().ok_or(NotServed::NoZone)?;
         let is_own = running.rules.from == knowledge.me.id;
-        // A second look for another is no own query.
-        let sender = match running.asked_by {
-            id if id == knowledge.me.id => Sender::Me,
-            id if roster.get(&id).is_some() || knowledge.gateways.get(&id).is_some() => Sender::Known(id),
-            _ => Sender::Stranger,
-        };
-        let Ok(place) = self.room.enter(sender) else {
-            self.counts.add_queries_refused(1);
-            return Err(NotServed::Busy);
+        let sender = sender_of(&running, &knowledge, &roster);
+        if !is_own {
+            self.gate.enter(sender, now).map_err(|refused| self.refused(NotServed::Muted(refused)))?;
+        }
+        let busy = || self.refused(NotServed::Busy(self.gate.refuse(sender, now)));
+        let place = self.room.enter(sender).map_err(|_| busy())?;
+        let line = self.turns.line(sender, now);
+        // What would have to wait for half of its time is better asked elsewhere.
+        let patience = running.rules.deadline.saturating_duration_since(now) / 2;
+        let metered = match line.clone().map(|line| Meter::begin(line, patience, now)) {
+            Some(None) => return Err(busy()),
+            Some(metered) => metered,
+            None => None,
         };
         let (me, neighbors, gateways) = (knowledge.me.id, &knowledge.neighbors, &knowledge.gateways);
         let only = running.only.clone().map(Only);
@@ -192,10 +214,10 @@ impl Searcher {
             .zones
             .with_rule(&probe, |zones| self.words.summaries.with_rule(&probe, |rule| decide(rule, zones)));
         let (is_searched_here, plan) = match verdict {
-            Verdict::Refuse(refusal) => {
-                self.counts.add_queries_refused(1);
-                return Err(refusal.into());
+            Verdict::Refuse(refusal @ (Refusal::NoRoom | Refusal::NoShare | Refusal::TooOften)) => {
+                return Err(self.refused(NotServed::NoRoom(refusal, self.gate.refuse(sender, now))));
             }
+            Verdict::Refuse(refusal) => return Err(self.refused(NotServed::Refused(refusal))),
             Verdict::Duplicate => {
                 self.counts.add_duplicates_dropped(1);
                 return Ok(stream::iter([Found::Done(Report::duplicate())]).boxed());
@@ -213,14 +235,45 @@ impl Searcher {
             uploads: self.uploads.clone(),
             shutdown: self.shutdown.clone(),
         };
-        let (flow, commands) =
-            Flow::new(parts, knowledge, running, (is_searched_here, plan), now, out, (sender, place));
-        // A peer that nobody is behind has answered at the first poll, and needs no task and no change of threads: 18 of
-        // the 23 that are asked in a zone of 24.
-        let mut run = Box::pin(flow.run(commands, is_searched_here));
-        if run.as_mut().now_or_never().is_none() {
-            self.shutdown.spawn("query", run);
+        let absences = Arc::new(Absences::new(now));
+        let latest = running.rules.deadline + REPORT_GRACE;
+        let (meter, wait) = metered.map_or((None, Duration::ZERO), |(meter, wait)| (Some(meter), wait));
+        let away = absences.clone();
+        let run = async move {
+            let mut begun = now;
+            if !wait.is_zero() {
+                sleep(wait).await;
+                begun = Instant::now();
+            }
+            let (out, place) = ((out, away), (sender, line, place));
+            let (flow, commands) =
+                Flow::new(parts, knowledge, running, (is_searched_here, plan), begun, out, place);
+            flow.run(commands, is_searched_here).await;
+        };
+        let run = run.boxed();
+        let mut run = match meter {
+            Some(meter) => Metered::new(run, meter).boxed(),
+            None => run,
+        };
+        // What it asks of others leaves now, however long whoever listens takes to listen.
+        if run.as_mut().now_or_never().is_some() {
+            return Ok(ReceiverStream::new(found).boxed());
         }
-        Ok(ReceiverStream::new(found).boxed())
+        Ok(InPlace::new(run, latest, found, absences).boxed())
+    }
+
+    fn refused(&self, why: NotServed) -> NotServed {
+        self.counts.add_queries_refused(1);
+        why
+    }
+}
+
+/// For whom a query runs. A second look for another is no own query.
+fn sender_of(running: &Running, knowledge: &Knowledge, roster: &Roster) -> Sender {
+    match running.asked_by {
+        id if id == knowledge.me.id => Sender::Me,
+        id if roster.get(&id).is_none() && knowledge.gateways.get(&id).is_none() => Sender::Stranger,
+        id if running.rules.is_senders_own() => Sender::Asks(id),
+        id => Sender::Relays(id),
     }
 }

@@ -24,10 +24,6 @@ use crate::{
 /// A query that found no room is worth another try after this long: most queries end sooner.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// A query that finds no room is refused so much later: whoever has as many open as its connections allow asks the faster the
-/// sooner it hears no, and to say it 50,000 times a second took a core.
-const BUSY_PAUSE: Duration = Duration::from_millis(100);
-
 /// Answers other peers.
 #[derive(Debug)]
 pub(crate) struct Service {
@@ -75,11 +71,14 @@ impl PeerService for Service {
             return Err(wire::Invalid::new("from_id", "is the receiver's own").into());
         }
         let served = self.searcher.serve_other(Running::incoming(search, std::time::Instant::now()));
-        let found = match served.map_err(not_served) {
+        let found = match served {
             Ok(found) => found,
-            Err(status) => {
-                if status.code() == Code::ResourceExhausted {
-                    tokio::time::sleep(BUSY_PAUSE).await;
+            Err(error) => {
+                let status = not_served(&error);
+                if let NotServed::NoRoom(_, refused) | NotServed::Busy(refused) | NotServed::Muted(refused) =
+                    &error
+                {
+                    tokio::time::sleep(refused.pause()).await;
                 }
                 return Err(status);
             }
@@ -161,18 +160,17 @@ impl PeerService for Service {
     }
 }
 
-fn not_served(error: NotServed) -> Status {
+fn not_served(error: &NotServed) -> Status {
     let code = match error {
         NotServed::Refused(Refusal::TooFar) => Code::InvalidArgument,
         NotServed::Refused(Refusal::Expired) => Code::DeadlineExceeded,
-        NotServed::NoZone | NotServed::Refused(Refusal::NotGateway) => Code::FailedPrecondition,
-        NotServed::Refused(_) | NotServed::Busy => Code::ResourceExhausted,
+        NotServed::NoZone | NotServed::Refused(_) => Code::FailedPrecondition,
+        NotServed::NoRoom(_, refused) | NotServed::Busy(refused) | NotServed::Muted(refused) => {
+            let retry = ErrorDetails::with_retry_info(Some(refused.retry_after().max(RETRY_AFTER)));
+            return Status::with_error_details(Code::ResourceExhausted, error.to_string(), retry);
+        }
     };
-    let mut details = ErrorDetails::new();
-    if code == Code::ResourceExhausted {
-        details.set_retry_info(Some(RETRY_AFTER));
-    }
-    Status::with_error_details(code, error.to_string(), details)
+    Status::new(code, error.to_string())
 }
 
 fn not_listed(error: &IndexError) -> Status {

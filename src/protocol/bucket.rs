@@ -38,11 +38,20 @@ impl Bucket {
     /// How long to wait before so many bytes move. They are counted now, also when they do not move after all.
     pub fn take(&mut self, now: Instant, bytes: u64) -> Duration {
         let from = self.even_at.map_or(now, |even_at| even_at.max(now));
-        let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second.get());
-        let takes = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        let takes = self.time_of(bytes);
         // A time that the clock cannot hold is never waited for either.
         self.even_at = Some(from.checked_add(takes).unwrap_or(from));
         from.saturating_duration_since(now).saturating_sub(AHEAD)
+    }
+
+    /// So many of the bytes that were taken do not move.
+    pub fn give_back(&mut self, bytes: u64) {
+        self.even_at = self.even_at.and_then(|even_at| even_at.checked_sub(self.time_of(bytes)));
+    }
+
+    fn time_of(&self, bytes: u64) -> Duration {
+        let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second.get());
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
     /// It is as new: forgetting it changes nothing.
@@ -70,6 +79,17 @@ mod tests {
         assert_eq!(bucket.take(later, 1000), Duration::ZERO);
         assert_eq!(bucket.take(later, 1), Duration::from_millis(900));
         assert!(!bucket.is_even(later));
+    }
+
+    #[test]
+    fn what_does_not_move_is_as_if_it_had_not_been_taken() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(NonZeroU64::new(1000).expect("not zero"));
+        bucket.take(start, 5000);
+        bucket.give_back(4500);
+        assert_eq!(bucket.take(start, 0), Duration::from_millis(400));
+        bucket.give_back(500);
+        assert!(bucket.is_even(start));
     }
 
     proptest! {

@@ -90,6 +90,12 @@ impl Query {
         Self { id, ttl, hops: 0, deadline, roster_revision, claim, reach, is_widening: false, from: me }
     }
 
+    /// The previous hop is its origin, as far as it says. Whoever says so of queries that it gives on fills the room that it
+    /// has for its own.
+    pub fn is_senders_own(&self) -> bool {
+        self.hops <= 1
+    }
+
     /// It goes out of a zone or into one: to gateways alone.
     fn is_crossing(&self) -> bool {
         matches!(self.reach, Reach::OtherZones | Reach::WholeZone(_))
@@ -116,6 +122,16 @@ pub struct View<'a> {
 impl View<'_> {
     /// Whom a place in the query cache is kept for. Ids that cannot be checked share one place: nobody gets more room by
     /// making up names.
+    fn sharer(&self, query: &Query) -> Sharer {
+        if !self.knows(&query.from) {
+            Sharer::Strangers
+        } else if query.from == self.me || query.is_senders_own() {
+            Sharer::Asks(query.from)
+        } else {
+            Sharer::Relays(query.from)
+        }
+    }
+
     fn knows(&self, id: &PeerId) -> bool {
         *id == self.me
             || self.roster.get(id).is_some()
@@ -123,9 +139,10 @@ impl View<'_> {
             || self.gateways.get(id).is_some()
     }
 
-    fn senders(&self) -> usize {
+    /// Those that have a share.
+    fn sharers(&self) -> usize {
         let beyond = self.gateways.zones().filter(|zone| *zone != self.roster.zone()).count();
-        self.roster.members().len().max(self.neighbors.len()) + 2 + beyond * GATEWAYS_PER_ZONE
+        2 * (self.roster.members().len().max(self.neighbors.len()) + 1 + beyond * GATEWAYS_PER_ZONE) + 1
     }
 }
 
@@ -225,12 +242,12 @@ pub fn on_query(cache: &mut QueryCache, query: &Query, view: &View<'_>, now: Ins
         None => {
             let entry = Entry {
                 expires,
-                sender: view.knows(&query.from).then_some(query.from),
+                sharer: view.sharer(query),
                 classic_ttl: None,
                 is_searched: false,
                 serves: 1,
             };
-            if let Err(refusal) = cache.insert(query.id, entry, (view.me, view.senders()), now) {
+            if let Err(refusal) = cache.insert(query.id, entry, (view.me, view.sharers()), now) {
                 return Verdict::Refuse(refusal);
             }
         }
@@ -307,13 +324,23 @@ fn go_beyond(home: &mut Vec<Vec<Part>>, beyond: Vec<Vec<Part>>, is_after: bool) 
     home.extend(beyond);
 }
 
+/// Who has a share of the query cache. What a peer gives on for others has another one than what it asks itself: or a storm
+/// that it gives on would use up the room for its own queries at everyone behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Sharer {
+    Asks(PeerId),
+    Relays(PeerId),
+    /// All whom nobody knows.
+    Strangers,
+}
+
 /// One remembered query id.
 #[derive(Debug)]
 struct Entry {
     /// Live until then.
     expires: Instant,
-    /// Whose share it fills; `None` for all whom nobody knows.
-    sender: Option<PeerId>,
+    /// Whose share it fills.
+    sharer: Sharer,
     /// The highest TTL with which it was forwarded classically; `None` when it came on claims only.
     classic_ttl: Option<u8>,
     /// The own index was searched; not when it came to leave the zone only.
@@ -329,7 +356,7 @@ struct Entry {
 pub struct QueryCache {
     /// In order of insertion: read by `peek`, never promoted.
     entries: LruCache<QueryId, Entry>,
-    held: HashMap<Option<PeerId>, usize>,
+    held: HashMap<Sharer, usize>,
     next_sweep: Option<Instant>,
 }
 
@@ -354,39 +381,40 @@ impl QueryCache {
         self.entries.contains(id)
     }
 
-    /// Live ids that each of this many senders is sure of, however much the others send.
-    pub fn share(&self, senders: usize) -> usize {
-        ((self.entries.cap().get() - self.own_room()) / 2 / senders.max(1)).max(1)
+    /// Live ids that each of this many is sure of, however much the others send.
+    pub fn share(&self, sharers: usize) -> usize {
+        ((self.entries.cap().get() - self.own_room()) / 2 / sharers.max(1)).max(1)
     }
 
     /// A third of the room is for this peer's own queries. Of the rest the first half is for whoever comes; in the second
-    /// half each sender holds its share at most, which leaves every sender its own share whatever the others do.
+    /// half each sender holds its share at most, and another one for what it gives on, which leaves these to every sender
+    /// whatever the others do.
     fn insert(
         &mut self,
         id: QueryId,
         entry: Entry,
-        (me, senders): (PeerId, usize),
+        (me, sharers): (PeerId, usize),
         now: Instant,
     ) -> Result<(), Refusal> {
         while self.entries.peek_lru().is_some_and(|(_, oldest)| oldest.expires <= now) {
             let (_, oldest) = self.entries.pop_lru().expect("it was just seen");
-            self.release(oldest.sender);
+            self.release(oldest.sharer);
         }
         if self.entries.len() >= self.own_room() {
             self.sweep(now);
         }
-        let (own_room, own) = (self.own_room(), self.held_by(Some(me)));
+        let (own_room, own) = (self.own_room(), self.held_by(Sharer::Asks(me)));
         let (room, others) = (self.entries.cap().get() - own_room, self.entries.len() - own);
-        if entry.sender == Some(me) {
+        if entry.sharer == Sharer::Asks(me) {
             if own >= own_room {
                 return Err(Refusal::NoShare);
             }
         } else if others >= room {
             return Err(Refusal::NoRoom);
-        } else if others >= room / 2 && self.held_by(entry.sender) >= self.share(senders) {
+        } else if others >= room / 2 && self.held_by(entry.sharer) >= self.share(sharers) {
             return Err(Refusal::NoShare);
         }
-        *self.held.entry(entry.sender).or_default() += 1;
+        *self.held.entry(entry.sharer).or_default() += 1;
         self.entries.put(id, entry);
         Ok(())
     }
@@ -395,8 +423,8 @@ impl QueryCache {
         self.entries.cap().get().div_ceil(3)
     }
 
-    fn held_by(&self, sender: Option<PeerId>) -> usize {
-        self.held.get(&sender).copied().unwrap_or(0)
+    fn held_by(&self, sharer: Sharer) -> usize {
+        self.held.get(&sharer).copied().unwrap_or(0)
     }
 
     /// Drops what has expired behind an older id that lives longer.
@@ -409,16 +437,16 @@ impl QueryCache {
             self.entries.iter().filter(|(_, entry)| entry.expires <= now).map(|(id, _)| *id).collect();
         for id in expired {
             if let Some(entry) = self.entries.pop(&id) {
-                self.release(entry.sender);
+                self.release(entry.sharer);
             }
         }
     }
 
-    fn release(&mut self, sender: Option<PeerId>) {
-        if let Some(held) = self.held.get_mut(&sender) {
+    fn release(&mut self, sharer: Sharer) {
+        if let Some(held) = self.held.get_mut(&sharer) {
             *held -= 1;
             if *held == 0 {
-                self.held.remove(&sender);
+                self.held.remove(&sharer);
             }
         }
     }

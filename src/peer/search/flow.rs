@@ -1,7 +1,7 @@
 //! One query while it runs: searches the own index, carries the relay's asks out to other peers, and passes on what comes
 //! back.
 //!
-//! Everything ends with whoever listens: the flow when nobody does, and with it every branch behind it.
+//! Everything ends with whoever listens: the flow is dropped when nobody does, and with it every branch behind it.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -20,7 +20,9 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     super::{links::Links, upload::Uploads, view::Knowledge},
     branch::{self, Event},
-    room::{Sender, Turns},
+    in_place::Absences,
+    room::Sender,
+    turns::{Line, Turns},
 };
 use crate::{
     index::Index,
@@ -48,7 +50,7 @@ const FILE_BYTES: usize = 64;
 /// Hits of one query that are passed on, as many as its origin keeps: a peer that sends them without end is cut off there.
 const MAX_PASSED: usize = MAX_PLACES;
 /// How long whoever listens may take for the report once nothing else is left to do.
-const REPORT_GRACE: Duration = Duration::from_secs(1);
+pub(super) const REPORT_GRACE: Duration = Duration::from_secs(1);
 /// Names that are searched without leaving the thread: the broadest query over so many takes about 1 ms, and the way to
 /// another thread and back 20 us.
 const INLINE_FILES: u64 = 5_000;
@@ -121,10 +123,10 @@ pub(super) struct Flow {
     branches: SelectAll<BoxStream<'static, (AskId, Event)>>,
     handles: HashMap<AskId, Asked>,
     passed: usize,
-    /// Until then the listener last took its time.
-    held_up: Option<Instant>,
+    absences: Arc<Absences>,
     out: mpsc::Sender<Found>,
     sender: Sender,
+    line: Option<Arc<Line>>,
     _place: Place<Sender>,
 }
 
@@ -139,8 +141,8 @@ struct Asked {
 impl Parts {
     /// Searches the index when it is this sender's turn; a large one on the blocking pool, so that a broad query does not
     /// hold up the others.
-    async fn look_up(self, sender: Sender, query: Query, most: usize) -> Vec<FileInfo> {
-        let turn = self.turns.take(sender).await;
+    async fn look_up(self, line: Option<Arc<Line>>, query: Query, most: usize) -> Vec<FileInfo> {
+        let turn = self.turns.take(line.as_deref()).await;
         let index = self.index;
         if index.state().files <= INLINE_FILES {
             return index.search(&query, most);
@@ -150,8 +152,12 @@ impl Parts {
         let seen = Arc::downgrade(&wanted);
         let search = move || {
             // Who goes away meanwhile gives the turn back no sooner.
-            let _turn = turn;
-            index.search_while(&query, most, || seen.strong_count() > 0)
+            let (_turn, begun) = (turn, Instant::now());
+            let files = index.search_while(&query, most, || seen.strong_count() > 0);
+            if let Some(line) = line {
+                line.charge(begun.elapsed(), Instant::now());
+            }
+            files
         };
         let files = AbortOnDropHandle::new(self.shutdown.spawn_blocking(search)).await;
         drop(wanted);
@@ -191,8 +197,8 @@ impl Flow {
         running: Running,
         (is_searched_here, plan): (bool, Plan),
         now: Instant,
-        out: mpsc::Sender<Found>,
-        (sender, place): (Sender, Place<Sender>),
+        (out, absences): (mpsc::Sender<Found>, Arc<Absences>),
+        (sender, line, place): (Sender, Option<Arc<Line>>, Place<Sender>),
     ) -> (Self, Vec<Command>) {
         let (relay, commands) = Relay::new(knowledge.me.id, is_searched_here, plan, now);
         let flow = Self {
@@ -204,28 +210,32 @@ impl Flow {
             branches: SelectAll::new(),
             handles: HashMap::new(),
             passed: 0,
-            held_up: None,
+            absences,
             out,
             sender,
+            line,
             _place: place,
         };
         (flow, commands)
     }
 
+    /// Ends when it is dropped, after its deadline, and at the stop of this peer.
     pub(super) async fn run(mut self, commands: Vec<Command>, is_searched_here: bool) {
-        // Whatever it waits for, its own index too: when nobody listens any more it ends at once.
-        let out = self.out.clone();
-        let spread = tokio::select! {
-            spread = self.spread(commands, is_searched_here) => spread,
-            () = out.closed() => Err(Gone),
+        let stopping = self.parts.shutdown.stopping_owned();
+        let run = async move {
+            if self.spread(commands, is_searched_here).await.is_ok() {
+                let report = self.relay.report();
+                // Dropping the branches first closes what is still open behind us.
+                self.branches.clear();
+                // A listener that reads nothing would hold this query's place for ever.
+                let latest = self.running.rules.deadline + REPORT_GRACE;
+                let _ = tokio::time::timeout_at(latest.into(), self.out.send(Found::Done(report))).await;
+            }
         };
-        if spread.is_ok() {
-            let report = self.relay.report();
-            // Dropping the branches first closes what is still open behind us.
-            self.branches.clear();
-            // A listener that reads nothing would hold this query's place for ever.
-            let latest = self.running.rules.deadline.max(Instant::now()) + REPORT_GRACE;
-            let _ = tokio::time::timeout_at(latest.into(), self.out.send(Found::Done(report))).await;
+        tokio::select! {
+            biased;
+            () = run => {}
+            () = stopping => {}
         }
     }
 
@@ -278,9 +288,9 @@ impl Flow {
         if !is_asked {
             return ready(Vec::new()).boxed();
         }
-        let (parts, sender, query) = (self.parts.clone(), self.sender, self.running.query.clone());
+        let (parts, line, query) = (self.parts.clone(), self.line.clone(), self.running.query.clone());
         let most = self.most_own() + 1;
-        async move { parts.look_up(sender, query, most).await }.boxed()
+        async move { parts.look_up(line, query, most).await }.boxed()
     }
 
     fn most_own(&self) -> usize {
@@ -312,7 +322,7 @@ impl Flow {
             Event::Heard(delay) => {
                 asked.is_heard = true;
                 // While nobody takes what was found here nothing is heard of the branches either, which says nothing of them.
-                if self.held_up.is_none_or(|until| until.elapsed() > delay) {
+                if !self.absences.was_within(delay) {
                     self.parts.links.on_heard(&asked.peer, delay);
                 }
                 self.relay.on_heard(ask);
@@ -354,7 +364,6 @@ impl Flow {
             Err(TrySendError::Full(hits)) => hits,
         };
         let sent = tokio::time::timeout_at(self.running.rules.deadline.into(), self.out.send(hits)).await;
-        self.held_up = Some(Instant::now());
         if matches!(sent, Ok(Ok(()))) { Ok(()) } else { Err(Gone) }
     }
 
