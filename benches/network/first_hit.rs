@@ -281,10 +281,20 @@ pub(crate) async fn echo(
     shutdown: &Shutdown,
 ) -> Result<PeerServiceClient<Channel>> {
     let transport = transport();
+    let address = serve_echo(&transport, answers, shutdown).await?;
+    Ok(PeerServiceClient::new(transport.dial_host(&address.to_string(), Purpose::Link).await?))
+}
+
+/// A server that answers what it was given, and where.
+pub(crate) async fn serve_echo(
+    transport: &Transport,
+    answers: Vec<pb::SearchResponse>,
+    shutdown: &Shutdown,
+) -> Result<SocketAddr> {
     let listener = transport.listen(([127, 0, 0, 1], 0).into()).await?;
     let address = listener.address();
     let routes = Routes::new(StandIn::service(Echo(answers)));
     let routes = with_standard::<PeerServiceServer<StandIn<Echo>>>(routes, shutdown).await?;
     shutdown.spawn("echo", transport.serve(listener, routes, None, shutdown));
-    Ok(PeerServiceClient::new(transport.dial_host(&address.to_string(), Purpose::Link).await?))
+    Ok(address)
 }

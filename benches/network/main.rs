@@ -3,7 +3,7 @@
 //! and its rest, downloads from several holders and of small files, the memory of both ends of a download. Each figure is
 //! taken from the daemons themselves, over real gRPC on loopback.
 //!
-//! `cargo bench --bench network [-- first-hit|load|fanout|tree|registry|start|holders|small|memory|storm]`; without a name, all of them. CPU and
+//! `cargo bench --bench network [-- first-hit|load|fanout|tree|registry|start|holders|small|memory|storm|tls]`; without a name, all of them. CPU and
 //! memory are read from `/proc`, so that this runs on Linux alone.
 
 #![allow(clippy::cast_precision_loss)] // figures to read, not to reckon with
@@ -15,6 +15,8 @@ mod heap;
 mod holders;
 mod load;
 mod measure;
+#[path = "../../tests/support/member.rs"]
+mod member;
 mod memory;
 mod registry;
 mod small;
@@ -22,6 +24,7 @@ mod small;
 mod stand_in;
 mod start;
 mod storm;
+mod tls;
 mod tree;
 #[path = "../../tests/support/tree.rs"]
 mod tree_registry;
@@ -120,6 +123,12 @@ enum Figure {
         #[arg(long, default_value_t = 1000)]
         samples: u32,
     },
+    /// Connections and calls under mutual TLS, against plaintext.
+    Tls {
+        /// Rounds, each with 20 connections and 200 calls of either kind.
+        #[arg(long, default_value_t = 50)]
+        rounds: u32,
+    },
     /// The most memory of both ends of a transfer; writes up to 8 GiB.
     Memory {
         /// Where files lie.
@@ -141,6 +150,7 @@ fn main() -> Result<()> {
         Figure::Small { samples: 4000, memory: "/dev/shm".into(), disk: ".".into() },
         Figure::Memory { folder: "/dev/shm".into() },
         Figure::Storm { samples: 1000 },
+        Figure::Tls { rounds: 50 },
     ];
     let figures = args.figure.map_or_else(|| Vec::from(all), |figure| vec![figure]);
     // As many workers as a daemon has.
@@ -161,6 +171,7 @@ fn main() -> Result<()> {
                 }
                 Figure::Small { samples, memory, disk } => small::run(samples, &memory, &disk).await,
                 Figure::Storm { samples } => storm::run(samples).await,
+                Figure::Tls { rounds } => tls::run(rounds).await,
                 Figure::Memory { folder } => tokio::task::block_in_place(|| memory::run(&folder)),
             }
         }))??;

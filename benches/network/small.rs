@@ -116,7 +116,7 @@ async fn share_one(peer: &Peer, share: &Path) -> Result<(ContentHash, String)> {
 }
 
 /// One call that is answered with as many bytes.
-async fn unary(client: &mut PeerServiceClient<Channel>) -> Result<Duration> {
+pub(crate) async fn unary(client: &mut PeerServiceClient<Channel>) -> Result<Duration> {
     let ask = pb::ListFilesRequest { path: "docs/small.bin".into(), ..Default::default() };
     let begun = Instant::now();
     let answer = client.list_files(ask).await?.into_inner();

@@ -1,11 +1,13 @@
 //! One file over loopback, between two processes: this program's own upload and download against other ways.
 //!
-//! `cargo bench --bench transfer [-- one|many] [--rqbit PATH] [--sendme PATH]`. Rounds are interleaved, under each congestion
+//! `cargo bench --bench transfer [-- one|tls|many] [--rqbit PATH] [--sendme PATH]`. Rounds are interleaved, under each congestion
 //! control that the machine lets one set; a row is the median. Every way writes to the same file system, into a folder of
 //! its own in each round, and is timed from the start of its processes to their end. Ours checks BLAKE3 of every byte,
 //! brings the file to disk and gives it its name as well.
 
 mod measure;
+#[path = "../../tests/support/member.rs"]
+mod member;
 mod ours;
 mod rivals;
 #[path = "../../tests/support/stand_in.rs"]
@@ -21,11 +23,14 @@ use std::{
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use floodplain::protocol::id::ContentHash;
+use floodplain::{
+    net::{PrivateKey, To},
+    protocol::id::{ContentHash, PeerId},
+};
 
 use self::{
     measure::{Run, Way, timed},
-    rivals::{Nginx, PlainCopy, Rival, Rqbit, Sendme, Server},
+    rivals::{Nginx, NginxTls, PlainCopy, Rival, Rqbit, Sendme, Server},
 };
 
 const CONGESTION: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
@@ -65,6 +70,18 @@ enum Role {
         #[arg(long, default_value_t = 3)]
         rivals_every: usize,
     },
+    /// The same between members of a closed network, against nginx to curl over TLS 1.3.
+    Tls {
+        /// Size of the file.
+        #[arg(long, default_value_t = 1024)]
+        size_mib: u64,
+        /// Runs of each way.
+        #[arg(long, default_value_t = 9)]
+        rounds: usize,
+        /// The slow ways run in one of so many rounds.
+        #[arg(long, default_value_t = 3)]
+        rivals_every: usize,
+    },
     /// Many fetchers of one server at once, ours against nginx with as many curls.
     Many {
         /// How many, with commas between.
@@ -79,10 +96,22 @@ enum Role {
     },
     /// Shares one file; prints its address.
     #[command(hide = true)]
-    Serve { file: PathBuf, hash: ContentHash },
+    Serve {
+        file: PathBuf,
+        hash: ContentHash,
+        #[arg(long)]
+        authority: Option<PathBuf>,
+    },
     /// Downloads it into each folder, all at once.
     #[command(hide = true)]
-    Get { address: SocketAddr, hash: ContentHash, folders: Vec<PathBuf> },
+    Get {
+        address: SocketAddr,
+        peer: PeerId,
+        hash: ContentHash,
+        folders: Vec<PathBuf>,
+        #[arg(long)]
+        authority: Option<PathBuf>,
+    },
     #[command(hide = true)]
     PlainServe { file: PathBuf },
     #[command(hide = true)]
@@ -94,13 +123,17 @@ fn main() -> Result<()> {
     // As many threads as a daemon has.
     let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     match &args.role {
-        Some(Role::Serve { file, hash }) => runtime()?.block_on(ours::serve(file.clone(), *hash)),
-        Some(Role::Get { address, hash, folders }) => {
-            runtime()?.block_on(ours::fetch(*address, *hash, folders.clone()))
+        Some(Role::Serve { file, hash, authority }) => {
+            runtime()?.block_on(ours::serve(file.clone(), *hash, authority.as_deref()))
+        }
+        Some(Role::Get { address, peer, hash, folders, authority }) => {
+            let from = To { address: *address, peer: *peer };
+            runtime()?.block_on(ours::fetch(from, *hash, authority.as_deref(), folders.clone()))
         }
         Some(Role::PlainServe { file }) => rivals::plain_serve(file),
         Some(Role::PlainGet { address, copy }) => rivals::plain_get(address, copy),
         Some(Role::One { size_mib, rounds, rivals_every }) => one(&args, *size_mib, *rounds, *rivals_every),
+        Some(Role::Tls { size_mib, rounds, rivals_every }) => tls(&args, *size_mib, *rounds, *rivals_every),
         Some(Role::Many { fetchers, size_mib, rounds }) => many(&args, fetchers, *size_mib, *rounds),
         None => one(&args, 1024, 9, 3),
     }
@@ -123,12 +156,23 @@ impl Place {
 
     /// Our own download, of so many copies at once by each of so many processes.
     fn ours(&self, server: &Server, processes: usize, copies: usize) -> Result<Run> {
+        self.ours_of(None, server, processes, copies)
+    }
+
+    /// As a new member of that authority's network.
+    fn ours_of(
+        &self,
+        authority: Option<&Path>,
+        server: &Server,
+        processes: usize,
+        copies: usize,
+    ) -> Result<Run> {
         let folders = tempfile::tempdir_in(self.home.path())?;
         let fetchers = (0..processes).map(|process| {
             let into = (0..copies).map(|copy| folders.path().join(format!("{process}-{copy}")));
             let into: Vec<PathBuf> = into.collect();
             into.iter().try_for_each(fs::create_dir)?;
-            ours::get(server, self.hash, &into)
+            ours::get(server, self.hash, authority, &into)
         });
         timed(server.pid(), &fetchers.collect::<Result<Vec<_>>>()?)
     }
@@ -147,7 +191,7 @@ impl Place {
 fn one(args: &Args, size_mib: u64, rounds: usize, rivals_every: usize) -> Result<()> {
     let place = Place::make(&args.folder, size_mib)?;
     under_each(args, |control| {
-        let server = ours::start(&place.file, place.hash)?;
+        let server = ours::start(&place.file, place.hash, None)?;
         let mut rivals: Vec<Box<dyn Rival>> = vec![
             Box::new(Nginx::start(place.home.path(), &place.file)?),
             Box::new(PlainCopy::start(&place.file)?),
@@ -189,12 +233,51 @@ fn one(args: &Args, size_mib: u64, rounds: usize, rivals_every: usize) -> Result
     })
 }
 
+fn tls(args: &Args, size_mib: u64, rounds: usize, rivals_every: usize) -> Result<()> {
+    let place = Place::make(&args.folder, size_mib)?;
+    let authority = place.home.path().join("authority.pem");
+    PrivateKey::load_or_create(&authority)?;
+    under_each(args, |control| {
+        let closed = ours::start(&place.file, place.hash, Some(&authority))?;
+        let open = ours::start(&place.file, place.hash, None)?;
+        let nginx = NginxTls::start(place.home.path(), &place.file)?;
+        let theirs = &place.home.path().join("theirs");
+        let sendme = match &args.sendme {
+            Some(binary) => {
+                fs::copy(&place.file, theirs)?;
+                Some(Sendme::start(binary, place.home.path(), theirs)?)
+            }
+            None => None,
+        };
+        let mut ways = vec![
+            Way::new("floodplain, mutual TLS"),
+            Way::new("floodplain, plaintext"),
+            Way::new(nginx.name()),
+        ];
+        ways.extend(sendme.iter().map(|rival| Way::new(rival.name())));
+        // The first round warms all up.
+        for round in 0..=rounds {
+            let ours = place.ours_of(Some(&authority), &closed, 1, 1)?;
+            let mut runs = vec![ours, place.ours(&open, 1, 1)?, place.theirs(&nginx, 1)?];
+            if let Some(sendme) = sendme.as_ref().filter(|_| round % rivals_every == 0) {
+                runs.push(place.theirs(sendme, 1)?);
+            }
+            if round > 0 {
+                ways.iter_mut().zip(runs).for_each(|(way, run)| way.add(run, ours));
+            }
+        }
+        println!("{control}, {size_mib} MiB, {rounds} rounds, medians");
+        measure::print(size_mib, &ways);
+        Ok(())
+    })
+}
+
 fn many(args: &Args, fetchers: &[usize], size_mib: u64, rounds: usize) -> Result<()> {
     let place = Place::make(&args.folder, size_mib)?;
     under_each(args, |control| {
         for &fetchers in fetchers {
-            let server = ours::start(&place.file, place.hash)?;
-            let alone = ours::start(&place.file, place.hash)?;
+            let server = ours::start(&place.file, place.hash, None)?;
+            let alone = ours::start(&place.file, place.hash, None)?;
             let nginx = Nginx::start(place.home.path(), &place.file)?;
             let mut ways = [
                 Way::new(format!("floodplain, {fetchers} processes")),

@@ -1,9 +1,9 @@
 //! This program's own upload and download, as processes that the benchmark starts.
 
 use std::{
+    ffi::OsStr,
     fs,
     io::Read,
-    net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use floodplain::{
-    net::{Identity, Security, Transport, throttle::Throttle},
+    net::{Authority, Identity, PrivateKey, Security, To, Transport, throttle::Throttle},
     peer::{
         channels::Channels,
         download::{DownloadAsk, Downloader, Source},
@@ -32,6 +32,7 @@ use futures::{StreamExt, future::try_join_all};
 use tonic::service::Routes;
 
 use crate::{
+    member::member,
     rivals::Server,
     stand_in::{Answers, StandIn},
 };
@@ -83,22 +84,38 @@ fn transport() -> Transport {
     Transport::new(Identity::ephemeral(), Security::PlaintextLoopback)
 }
 
-/// A process that shares the file.
-pub(crate) fn start(file: &Path, hash: ContentHash) -> Result<Server> {
+/// A process that shares the file. With the file of an authority's key, over TLS.
+pub(crate) fn start(file: &Path, hash: ContentHash, authority: Option<&Path>) -> Result<Server> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("serve").arg(file).arg(hash.to_string());
+    command.args(authority.into_iter().flat_map(|key| [OsStr::new("--authority"), key.as_os_str()]));
     Server::start(command, |line| Some(line.to_owned()))
 }
 
+/// Plaintext, or a new member of that authority's network. Its id.
+fn transport_of(authority: Option<&Path>) -> Result<(Transport, PeerId)> {
+    let Some(key) = authority else { return Ok((transport(), PeerId::from_bytes([1; 32]))) };
+    let key = PrivateKey::load_or_create(key)?;
+    let network = key.public().network_id();
+    member(&Authority::from_key(key, network))
+}
+
 /// One process that downloads the file once into each of these folders.
-pub(crate) fn get(server: &Server, hash: ContentHash, folders: &[PathBuf]) -> Result<Command> {
+pub(crate) fn get(
+    server: &Server,
+    hash: ContentHash,
+    authority: Option<&Path>,
+    folders: &[PathBuf],
+) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["get", &server.told, &hash.to_string()]).args(folders);
+    let (address, peer) = server.told.split_once(' ').context("an address and an id")?;
+    command.args(["get", address, peer, &hash.to_string()]).args(folders);
+    command.args(authority.into_iter().flat_map(|key| [OsStr::new("--authority"), key.as_os_str()]));
     Ok(command)
 }
 
-/// Prints its address, then serves until it is killed.
-pub(crate) async fn serve(file: PathBuf, hash: ContentHash) -> Result<()> {
+/// Prints its address and its id, then serves until it is killed.
+pub(crate) async fn serve(file: PathBuf, hash: ContentHash, authority: Option<&Path>) -> Result<()> {
     let shutdown = Shutdown::new();
     let transfers = Transfers::new(1);
     let tree = tree_of(&file)?;
@@ -106,30 +123,30 @@ pub(crate) async fn serve(file: PathBuf, hash: ContentHash) -> Result<()> {
     let source = Arc::new(OneFile(file, tree));
     let uploads = Uploads::new(source, UPLOAD_SLOTS, RateLimits::default(), transfers, shutdown.clone());
     let routes = Routes::new(FastDownload::new(uploads, StandIn::service(Rest)));
-    let transport = transport();
+    let (transport, id) = transport_of(authority)?;
     let listener = transport.listen("127.0.0.1:0".parse()?).await?;
-    println!("{}", listener.address());
+    println!("{} {id}", listener.address());
     transport.serve(listener, routes, None, &shutdown).await
 }
 
 /// Downloads into all the folders at once.
-pub(crate) async fn fetch(address: SocketAddr, hash: ContentHash, folders: Vec<PathBuf>) -> Result<()> {
+pub(crate) async fn fetch(
+    from: To,
+    hash: ContentHash,
+    authority: Option<&Path>,
+    folders: Vec<PathBuf>,
+) -> Result<()> {
     let shutdown = Shutdown::new();
     let transfers = Transfers::new(folders.len());
-    let channels = Channels::new(transport());
+    let channels = Channels::new(transport_of(authority)?.0);
     let downloader = Downloader::new(channels, transfers, shutdown.clone(), Throttle::default());
-    try_join_all(folders.into_iter().map(|folder| fetch_one(&downloader, address, hash, folder))).await?;
+    try_join_all(folders.into_iter().map(|folder| fetch_one(&downloader, from, hash, folder))).await?;
     drop(shutdown);
     Ok(())
 }
 
-async fn fetch_one(
-    downloader: &Downloader,
-    address: SocketAddr,
-    hash: ContentHash,
-    folder: PathBuf,
-) -> Result<()> {
-    let source = Source { peer_id: PeerId::from_bytes([1; 32]), name: "bench".into(), address };
+async fn fetch_one(downloader: &Downloader, from: To, hash: ContentHash, folder: PathBuf) -> Result<()> {
+    let source = Source { peer_id: from.peer, name: "bench".into(), address: from.address };
     let ask = DownloadAsk {
         what: FileName::Hash(hash),
         sources: vec![source],

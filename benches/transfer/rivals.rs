@@ -78,12 +78,16 @@ pub(crate) struct Nginx(Killed, u16);
 
 impl Nginx {
     pub(crate) fn start(home: &Path, file: &Path) -> Result<Self> {
+        Self::with(home, file, "", "")
+    }
+
+    fn with(home: &Path, file: &Path, listen: &str, server: &str) -> Result<Self> {
         let port = free_port()?;
         let (root, home_text) = (file.parent().context("a folder")?.display(), home.display());
         let config = format!(
             "daemon off; master_process off; pid {home_text}/nginx.pid; error_log {home_text}/error.log;\n\
              user root; events {{}}\nhttp {{ access_log off; sendfile on; tcp_nopush on; client_body_temp_path {home_text}/t;\n\
-             server {{ listen 127.0.0.1:{port}; location / {{ root {root}; }} }} }}\n"
+             server {{ listen 127.0.0.1:{port}{listen}; {server}location / {{ root {root}; }} }} }}\n"
         );
         let path = home.join("nginx.conf");
         fs::write(&path, config)?;
@@ -106,6 +110,44 @@ impl Rival for Nginx {
     fn get(&self, folder: &Path) -> Command {
         let mut curl = Command::new("curl");
         curl.args(["-sf", "-o"]).arg(folder.join("copy")).arg(format!("http://127.0.0.1:{}/file", self.1));
+        curl
+    }
+}
+
+/// The same over TLS 1.3. Neither end proves anything: curl takes any certificate, and shows none.
+#[derive(Debug)]
+pub(crate) struct NginxTls(Nginx);
+
+impl NginxTls {
+    pub(crate) fn start(home: &Path, file: &Path) -> Result<Self> {
+        let home = home.join("tls");
+        fs::create_dir_all(&home)?;
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+        let (certificate, key) = (home.join("certificate.pem"), home.join("key.pem"));
+        fs::write(&certificate, made.cert.pem())?;
+        fs::write(&key, made.signing_key.serialize_pem())?;
+        let server = format!(
+            "ssl_certificate {}; ssl_certificate_key {}; ssl_protocols TLSv1.3; ",
+            certificate.display(),
+            key.display()
+        );
+        Ok(Self(Nginx::with(&home, file, " ssl", &server)?))
+    }
+}
+
+impl Rival for NginxTls {
+    fn name(&self) -> &'static str {
+        "nginx TLS 1.3 to curl"
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.pid()
+    }
+
+    fn get(&self, folder: &Path) -> Command {
+        let mut curl = Command::new("curl");
+        curl.args(["-sfk", "--tlsv1.3", "-o"]).arg(folder.join("copy"));
+        curl.arg(format!("https://127.0.0.1:{}/file", self.0.1));
         curl
     }
 }
