@@ -61,7 +61,7 @@ pub async fn start(settings: RegistrySettings, shutdown: Shutdown) -> anyhow::Re
     let terms = Terms { layout: settings.layout, lease: settings.lease, heartbeat: settings.heartbeat };
     let store = Arc::new(Store::open(&settings.data)?);
     let (saved, epoch) = store.load()?;
-    let state = State::restore(terms, epoch, saved, Instant::now(), &mut rand::rng());
+    let state = State::restore(terms, epoch, saved, [], Instant::now(), &mut rand::rng());
     tracing::info!(%address, zones = state.zones(), peers = state.peers(), epoch, "registry is up");
     let hub = Arc::new(Hub::new(state));
     // The epoch has to outlive a crash in the first seconds.

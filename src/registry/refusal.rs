@@ -49,6 +49,9 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
             let limit = format!("{} zones of {} peers", full.zones, full.zone_size);
             (Code::ResourceExhausted, ErrorDetails::with_quota_failure_violation("network", limit))
         }
+        Refusal::Pinned(_) => {
+            (Code::ResourceExhausted, ErrorDetails::with_quota_failure_violation("zone", &*text))
+        }
         Refusal::NetworkFull => {
             let limit = format!("{MAX_PEERS} peers");
             (Code::ResourceExhausted, ErrorDetails::with_quota_failure_violation("network", limit))

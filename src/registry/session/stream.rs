@@ -16,7 +16,7 @@ use crate::{
     },
     shutdown::Shutdown,
     wire::{
-        Invalid,
+        Invalid, enrollment,
         pb::{self, SessionRequest, SessionResponse, session_request, session_response::Message},
         registry as wire, required,
     },
@@ -145,6 +145,8 @@ fn message(down: &Down) -> Message {
         Down::Neighbors(neighbors) => Message::Neighbors(wire::to_neighbors(neighbors)),
         Down::Gateways(told) => Message::Gateways(wire::to_gateways(told)),
         Down::Ack(renewal) => Message::Ack(wire::to_renewal(renewal)),
+        Down::Denied(list) => Message::Denied(enrollment::to_deny_list(list)),
+        Down::RenewalDue => Message::RenewalDue(pb::RenewalDue {}),
     }
 }
 
@@ -154,6 +156,7 @@ fn ended(end: End) -> Status {
         End::Lease(Reason::Replaced) => {
             Status::failed_precondition("a newer incarnation of this peer is registered")
         }
+        End::Lease(Reason::Expelled) => Status::permission_denied("this peer was shut out of the network"),
         End::Lease(Reason::Expired) => refused(&Refusal::UnknownLease),
         End::Lease(Reason::Left) => Status::aborted("the peer has left"),
     }
