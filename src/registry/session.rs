@@ -296,6 +296,9 @@ impl Hub {
 
 impl Inner {
     fn register(&mut self, registration: Registration) -> Result<Membership, Refusal> {
+        if self.denied.as_ref().is_some_and(|denied| denied.has(&registration.member.id)) {
+            return Err(Refusal::ShutOut);
+        }
         let (membership, events) = self.state.register(registration, Instant::now(), &mut rand::rng())?;
         self.dispatch(events);
         Ok(membership)

@@ -70,6 +70,9 @@ pub enum Refusal {
     /// The registry takes no more peers.
     #[error("the network is full: this registry tracks at most {MAX_PEERS} peers")]
     NetworkFull,
+    /// It may be here no longer.
+    #[error("this peer was shut out of the network")]
+    ShutOut,
     /// Not, or no longer, a present lease.
     #[error("the lease is not known (any more); register again")]
     UnknownLease,

@@ -43,6 +43,8 @@ impl TestRegistry {
             heartbeat: Duration::from_millis(500),
             data: folder.path().into(),
             insecure_loopback: true,
+            advertise: None,
+            invite_file: None,
         };
         let mut registry = Self::start_with(settings).await;
         registry.folder = Some(folder);

@@ -12,7 +12,8 @@ use crate::{
     net::Caller,
     protocol::id::LeaseId,
     registry::{
-        refusal::{check_caller, refused},
+        door::Door,
+        refusal::refused,
         state::{Reason, Refusal},
     },
     shutdown::Shutdown,
@@ -34,11 +35,12 @@ type Answer = Result<SessionResponse, Status>;
 /// Serves one session until either side ends it. Dropping the stream is the same as a lost connection.
 pub(in crate::registry) fn serve(
     hub: Arc<Hub>,
+    door: Arc<Door>,
     requests: Streaming<SessionRequest>,
     caller: Caller,
     shutdown: Shutdown,
 ) -> impl Stream<Item = Answer> + Send + 'static {
-    let session = Session { hub, requests, caller, shutdown, opened: None };
+    let session = Session { hub, door, requests, caller, shutdown, opened: None };
     futures::stream::unfold(Some(session), |session| async {
         let mut session = session?;
         match session.next().await {
@@ -51,6 +53,7 @@ pub(in crate::registry) fn serve(
 
 struct Session {
     hub: Arc<Hub>,
+    door: Arc<Door>,
     requests: Streaming<SessionRequest>,
     caller: Caller,
     shutdown: Shutdown,
@@ -104,8 +107,14 @@ impl Session {
             return Err(Invalid::new("message", "the first one must be `register`").into());
         };
         let registration = wire::registration(request)?;
-        check_caller(&registration, &self.caller)?;
+        tokio::select! {
+            () = self.shutdown.stopping() => return Err(stopping()),
+            admitted = self.door.admit(&registration, &self.caller) => admitted?,
+        }
         let (opened, membership) = self.hub.open(registration).map_err(not_opened)?;
+        if self.door.is_renewal_due(&opened.peer) {
+            self.hub.want_renewal(&opened);
+        }
         let welcome = wire::to_membership(&membership);
         self.opened = Some(opened);
         Ok(Message::Welcome(welcome))
