@@ -31,8 +31,21 @@ use crate::protocol::trust::{NetworkId, PublicKey};
 /// # Errors
 /// When nobody answers there, or one who is not that registry.
 pub async fn dial(host: &str, authority: PublicKey) -> Result<Channel, DialError> {
+    open(host, Some(authority)).await
+}
+
+/// Opens a channel to whoever answers there, for the one question that may be anybody's to answer: whether somebody does.
+/// Nothing that is said over it may be secret or be believed. A peer ends it: it lets nobody in without a certificate.
+///
+/// # Errors
+/// When nobody answers there.
+pub async fn probe(host: &str) -> Result<Channel, DialError> {
+    open(host, None).await
+}
+
+async fn open(host: &str, authority: Option<PublicKey>) -> Result<Channel, DialError> {
     let algorithms = provider().signature_verification_algorithms;
-    let verifier = Arc::new(ByAuthority { authority, algorithms });
+    let verifier = Arc::new(FirstContact { authority, algorithms });
     let mut client = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .expect("the provider has suites of TLS 1.3")
@@ -61,14 +74,14 @@ async fn connect(address: SocketAddr, client: Arc<ClientConfig>) -> io::Result<C
     Ok(TokioIo::new(Link::new(stream, Bounds::none())))
 }
 
-/// Takes the registry of any network, if its certificate was issued by one authority.
+/// Takes the registry of any network, if its certificate was issued by one authority; anybody when none is named.
 #[derive(Debug)]
-struct ByAuthority {
-    authority: PublicKey,
+struct FirstContact {
+    authority: Option<PublicKey>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl ServerCertVerifier for ByAuthority {
+impl ServerCertVerifier for FirstContact {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -77,6 +90,7 @@ impl ServerCertVerifier for ByAuthority {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let Some(authority) = &self.authority else { return Ok(ServerCertVerified::assertion()) };
         let certificate = EndEntityCert::try_from(end_entity)
             .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
         let named =
@@ -84,7 +98,7 @@ impl ServerCertVerifier for ByAuthority {
         let (name, network) = named.ok_or(Error::InvalidCertificate(CertificateError::NotValidForName))?;
         let name = ServerName::try_from(name)
             .map_err(|_| Error::InvalidCertificate(CertificateError::NotValidForName))?;
-        let roots = Arc::new(RootCertStore { roots: vec![leaf::anchor(&self.authority, network)] });
+        let roots = Arc::new(RootCertStore { roots: vec![leaf::anchor(authority, network)] });
         let stock = WebPkiServerVerifier::builder_with_provider(roots, provider())
             .build()
             .map_err(|error| Error::General(error.to_string()))?;

@@ -43,6 +43,7 @@ struct Shown {
     credentials: Arc<Credentials>,
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
+    is_registry: bool,
 }
 
 impl Trust {
@@ -102,6 +103,11 @@ impl Trust {
         self.0.links.watch(peer)
     }
 
+    /// What is shown is the registry's.
+    pub(super) fn is_registry(&self) -> bool {
+        self.0.shown.load().is_registry
+    }
+
     pub(super) fn server(&self) -> Arc<ServerConfig> {
         self.0.shown.load().server.clone()
     }
@@ -119,8 +125,8 @@ impl Shown {
         let anchors: Vec<_> =
             credentials.authorities.iter().map(|authority| leaf::anchor(authority, network)).collect();
         leaf::verify(&credentials.certificate, &anchors, leaf.not_after)?;
-        let (server, client) =
-            tls::configs(key, &credentials.certificate, anchors, leaf.subject == Subject::Registry)?;
-        Ok(Self { credentials: Arc::new(credentials), server, client })
+        let is_registry = leaf.subject == Subject::Registry;
+        let (server, client) = tls::configs(key, &credentials.certificate, anchors, is_registry)?;
+        Ok(Self { credentials: Arc::new(credentials), server, client, is_registry })
     }
 }
