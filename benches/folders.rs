@@ -88,6 +88,8 @@ async fn serve(share: PathBuf, data: PathBuf) -> Result<()> {
         heartbeat: Duration::from_secs(10),
         data: data.join("registry"),
         insecure_loopback: true,
+        advertise: None,
+        invite_file: None,
     };
     let registry = registry::start(settings, shutdown.clone()).await?;
     let settings = PeerSettings {

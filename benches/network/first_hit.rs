@@ -124,6 +124,8 @@ pub(crate) async fn zone(folder: &Path, size: u32, shutdown: &Shutdown) -> Resul
         heartbeat: Duration::from_secs(10),
         data: folder.join("registry"),
         insecure_loopback: true,
+        advertise: None,
+        invite_file: None,
     };
     let registry = registry::start(settings, shutdown.clone()).await?;
     let mut peers = Vec::new();

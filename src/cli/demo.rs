@@ -166,6 +166,8 @@ impl Network {
             heartbeat: LEASE / 3,
             data: folder.path().join("registry"),
             insecure_loopback: true,
+            advertise: None,
+            invite_file: None,
         };
         let registry = registry::start(settings, shutdown.clone()).await?;
         let address = registry.address().to_string();

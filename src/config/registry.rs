@@ -31,6 +31,10 @@ pub struct RegistrySettings {
     pub data: PathBuf,
     /// Plaintext, loopback addresses only.
     pub insecure_loopback: bool,
+    /// `HOST:PORT` of invites, when it is not where this registry listens.
+    pub advertise: Option<String>,
+    /// A file that always holds a good invite, in a closed network.
+    pub invite_file: Option<PathBuf>,
 }
 
 impl RegistrySettings {
@@ -47,6 +51,8 @@ impl RegistrySettings {
             heartbeat: heartbeat(raw, lease)?,
             data: raw.data()?,
             insecure_loopback: raw.required(table::INSECURE_LOOPBACK, value::boolean)?,
+            advertise: None,
+            invite_file: None,
         };
         if settings.insecure_loopback && !settings.listen.ip().is_loopback() {
             let problem = "must be a loopback address while FLOODPLAIN_INSECURE_LOOPBACK is true".into();

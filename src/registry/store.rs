@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{session::Hub, state::Saved};
+use crate::net::secret_file;
 
 mod encode;
 #[cfg(test)]
@@ -31,15 +32,14 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// In a folder, which is made if it is not there; in memory only when the path is empty.
+    /// In a folder, which is made for its owner alone if it is not there; in memory only when the path is empty.
     ///
     /// # Errors
     /// When the folder cannot be made.
     pub(super) fn open(folder: &Path) -> Result<Self> {
         let folder = (!folder.as_os_str().is_empty()).then(|| folder.to_path_buf());
         if let Some(folder) = &folder {
-            fs::create_dir_all(folder)
-                .with_context(|| format!("could not make the data folder {}", folder.display()))?;
+            secret_file::make_folder(folder)?;
         }
         Ok(Self { folder, written: Mutex::new(None) })
     }
@@ -67,7 +67,7 @@ impl Store {
         let due = hub
             .read(|state| (*written != Some(state.generation())).then(|| (state.generation(), state.save())));
         let Some((generation, saved)) = due else { return };
-        match write(folder, &encode::encode(&saved)) {
+        match write(folder, FILE_NAME, &encode::encode(&saved)) {
             Ok(()) => *written = Some(generation),
             Err(error) => {
                 tracing::warn!(folder = %folder.display(), %error, "could not write the snapshot; zones would be lost by a restart");
@@ -94,12 +94,12 @@ fn read(path: &Path) -> Result<Saved> {
     }
 }
 
-/// All or nothing: whoever reads sees the file before or the file after. It holds leases, which are secrets, so it is
-/// for the owner alone, as temporary files are.
-fn write(folder: &Path, bytes: &[u8]) -> io::Result<()> {
+/// All or nothing: whoever reads sees the file before or the file after. It holds secrets, so it is for the owner alone,
+/// as temporary files are.
+pub(super) fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
-    file.persist(folder.join(FILE_NAME))?;
+    file.persist(folder.join(name))?;
     File::open(folder)?.sync_all()
 }

@@ -50,6 +50,8 @@ impl Registry {
             heartbeat: Duration::from_secs(10),
             data: data.to_path_buf(),
             insecure_loopback: true,
+            advertise: None,
+            invite_file: None,
         };
         let shutdown = Shutdown::new();
         let running = registry::start(settings, shutdown.clone()).await.unwrap();

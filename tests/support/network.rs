@@ -54,6 +54,8 @@ impl TestRegistry {
             heartbeat: Duration::from_millis(500),
             data: folder.path().into(),
             insecure_loopback: matches!(security, Security::PlaintextLoopback),
+            advertise: None,
+            invite_file: None,
         };
         let mut registry = Self::start_in(settings, security).await;
         registry.folder = Some(folder);
