@@ -10,6 +10,7 @@ pub mod identity;
 pub mod limit;
 pub mod listen;
 pub mod queue;
+pub mod shelter;
 pub mod standard;
 pub mod throttle;
 

@@ -27,6 +27,7 @@ pub mod relay;
 pub mod report;
 pub mod roster;
 pub mod saved;
+pub mod strikes;
 pub mod summary;
 pub mod text;
 pub mod trust;

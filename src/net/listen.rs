@@ -5,18 +5,24 @@ use std::{future::Future, net::SocketAddr, time::Duration};
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tonic::{service::Routes, transport::server::Server};
+use tower::layer::util::{Identity, Stack};
 
-use super::{Transport, accept::accepted};
+use super::{Transport, accept::accepted, shelter::ShelterLayer};
 use crate::shutdown::Shutdown;
 
 /// Connections of one listener at once. Each costs about 15 KB; more than a zone and its fetchers ever need.
 const MAX_CONNECTIONS: usize = 4096;
-/// Calls at once on one connection; more wait at the caller.
-const MAX_STREAMS: u32 = 1024;
+/// Calls at once on one connection, above what one caller may have; more wait at the caller.
+const MAX_STREAMS: u32 = 512;
+/// Calls that are reset before their handler began; a connection with more is ended (rapid reset, CVE-2023-44487). A caller that
+/// drops its searches at once has a few of these.
+const MAX_RESET_BEFORE_BEGUN: usize = 64;
+/// Streams that this side reset for an error of the other; a connection with more is ended.
+const MAX_RESET_FOR_ERRORS: usize = 64;
 /// How long calls that still run may go on after the stop.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
 /// Bytes of request headers; ours are below 1 KiB.
-const MAX_HEADER_BYTES: u32 = 16 << 10;
+const MAX_HEADER_BYTES: u32 = 8 << 10;
 /// What this side takes per stream and per connection before it says that it has read some: files pushed to the inbox
 /// need it (256 KiB costs a third of the rate); requests are far smaller.
 pub(super) const TRANSFER_STREAM_WINDOW: u32 = 2 << 20;
@@ -78,8 +84,11 @@ impl Transport {
     }
 }
 
-fn server() -> Server {
+fn server() -> Server<Stack<ShelterLayer, Identity>> {
     Server::builder()
+        .layer(ShelterLayer::default())
+        .http2_max_pending_accept_reset_streams(Some(MAX_RESET_BEFORE_BEGUN))
+        .http2_max_local_error_reset_streams(Some(MAX_RESET_FOR_ERRORS))
         .initial_stream_window_size(TRANSFER_STREAM_WINDOW)
         .initial_connection_window_size(TRANSFER_CONNECTION_WINDOW)
         .max_frame_size(TRANSFER_FRAME)
