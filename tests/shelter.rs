@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/raw.rs"]
+mod raw;
 #[path = "support/stand_in.rs"]
 mod stand_in;
 
@@ -17,6 +19,7 @@ use floodplain::{
     wire::pb::{self, peer_service_client::PeerServiceClient, search_response::Message},
 };
 use futures::{StreamExt, future::join_all, stream};
+use raw::{Connection, End};
 use stand_in::{Answer, Answers, Replies, StandIn};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -67,29 +70,20 @@ async fn client(address: SocketAddr) -> PeerServiceClient<Channel> {
     PeerServiceClient::connect(format!("http://{address}")).await.unwrap()
 }
 
-async fn browse(client: &PeerServiceClient<Channel>, path: &str, deadline: Option<Duration>) -> Code {
-    let mut request = Request::new(pb::BrowseRequest { path: path.into(), ..Default::default() });
-    if let Some(deadline) = deadline {
-        // As set_timeout does, without the timer that the client starts for itself.
-        let header = format!("{}m", deadline.as_millis());
-        request.metadata_mut().insert("grpc-timeout", header.parse().unwrap());
-    }
+async fn browse(client: &PeerServiceClient<Channel>, path: &str) -> Code {
+    let request = pb::BrowseRequest { path: path.into(), ..Default::default() };
     client.clone().browse(request).await.map_or_else(|status| status.code(), |_| Code::Ok)
 }
 
-/// Messages that came, and how it ended.
-async fn search(client: &PeerServiceClient<Channel>, text: &str, header: Option<&str>) -> (usize, Code) {
-    let mut request = Request::new(pb::SearchRequest { text: text.into(), ..Default::default() });
-    if let Some(header) = header {
-        request.metadata_mut().insert("grpc-timeout", header.parse().unwrap());
-    }
+/// How a search ends.
+async fn search(client: &PeerServiceClient<Channel>, text: &str) -> Code {
+    let request = pb::SearchRequest { text: text.into(), ..Default::default() };
     let mut answers = client.clone().search(request).await.unwrap().into_inner();
-    let mut count = 0;
     loop {
         match answers.message().await {
-            Ok(Some(_)) => count += 1,
-            Ok(None) => return (count, Code::Ok),
-            Err(status) => return (count, status.code()),
+            Ok(Some(_)) => {}
+            Ok(None) => return Code::Ok,
+            Err(status) => return status.code(),
         }
     }
 }
@@ -118,10 +112,10 @@ async fn a_panic_is_answered_logged_in_one_line_and_survived() {
     // The server runs on this thread too.
     let _logging = tracing::subscriber::set_default(subscriber.finish());
     let client = client(serve(Bounds::default()).await).await;
-    assert_eq!(browse(&client, "panic", None).await, Code::Internal);
-    assert_eq!(search(&client, "panic", None).await, (1, Code::Internal));
-    assert_eq!(browse(&client, "", None).await, Code::Ok);
-    assert_eq!(search(&client, "", None).await, (1, Code::Aborted));
+    assert_eq!(browse(&client, "panic").await, Code::Internal);
+    assert_eq!(search(&client, "panic").await, Code::Internal);
+    assert_eq!(browse(&client, "").await, Code::Ok);
+    assert_eq!(search(&client, "").await, Code::Aborted);
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let lines: Vec<_> = log.lines().collect();
     assert_eq!(lines.len(), 2, "{log}");
@@ -131,22 +125,34 @@ async fn a_panic_is_answered_logged_in_one_line_and_survived() {
 
 #[tokio::test]
 async fn a_deadline_that_is_over_is_told_as_such_in_calls_and_in_streams() {
-    let client = client(serve(Bounds::default()).await).await;
-    for milliseconds in [0, 1, 2, 5, 10, 50, 100] {
-        let deadline = Some(Duration::from_millis(milliseconds));
-        assert_eq!(browse(&client, "never", deadline).await, Code::DeadlineExceeded, "{milliseconds} ms");
+    // A client of tonic would end the call by itself at the same moment.
+    let connection = Connection::open(serve(Bounds::default()).await).await;
+    for header in ["0m", "1m", "2m", "5m", "10m", "50m", "100000u", "1000n"] {
+        let ask = pb::BrowseRequest { path: "never".into(), ..Default::default() };
+        let end = connection.call(&path("Browse"), &[("grpc-timeout", header)], message(&ask)).await;
+        assert_eq!(end, End::Grpc(Code::DeadlineExceeded), "{header}");
     }
+    let query = |text: &str| message(&pb::SearchRequest { text: text.into(), ..Default::default() });
     for header in ["100m", "250000u"] {
-        assert_eq!(search(&client, "never", Some(header)).await, (1, Code::DeadlineExceeded), "{header}");
+        let end = connection.call(&path("Search"), &[("grpc-timeout", header)], query("never")).await;
+        assert_eq!(end, End::Grpc(Code::DeadlineExceeded), "{header}");
     }
-    assert_eq!(browse(&client, "pause", Some(Duration::from_mins(1))).await, Code::Ok);
-    assert_eq!(search(&client, "", Some("1M")).await, (1, Code::Aborted));
+    let end = connection.call(&path("Search"), &[("grpc-timeout", "1M")], query("")).await;
+    assert_eq!(end, End::Grpc(Code::Aborted));
+}
+
+fn path(method: &str) -> String {
+    format!("/floodplain.v1.PeerService/{method}")
+}
+
+fn message(message: &impl prost::Message) -> Vec<u8> {
+    raw::framed(&message.encode_to_vec())
 }
 
 #[tokio::test]
 async fn calls_above_the_bounds_are_told_when_to_come_again() {
     let client = client(serve(Bounds { at_once: 4, whole: 6, ..Bounds::default() }).await).await;
-    let held = join_all((0..4).map(|_| browse(&client, "pause", None)));
+    let held = join_all((0..4).map(|_| browse(&client, "pause")));
     let above = async {
         // All four are there by then: they were asked first, on the same connection.
         client.clone().browse(pb::BrowseRequest { path: "pause".into(), ..Default::default() }).await
@@ -156,7 +162,7 @@ async fn calls_above_the_bounds_are_told_when_to_come_again() {
     let refused = above.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert!(refused.get_details_retry_info().is_some_and(|retry| retry.retry_delay.is_some()));
-    assert_eq!(browse(&client, "", None).await, Code::Ok, "there is room again");
+    assert_eq!(browse(&client, "").await, Code::Ok, "there is room again");
 }
 
 #[tokio::test]
@@ -168,11 +174,11 @@ async fn when_all_together_are_too_many_another_caller_hears_unavailable() {
         let request = pb::SearchRequest { text: "never".into(), ..Default::default() };
         held.push(first.clone().search(request).await.unwrap());
     }
-    assert_eq!(browse(&second, "", None).await, Code::Unavailable);
+    assert_eq!(browse(&second, "").await, Code::Unavailable);
     // A stream that nobody reads any more gives its place back.
     drop(held);
     let began = std::time::Instant::now();
-    while browse(&second, "", None).await != Code::Ok {
+    while browse(&second, "").await != Code::Ok {
         assert!(began.elapsed() < Duration::from_secs(20));
     }
 }
@@ -184,9 +190,9 @@ async fn a_caller_above_its_rate_is_refused_and_another_is_not() {
     bounds.rate.burst = 20;
     let address = serve(bounds).await;
     let (greedy, modest) = (client(address).await, client(address).await);
-    let answers = join_all((0..40).map(|_| browse(&greedy, "", None))).await;
+    let answers = join_all((0..40).map(|_| browse(&greedy, ""))).await;
     let served = answers.iter().filter(|code| **code == Code::Ok).count();
     assert!((20..30).contains(&served), "{answers:?}");
     assert!(answers.iter().all(|code| matches!(code, Code::Ok | Code::ResourceExhausted)), "{answers:?}");
-    assert_eq!(browse(&modest, "", None).await, Code::Ok);
+    assert_eq!(browse(&modest, "").await, Code::Ok);
 }
