@@ -23,11 +23,13 @@ pub fn address(field: &'static str, text: &str) -> Result<SocketAddr, Invalid> {
     if address.port() == 0 {
         return Err(Invalid::new(field, "port 0 cannot be dialed"));
     }
-    let is_link_local = match address.ip() {
+    // An IPv4 address in the clothes of IPv6 is dialed as what it is.
+    let ip = address.ip().to_canonical();
+    let is_link_local = match ip {
         IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
         IpAddr::V6(ip) => ip.is_unicast_link_local(),
     };
-    if address.ip().is_unspecified() || address.ip().is_multicast() || is_link_local {
+    if ip.is_unspecified() || ip.is_multicast() || is_link_local {
         return Err(Invalid::new(field, format!("{} cannot be dialed by others", address.ip())));
     }
     Ok(address)
