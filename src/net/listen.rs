@@ -17,8 +17,9 @@ const MAX_STREAMS: u32 = 512;
 /// Calls that are reset before their handler began; a connection with more is ended (rapid reset, CVE-2023-44487). A caller that
 /// drops its searches at once has a few of these.
 const MAX_RESET_BEFORE_BEGUN: usize = 64;
-/// Streams that this side reset for an error of the other; a connection with more is ended.
-const MAX_RESET_FOR_ERRORS: usize = 64;
+/// Streams that this side reset for an error of the other; a connection with more is ended. A library that has not yet heard how
+/// many streams are allowed may be that much above it.
+const MAX_RESET_FOR_ERRORS: usize = 256;
 /// How long calls that still run may go on after the stop.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
 /// Bytes of request headers; ours are below 1 KiB.

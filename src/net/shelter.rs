@@ -80,7 +80,16 @@ where
             Ok(place) => place,
             Err(refused) => return Box::pin(refuse(refused)),
         };
-        let told = deadline::told(request.headers()).map(|left| now + left);
+        if let Err(status) = is_grpc(&request) {
+            let mut response = http::Response::new(Sheltered::bare(Body::empty()));
+            *response.status_mut() = status;
+            return Box::pin(async { Ok(response) });
+        }
+        let left = deadline::told(request.headers());
+        if left.is_some_and(|left| left.is_zero()) {
+            return Box::pin(async { Ok(failed(&late())) });
+        }
+        let told = left.map(|left| now + left);
         let method = request.uri().clone();
         let Ok(answer) = catch_unwind(AssertUnwindSafe(|| self.inner.call(request)))
             .map_err(|panic| panicked(&method, &*panic))
@@ -101,6 +110,20 @@ where
                 None => Ok(failed(&late())),
             }
         })
+    }
+}
+
+/// The protocol of gRPC has the other answers; what is not of it, as of a web page, gets none from a handler.
+fn is_grpc(request: &http::Request<Body>) -> Result<(), http::StatusCode> {
+    if request.method() != http::Method::POST {
+        return Err(http::StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let kind = request.headers().get(http::header::CONTENT_TYPE);
+    let rest = kind.and_then(|kind| kind.as_bytes().strip_prefix(b"application/grpc"));
+    // With a suffix it names the encoding; `application/grpc-web` is another protocol.
+    match rest.map(|rest| rest.first()) {
+        Some(None | Some(b'+' | b';')) => Ok(()),
+        _ => Err(http::StatusCode::UNSUPPORTED_MEDIA_TYPE),
     }
 }
 

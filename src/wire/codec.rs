@@ -147,7 +147,7 @@ impl Counter {
             if let Some(most) = field.most {
                 self.one_more(field.name, most)?;
             }
-            if tag & 7 == 2 {
+            if !field.inside.is_empty() && tag & 7 == 2 {
                 self.count(value, field.inside)?;
             }
         }
@@ -207,6 +207,9 @@ mod tests {
             })),
         };
         assert!(check(&hits(256)).is_ok() && check(&hits(257)).is_err());
+        // What is counted is not looked into.
+        let paths = vec!["\u{7f}\u{7f}".to_owned(); 3];
+        assert!(check(&pb::DownloadManyRequest { paths }).is_ok());
     }
 
     #[test]

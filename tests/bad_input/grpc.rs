@@ -98,7 +98,10 @@ fn messages() -> Vec<Case> {
         Case::raw("metadata that is not base64", BROWSE, empty.clone(), status(Code::Ok)).with(&[("x-bin", "?!")]),
         Case::raw("two messages where one is meant", BROWSE, empty.repeat(2), status(Code::Ok)),
         Case::raw("4 MiB for a health check", HEALTH, framed(&vec![0; 4 << 20]), status(Code::OutOfRange)),
-        Case::raw("4 MiB for reflection", REFLECTION, framed(&vec![0; 4 << 20]), status(Code::OutOfRange)),
+        // Reflection tells nothing of what it could not read: it ends without an answer.
+        Case::raw("4 MiB for reflection", REFLECTION, framed(&vec![0; 4 << 20]), status(Code::Ok)),
+        Case::raw("gRPC for the web", BROWSE, empty.clone(), End::Http(415)).with(&[("content-type", "application/grpc-web")]),
+        Case::raw("a form", BROWSE, empty.clone(), End::Http(415)).with(&[("content-type", "application/x-www-form-urlencoded")]),
         Case::raw("the health of nothing", HEALTH, framed(&field(1, b"nothing")), status(Code::NotFound)),
     ]);
     cases

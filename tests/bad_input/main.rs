@@ -142,7 +142,7 @@ fn status_kib(pid: u32, field: &str) -> u64 {
 
 /// One call of a table: what it is, its method, its body, how it ends.
 struct Case {
-    what: &'static str,
+    what: String,
     path: &'static str,
     headers: &'static [(&'static str, &'static str)],
     body: Vec<u8>,
@@ -150,11 +150,11 @@ struct Case {
 }
 
 impl Case {
-    fn raw(what: &'static str, path: &'static str, body: Vec<u8>, end: End) -> Self {
-        Self { what, path, headers: &[], body, end }
+    fn raw(what: impl Into<String>, path: &'static str, body: Vec<u8>, end: End) -> Self {
+        Self { what: what.into(), path, headers: &[], body, end }
     }
 
-    fn ask(what: &'static str, path: &'static str, message: &impl Message, code: Code) -> Self {
+    fn ask(what: impl Into<String>, path: &'static str, message: &impl Message, code: Code) -> Self {
         Self::raw(what, path, raw::framed(&message.encode_to_vec()), End::Grpc(code))
     }
 

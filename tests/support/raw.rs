@@ -54,7 +54,9 @@ impl Connection {
     pub async fn open(address: SocketAddr) -> Self {
         let socket = TcpStream::connect(address).await.expect("accepted");
         socket.set_nodelay(true).expect("set");
-        let (send, connection) = h2::client::handshake(socket).await.expect("a handshake");
+        // As every library does until it has heard how many are allowed.
+        let handshake = h2::client::Builder::new().initial_max_send_streams(100).handshake(socket);
+        let (send, connection) = handshake.await.expect("a handshake");
         let driver = tokio::spawn(async move { drop(connection.await) });
         Self { send, driver }
     }
