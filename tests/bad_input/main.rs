@@ -15,6 +15,8 @@ mod processes;
 #[path = "../support/raw.rs"]
 mod raw;
 mod replies;
+#[path = "../support/stand_in.rs"]
+mod stand_in;
 mod uploads;
 
 use std::{

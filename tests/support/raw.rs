@@ -55,7 +55,10 @@ impl Connection {
         let socket = TcpStream::connect(address).await.expect("accepted");
         socket.set_nodelay(true).expect("set");
         // As every library does until it has heard how many are allowed.
-        let handshake = h2::client::Builder::new().initial_max_send_streams(100).handshake(socket);
+        let handshake = h2::client::Builder::new()
+            .initial_max_send_streams(100)
+            .initial_connection_window_size(4 << 20)
+            .handshake(socket);
         let (send, connection) = handshake.await.expect("a handshake");
         let driver = tokio::spawn(async move { drop(connection.await) });
         Self { send, driver }
