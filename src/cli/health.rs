@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::{Raw, RegistrySettings},
-    net::{Identity, Purpose, Security, Transport},
+    net::{Identity, Purpose, Security, Transport, enroll},
     peer::{control, remote},
     protocol::action::{ActionError, ErrorKind},
 };
@@ -30,22 +30,31 @@ pub const DEADLINE: Duration = Duration::from_secs(3);
 pub enum Daemon {
     /// The peer behind this control socket.
     Peer(PathBuf),
-    /// Whoever listens at this `HOST:PORT`.
-    Address(String),
+    /// Whoever listens at an address.
+    Address {
+        /// `HOST:PORT`.
+        address: String,
+        /// As the settings say; TLS otherwise.
+        is_plaintext: bool,
+    },
 }
 
 impl Daemon {
     /// The address that was named, else the peer whose control socket is there, else the registry of the settings.
     pub fn find(raw: &Raw, addr: Option<&str>) -> Result<Self, Failure> {
         if let Some(address) = addr {
-            return Ok(Self::Address(address.to_owned()));
+            return Self::at(raw, address.to_owned());
         }
         let socket = control::socket_path(&raw.data().map_err(refused)?);
         if socket.exists() {
             return Ok(Self::Peer(socket));
         }
         let listen = RegistrySettings::from_raw(raw).map_err(refused)?.listen;
-        Ok(Self::Address(dialed(listen).to_string()))
+        Self::at(raw, dialed(listen).to_string())
+    }
+
+    fn at(raw: &Raw, address: String) -> Result<Self, Failure> {
+        Ok(Self::Address { address, is_plaintext: raw.is_plaintext().map_err(refused)? })
     }
 }
 
@@ -64,7 +73,7 @@ fn dialed(mut listen: SocketAddr) -> SocketAddr {
 pub async fn health(out: &mut Output, daemon: &Daemon, args: &HealthArgs) -> Ended {
     let (target, channel) = match daemon {
         Daemon::Peer(socket) => (socket.display().to_string(), remote::channel(socket).await?),
-        Daemon::Address(address) => (address.clone(), dial(address).await?),
+        Daemon::Address { address, is_plaintext } => (address.clone(), dial(address, *is_plaintext).await?),
     };
     let request = HealthCheckRequest { service: String::new() };
     let status = match HealthClient::new(channel).check(request).await {
@@ -88,9 +97,16 @@ pub async fn health(out: &mut Output, daemon: &Daemon, args: &HealthArgs) -> End
     Ok(if args.ready && status != "serving" { Exit::Failed } else { Exit::Done })
 }
 
-async fn dial(address: &str) -> Result<Channel, Failure> {
-    let transport = Transport::new(Identity::ephemeral(), Security::Plaintext);
-    transport.dial_host(address, Purpose::Registry).await.map_err(|error| {
+/// In a closed network without a certificate: a health check has no keys at hand. A registry answers that; a peer is asked
+/// by its control socket.
+async fn dial(address: &str, is_plaintext: bool) -> Result<Channel, Failure> {
+    let dialed = if is_plaintext {
+        let transport = Transport::new(Identity::ephemeral(), Security::PlaintextLoopback);
+        transport.dial_host(address, Purpose::Registry).await
+    } else {
+        enroll::probe(address).await
+    };
+    dialed.map_err(|error| {
         let error = ActionError::new(ErrorKind::Unreachable, format!("{:#}", anyhow::Error::from(error)));
         error.hint("start it, or name another address with --addr").into()
     })

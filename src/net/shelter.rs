@@ -27,6 +27,8 @@ pub use body::Sheltered;
 pub use door::{Bounds, Door, Refused};
 pub use large::LargeRequests;
 
+use super::caller::Caller;
+
 /// From the call to the beginning of its answer, when the caller names no time or a longer one: a request that comes a byte
 /// at a time does not keep its place. A stream goes on for as long as its caller and its handler want.
 const HEAD_DEADLINE: Duration = Duration::from_secs(60);
@@ -75,7 +77,7 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let now = Instant::now();
-        let entered = self.door.enter(door::caller(request.extensions()), request.uri().path(), now.into_std());
+        let entered = self.door.enter(Caller::of(request.extensions()).key(), request.uri().path(), now.into_std());
         let place = match entered {
             Ok(place) => place,
             Err(refused) => return Box::pin(refuse(refused)),

@@ -5,15 +5,15 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
     num::{NonZeroU32, NonZeroUsize},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use tonic::transport::server::TcpConnectInfo;
-
-use crate::protocol::strikes::{Hearing, Patience, Strikes};
+use crate::{
+    net::caller::CallerKey,
+    protocol::strikes::{Hearing, Patience, Strikes},
+};
 
 /// A session lasts as long as its peer does, and the registry bounds sessions itself.
 const SESSION_PATH: &str = "/floodplain.v1.RegistryService/Session";
@@ -57,16 +57,6 @@ impl Default for Bounds {
     }
 }
 
-/// Who a call is counted by: a host, but on this machine a connection, as its peers all have one address.
-pub(super) type Key = Option<SocketAddr>;
-
-/// Of a call's extensions.
-pub(super) fn caller(extensions: &http::Extensions) -> Key {
-    let address = extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr)?;
-    let ip = address.ip().to_canonical();
-    Some(SocketAddr::new(ip, if ip.is_loopback() { address.port() } else { 0 }))
-}
-
 /// Lets calls in; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Door(Arc<Inner>);
@@ -80,15 +70,15 @@ struct Inner {
 
 #[derive(Debug)]
 struct State {
-    strikes: Strikes<Key>,
-    running: HashMap<Key, usize>,
+    strikes: Strikes<CallerKey>,
+    running: HashMap<CallerKey, usize>,
     whole: usize,
     waiting: usize,
 }
 
 /// A call that was let in; its place is free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Place(Option<(Door, Key)>);
+pub(super) struct Place(Option<(Door, CallerKey)>);
 
 /// Why a call was not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +111,7 @@ impl Door {
         Self(Arc::new(Inner { bounds, state: Mutex::new(state) }))
     }
 
-    pub(super) fn enter(&self, caller: Key, path: &str, now: Instant) -> Result<Place, Refused> {
+    pub(super) fn enter(&self, caller: CallerKey, path: &str, now: Instant) -> Result<Place, Refused> {
         let bounds = &self.0.bounds;
         let mut state = self.lock();
         if let Hearing::Refuse { retry_after } = state.strikes.hear(caller, now) {
@@ -194,6 +184,7 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::caller::Caller;
 
     const BROWSE: &str = "/floodplain.v1.PeerService/Browse";
 
@@ -201,8 +192,8 @@ mod tests {
         Bounds { at_once, whole, ..Bounds::default() }
     }
 
-    fn key(port: u16) -> Key {
-        Some(SocketAddr::from(([127, 0, 0, 1], port)))
+    fn key(port: u16) -> CallerKey {
+        Caller::at(Some(([127, 0, 0, 1], port).into())).key()
     }
 
     #[test]
@@ -245,18 +236,5 @@ mod tests {
         assert!(muted.pause() >= LEAST_PAUSE);
         assert!(door.enter(key(2), BROWSE, now).is_ok());
         assert!(door.enter(key(1), BROWSE, now + rate.first_mute).is_ok());
-    }
-
-    #[test]
-    fn a_host_is_one_however_many_connections_it_has_but_this_machine_is_many() {
-        let of = |address: &str| {
-            let mut extensions = http::Extensions::new();
-            let remote_addr = Some(address.parse().expect("an address"));
-            extensions.insert(TcpConnectInfo { local_addr: None, remote_addr });
-            caller(&extensions)
-        };
-        assert_eq!(of("10.0.0.1:1"), of("[::ffff:10.0.0.1]:2"));
-        assert_ne!(of("127.0.0.1:1"), of("127.0.0.1:2"));
-        assert_eq!(caller(&http::Extensions::new()), None);
     }
 }
