@@ -73,9 +73,8 @@ use crate::{
     config::PeerSettings,
     index::{Index, IndexSettings},
     net::{
-        shelter::LargeRequests,
-        Identity, Purpose, Security, Transport, advertise::advertised, standard::with_standard,
-        throttle::Throttle,
+        Identity, Purpose, Security, Transport, advertise::advertised, shelter::LargeRequests,
+        standard::with_standard, throttle::Throttle,
     },
     protocol::{
         action::{ActionError, Connection, ErrorKind, Transfer},

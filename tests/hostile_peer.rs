@@ -57,7 +57,9 @@ async fn honest_searches_are_complete_whatever_a_hostile_peer_does() {
         handles.push(remote::connect(&control::socket_path(&at.join("data"))).await.unwrap());
     }
     let began = Instant::now();
-    while search(&handles[0], "report").await != (PEERS, true) || search(&handles[1], "report").await != (PEERS, true) {
+    while search(&handles[0], "report").await != (PEERS, true)
+        || search(&handles[1], "report").await != (PEERS, true)
+    {
         assert!(began.elapsed() < PATIENCE, "the zone is not complete");
     }
     let target = daemons[0].address.parse().unwrap();

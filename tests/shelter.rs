@@ -15,14 +15,16 @@ use std::{
 };
 
 use floodplain::{
-    net::shelter::{Bounds, ShelterLayer},
+    net::{
+        accept::accepted,
+        shelter::{Bounds, ShelterLayer},
+    },
     wire::pb::{self, peer_service_client::PeerServiceClient, search_response::Message},
 };
 use futures::{StreamExt, future::join_all, stream};
 use raw::{Connection, End};
 use stand_in::{Answer, Answers, Replies, StandIn};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{
     Code, Request, Response, Status,
     transport::{Channel, Server},
@@ -62,7 +64,8 @@ async fn serve(bounds: Bounds) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = Server::builder().layer(ShelterLayer::new(bounds)).add_service(StandIn::service(Handler));
-    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    // As daemons do it, which tells callers from each other.
+    tokio::spawn(server.serve_with_incoming(accepted(listener, 16)));
     address
 }
 

@@ -68,7 +68,16 @@ pub(crate) async fn run(samples: u32) -> Result<()> {
     searches(&handles[..2], batch).await?;
     println!(
         "{:20} {:>9} {:>9} {:>9} {:>9} {:>7} {:>9} {:>9} {:>8} {:>9}",
-        format!("{PEERS} peers"), "p50 quiet", "p50 ms", "p99 quiet", "p99 ms", "p99 x", "complete", "sent/s", "target %", "+MiB"
+        format!("{PEERS} peers"),
+        "p50 quiet",
+        "p50 ms",
+        "p99 quiet",
+        "p99 ms",
+        "p99 x",
+        "complete",
+        "sent/s",
+        "target %",
+        "+MiB"
     );
     for attack in Attack::ALL {
         row(attack, target, &handles[..2], batch).await?;

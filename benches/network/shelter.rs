@@ -41,7 +41,8 @@ async fn client(is_sheltered: bool) -> Result<PeerServiceClient<Channel>> {
         let mut bounds = Bounds::default();
         // The cost of a call that passes is asked for.
         (bounds.rate.per_second, bounds.rate.burst) = (NonZeroU32::MAX, u32::MAX);
-        let server = Server::builder().tcp_nodelay(true).layer(ShelterLayer::new(bounds)).add_service(service);
+        let server =
+            Server::builder().tcp_nodelay(true).layer(ShelterLayer::new(bounds)).add_service(service);
         tokio::spawn(server.serve_with_incoming(incoming));
     } else {
         let server = Server::builder().tcp_nodelay(true).add_service(service);

@@ -77,7 +77,8 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let now = Instant::now();
-        let entered = self.door.enter(Caller::of(request.extensions()).key(), request.uri().path(), now.into_std());
+        let entered =
+            self.door.enter(Caller::of(request.extensions()).key(), request.uri().path(), now.into_std());
         let place = match entered {
             Ok(place) => place,
             Err(refused) => return Box::pin(refuse(refused)),
@@ -101,9 +102,7 @@ where
         Box::pin(async move {
             let until = told.unwrap_or(now + HEAD_DEADLINE).min(now + HEAD_DEADLINE);
             match before(until, AssertUnwindSafe(answer).catch_unwind()).await {
-                Some(Ok(Ok(response))) => {
-                    Ok(response.map(|body| Sheltered::new(body, method, told, place)))
-                }
+                Some(Ok(Ok(response))) => Ok(response.map(|body| Sheltered::new(body, method, told, place))),
                 Some(Ok(Err(never))) => match never {},
                 Some(Err(panic)) => {
                     panicked(&method, &*panic);

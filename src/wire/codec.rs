@@ -160,7 +160,11 @@ impl Counter {
             self.0.len() - 1
         });
         self.0[at].1 += 1;
-        if self.0[at].1 > most { Err(Invalid::new(name, format!("must be at most {most}")).into()) } else { Ok(()) }
+        if self.0[at].1 > most {
+            Err(Invalid::new(name, format!("must be at most {most}")).into())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -223,7 +227,10 @@ mod tests {
         let data = pb::send_request::Message::Data([0x0a, 0x00].repeat(5000).into());
         assert!(check(&pb::SendRequest { message: Some(data) }).is_ok());
         for garbage in [&[0x1b, 0x0a, 0x00, 0x1c][..], &[0x0a], &[0x0a, 0x05, 1], &[0xff; 11], &[0x0f, 0]] {
-            assert_eq!(Counter::default().count(garbage, PUSH).expect_err("malformed").code(), Code::Internal);
+            assert_eq!(
+                Counter::default().count(garbage, PUSH).expect_err("malformed").code(),
+                Code::Internal
+            );
         }
     }
 }

@@ -117,7 +117,8 @@ pub fn duration(
     max: Duration,
 ) -> Result<Duration, Invalid> {
     // As the documentation of the type has it. The conversion of the library panics at the least numbers there are.
-    let (Ok(seconds), Ok(nanos @ 0..1_000_000_000)) = (u64::try_from(span.seconds), u32::try_from(span.nanos))
+    let (Ok(seconds), Ok(nanos @ 0..1_000_000_000)) =
+        (u64::try_from(span.seconds), u32::try_from(span.nanos))
     else {
         return Err(Invalid::new(field, "must not be negative, its nanoseconds below a second"));
     };

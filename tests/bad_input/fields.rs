@@ -83,11 +83,33 @@ fn searches() -> Vec<Case> {
     let mut elsewhere = query("report");
     (elsewhere.reach, elsewhere.zone_id) = (pb::Reach::WholeZone.into(), 9999);
     cases.push(Case::ask("the gateway of another zone", SEARCH, &elsewhere, Code::FailedPrecondition));
-    let long = ["x".repeat(513), "\"".repeat(513), "é".repeat(257), "a ".repeat(256) + "b", "x".repeat(16_000)];
+    let long =
+        ["x".repeat(513), "\"".repeat(513), "é".repeat(257), "a ".repeat(256) + "b", "x".repeat(16_000)];
     let texts = [
-        "", " ", "\t\n", "\"", "\"open", "a \"b", "-", "\"\"", "size:", "size:>", "size:>many", "size:>99999999999999999999T",
-        "size:<-1", "type:", "type:nothing", "newer:", "newer:never", "older:99999999999y", "hash:", "hash:xyz", "ext:", "peer:",
-        "-size:>x", "colour:red \"",
+        "",
+        " ",
+        "\t\n",
+        "\"",
+        "\"open",
+        "a \"b",
+        "-",
+        "\"\"",
+        "size:",
+        "size:>",
+        "size:>many",
+        "size:>99999999999999999999T",
+        "size:<-1",
+        "type:",
+        "type:nothing",
+        "newer:",
+        "newer:never",
+        "older:99999999999y",
+        "hash:",
+        "hash:xyz",
+        "ext:",
+        "peer:",
+        "-size:>x",
+        "colour:red \"",
     ];
     let texts = texts.into_iter().map(String::from).chain(long);
     // Deep: one quote after another, each opening what the one before closed.
@@ -123,7 +145,12 @@ fn folders() -> Vec<Case> {
         cases.push(Case::ask("no folder", BROWSE, &browse(path, 0, ""), NotFound));
     }
     for path in ["..", "../..", "share/..", "share/../../etc", "/etc", "share//", "share/\0"] {
-        cases.push(Case::ask("a path that leaves its share", LIST_FILES, &list(path, 0, String::new()), InvalidArgument));
+        cases.push(Case::ask(
+            "a path that leaves its share",
+            LIST_FILES,
+            &list(path, 0, String::new()),
+            InvalidArgument,
+        ));
     }
     cases
 }
@@ -132,28 +159,75 @@ fn files() -> Vec<Case> {
     let by = |file: File| pb::DownloadRequest { file: Some(file), ..Default::default() };
     let path = |path: &str| by(File::Path(path.into()));
     let report = || path("share/report.txt");
-    let many = |paths: &[&str]| pb::DownloadManyRequest { paths: paths.iter().map(|&path| path.into()).collect() };
+    let many =
+        |paths: &[&str]| pb::DownloadManyRequest { paths: paths.iter().map(|&path| path.into()).collect() };
     let mut cases = vec![
         Case::ask("no file", DOWNLOAD, &pb::DownloadRequest::default(), InvalidArgument),
-        Case::ask("a hash of 31 bytes", DOWNLOAD, &by(File::ContentHash(vec![1; 31].into())), InvalidArgument),
+        Case::ask(
+            "a hash of 31 bytes",
+            DOWNLOAD,
+            &by(File::ContentHash(vec![1; 31].into())),
+            InvalidArgument,
+        ),
         Case::ask("a hash of nothing", DOWNLOAD, &by(File::ContentHash(vec![1; 32].into())), NotFound),
         Case::ask("a path of nothing", DOWNLOAD, &path("share/nothing"), NotFound),
         Case::ask("the share itself", DOWNLOAD, &path("share"), NotFound),
         Case::ask("a path of 4097 bytes", DOWNLOAD, &path(&"x".repeat(4097)), InvalidArgument),
-        Case::ask("an offset behind the end", DOWNLOAD, &pb::DownloadRequest { offset: 12, ..report() }, Code::OutOfRange),
-        Case::ask("the largest offset", DOWNLOAD, &pb::DownloadRequest { offset: u64::MAX, ..report() }, Code::OutOfRange),
-        Case::ask("a range beyond all numbers", DOWNLOAD,
-            &pb::DownloadRequest { offset: u64::MAX, length: 1, ..report() }, InvalidArgument),
-        Case::ask("two numbers that wrap", DOWNLOAD,
-            &pb::DownloadRequest { offset: 2, length: u64::MAX - 1, ..report() }, InvalidArgument),
-        Case::ask("chunks of a byte", DOWNLOAD, &pb::DownloadRequest { chunk_bytes: 1, ..report() }, InvalidArgument),
-        Case::ask("chunks of 4 GiB", DOWNLOAD, &pb::DownloadRequest { chunk_bytes: u32::MAX, ..report() }, InvalidArgument),
+        Case::ask(
+            "an offset behind the end",
+            DOWNLOAD,
+            &pb::DownloadRequest { offset: 12, ..report() },
+            Code::OutOfRange,
+        ),
+        Case::ask(
+            "the largest offset",
+            DOWNLOAD,
+            &pb::DownloadRequest { offset: u64::MAX, ..report() },
+            Code::OutOfRange,
+        ),
+        Case::ask(
+            "a range beyond all numbers",
+            DOWNLOAD,
+            &pb::DownloadRequest { offset: u64::MAX, length: 1, ..report() },
+            InvalidArgument,
+        ),
+        Case::ask(
+            "two numbers that wrap",
+            DOWNLOAD,
+            &pb::DownloadRequest { offset: 2, length: u64::MAX - 1, ..report() },
+            InvalidArgument,
+        ),
+        Case::ask(
+            "chunks of a byte",
+            DOWNLOAD,
+            &pb::DownloadRequest { chunk_bytes: 1, ..report() },
+            InvalidArgument,
+        ),
+        Case::ask(
+            "chunks of 4 GiB",
+            DOWNLOAD,
+            &pb::DownloadRequest { chunk_bytes: u32::MAX, ..report() },
+            InvalidArgument,
+        ),
         Case::ask("no paths", MANY, &many(&[]), InvalidArgument),
         Case::ask("65 paths", MANY, &many(&["share/report.txt"; 65]), InvalidArgument),
-        Case::ask("paths of 16 KiB", MANY, &many(&[vec!["x".repeat(4096).as_str(); 4], vec!["x"]].concat()), InvalidArgument),
+        Case::ask(
+            "paths of 16 KiB",
+            MANY,
+            &many(&[vec!["x".repeat(4096).as_str(); 4], vec!["x"]].concat()),
+            InvalidArgument,
+        ),
         Case::ask("a path that leaves its share", MANY, &many(&["share/../../x"]), InvalidArgument),
     ];
-    for escape in ["..", "/etc/passwd", "share/../../../etc/passwd", "share/./report.txt", "share//report.txt", "share/report.txt\0", "share/"] {
+    for escape in [
+        "..",
+        "/etc/passwd",
+        "share/../../../etc/passwd",
+        "share/./report.txt",
+        "share//report.txt",
+        "share/report.txt\0",
+        "share/",
+    ] {
         cases.push(Case::ask("a path that leaves its share", DOWNLOAD, &path(escape), InvalidArgument));
     }
     cases
@@ -185,14 +259,31 @@ fn replicas() -> Vec<Case> {
         bad("a name that leaves its folder", &|keep| keep.name = "../pwned".into()),
         bad("a name for a device", &|keep| keep.name = "NUL.txt".into()),
         Case::ask("a source that nobody knows", KEEP, &keep, Code::FailedPrecondition),
-        Case::ask("257 hashes", CHECK,
-            &pb::CheckReplicasRequest { content_hashes: vec![id(32); 257] }, InvalidArgument),
-        Case::ask("a hash of 31 bytes", CHECK,
-            &pb::CheckReplicasRequest { content_hashes: vec![id(31)] }, InvalidArgument),
-        Case::ask("a key of 31 bytes", RELEASE,
-            &pb::ReleaseRequest { content_hash: id(32), owner_key: id(31) }, InvalidArgument),
+        Case::ask(
+            "257 hashes",
+            CHECK,
+            &pb::CheckReplicasRequest { content_hashes: vec![id(32); 257] },
+            InvalidArgument,
+        ),
+        Case::ask(
+            "a hash of 31 bytes",
+            CHECK,
+            &pb::CheckReplicasRequest { content_hashes: vec![id(31)] },
+            InvalidArgument,
+        ),
+        Case::ask(
+            "a key of 31 bytes",
+            RELEASE,
+            &pb::ReleaseRequest { content_hash: id(32), owner_key: id(31) },
+            InvalidArgument,
+        ),
         Case::ask("no zone", WATCH, &pb::WatchZoneRequest { zone_id: 0 }, InvalidArgument),
-        Case::ask("another zone", WATCH, &pb::WatchZoneRequest { zone_id: u32::MAX }, Code::FailedPrecondition),
+        Case::ask(
+            "another zone",
+            WATCH,
+            &pb::WatchZoneRequest { zone_id: u32::MAX },
+            Code::FailedPrecondition,
+        ),
     ]
 }
 
@@ -220,23 +311,69 @@ fn registrations() -> Vec<Case> {
         Case::ask("nobody", REGISTER, &pb::RegisterRequest { peer: None, ..registration() }, InvalidArgument),
         bad("an id of 31 bytes", InvalidArgument, &|_, peer| peer.peer_id = vec![1; 31].into()),
         bad("the id of another", Code::PermissionDenied, &|_, peer| peer.peer_id = vec![1; 32].into()),
-        bad("the credential of another", Code::PermissionDenied, &|request, _| request.credential = vec![6; 32].into()),
+        bad("the credential of another", Code::PermissionDenied, &|request, _| {
+            request.credential = vec![6; 32].into()
+        }),
         bad("no credential", InvalidArgument, &|request, _| request.credential = vec![].into()),
-        bad("a credential of 33 bytes", InvalidArgument, &|request, _| request.credential = vec![5; 33].into()),
+        bad("a credential of 33 bytes", InvalidArgument, &|request, _| {
+            request.credential = vec![5; 33].into()
+        }),
         bad("the name of another", Code::AlreadyExists, &|_, peer| peer.name = "ana".into()),
         bad("a machine of 65 bytes", InvalidArgument, &|request, _| request.host_id = "h".repeat(65)),
     ];
     let addresses = [
-        "", "x", "localhost:1", "127.0.0.1", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:-1", "127.1:80",
-        "0.0.0.0:1", "[::]:1", "224.0.0.1:1", "239.255.255.255:1", "255.255.255.255:1", "169.254.1.1:1", "[fe80::1]:1",
-        "[fe80::1%1]:1", "[ff02::1]:1", "[::1]:0", "[::ffff:0.0.0.0]:1", "[::ffff:224.0.0.1]:1", "[::ffff:169.254.1.1]:1",
-        "[::ffff:255.255.255.255]:1", "http://10.0.0.1:1", "10.0.0.1:1/x", "user@10.0.0.1:1", " 10.0.0.1:1", "10.0.0.1:1\n",
-        "0x7f.0.0.1:1", "2130706433:1", "10.0.0.1:1 10.0.0.2:1",
+        "",
+        "x",
+        "localhost:1",
+        "127.0.0.1",
+        "127.0.0.1:",
+        "127.0.0.1:0",
+        "127.0.0.1:65536",
+        "127.0.0.1:-1",
+        "127.1:80",
+        "0.0.0.0:1",
+        "[::]:1",
+        "224.0.0.1:1",
+        "239.255.255.255:1",
+        "255.255.255.255:1",
+        "169.254.1.1:1",
+        "[fe80::1]:1",
+        "[fe80::1%1]:1",
+        "[ff02::1]:1",
+        "[::1]:0",
+        "[::ffff:0.0.0.0]:1",
+        "[::ffff:224.0.0.1]:1",
+        "[::ffff:169.254.1.1]:1",
+        "[::ffff:255.255.255.255]:1",
+        "http://10.0.0.1:1",
+        "10.0.0.1:1/x",
+        "user@10.0.0.1:1",
+        " 10.0.0.1:1",
+        "10.0.0.1:1\n",
+        "0x7f.0.0.1:1",
+        "2130706433:1",
+        "10.0.0.1:1 10.0.0.2:1",
     ];
     for address in addresses {
-        cases.push(bad("an address that nobody can dial", InvalidArgument, &|_, peer| peer.address = address.into()));
+        cases.push(bad("an address that nobody can dial", InvalidArgument, &|_, peer| {
+            peer.address = address.into()
+        }));
     }
-    for name in ["", " ", "a b", "a/b", "..", "\u{1b}[2J", "ana\0", "ana\n", "аna", "é", "a\u{202e}b", &"x".repeat(64), &"x".repeat(9000)] {
+    for name in [
+        "",
+        " ",
+        "a b",
+        "a/b",
+        "..",
+        "\u{1b}[2J",
+        "ana\0",
+        "ana\n",
+        "аna",
+        "é",
+        "a\u{202e}b",
+        &"x".repeat(64),
+        &"x".repeat(9000),
+    ] {
         cases.push(bad("a peer's name that is none", InvalidArgument, &|_, peer| peer.name = name.into()));
     }
     cases
@@ -247,7 +384,11 @@ fn leases() -> Vec<Case> {
     let beat = |lease: usize| pb::HeartbeatRequest { lease_id: vec![1; lease].into(), ..Default::default() };
     let leave = |lease: usize| pb::UnregisterRequest { lease_id: vec![1; lease].into() };
     let say = |message| pb::SessionRequest { message };
-    let list = |page_size, page_token: &str| pb::ListPeersRequest { zone_id: 0, page_size, page_token: page_token.into() };
+    let list = |page_size, page_token: &str| pb::ListPeersRequest {
+        zone_id: 0,
+        page_size,
+        page_token: page_token.into(),
+    };
     vec![
         Case::ask("a lease of 15 bytes", HEARTBEAT, &beat(15), InvalidArgument),
         Case::ask("no lease", HEARTBEAT, &beat(0), InvalidArgument),
@@ -258,13 +399,31 @@ fn leases() -> Vec<Case> {
         Case::ask("an empty beginning", SESSION, &say(None), InvalidArgument),
         Case::ask("a heartbeat first", SESSION, &say(Some(Message::Heartbeat(beat(16)))), InvalidArgument),
         Case::ask("a leave first", SESSION, &say(Some(Message::Leave(leave(16)))), InvalidArgument),
-        Case::ask("a snapshot first", SESSION, &say(Some(Message::Snapshot(pb::SnapshotRequest {}))), InvalidArgument),
+        Case::ask(
+            "a snapshot first",
+            SESSION,
+            &say(Some(Message::Snapshot(pb::SnapshotRequest {}))),
+            InvalidArgument,
+        ),
         Case::ask("1001 peers", "/floodplain.v1.RegistryService/ListPeers", &list(1001, ""), InvalidArgument),
-        Case::ask("a token of another make", "/floodplain.v1.RegistryService/ListPeers", &list(1, "nonsense"), InvalidArgument),
-        Case::ask("a token of another make", "/floodplain.v1.RegistryService/ListZones",
-            &pb::ListZonesRequest { page_size: 1, page_token: "-1".into() }, InvalidArgument),
-        Case::ask("2^32 - 1 zones", "/floodplain.v1.RegistryService/ListZones",
-            &pb::ListZonesRequest { page_size: u32::MAX, ..Default::default() }, InvalidArgument),
+        Case::ask(
+            "a token of another make",
+            "/floodplain.v1.RegistryService/ListPeers",
+            &list(1, "nonsense"),
+            InvalidArgument,
+        ),
+        Case::ask(
+            "a token of another make",
+            "/floodplain.v1.RegistryService/ListZones",
+            &pb::ListZonesRequest { page_size: 1, page_token: "-1".into() },
+            InvalidArgument,
+        ),
+        Case::ask(
+            "2^32 - 1 zones",
+            "/floodplain.v1.RegistryService/ListZones",
+            &pb::ListZonesRequest { page_size: u32::MAX, ..Default::default() },
+            InvalidArgument,
+        ),
     ]
 }
 

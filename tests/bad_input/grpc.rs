@@ -4,7 +4,12 @@ use floodplain::wire::pb;
 use prost::Message;
 use tonic::Code;
 
-use super::{Case, Network, check, fields::query, raw::{End, framed}, status_kib};
+use super::{
+    Case, Network, check,
+    fields::query,
+    raw::{End, framed},
+    status_kib,
+};
 
 const SEARCH: &str = "/floodplain.v1.PeerService/Search";
 const BROWSE: &str = "/floodplain.v1.PeerService/Browse";
@@ -63,8 +68,18 @@ fn messages() -> Vec<Case> {
             Case::raw("compressed, and nobody said how", method, vec![1, 0, 0, 0, 0], status(Code::Internal)),
             Case::raw("one byte too many", method, framed(&vec![0; 17 * 1024 + 1]), status(Code::OutOfRange)),
             Case::raw("4 MiB of zeros", method, framed(&vec![0; 4 << 20]), status(Code::OutOfRange)),
-            Case::raw("text that is not UTF-8", method, framed(&field(if method == SEARCH { 2 } else { 1 }, &[0xc3, 0x28])), status(Code::Internal)),
-            Case::raw("a number for a text", method, framed(&[if method == SEARCH { 0x10 } else { 0x08 }, 1]), status(Code::Internal)),
+            Case::raw(
+                "text that is not UTF-8",
+                method,
+                framed(&field(if method == SEARCH { 2 } else { 1 }, &[0xc3, 0x28])),
+                status(Code::Internal),
+            ),
+            Case::raw(
+                "a number for a text",
+                method,
+                framed(&[if method == SEARCH { 0x10 } else { 0x08 }, 1]),
+                status(Code::Internal),
+            ),
         ]);
     }
     for method in [DOWNLOAD, SEND, MANY] {
@@ -78,30 +93,55 @@ fn messages() -> Vec<Case> {
     let valid = framed(&query("report").encode_to_vec());
     let empty = framed(&pb::BrowseRequest::default().encode_to_vec());
     cases.extend([
-        Case::raw("gzip", SEARCH, vec![1, 0, 0, 0, 0], status(Code::Unimplemented)).with(&[("grpc-encoding", "gzip")]),
-        Case::raw("zstd", SEARCH, valid.clone(), status(Code::Unimplemented)).with(&[("grpc-encoding", "zstd")]),
+        Case::raw("gzip", SEARCH, vec![1, 0, 0, 0, 0], status(Code::Unimplemented))
+            .with(&[("grpc-encoding", "gzip")]),
+        Case::raw("zstd", SEARCH, valid.clone(), status(Code::Unimplemented))
+            .with(&[("grpc-encoding", "zstd")]),
         Case::raw("an encoding of its own", SEARCH, valid.clone(), status(Code::Unimplemented))
             .with(&[("grpc-encoding", "\"")]),
-        Case::raw("gzip", DOWNLOAD, valid.clone(), status(Code::Unimplemented)).with(&[("grpc-encoding", "gzip")]),
-        Case::raw("JSON", BROWSE, b"{}".to_vec(), End::Http(415)).with(&[("content-type", "application/json")]),
+        Case::raw("gzip", DOWNLOAD, valid.clone(), status(Code::Unimplemented))
+            .with(&[("grpc-encoding", "gzip")]),
+        Case::raw("JSON", BROWSE, b"{}".to_vec(), End::Http(415))
+            .with(&[("content-type", "application/json")]),
         Case::raw("no type", BROWSE, empty.clone(), End::Http(415)).with(&[("content-type", "")]),
         Case::raw("a GET", BROWSE, vec![], End::Http(405)).with(&[(":method", "GET")]),
         Case::raw("a DELETE", BROWSE, vec![], End::Http(405)).with(&[(":method", "DELETE")]),
-        Case::raw("a method that is not there", "/floodplain.v1.PeerService/Format", empty.clone(), status(Code::Unimplemented)),
-        Case::raw("a service that is not there", "/floodplain.v1.Nothing/Browse", empty.clone(), status(Code::Unimplemented)),
-        Case::raw("the control service over the network", "/floodplain.v1.ControlService/Status", empty.clone(), status(Code::Unimplemented)),
+        Case::raw(
+            "a method that is not there",
+            "/floodplain.v1.PeerService/Format",
+            empty.clone(),
+            status(Code::Unimplemented),
+        ),
+        Case::raw(
+            "a service that is not there",
+            "/floodplain.v1.Nothing/Browse",
+            empty.clone(),
+            status(Code::Unimplemented),
+        ),
+        Case::raw(
+            "the control service over the network",
+            "/floodplain.v1.ControlService/Status",
+            empty.clone(),
+            status(Code::Unimplemented),
+        ),
         Case::raw("no method", "/", empty.clone(), status(Code::Unimplemented)),
         Case::raw("a path that goes up", "/../../etc/passwd", empty.clone(), status(Code::Unimplemented)),
-        Case::raw("time that is over", BROWSE, empty.clone(), status(Code::DeadlineExceeded)).with(&[("grpc-timeout", "0n")]),
-        Case::raw("a deadline that is none", BROWSE, empty.clone(), status(Code::Ok)).with(&[("grpc-timeout", "soon")]),
-        Case::raw("a deadline beyond time", BROWSE, empty.clone(), status(Code::Ok)).with(&[("grpc-timeout", "99999999H")]),
-        Case::raw("metadata that is not base64", BROWSE, empty.clone(), status(Code::Ok)).with(&[("x-bin", "?!")]),
+        Case::raw("time that is over", BROWSE, empty.clone(), status(Code::DeadlineExceeded))
+            .with(&[("grpc-timeout", "0n")]),
+        Case::raw("a deadline that is none", BROWSE, empty.clone(), status(Code::Ok))
+            .with(&[("grpc-timeout", "soon")]),
+        Case::raw("a deadline beyond time", BROWSE, empty.clone(), status(Code::Ok))
+            .with(&[("grpc-timeout", "99999999H")]),
+        Case::raw("metadata that is not base64", BROWSE, empty.clone(), status(Code::Ok))
+            .with(&[("x-bin", "?!")]),
         Case::raw("two messages where one is meant", BROWSE, empty.repeat(2), status(Code::Ok)),
         Case::raw("4 MiB for a health check", HEALTH, framed(&vec![0; 4 << 20]), status(Code::OutOfRange)),
         // Reflection tells nothing of what it could not read: it ends without an answer.
         Case::raw("4 MiB for reflection", REFLECTION, framed(&vec![0; 4 << 20]), status(Code::Ok)),
-        Case::raw("gRPC for the web", BROWSE, empty.clone(), End::Http(415)).with(&[("content-type", "application/grpc-web")]),
-        Case::raw("a form", BROWSE, empty.clone(), End::Http(415)).with(&[("content-type", "application/x-www-form-urlencoded")]),
+        Case::raw("gRPC for the web", BROWSE, empty.clone(), End::Http(415))
+            .with(&[("content-type", "application/grpc-web")]),
+        Case::raw("a form", BROWSE, empty.clone(), End::Http(415))
+            .with(&[("content-type", "application/x-www-form-urlencoded")]),
         Case::raw("the health of nothing", HEALTH, framed(&field(1, b"nothing")), status(Code::NotFound)),
     ]);
     cases
@@ -113,10 +153,25 @@ fn amplifiers() -> Vec<Case> {
     vec![
         Case::raw("16 KiB of empty paths", MANY, framed(&empty(8000)), status(Code::InvalidArgument)),
         Case::raw("16 KiB of empty hashes", CHECK, framed(&empty(8000)), status(Code::InvalidArgument)),
-        Case::raw("512 KiB of empty files", SEND, framed(&field(3, &empty(256 << 10))), status(Code::InvalidArgument)),
+        Case::raw(
+            "512 KiB of empty files",
+            SEND,
+            framed(&field(3, &empty(256 << 10))),
+            status(Code::InvalidArgument),
+        ),
         Case::raw("4 MiB of empty files", SEND, framed(&field(3, &empty(2 << 20))), status(Code::OutOfRange)),
-        Case::raw("512 KiB of empty packs", SEND, framed(&[0x1a, 0x00].repeat(256 << 10)), status(Code::InvalidArgument)),
-        Case::raw("16 KiB of claims, one in place of the other", SEARCH, framed(&[0x3a, 0x00].repeat(8000)), status(Code::InvalidArgument)),
+        Case::raw(
+            "512 KiB of empty packs",
+            SEND,
+            framed(&[0x1a, 0x00].repeat(256 << 10)),
+            status(Code::InvalidArgument),
+        ),
+        Case::raw(
+            "16 KiB of claims, one in place of the other",
+            SEARCH,
+            framed(&[0x3a, 0x00].repeat(8000)),
+            status(Code::InvalidArgument),
+        ),
     ]
 }
 

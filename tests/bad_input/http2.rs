@@ -10,8 +10,8 @@ use tonic::Code;
 use super::{
     MOST_LEFT_KIB, Network, SHARED_BYTES,
     frames::{
-        CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, PRIORITY, PUSH_PROMISE, RST_STREAM,
-        Raw, SETTINGS, WINDOW_UPDATE, frame, head, literal, text,
+        CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, PRIORITY, PUSH_PROMISE,
+        RST_STREAM, Raw, SETTINGS, WINDOW_UPDATE, frame, head, literal, text,
     },
     raw::{End, framed},
     status_kib,
@@ -31,7 +31,10 @@ fn breaks() -> Vec<(&'static str, Vec<u8>)> {
     let opened = frame(HEADERS, END_HEADERS, 1, &head(BROWSE));
     let after = |bytes: Vec<u8>| [opened.clone(), bytes].concat();
     vec![
-        ("a frame larger than any", [&[0xff, 0xff, 0xff, DATA, 0][..], &1_u32.to_be_bytes(), &[0; 64]].concat()),
+        (
+            "a frame larger than any",
+            [&[0xff, 0xff, 0xff, DATA, 0][..], &1_u32.to_be_bytes(), &[0; 64]].concat(),
+        ),
         ("headers larger than a frame may be", frame(HEADERS, END_HEADERS, 1, &vec![0; 300 << 10])),
         ("data of no stream", frame(DATA, 0, 0, b"x")),
         ("data of a stream that is not there", frame(DATA, 0, 9, b"x")),
@@ -52,13 +55,23 @@ fn breaks() -> Vec<(&'static str, Vec<u8>)> {
         ("a window that grows too far", frame(WINDOW_UPDATE, 0, 0, &[0x7f, 0xff, 0xff, 0xff]).repeat(2)),
         ("a window of five bytes", frame(WINDOW_UPDATE, 0, 0, &[0; 5])),
         ("a continuation of nothing", frame(CONTINUATION, END_HEADERS, 1, &head(BROWSE))),
-        ("another frame in the midst of headers", [frame(HEADERS, 0, 1, &head(BROWSE)), frame(PING, 0, 0, &[0; 8])].concat()),
-        ("headers that go on in another stream", [frame(HEADERS, 0, 1, &head(BROWSE)), frame(CONTINUATION, END_HEADERS, 3, &[])].concat()),
+        (
+            "another frame in the midst of headers",
+            [frame(HEADERS, 0, 1, &head(BROWSE)), frame(PING, 0, 0, &[0; 8])].concat(),
+        ),
+        (
+            "headers that go on in another stream",
+            [frame(HEADERS, 0, 1, &head(BROWSE)), frame(CONTINUATION, END_HEADERS, 3, &[])].concat(),
+        ),
         ("headers that no table explains", frame(HEADERS, END_HEADERS, 1, &[0xff, 0xff, 0xff, 0xff, 0x7f])),
         ("a table larger than was allowed", frame(HEADERS, END_HEADERS, 1, &[0x3f, 0xff, 0xff, 0xff, 0x7f])),
         ("a header that is cut off", frame(HEADERS, END_HEADERS, 1, &[0, 100, b'x'])),
         ("padding longer than its frame", after(frame(DATA, 8, 1, &[200, 0]))),
-        ("a smaller stream after a larger", [frame(HEADERS, END_HEADERS, 5, &head(BROWSE)), frame(HEADERS, END_HEADERS, 3, &head(BROWSE))].concat()),
+        (
+            "a smaller stream after a larger",
+            [frame(HEADERS, END_HEADERS, 5, &head(BROWSE)), frame(HEADERS, END_HEADERS, 3, &head(BROWSE))]
+                .concat(),
+        ),
     ]
 }
 
@@ -151,20 +164,82 @@ fn floods(path: &'static str) -> Vec<Flood> {
         Flood {
             what: "a small frame that becomes 12 MB of headers",
             first: vec![],
-            then: Box::new(move |at| frame(HEADERS, END_HEADERS, 2 * at + 1, &[head(path), bomb.clone()].concat())),
+            then: Box::new(move |at| {
+                frame(HEADERS, END_HEADERS, 2 * at + 1, &[head(path), bomb.clone()].concat())
+            }),
             times: 200,
             fate: Fate::Either,
         },
-        Flood { what: "data of no bytes", first: opened(), then: each(frame(DATA, 0, 1, &[])), times: 300_000, fate: Fate::Either },
-        Flood { what: "data of padding alone", first: opened(), then: each(frame(DATA, 8, 1, &[[200].to_vec(), vec![0; 200]].concat())), times: 50_000, fate: Fate::Either },
-        Flood { what: "data of a byte", first: opened(), then: each(frame(DATA, 0, 1, &[0])), times: 300_000, fate: Fate::Either },
-        Flood { what: "settings", first: vec![], then: each(frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0xff, 0xff])), times: 200_000, fate: Fate::Either },
-        Flood { what: "pings", first: vec![], then: each(frame(PING, 0, 0, &[7; 8])), times: 200_000, fate: Fate::Either },
-        Flood { what: "answers to pings that nobody sent", first: vec![], then: each(frame(PING, 1, 0, &[7; 8])), times: 200_000, fate: Fate::Either },
-        Flood { what: "windows that grow by a byte", first: opened(), then: each(frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1])), times: 200_000, fate: Fate::Either },
-        Flood { what: "priorities", first: vec![], then: Box::new(|at| frame(PRIORITY, 0, 2 * at + 1, &[0, 0, 0, 0, 1])), times: 200_000, fate: Fate::Either },
-        Flood { what: "frames of an unknown kind", first: vec![], then: each(frame(0xbb, 0xff, 3, &[7; 100])), times: 100_000, fate: Fate::Either },
-        Flood { what: "farewells", first: vec![], then: each(frame(GOAWAY, 0, 0, &[0; 8])), times: 100_000, fate: Fate::Either },
+        Flood {
+            what: "data of no bytes",
+            first: opened(),
+            then: each(frame(DATA, 0, 1, &[])),
+            times: 300_000,
+            fate: Fate::Either,
+        },
+        Flood {
+            what: "data of padding alone",
+            first: opened(),
+            then: each(frame(DATA, 8, 1, &[[200].to_vec(), vec![0; 200]].concat())),
+            times: 50_000,
+            fate: Fate::Either,
+        },
+        Flood {
+            what: "data of a byte",
+            first: opened(),
+            then: each(frame(DATA, 0, 1, &[0])),
+            times: 300_000,
+            fate: Fate::Either,
+        },
+        Flood {
+            what: "settings",
+            first: vec![],
+            then: each(frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0xff, 0xff])),
+            times: 200_000,
+            fate: Fate::Either,
+        },
+        Flood {
+            what: "pings",
+            first: vec![],
+            then: each(frame(PING, 0, 0, &[7; 8])),
+            times: 200_000,
+            fate: Fate::Either,
+        },
+        Flood {
+            what: "answers to pings that nobody sent",
+            first: vec![],
+            then: each(frame(PING, 1, 0, &[7; 8])),
+            times: 200_000,
+            fate: Fate::Either,
+        },
+        Flood {
+            what: "windows that grow by a byte",
+            first: opened(),
+            then: each(frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1])),
+            times: 200_000,
+            fate: Fate::Either,
+        },
+        Flood {
+            what: "priorities",
+            first: vec![],
+            then: Box::new(|at| frame(PRIORITY, 0, 2 * at + 1, &[0, 0, 0, 0, 1])),
+            times: 200_000,
+            fate: Fate::Either,
+        },
+        Flood {
+            what: "frames of an unknown kind",
+            first: vec![],
+            then: each(frame(0xbb, 0xff, 3, &[7; 100])),
+            times: 100_000,
+            fate: Fate::Either,
+        },
+        Flood {
+            what: "farewells",
+            first: vec![],
+            then: each(frame(GOAWAY, 0, 0, &[0; 8])),
+            times: 100_000,
+            fate: Fate::Either,
+        },
         Flood {
             what: "streams that are opened and left",
             first: vec![],
@@ -237,7 +312,10 @@ async fn windows_that_are_never_opened_hold_no_more_than_a_bound() {
     network.serves_honest_callers().await;
     let now = status_kib(network.peer.pid(), "VmRSS");
     // 200 times the file would be 600 MiB.
-    assert!(200 * SHARED_BYTES as u64 / 1024 > 10 * MOST_ADDED_KIB && now < rest + MOST_ADDED_KIB, "from {rest} to {now}");
+    assert!(
+        200 * SHARED_BYTES as u64 / 1024 > 10 * MOST_ADDED_KIB && now < rest + MOST_ADDED_KIB,
+        "from {rest} to {now}"
+    );
     drop(held);
     network.is_unharmed().await;
 }
@@ -302,6 +380,10 @@ async fn more_calls_at_once_than_a_connection_may_have_are_refused_and_the_rest_
     let ends = futures::future::join_all(calls).await;
     let served = ends.iter().filter(|end| **end == End::Grpc(Code::Ok)).count();
     let refused = |end: &&End| matches!(end, End::Grpc(Code::ResourceExhausted | Code::Unavailable));
-    assert!(served >= 384 && served + ends.iter().filter(refused).count() == ends.len(), "{served}: {:?}", &ends[..9]);
+    assert!(
+        served >= 384 && served + ends.iter().filter(refused).count() == ends.len(),
+        "{served}: {:?}",
+        &ends[..9]
+    );
     network.is_unharmed().await;
 }

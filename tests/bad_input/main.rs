@@ -52,7 +52,11 @@ impl Network {
         let folder = tempfile::tempdir().unwrap();
         let registry = Daemon::registry(&folder.path().join("hub"), "127.0.0.1:0");
         let at = folder.path().join("ana");
-        let at = home(&at, &registry.address, "FLOODPLAIN_ACCEPT=all\nFLOODPLAIN_INBOX=inbox\nFLOODPLAIN_REPLICA_SPACE=64MiB\n");
+        let at = home(
+            &at,
+            &registry.address,
+            "FLOODPLAIN_ACCEPT=all\nFLOODPLAIN_INBOX=inbox\nFLOODPLAIN_REPLICA_SPACE=64MiB\n",
+        );
         fs::write(at.join("share/report.txt"), "the report\n").unwrap();
         fs::write(at.join("share/film.mkv"), vec![7; SHARED_BYTES]).unwrap();
         let peer = Daemon::start(&at, &["peer", "--name", "ana"]);
@@ -105,7 +109,8 @@ impl Network {
     /// By the peer itself and by its index.
     async fn finds_the_report(&self) -> bool {
         let connection = self.to_peer().await;
-        connection.ask("/floodplain.v1.PeerService/Search", &fields::query("report")).await == End::Grpc(Code::Ok)
+        connection.ask("/floodplain.v1.PeerService/Search", &fields::query("report")).await
+            == End::Grpc(Code::Ok)
     }
 
     async fn serves_honest_callers(&self) {
@@ -115,7 +120,10 @@ impl Network {
         assert!(self.finds_the_report().await, "{}", self.logs());
         let registry = self.to_registry().await;
         let zones = pb::ListZonesRequest::default();
-        assert_eq!(registry.ask("/floodplain.v1.RegistryService/ListZones", &zones).await, End::Grpc(Code::Ok));
+        assert_eq!(
+            registry.ask("/floodplain.v1.RegistryService/ListZones", &zones).await,
+            End::Grpc(Code::Ok)
+        );
     }
 
     /// Ends a group: both live, serve, have given the memory back, and said nothing of a fault of their own.

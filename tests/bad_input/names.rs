@@ -8,27 +8,89 @@ use super::{
     raw::End,
     uploads::{SEND, offer, say},
 };
-use floodplain::wire::pb::send_request::Message as Say;
 use InvalidName::{Character, Empty, Ending, Reserved, TooLong, Traversal};
+use floodplain::wire::pb::send_request::Message as Say;
 
 fn refused() -> Vec<(String, InvalidName)> {
-    let long = ["x".repeat(256), "é".repeat(128), "e\u{301}".repeat(128), "😀".repeat(64), "x".repeat(300) + ".txt"];
+    let long =
+        ["x".repeat(256), "é".repeat(128), "e\u{301}".repeat(128), "😀".repeat(64), "x".repeat(300) + ".txt"];
     let mut names: Vec<(String, InvalidName)> = long.into_iter().map(|name| (name, TooLong)).collect();
     let all: [(InvalidName, &[&str]); 5] = [
         (Empty, &[""]),
         (Traversal, &[".", ".."]),
-        (Reserved, &[
-            "CON", "con", "Con.txt", "PRN", "AUX", "aux.tar.gz", "NUL", "nul.", "COM1", "com9.log", "LPT1", "lpt5.txt", "COM¹", "LPT³.x",
-            "CONIN$", "CONOUT$", "con .txt", "NUL  .a.b",
-        ]),
+        (
+            Reserved,
+            &[
+                "CON",
+                "con",
+                "Con.txt",
+                "PRN",
+                "AUX",
+                "aux.tar.gz",
+                "NUL",
+                "nul.",
+                "COM1",
+                "com9.log",
+                "LPT1",
+                "lpt5.txt",
+                "COM¹",
+                "LPT³.x",
+                "CONIN$",
+                "CONOUT$",
+                "con .txt",
+                "NUL  .a.b",
+            ],
+        ),
         (Ending, &["a.", "a ", "a. ", "a .", "...", ". ", " ", "report.pdf.", "dir "]),
-        (Character, &[
-            "a/b", "/etc/passwd", "../pwned", "..\\pwned", "a\\b", "C:\\x", "C:x", "a:b", "file.txt:stream", "a<b", "a>b", "a|b", "a?b",
-            "a*b", "a\"b", "a\0b", "\0", "a\nb", "a\rb", "a\tb", "\u{1b}[2J", "\u{1b}]52;c;eA==\u{7}", "a\u{7f}b", "a\u{85}b",
-            "\u{9b}2J", "exe\u{202e}txt.", "a\u{202a}b", "a\u{2066}b", "a\u{2069}b", "a\u{200b}b", "a\u{200e}b", "a\u{200f}b",
-            "a\u{2028}b", "a\u{2029}b", "a\u{feff}b", "\u{feff}a", "a\u{ad}b", "a\u{61c}b", "a\u{e0041}b", "a\u{fff9}b", "a\u{180e}b",
-            "\\\\server\\share", "\\\\?\\C:\\x", "\\\\.\\PIPE\\x",
-        ]),
+        (
+            Character,
+            &[
+                "a/b",
+                "/etc/passwd",
+                "../pwned",
+                "..\\pwned",
+                "a\\b",
+                "C:\\x",
+                "C:x",
+                "a:b",
+                "file.txt:stream",
+                "a<b",
+                "a>b",
+                "a|b",
+                "a?b",
+                "a*b",
+                "a\"b",
+                "a\0b",
+                "\0",
+                "a\nb",
+                "a\rb",
+                "a\tb",
+                "\u{1b}[2J",
+                "\u{1b}]52;c;eA==\u{7}",
+                "a\u{7f}b",
+                "a\u{85}b",
+                "\u{9b}2J",
+                "exe\u{202e}txt.",
+                "a\u{202a}b",
+                "a\u{2066}b",
+                "a\u{2069}b",
+                "a\u{200b}b",
+                "a\u{200e}b",
+                "a\u{200f}b",
+                "a\u{2028}b",
+                "a\u{2029}b",
+                "a\u{feff}b",
+                "\u{feff}a",
+                "a\u{ad}b",
+                "a\u{61c}b",
+                "a\u{e0041}b",
+                "a\u{fff9}b",
+                "a\u{180e}b",
+                "\\\\server\\share",
+                "\\\\?\\C:\\x",
+                "\\\\.\\PIPE\\x",
+            ],
+        ),
     ];
     for (why, some) in all {
         names.extend(some.iter().map(|&name| (name.to_owned(), why)));
@@ -38,8 +100,28 @@ fn refused() -> Vec<(String, InvalidName)> {
 
 /// Unusual, and everywhere a file's name.
 const TAKEN: [&str; 22] = [
-    "a", ".hidden", "..a", "a..b", "...a", "-rf", "--help", "~", "$HOME", "%TEMP%", "a b", "'; rm -rf x", "`id`", "#%20", "common", "COM0",
-    "COM10.txt", "console", "nul2", "ünïcödé", "日本語.txt", "😀.png",
+    "a",
+    ".hidden",
+    "..a",
+    "a..b",
+    "...a",
+    "-rf",
+    "--help",
+    "~",
+    "$HOME",
+    "%TEMP%",
+    "a b",
+    "'; rm -rf x",
+    "`id`",
+    "#%20",
+    "common",
+    "COM0",
+    "COM10.txt",
+    "console",
+    "nul2",
+    "ünïcödé",
+    "日本語.txt",
+    "😀.png",
 ];
 
 #[test]
@@ -50,10 +132,17 @@ fn the_policy_refuses_what_any_of_three_systems_refuses() {
         // A name may break two rules; it is refused by one of them.
         let told = portable_name(name);
         assert!(told.is_err(), "{name:?} is {why:?}");
-        let is_one = told == Err(*why) || matches!((why, &told), (Reserved, Err(Ending)) | (Ending, Err(Reserved)) | (Character, Err(Ending)));
+        let is_one = told == Err(*why)
+            || matches!(
+                (why, &told),
+                (Reserved, Err(Ending)) | (Ending, Err(Reserved)) | (Character, Err(Ending))
+            );
         assert!(is_one, "{name:?} is {why:?}, not {told:?}");
         let shown = Printable(name).to_string();
-        assert!(!shown.chars().any(|c| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c)), "{shown:?}");
+        assert!(
+            !shown.chars().any(|c| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c)),
+            "{shown:?}"
+        );
     }
     for name in TAKEN {
         assert_eq!(portable_name(name).as_deref(), Ok(name));

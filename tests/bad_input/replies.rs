@@ -25,7 +25,8 @@ const MOST_ADDED_KIB: u64 = 64 << 10;
 
 /// Each is a word that the honest peer has a file of as well.
 const LIES: [&str; 12] = [
-    "steering", "endless", "enormous", "sizes", "empties", "crowd", "shortid", "escaping", "counts", "garbled", "early", "nothing",
+    "steering", "endless", "enormous", "sizes", "empties", "crowd", "shortid", "escaping", "counts",
+    "garbled", "early", "nothing",
 ];
 
 struct Mallory(PeerId);
@@ -38,7 +39,14 @@ fn file(path: &str) -> pb::FileEntry {
 impl Mallory {
     fn hits(&self, files: Vec<pb::FileEntry>) -> pb::SearchResponse {
         let peer_id = self.0.as_bytes().to_vec().into();
-        let hits = pb::Hits { peer_id, peer_name: "mallory".into(), zone_id: 1, hops: 1, files, ..Default::default() };
+        let hits = pb::Hits {
+            peer_id,
+            peer_name: "mallory".into(),
+            zone_id: 1,
+            hops: 1,
+            files,
+            ..Default::default()
+        };
         pb::SearchResponse { message: Some(Message::Hits(hits)) }
     }
 
@@ -56,10 +64,20 @@ impl Mallory {
             "steering" => vec![self.hits(vec![file(STEERING.into())])],
             "enormous" => vec![self.hits(vec![file("x".repeat(4000)); 900])],
             "sizes" => {
-                let times = [i64::MIN, -1, 0, 1 << 40, i64::MAX].into_iter().zip([i32::MIN, -1, 0, 999_999_999, i32::MAX]);
+                let times = [i64::MIN, -1, 0, 1 << 40, i64::MAX].into_iter().zip([
+                    i32::MIN,
+                    -1,
+                    0,
+                    999_999_999,
+                    i32::MAX,
+                ]);
                 let of = |(seconds, nanos)| {
                     let modify_time = Some(Timestamp { seconds, nanos });
-                    self.hits(vec![pb::FileEntry { size_bytes: u64::MAX, modify_time, ..file(seconds.to_string()) }])
+                    self.hits(vec![pb::FileEntry {
+                        size_bytes: u64::MAX,
+                        modify_time,
+                        ..file(seconds.to_string())
+                    }])
                 };
                 // One that cannot be read ends the branch.
                 times.rev().map(of).collect()
@@ -71,7 +89,13 @@ impl Mallory {
                 .map(|path| odd(&|hits| hits.files[0].path = path.into()))
                 .to_vec(),
             "counts" => {
-                let zone = pb::ZoneReport { zone_id: 1, listed: 1, answered: u32::MAX, ruled_out: u32::MAX, unreachable: u32::MAX };
+                let zone = pb::ZoneReport {
+                    zone_id: 1,
+                    listed: 1,
+                    answered: u32::MAX,
+                    ruled_out: u32::MAX,
+                    unreachable: u32::MAX,
+                };
                 let done = pb::SearchDone {
                     answered: (0..5000).collect(),
                     duplicates: u32::MAX,
@@ -96,7 +120,8 @@ impl Answers for Mallory {
         let text = request.into_inner().text;
         if text == "endless" {
             let me = Self(self.0);
-            let endless = (0_u64..).map(move |at| Ok(me.hits(vec![file(&format!("docs/endless {at}")); 100])));
+            let endless =
+                (0_u64..).map(move |at| Ok(me.hits(vec![file(&format!("docs/endless {at}")); 100])));
             return Ok(Response::new(stream::iter(endless).boxed()));
         }
         Ok(Response::new(stream::iter(self.lie(&text)).boxed()))
@@ -127,7 +152,11 @@ impl Answers for Mallory {
             file: Some(pb::FileEntry { size_bytes, ..file(&path) }),
             ..Default::default()
         };
-        let data = |offset, data: &'static [u8]| pb::DownloadResponse { offset, data: data.into(), ..Default::default() };
+        let data = |offset, data: &'static [u8]| pb::DownloadResponse {
+            offset,
+            data: data.into(),
+            ..Default::default()
+        };
         Ok(Response::new(match path.as_str() {
             "docs/other bytes" => stream::iter([head(5), data(0, b"other")]).map(Ok).boxed(),
             "docs/too much" => {
@@ -147,7 +176,11 @@ impl Answers for Mallory {
 }
 
 fn is_calm(text: &str) -> bool {
-    !text.chars().any(|c| (c.is_control() && !matches!(c, '\n' | '\t')) || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c))
+    !text.chars().any(|c| {
+        (c.is_control() && !matches!(c, '\n' | '\t'))
+            || ('\u{202a}'..='\u{202e}').contains(&c)
+            || ('\u{2066}'..='\u{2069}').contains(&c)
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -176,14 +209,25 @@ async fn a_hostile_peers_replies_are_checked_escaped_and_bounded() {
         for word in LIES {
             for line in [format!("search {word} --wait 5s"), format!("--json search {word} --wait 5s")] {
                 let (code, printed) = run(&line);
-                assert!(code == 0 && printed.contains(&format!("{word} of ana")), "{line}: {code} {printed:.2000}");
+                assert!(
+                    code == 0 && printed.contains(&format!("{word} of ana")),
+                    "{line}: {code} {printed:.2000}"
+                );
                 assert!(!printed.contains("etc/passwd"), "{printed}");
             }
         }
-        for line in ["browse mallory", "browse mallory:docs", "--json browse mallory:docs", "browse mallory:empties", "browse mallory:again"] {
+        for line in [
+            "browse mallory",
+            "browse mallory:docs",
+            "--json browse mallory:docs",
+            "browse mallory:empties",
+            "browse mallory:again",
+        ] {
             run(line);
         }
-        for name in ["other bytes", "too much", "no room", "elsewhere", "no head", "large tree", "nothing", "tree"] {
+        for name in
+            ["other bytes", "too much", "no room", "elsewhere", "no head", "large tree", "nothing", "tree"]
+        {
             let output = super::processes::ask(&at, &["get", &format!("mallory:docs/{name}"), "-o", "got"]);
             assert!(output.status.code().is_some_and(|code| code != 0), "{name}: {output:?}");
             assert!(is_calm(&String::from_utf8_lossy(&output.stderr)), "{name}: {output:?}");

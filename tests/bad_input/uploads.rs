@@ -45,10 +45,26 @@ fn files() -> Vec<Case> {
         send("bytes before an offer", &[data(b"x")], InvalidArgument),
         send("a message of nothing", &[framed(&[])], InvalidArgument),
         send("no message", &[], InvalidArgument),
-        send("a sender of 31 bytes", &[offered(&|offer| offer.sender_id = vec![8; 31].into())], InvalidArgument),
-        send("a sender that steers a terminal", &[offered(&|offer| offer.sender_name = "\u{1b}]52;c;eA==\u{7}".into())], InvalidArgument),
-        send("a sender without a name", &[offered(&|offer| offer.sender_name = String::new())], InvalidArgument),
-        send("a hash of 31 bytes", &[offered(&|offer| offer.content_hash = vec![8; 31].into())], InvalidArgument),
+        send(
+            "a sender of 31 bytes",
+            &[offered(&|offer| offer.sender_id = vec![8; 31].into())],
+            InvalidArgument,
+        ),
+        send(
+            "a sender that steers a terminal",
+            &[offered(&|offer| offer.sender_name = "\u{1b}]52;c;eA==\u{7}".into())],
+            InvalidArgument,
+        ),
+        send(
+            "a sender without a name",
+            &[offered(&|offer| offer.sender_name = String::new())],
+            InvalidArgument,
+        ),
+        send(
+            "a hash of 31 bytes",
+            &[offered(&|offer| offer.content_hash = vec![8; 31].into())],
+            InvalidArgument,
+        ),
         send("2^64 - 1 bytes", &[offered(&|offer| offer.size_bytes = u64::MAX)], Code::ResourceExhausted),
         send("2^63 bytes", &[offered(&|offer| offer.size_bytes = 1 << 63)], Code::ResourceExhausted),
         send("100001 files", &[offered(&|offer| offer.files = Some(100_001))], InvalidArgument),
@@ -61,9 +77,17 @@ fn files() -> Vec<Case> {
         send("a chunk of 512 KiB and a byte", &[ten(), data(&vec![0; (512 << 10) + 1])], InvalidArgument),
         send("a chunk of 1 MiB", &[ten(), data(&vec![0; 1 << 20])], Code::OutOfRange),
         send("another offer", &[ten(), ten()], InvalidArgument),
-        send("files of a folder for a file", &[ten(), say(Say::Pack(pb::SendPack::default()))], InvalidArgument),
+        send(
+            "files of a folder for a file",
+            &[ten(), say(Say::Pack(pb::SendPack::default()))],
+            InvalidArgument,
+        ),
         send("garbage behind an offer", &[ten(), framed(&[0xff; 20])], Code::Internal),
-        send("a folder of which nobody knows the files", &[offered(&|offer| offer.files = Some(0))], DataLoss),
+        send(
+            "a folder of which nobody knows the files",
+            &[offered(&|offer| offer.files = Some(0))],
+            DataLoss,
+        ),
     ]
 }
 
@@ -91,17 +115,50 @@ fn packed(files: Vec<pb::SendFile>) -> Vec<Vec<u8>> {
 fn folders() -> Vec<Case> {
     let mut cases = vec![
         send("files that are not those of the offer", &folder(&["a", "b"]), DataLoss),
-        send("an empty pack", &[folder(&["a"])[0].clone(), say(Say::Pack(pb::SendPack::default()))], InvalidArgument),
-        send("more files than were offered", &[folder(&["a"])[0].clone(), folder(&["a", "b"])[1].clone()], DataLoss),
-        send("fewer files than were offered", &[folder(&["a", "b"])[0].clone(), folder(&["a"])[1].clone()], DataLoss),
+        send(
+            "an empty pack",
+            &[folder(&["a"])[0].clone(), say(Say::Pack(pb::SendPack::default()))],
+            InvalidArgument,
+        ),
+        send(
+            "more files than were offered",
+            &[folder(&["a"])[0].clone(), folder(&["a", "b"])[1].clone()],
+            DataLoss,
+        ),
+        send(
+            "fewer files than were offered",
+            &[folder(&["a", "b"])[0].clone(), folder(&["a"])[1].clone()],
+            DataLoss,
+        ),
         send("data of no file", &[folder(&["a"])[0].clone(), data(b"x")], InvalidArgument),
-        send("a file that is cut off by the next", &packed(vec![
-            pb::SendFile { size_bytes: 5, ..file("a", b"x") }, file("b", b"y")]), DataLoss),
-        send("more bytes than the file has", &packed(vec![pb::SendFile { size_bytes: 1, ..file("a", b"xyz") }]), InvalidArgument),
-        send("a file of other bytes", &packed(vec![pb::SendFile { content_hash: vec![1; 32].into(), ..file("a", b"x") }]), DataLoss),
-        send("a file without a hash", &packed(vec![pb::SendFile { content_hash: vec![].into(), ..file("a", b"x") }]), InvalidArgument),
-        send("sizes that wrap", &packed(vec![
-            pb::SendFile { size_bytes: u64::MAX, ..file("a", b"x") }, pb::SendFile { size_bytes: 2, ..file("b", b"y") }]), Code::ResourceExhausted),
+        send(
+            "a file that is cut off by the next",
+            &packed(vec![pb::SendFile { size_bytes: 5, ..file("a", b"x") }, file("b", b"y")]),
+            DataLoss,
+        ),
+        send(
+            "more bytes than the file has",
+            &packed(vec![pb::SendFile { size_bytes: 1, ..file("a", b"xyz") }]),
+            InvalidArgument,
+        ),
+        send(
+            "a file of other bytes",
+            &packed(vec![pb::SendFile { content_hash: vec![1; 32].into(), ..file("a", b"x") }]),
+            DataLoss,
+        ),
+        send(
+            "a file without a hash",
+            &packed(vec![pb::SendFile { content_hash: vec![].into(), ..file("a", b"x") }]),
+            InvalidArgument,
+        ),
+        send(
+            "sizes that wrap",
+            &packed(vec![
+                pb::SendFile { size_bytes: u64::MAX, ..file("a", b"x") },
+                pb::SendFile { size_bytes: 2, ..file("b", b"y") },
+            ]),
+            Code::ResourceExhausted,
+        ),
     ];
     let clashes: [&[&str]; 10] = [
         &["a", "a"],
@@ -118,7 +175,10 @@ fn folders() -> Vec<Case> {
     for paths in clashes {
         cases.push(send("two names that are one on some system", &folder(paths), InvalidArgument));
     }
-    for path in ["", "/a", "a/", "a//b", "../a", "a/../b", "./a", "a/./b", "a\\..\\b", "C:/a", "a/CON/b", "a/b.", "a/b:c", "a\0b"] {
+    for path in [
+        "", "/a", "a/", "a//b", "../a", "a/../b", "./a", "a/./b", "a\\..\\b", "C:/a", "a/CON/b", "a/b.",
+        "a/b:c", "a\0b",
+    ] {
         cases.push(send("a path that is none everywhere", &folder(&[path]), InvalidArgument));
     }
     cases

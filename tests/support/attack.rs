@@ -18,7 +18,8 @@ use tokio::task::JoinSet;
 
 use super::{
     frames::{
-        CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, Raw, SETTINGS, frame, head, literal,
+        CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, Raw, SETTINGS, frame, head,
+        literal,
     },
     raw::{Connection, framed},
 };
@@ -96,7 +97,8 @@ pub struct Storm {
 impl Storm {
     /// On that daemon, with this file to download.
     pub fn begin(attack: Attack, target: SocketAddr, file: &str) -> Self {
-        let (mut tasks, is_over, sent) = (JoinSet::new(), Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let (mut tasks, is_over, sent) =
+            (JoinSet::new(), Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         for _ in 0..CONNECTIONS {
             let (is_over, sent, file) = (is_over.clone(), sent.clone(), file.to_owned());
             tasks.spawn(async move {
@@ -128,12 +130,14 @@ async fn once(attack: Attack, target: SocketAddr, file: &str, is_over: &AtomicBo
             let mut stream = 1;
             let burst = move || {
                 let query = framed(&query().encode_to_vec());
-                (0..100).flat_map(|_| {
-                    stream += 2;
-                    let opened = frame(HEADERS, END_HEADERS, stream, &head(SEARCH));
-                    let asked = frame(DATA, END_STREAM, stream, &query);
-                    [opened, asked, frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat()
-                }).collect()
+                (0..100)
+                    .flat_map(|_| {
+                        stream += 2;
+                        let opened = frame(HEADERS, END_HEADERS, stream, &head(SEARCH));
+                        let asked = frame(DATA, END_STREAM, stream, &query);
+                        [opened, asked, frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat()
+                    })
+                    .collect()
             };
             bursts(target, vec![], burst, is_over, sent).await;
         }
@@ -142,7 +146,9 @@ async fn once(attack: Attack, target: SocketAddr, file: &str, is_over: &AtomicBo
             bursts(target, frame(HEADERS, 0, 1, &head(SEARCH)), move || more.clone(), is_over, sent).await;
         }
         Attack::Pings => {
-            let both = [frame(PING, 0, 0, &[7; 8]), frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0xff, 0xff])].concat().repeat(500);
+            let both = [frame(PING, 0, 0, &[7; 8]), frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0xff, 0xff])]
+                .concat()
+                .repeat(500);
             bursts(target, vec![], move || both.clone(), is_over, sent).await;
         }
         Attack::Windows => {
@@ -185,7 +191,13 @@ fn empty_files() -> Vec<u8> {
 }
 
 /// Calls as fast as they are answered.
-async fn calls(target: SocketAddr, path: &str, body: fn() -> Vec<u8>, is_over: &AtomicBool, sent: &AtomicU64) {
+async fn calls(
+    target: SocketAddr,
+    path: &str,
+    body: fn() -> Vec<u8>,
+    is_over: &AtomicBool,
+    sent: &AtomicU64,
+) {
     let connection = Connection::open(target).await;
     let callers = (0..AT_ONCE).map(|_| async {
         while !is_over.load(Relaxed) && connection.call(path, &[], body()).await != super::raw::End::Closed {

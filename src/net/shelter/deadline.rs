@@ -37,7 +37,9 @@ mod tests {
             let value = http::HeaderValue::from_static(text);
             told(&HeaderMap::from_iter([(http::HeaderName::from_static(HEADER), value)]))
         };
-        for (text, seconds) in [("2H", 7200.0), ("3M", 180.0), ("4S", 4.0), ("5m", 5e-3), ("6u", 6e-6), ("7n", 7e-9)] {
+        for (text, seconds) in
+            [("2H", 7200.0), ("3M", 180.0), ("4S", 4.0), ("5m", 5e-3), ("6u", 6e-6), ("7n", 7e-9)]
+        {
             assert_eq!(read(text), Some(Duration::from_secs_f64(seconds)), "{text}");
         }
         assert_eq!(read("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
