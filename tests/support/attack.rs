@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use floodplain::wire::pb::{self, send_request::Message as Say};
+use floodplain::wire::pb;
 use prost::Message;
 use tokio::task::JoinSet;
 
@@ -186,8 +186,10 @@ fn query() -> pb::SearchRequest {
 }
 
 fn empty_files() -> Vec<u8> {
-    let pack = pb::SendPack { files: vec![pb::SendFile::default(); 200_000] };
-    framed(&pb::SendRequest { message: Some(Say::Pack(pack)) }.encode_to_vec())
+    // A pack (field 3) of files (field 1) of no bytes, written by hand: the attacker is to spend less than its target.
+    let mut pack = vec![0x1a];
+    prost::encoding::encode_varint(400_000, &mut pack);
+    framed(&[pack, [0x0a, 0x00].repeat(200_000)].concat())
 }
 
 /// Calls as fast as they are answered.
