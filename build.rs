@@ -23,6 +23,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         // Payload passes through as reference-counted slices, not as copied vectors.
         .bytes(".")
+        // Counts what a message holds before it is made.
+        .codec_path("crate::wire::codec::BoundedCodec")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

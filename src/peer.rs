@@ -73,8 +73,8 @@ use crate::{
     config::PeerSettings,
     index::{Index, IndexSettings},
     net::{
-        Identity, Purpose, Security, Transport, advertise::advertised, standard::with_standard,
-        throttle::Throttle,
+        Identity, Purpose, Security, Transport, advertise::advertised, shelter::LargeRequests,
+        standard::with_standard, throttle::Throttle,
     },
     protocol::{
         action::{ActionError, Connection, ErrorKind, Transfer},
@@ -96,8 +96,10 @@ use crate::{
     },
 };
 
-/// Largest message taken from another peer: a chunk of a pushed file with its framing.
-const MAX_REQUEST_BYTES: usize = MAX_CHUNK_BYTES + 1024;
+/// Largest message of a push: a chunk of a file with its framing.
+const MAX_PUSH_BYTES: usize = MAX_CHUNK_BYTES + 1024;
+/// Largest of every other request: 16 KiB of paths with their framing.
+const MAX_REQUEST_BYTES: usize = (16 << 10) + 1024;
 /// How long what runs may go on after the peer has left.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
@@ -224,6 +226,8 @@ pub async fn start_in(settings: PeerSettings, security: Security, shutdown: Shut
     let receiver = Receiver::new(inbox, known, transfers.clone(), shutdown.clone());
     let service = Service::new(index.clone(), searcher.clone(), words, uploads.clone(), receiver);
     let service = PeerServiceServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let pushes = service.clone().max_decoding_message_size(MAX_PUSH_BYTES);
+    let service = LargeRequests::new("/floodplain.v1.PeerService/Send", pushes, service);
     let keeper = ReplicaServiceServer::new(ReplicaFace(keeping.clone()))
         .max_decoding_message_size(replica::MAX_REQUEST_BYTES);
     let routes = Routes::new(FastDownload::new(uploads, service)).add_service(keeper);

@@ -4,6 +4,7 @@
 //! `Status` for a malformed one.
 
 pub mod admin;
+pub mod codec;
 pub mod common;
 pub mod control;
 pub mod enrollment;

@@ -1,24 +1,32 @@
 //! What a network costs: the first hit of a search, a zone of 24 processes under rising load and against plain fan-out, a
 //! deep search that is dropped, the registry, a daemon's start
-//! and its rest, downloads from several holders and of small files, the memory of both ends of a download. Each figure is
+//! and its rest, downloads from several holders and of small files, the memory of both ends of a download, searches under attack. Each figure is
 //! taken from the daemons themselves, over real gRPC on loopback.
 //!
-//! `cargo bench --bench network [-- first-hit|load|fanout|tree|registry|start|holders|small|memory|storm|tls]`; without a name, all of them. CPU and
+//! `cargo bench --bench network [-- first-hit|load|fanout|tree|registry|start|holders|small|memory|storm|tls|hostile|shelter]`; without a name, all of them. CPU and
 //! memory are read from `/proc`, so that this runs on Linux alone.
 
 #![allow(clippy::cast_precision_loss)] // figures to read, not to reckon with
 
+#[path = "../../tests/support/attack.rs"]
+mod attack;
 mod daemon;
 mod fanout;
 mod first_hit;
+#[path = "../../tests/support/frames.rs"]
+mod frames;
 mod heap;
 mod holders;
+mod hostile;
 mod load;
 mod measure;
 #[path = "../../tests/support/member.rs"]
 mod member;
 mod memory;
+#[path = "../../tests/support/raw.rs"]
+mod raw;
 mod registry;
+mod shelter;
 mod small;
 #[path = "../../tests/support/stand_in.rs"]
 mod stand_in;
@@ -129,6 +137,18 @@ enum Figure {
         #[arg(long, default_value_t = 50)]
         rounds: u32,
     },
+    /// Honest searches beside each attack of a hostile peer, and the memory that it adds.
+    Hostile {
+        /// Searches with and without each attack.
+        #[arg(long, default_value_t = 1000)]
+        samples: u32,
+    },
+    /// A unary call with and without the shelter of every call.
+    Shelter {
+        /// Calls of each kind.
+        #[arg(long, default_value_t = 20_000)]
+        samples: u32,
+    },
     /// The most memory of both ends of a transfer; writes up to 8 GiB.
     Memory {
         /// Where files lie.
@@ -151,6 +171,8 @@ fn main() -> Result<()> {
         Figure::Memory { folder: "/dev/shm".into() },
         Figure::Storm { samples: 1000 },
         Figure::Tls { rounds: 50 },
+        Figure::Hostile { samples: 1000 },
+        Figure::Shelter { samples: 20_000 },
     ];
     let figures = args.figure.map_or_else(|| Vec::from(all), |figure| vec![figure]);
     // As many workers as a daemon has.
@@ -172,6 +194,8 @@ fn main() -> Result<()> {
                 Figure::Small { samples, memory, disk } => small::run(samples, &memory, &disk).await,
                 Figure::Storm { samples } => storm::run(samples).await,
                 Figure::Tls { rounds } => tls::run(rounds).await,
+                Figure::Hostile { samples } => hostile::run(samples).await,
+                Figure::Shelter { samples } => shelter::run(samples).await,
                 Figure::Memory { folder } => tokio::task::block_in_place(|| memory::run(&folder)),
             }
         }))??;

@@ -1,4 +1,4 @@
-//! What a peer costs a registry process over real gRPC: by unary calls on one connection, and by sessions on connections of
+//! What a peer costs a registry process over real gRPC: by unary calls on a few connections, and by sessions on connections of
 //! their own, as peers hold them.
 
 use std::{net::SocketAddr, time::Instant};
@@ -65,13 +65,18 @@ async fn unary(peers: u16) -> Result<()> {
     let folder = tempfile::tempdir()?;
     // Nobody is to be swept meanwhile.
     let registry = Daemon::registry(folder.path(), &["--lease", "1h"])?;
-    let client = client(registry.address).await?;
+    // A connection each: a caller of its own may call so often, and no peer calls for all others.
+    let mut clients = Vec::new();
+    for _ in 0..AT_ONCE {
+        clients.push(client(registry.address).await?);
+    }
+    let mut clients = clients.iter().cycle();
     let registrations: Vec<_> = (0..peers).map(registration).collect();
     let (before, _) = memory_kib(registry.pid());
     let meter = Meter::begin(registry.pid());
     let leases: Vec<_> = stream::iter(registrations)
         .map(|request| {
-            let mut client = client.clone();
+            let mut client = clients.next().expect("there are some").clone();
             async move { client.register(request).await.map(|answer| answer.into_inner().lease_id) }
         })
         .buffer_unordered(AT_ONCE)
@@ -83,7 +88,7 @@ async fn unary(peers: u16) -> Result<()> {
     let beats = (0..BEATS).flat_map(|_| leases.clone());
     stream::iter(beats)
         .map(|lease_id| {
-            let mut client = client.clone();
+            let mut client = clients.next().expect("there are some").clone();
             async move {
                 client
                     .heartbeat(pb::HeartbeatRequest {

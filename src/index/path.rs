@@ -163,6 +163,9 @@ pub(super) fn to_network(relative: &str) -> (String, Option<Box<str>>) {
 }
 
 #[cfg(test)]
+mod race;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -6,25 +6,33 @@ use anyhow::Context as _;
 use rand::RngExt as _;
 use tokio::net::TcpListener;
 use tonic::{service::Routes, transport::server::Server};
+use tower::layer::util::{Identity, Stack};
 
 use super::{
     Transport,
     accept::{accepted, secured},
     guard::{Guard, Scope},
+    shelter::ShelterLayer,
 };
 use crate::shutdown::Shutdown;
 
 /// Connections of one listener at once. Each costs about 15 KB; more than a zone and its fetchers ever need.
 const MAX_CONNECTIONS: usize = 4096;
-/// Calls at once on one connection; more wait at the caller.
-const MAX_STREAMS: u32 = 1024;
+/// Calls at once on one connection, above what one caller may have; more wait at the caller.
+const MAX_STREAMS: u32 = 512;
+/// Calls that are reset before their handler began; a connection with more is ended (rapid reset, CVE-2023-44487). A caller that
+/// drops its searches at once has a few of these.
+const MAX_RESET_BEFORE_BEGUN: usize = 64;
+/// Streams that this side reset for an error of the other; a connection with more is ended. A library that has not yet heard how
+/// many streams are allowed may be that much above it.
+const MAX_RESET_FOR_ERRORS: usize = 256;
 /// How long calls that still run may go on after the stop.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
 /// A connection takes no new calls after this time, and ends when its calls have: so often at least both ends prove anew who
 /// they are.
 const MAX_AGE: Duration = Duration::from_secs(60 * 60);
 /// Bytes of request headers; ours are below 1 KiB.
-const MAX_HEADER_BYTES: u32 = 16 << 10;
+const MAX_HEADER_BYTES: u32 = 8 << 10;
 /// What this side takes per stream and per connection before it says that it has read some: files pushed to the inbox
 /// need it (256 KiB costs a third of the rate); requests are far smaller.
 pub(super) const TRANSFER_STREAM_WINDOW: u32 = 2 << 20;
@@ -95,10 +103,13 @@ impl Transport {
     }
 }
 
-fn server() -> Server {
+fn server() -> Server<Stack<ShelterLayer, Identity>> {
     // Connections that began together must not end together at all daemons of a network.
     let age = MAX_AGE.mul_f64(rand::rng().random_range(0.8..1.0));
     Server::builder()
+        .layer(ShelterLayer::default())
+        .http2_max_pending_accept_reset_streams(Some(MAX_RESET_BEFORE_BEGUN))
+        .http2_max_local_error_reset_streams(Some(MAX_RESET_FOR_ERRORS))
         .initial_stream_window_size(TRANSFER_STREAM_WINDOW)
         .initial_connection_window_size(TRANSFER_CONNECTION_WINDOW)
         .max_frame_size(TRANSFER_FRAME)

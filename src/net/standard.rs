@@ -6,6 +6,9 @@ use tonic_health::{ServingStatus, server::health_reporter};
 
 use crate::{shutdown::Shutdown, wire::pb};
 
+/// Largest request of these: a name.
+const MAX_REQUEST_BYTES: usize = 16 << 10;
+
 /// Adds health and reflection (v1 and v1alpha) to the routes of the service `S`. Health is `SERVING` from now to the stop.
 ///
 /// # Errors
@@ -26,7 +29,7 @@ pub async fn with_standard<S: NamedService>(routes: Routes, shutdown: &Shutdown)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     Ok(routes
-        .add_service(health_service)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?))
+        .add_service(health_service.max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(reflection().build_v1()?.max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(reflection().build_v1alpha()?.max_decoding_message_size(MAX_REQUEST_BYTES)))
 }

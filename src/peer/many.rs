@@ -194,7 +194,7 @@ impl Giver {
                 Ok(paths) => Ok(Some(paths)),
                 Err(invalid) => self.refuse(invalid.into()).and(Err(Over)),
             },
-            Some(Err(_)) => Err(Over),
+            Some(Err(status)) => self.refuse(status).and(Err(Over)),
         }
     }
 

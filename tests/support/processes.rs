@@ -52,6 +52,11 @@ impl Daemon {
 }
 
 impl Daemon {
+    /// As the system knows it.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Has it hold still, go on, or end in order.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("it runs");
