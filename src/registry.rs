@@ -4,7 +4,7 @@ mod refusal;
 mod service;
 mod session;
 pub mod state;
-mod store;
+pub mod store;
 mod sweep;
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};

@@ -36,7 +36,7 @@ impl Identity {
             Ok(text) => parse(&path, &text)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let credential = Credential::random(&mut rand::rng());
-                replace(&path, &format!("{credential}\n"))
+                replace(&path, &format!("{}\n", credential.reveal()))
                     .with_context(|| format!("could not write {}", path.display()))?;
                 credential
             }

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 
 use super::{session::Hub, state::Saved};
 
-mod encode;
+pub mod encode;
 #[cfg(test)]
 mod tests;
 

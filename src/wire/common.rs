@@ -23,11 +23,13 @@ pub fn address(field: &'static str, text: &str) -> Result<SocketAddr, Invalid> {
     if address.port() == 0 {
         return Err(Invalid::new(field, "port 0 cannot be dialed"));
     }
-    let is_link_local = match address.ip() {
+    // An IPv4 address in the clothes of IPv6 is dialed as what it is.
+    let ip = address.ip().to_canonical();
+    let is_link_local = match ip {
         IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
         IpAddr::V6(ip) => ip.is_unicast_link_local(),
     };
-    if address.ip().is_unspecified() || address.ip().is_multicast() || is_link_local {
+    if ip.is_unspecified() || ip.is_multicast() || is_link_local {
         return Err(Invalid::new(field, format!("{} cannot be dialed by others", address.ip())));
     }
     Ok(address)
@@ -114,7 +116,12 @@ pub fn duration(
     span: prost_types::Duration,
     max: Duration,
 ) -> Result<Duration, Invalid> {
-    let span = Duration::try_from(span).map_err(|_| Invalid::new(field, "must not be negative"))?;
+    // As the documentation of the type has it. The conversion of the library panics at the least numbers there are.
+    let (Ok(seconds), Ok(nanos @ 0..1_000_000_000)) = (u64::try_from(span.seconds), u32::try_from(span.nanos))
+    else {
+        return Err(Invalid::new(field, "must not be negative, its nanoseconds below a second"));
+    };
+    let span = Duration::new(seconds, nanos);
     if span > max {
         return Err(Invalid::new(field, format!("must be at most {} s", max.as_secs())));
     }
@@ -124,4 +131,37 @@ pub fn duration(
 /// A span of time on its way out.
 pub fn to_duration(span: Duration) -> prost_types::Duration {
     prost_types::Duration::try_from(span).unwrap_or(prost_types::Duration { seconds: i64::MAX, nanos: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_and_times_of_any_numbers_are_taken_or_refused() {
+        let extremes = [i64::MIN, i64::MIN + 1, -1, 0, 1, 1 << 40, i64::MAX];
+        for seconds in extremes {
+            for nanos in [i32::MIN, -1_000_000_000, -1, 0, 999_999_999, 1_000_000_000, i32::MAX] {
+                let span = duration("x", prost_types::Duration { seconds, nanos }, Duration::from_secs(5));
+                assert_eq!(span.is_ok(), (0..5).contains(&seconds) && (0..1_000_000_000).contains(&nanos));
+                // Any answer will do that is one.
+                let _ = time("x", Timestamp { seconds, nanos });
+            }
+        }
+    }
+
+    #[test]
+    fn an_address_is_judged_by_what_is_dialed() {
+        for text in ["0.0.0.0:1", "224.0.0.1:1", "169.254.1.1:1", "255.255.255.255:1"] {
+            assert!(address("x", text).is_err(), "{text}");
+            let mapped = format!("[::ffff:{}]:1", text.trim_end_matches(":1"));
+            assert!(address("x", &mapped).is_err(), "{mapped}");
+        }
+        for text in ["[::]:1", "[ff02::1]:1", "[fe80::1]:1", "10.0.0.1:0", "10.0.0.1", "host:1"] {
+            assert!(address("x", text).is_err(), "{text}");
+        }
+        for text in ["10.0.0.1:1", "127.0.0.1:1", "[::1]:1", "[2001:db8::1]:1", "[::ffff:10.0.0.1]:1"] {
+            assert!(address("x", text).is_ok(), "{text}");
+        }
+    }
 }
