@@ -12,6 +12,10 @@ check:
 test *NAME:
     cargo test --locked {{NAME}}
 
+# Gives every fuzz target so many inputs, or only those that are named.
+fuzz RUNS="100000" *TARGETS:
+    fuzz/run {{RUNS}} {{TARGETS}}
+
 # A whole network in this terminal, with sample files and a console in it.
 demo *ARGS:
     cargo run --release --locked -- demo {{ARGS}}

@@ -11,7 +11,7 @@ mod refusal;
 mod service;
 mod session;
 pub mod state;
-mod store;
+pub mod store;
 mod sweep;
 
 use std::{

@@ -28,7 +28,7 @@ use std::{
 use crate::protocol::id::ContentHash;
 
 /// Ends the name of every part file; the index passes over such names.
-pub const PART_SUFFIX: &str = ".fp-part";
+pub const PART_SUFFIX: &str = crate::protocol::name::UNFINISHED_SUFFIX;
 
 /// Space that is never filled up, so that a transfer does not stop everything else on the machine.
 pub const MIN_FREE_BYTES: u64 = 64 << 20;
@@ -133,6 +133,43 @@ pub fn free_bytes(folder: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// Looked at between so many bytes: the 64 pushes that may run at once can take [`MIN_FREE_BYTES`] before all are stopped.
+const WATCHED_BYTES: usize = 1 << 20;
+
+/// Stops whoever writes what others send before the last of the space is gone: pushes that run side by side were each
+/// admitted to the same free space, and other programs write as well.
+#[derive(Debug)]
+pub struct SpaceWatch {
+    folder: PathBuf,
+    least_free_bytes: u64,
+    unseen_bytes: usize,
+}
+
+impl SpaceWatch {
+    /// Of the file system that a folder lies in.
+    pub fn of(folder: &Path) -> Self {
+        Self { folder: folder.to_path_buf(), least_free_bytes: MIN_FREE_BYTES, unseen_bytes: 0 }
+    }
+
+    /// So many bytes were written.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSpace`] when less than [`MIN_FREE_BYTES`] is left.
+    pub fn wrote(&mut self, bytes: usize) -> Result<(), StoreError> {
+        self.unseen_bytes = self.unseen_bytes.saturating_add(bytes);
+        if self.unseen_bytes < WATCHED_BYTES {
+            return Ok(());
+        }
+        self.unseen_bytes = 0;
+        let (folder, needed_bytes) = (self.folder.clone(), self.least_free_bytes);
+        let free_bytes = free_bytes(&folder).map_err(StoreError::io("ask for the free space of", &folder))?;
+        if free_bytes < needed_bytes {
+            return Err(StoreError::NoSpace { folder, needed_bytes, free_bytes });
+        }
+        Ok(())
+    }
+}
+
 /// Refuses what would leave less than [`MIN_FREE_BYTES`].
 ///
 /// # Errors
@@ -144,4 +181,19 @@ pub fn check_space(folder: &Path, size_bytes: u64) -> Result<(), StoreError> {
         return Err(StoreError::NoSpace { folder: folder.to_path_buf(), needed_bytes, free_bytes });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_fills_the_disk_is_stopped_on_the_way() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut watch = SpaceWatch::of(folder.path());
+        assert!(watch.wrote(10 * WATCHED_BYTES).is_ok());
+        watch.least_free_bytes = u64::MAX;
+        assert!(watch.wrote(WATCHED_BYTES - 1).is_ok(), "not asked for every few bytes");
+        assert!(matches!(watch.wrote(1), Err(StoreError::NoSpace { .. })));
+    }
 }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::protocol::{
     action::{ActionError, ErrorKind},
-    name::{Printable, printable_json},
+    name::{Printable, printable_json, printable_lines},
 };
 
 /// How things are shown.
@@ -80,9 +80,9 @@ impl Output {
         Self::new(style, Box::new(io::stdout()), Box::new(io::stderr()))
     }
 
-    /// One line of data. The caller has made remote text [`Printable`].
+    /// One line of data, or a table of lines. The caller has made remote text [`Printable`]; what it forgot steers no terminal.
     pub fn line(&mut self, line: impl Display) -> Result<(), Failure> {
-        writeln!(self.out, "{line}")?;
+        writeln!(self.out, "{}", printable_lines(&line.to_string()))?;
         Ok(self.out.flush()?)
     }
 
@@ -146,7 +146,7 @@ impl Output {
     /// One message; not with `--quiet`. A closed stderr is nobody's loss.
     pub fn note(&mut self, message: impl Display) {
         if !self.style.quiet {
-            let _ = writeln!(self.err, "{message}");
+            let _ = writeln!(self.err, "{}", printable_lines(&message.to_string()));
         }
     }
 
@@ -184,7 +184,7 @@ impl Output {
         if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
             return Err(ActionError::new(ErrorKind::Usage, question).hint("pass --yes to go ahead").into());
         }
-        let _ = write!(self.err, "{question} [y/N] ");
+        let _ = write!(self.err, "{} [y/N] ", printable_lines(question));
         let _ = self.err.flush();
         // On a thread of its own, so that an interrupt is heard meanwhile.
         let read = tokio::task::spawn_blocking(|| io::stdin().lines().next().and_then(Result::ok));

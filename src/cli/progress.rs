@@ -12,7 +12,7 @@ use crate::{
     console::view::{is_news, pace, state, word},
     protocol::{
         action::{Transfer, TransferState},
-        name::Printable,
+        name::{Printable, printable_lines},
     },
 };
 
@@ -50,7 +50,7 @@ impl Progress {
         if self.style.draws_progress {
             self.draw(transfer);
         } else if let Some(line) = self.line(transfer, Instant::now()) {
-            let _ = writeln!(std::io::stderr(), "{line}");
+            let _ = writeln!(std::io::stderr(), "{}", printable_lines(&line));
         }
     }
 

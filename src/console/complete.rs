@@ -122,7 +122,11 @@ impl Completer for Completion {
         };
         let names = |names: &[String], end: &str| names.iter().map(|name| format!("{name}{end}")).collect();
         let candidates = match kind(&before) {
-            Kind::File => return self.files.complete_path(line, pos),
+            Kind::File => {
+                let (start, mut pairs) = self.files.complete_path(line, pos)?;
+                pairs.retain(|pair| Printable(&pair.display).to_string() == pair.display);
+                return Ok((start, pairs));
+            }
             Kind::Command => plain(parse::words().map(Into::into).collect()),
             Kind::Peer => plain(self.names.with(|seen| names(&seen.peers, ""))),
             Kind::Share => plain(self.names.with(|seen| names(&seen.shares, ""))),

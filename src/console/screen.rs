@@ -1,9 +1,11 @@
 //! Where lines go: one thread writes them, so that a slow or closed output never holds up the runtime. Every line is
-//! written whole.
+//! written whole, and none steers the terminal but by the one sequence that is written here.
 
 use std::io::{self, Write};
 
 use tokio::sync::{mpsc, oneshot};
+
+use crate::protocol::name::printable_lines;
 
 /// Batches of lines that wait to be written; whoever prints more waits.
 const OUTPUT_QUEUE: usize = 64;
@@ -121,13 +123,13 @@ fn write(mut sink: impl Sink, mut queue: mpsc::Receiver<Output>) {
         let text = match output {
             Output::Lines(lines) => {
                 replaceable = None;
-                lines.into_iter().flat_map(|line| [line, "\n".into()]).collect()
+                lines.iter().flat_map(|line| [printable_lines(line), "\n".into()]).collect()
             }
             Output::Progress { key, line } => {
                 let is_same = replaceable.replace(key) == Some(key);
                 // One row up, and clear it.
                 let over = if is_same && sink.is_terminal() { "\x1b[1A\r\x1b[2K" } else { "" };
-                format!("{over}{line}\n")
+                format!("{over}{}\n", printable_lines(&line))
             }
             Output::Entered => {
                 replaceable = None;

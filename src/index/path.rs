@@ -200,6 +200,42 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_or_never_ends_is_refused_at_once_in_place_of_a_file() {
+        let share = tempfile::tempdir().unwrap();
+        let at = share.path().join("a.txt");
+        let replace = |kind: &str| {
+            let _ = std::fs::remove_file(&at).or_else(|_| std::fs::remove_dir(&at));
+            let node = |kind, dev| rustix::fs::mknodat(CWD, &at, kind, Mode::RUSR, dev);
+            match kind {
+                "file" => std::fs::write(&at, "text").unwrap(),
+                "fifo" => node(FileType::Fifo, 0).unwrap(),
+                "socket" => drop(std::os::unix::net::UnixListener::bind(&at).unwrap()),
+                "folder" => std::fs::create_dir(&at).unwrap(),
+                "link to itself" => std::os::unix::fs::symlink("a.txt", &at).unwrap(),
+                "link to /dev/zero" => std::os::unix::fs::symlink("/dev/zero", &at).unwrap(),
+                // Only the superuser makes devices.
+                _ => return node(FileType::CharacterDevice, rustix::fs::makedev(1, 5)).is_ok(),
+            }
+            true
+        };
+        let begun = std::time::Instant::now();
+        for kind in ["fifo", "socket", "folder", "link to itself", "link to /dev/zero", "/dev/zero"] {
+            if !replace(kind) {
+                continue;
+            }
+            assert!(open_regular(share.path(), "a.txt").is_err(), "{kind}");
+            assert!(open_cached(share.path(), "a.txt").is_none(), "{kind}");
+            let is_folder = look(share.path(), "a.txt") == Lies::Folder;
+            assert!(
+                is_folder == (kind == "folder")
+                    && (is_folder || look(share.path(), "a.txt") == Lies::Nothing)
+            );
+        }
+        assert!(begun.elapsed() < Duration::from_secs(5), "nothing was waited for");
+        assert!(replace("file") && open_regular(share.path(), "a.txt").is_ok());
+    }
+
+    #[test]
     fn times_before_1970_are_told() {
         let stamp = Stamp { size_bytes: 0, modified_s: -1, modified_ns: 500_000_000, inode: 1 };
         assert_eq!(stamp.modified(), UNIX_EPOCH - Duration::from_millis(500));

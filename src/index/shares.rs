@@ -158,8 +158,8 @@ impl Shares {
         if folder.parent().is_none() {
             return refuse("it is the root of the whole system; offer a folder in it".into());
         }
-        if folder == self.data {
-            return refuse("it is the data folder, which holds this peer's identity".into());
+        if folder.starts_with(&self.data) {
+            return refuse("it is, or lies in, the data folder, which holds this peer's secrets".into());
         }
         if self.list.len() >= MAX_SHARES {
             return refuse(format!("there are {MAX_SHARES} shares already"));

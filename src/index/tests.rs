@@ -318,7 +318,8 @@ async fn shares_come_and_go_and_are_remembered() {
     assert!(peer.within(LONG, |index| has(index, "share-2/b.txt", "b")).await);
     write(&other.join("c.txt"), "c");
     assert!(peer.within(LONG, |index| has(index, "share-2/c.txt", "c")).await, "the new share is watched");
-    for refused in ["/", "share", "share/..", "other", "data", "missing", "other/share/b.txt"] {
+    fs::create_dir(peer.dir.path().join("data/keys")).unwrap();
+    for refused in ["/", "share", "share/..", "other", "data", "data/keys", "missing", "other/share/b.txt"] {
         let folder = peer.dir.path().join(refused);
         assert!(matches!(peer.index.add_share(&folder), Err(IndexError::ShareRefused { .. })), "{refused}");
     }

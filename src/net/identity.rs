@@ -39,7 +39,7 @@ impl Identity {
             })?
         } else {
             let credential = Credential::random(&mut rand::rng());
-            secret_file::save(&path, &format!("{credential}\n"))?;
+            secret_file::save(&path, &format!("{}\n", credential.reveal()))?;
             credential
         };
         let incarnation = next_incarnation(&data.join(INCARNATION_FILE))?;

@@ -58,20 +58,6 @@ macro_rules! byte_id {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}(", stringify!($name))?;
-                self.0.iter().take(4).try_for_each(|byte| write!(f, "{byte:02x}"))?;
-                f.write_str("..)")
-            }
-        }
-
         impl FromStr for $name {
             type Err = InvalidId;
 
@@ -91,6 +77,46 @@ macro_rules! byte_id {
         }
     };
 }
+
+/// What may be seen by anyone.
+macro_rules! shown {
+    ($($name:ident)+) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}(", stringify!($name))?;
+                self.0.iter().take(4).try_for_each(|byte| write!(f, "{byte:02x}"))?;
+                f.write_str("..)")
+            }
+        }
+    )+};
+}
+
+/// What no log, message or debugger's line may tell: there is no `Display`.
+macro_rules! secret {
+    ($($name:ident)+) => {$(
+        impl $name {
+            /// Its digits, for the one file of its owner that keeps it.
+            pub fn reveal(&self) -> String {
+                self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}(secret)", stringify!($name))
+            }
+        }
+    )+};
+}
+
+shown!(PeerId QueryId ContentHash OwnerTag);
+secret!(LeaseId OwnerKey Credential);
 
 byte_id! {
     /// Who a peer is, stable across restarts: the BLAKE3 hash of its [`Credential`]. The order of ids is the order of
@@ -232,6 +258,19 @@ mod tests {
         let id = PeerId::from_bytes(std::array::from_fn(|i| u8::try_from(i * 7).expect("below 256")));
         assert_eq!(id.to_string().parse::<PeerId>(), Ok(id));
         assert_eq!(PeerId::try_from(&id.as_bytes()[..]), Ok(id));
+    }
+
+    #[test]
+    fn secrets_are_not_told_by_mistake() {
+        let key = OwnerKey::from_bytes([0xab; 32]);
+        assert_eq!(key.reveal().parse(), Ok(key));
+        let lease = LeaseId::from_bytes([0xab; 16]);
+        for told in [format!("{key:?}"), format!("{lease:#?}"), format!("{:?}", Some(Credential([0xab; 32])))]
+        {
+            assert!(told.contains("secret") && !told.contains("ab"), "{told}");
+        }
+        let wrong = "ab".repeat(33).parse::<Credential>().expect_err("too long");
+        assert!(!wrong.to_string().contains("abab"), "{wrong}");
     }
 
     #[test]

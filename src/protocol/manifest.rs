@@ -153,10 +153,6 @@ pub fn portable_path(path: &str) -> Result<String, InvalidManifest> {
     }
     let mut portable = String::with_capacity(path.len());
     for segment in path.split('/') {
-        // What ends so is a part file, which nobody shares and a resumed transfer would take for its own.
-        if segment.starts_with('.') && segment.ends_with(".fp-part") {
-            return Err(wrong(InvalidName::Reserved));
-        }
         if !portable.is_empty() {
             portable.push('/');
         }

@@ -7,6 +7,8 @@ use unicode_normalization::UnicodeNormalization;
 
 /// Longest file name in bytes, that of every common file system.
 pub const MAX_NAME_BYTES: usize = 255;
+/// Ends the names of unfinished files and folders, which begin with a dot.
+pub const UNFINISHED_SUFFIX: &str = ".fp-part";
 /// Longest path inside a share in bytes.
 pub const MAX_PATH_BYTES: usize = 4096;
 
@@ -25,8 +27,8 @@ pub enum InvalidName {
     /// A separator, a control character, a character that turns the direction of text, or one that Windows forbids.
     #[error("the name holds a character that cannot be used in file names everywhere")]
     Character,
-    /// `CON`, `NUL`, `COM1` and so on.
-    #[error("the name is reserved on Windows")]
+    /// `CON`, `NUL`, `COM1` and so on, and what only unfinished files are called: a resumed transfer would take it for its own.
+    #[error("the name is reserved, on Windows or for unfinished files")]
     Reserved,
     /// Ends in a dot or a space, which Windows drops.
     #[error("the name ends in a dot or a space")]
@@ -55,7 +57,7 @@ pub fn portable_name(name: &str) -> Result<String, InvalidName> {
         return Err(InvalidName::Ending);
     }
     let stem = name.split('.').next().unwrap_or(&name).trim_end();
-    if is_reserved(stem) {
+    if is_reserved(stem) || is_unfinished(&name) {
         return Err(InvalidName::Reserved);
     }
     Ok(name)
@@ -72,6 +74,12 @@ pub fn to_portable_name(name: &str) -> String {
     portable_name(name).or_else(|_| portable_name(&format!("_{name}"))).unwrap_or_else(|_| "_".into())
 }
 
+/// Nobody shares a part file. Case is ignored by many systems.
+fn is_unfinished(name: &str) -> bool {
+    let suffix = name.len().checked_sub(UNFINISHED_SUFFIX.len()).and_then(|start| name.get(start..));
+    name.starts_with('.') && suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case(UNFINISHED_SUFFIX))
+}
+
 fn is_reserved(stem: &str) -> bool {
     let stem = stem.to_ascii_uppercase();
     let numbered = |prefix: &str| {
@@ -83,12 +91,14 @@ fn is_reserved(stem: &str) -> bool {
         || numbered("LPT")
 }
 
-/// Control characters, and those that change how the text around them is shown (Unicode TR 36, TR 9).
+/// Control characters, those that change how the text around them is shown (Unicode TR 36, TR 9), and those that take no ink or
+/// no room, with which two names look alike (Default_Ignorable_Code_Point without variation selectors, which emoji need).
 fn is_deceiving(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180e}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// JSON that is safe for a terminal too: what serializers leave as it is though it could steer a terminal or deceive the
@@ -103,6 +113,24 @@ pub fn printable_json(json: &str) -> Cow<'_, str> {
         // Such characters stand within strings only, line ends and tabs apart.
         if is_deceiving(c) && !matches!(c, '\n' | '\r' | '\t') {
             safe.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            safe.push(c);
+        }
+    }
+    safe.into()
+}
+
+/// What is about to be written to a terminal, lines and tabs left as they are: the last look at it, behind [`Printable`] where
+/// texts of others enter a line. A line end in such a text would forge a line and is not seen from here.
+pub fn printable_lines(text: &str) -> Cow<'_, str> {
+    let is_steering = |c: char| is_deceiving(c) && !matches!(c, '\n' | '\t');
+    if !text.chars().any(is_steering) {
+        return text.into();
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_steering(c) {
+            safe.extend(c.escape_unicode());
         } else {
             safe.push(c);
         }
@@ -149,6 +177,8 @@ mod tests {
             ("NUL.txt", InvalidName::Reserved),
             ("com1.tar.gz", InvalidName::Reserved),
             ("a.", InvalidName::Ending),
+            (".a.0123456789abcdef.fp-part", InvalidName::Reserved),
+            (".fp-PART", InvalidName::Reserved),
             (&"x".repeat(256), InvalidName::TooLong),
         ] {
             assert_eq!(portable_name(name), Err(why), "{name:?}");
@@ -173,6 +203,34 @@ mod tests {
         assert!(!safe.chars().any(is_deceiving), "{safe:?}");
         assert_eq!(serde_json::from_str::<String>(&safe).expect("still JSON"), name);
         assert_eq!(printable_json("{\"a\":1}\n"), "{\"a\":1}\n");
+    }
+
+    #[test]
+    fn whole_lines_keep_their_ends_and_steer_nothing() {
+        assert_eq!(printable_lines("a\tb\nc"), "a\tb\nc");
+        // Erase, title (OSC), clipboard (OSC 52), C1's CSI and OSC, a carriage return that writes over, and bidi.
+        for steering in [
+            "\u{1b}[2J",
+            "\u{1b}]0;t\u{7}",
+            "\u{1b}]52;c;eA==\u{7}",
+            "\u{9b}2J",
+            "\u{9d}0;t\u{9c}",
+            "ok\rno",
+            "\u{202e}",
+            "\u{8}",
+        ] {
+            let shown = printable_lines(steering);
+            assert!(shown.chars().all(|c| c.is_ascii() && !c.is_ascii_control()), "{shown:?}");
+            assert_eq!(printable_lines(&shown), shown);
+        }
+    }
+
+    #[test]
+    fn names_that_take_no_ink_are_refused() {
+        for blank in ["\u{3164}", "a\u{34f}", "\u{115f}x", "\u{ffa0}.txt", "\u{ad}"] {
+            assert_eq!(portable_name(blank), Err(InvalidName::Character), "{blank:?}");
+        }
+        assert!(portable_name("❤\u{fe0f}.txt").is_ok());
     }
 
     #[test]

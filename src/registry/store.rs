@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result};
 use super::{session::Hub, state::Saved};
 use crate::net::secret_file;
 
-mod encode;
+pub mod encode;
 #[cfg(test)]
 mod tests;
 

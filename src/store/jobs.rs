@@ -182,6 +182,25 @@ impl Written {
     }
 }
 
+impl Job {
+    /// What the bytes of a file say.
+    ///
+    /// # Errors
+    /// They are no job.
+    pub fn from_json(bytes: &[u8]) -> io::Result<Self> {
+        let written: Written = serde_json::from_slice(bytes)?;
+        written.into_job().ok_or_else(|| io::Error::other("a field makes no sense"))
+    }
+
+    /// As its file says it.
+    ///
+    /// # Errors
+    /// Its destination is not UTF-8.
+    pub fn to_json(&self) -> io::Result<Vec<u8>> {
+        Ok(serde_json::to_vec(&Written::from(self))?)
+    }
+}
+
 /// The files of the jobs. All functions wait for the disk.
 #[derive(Debug)]
 pub struct Jobs {
@@ -230,7 +249,7 @@ impl Jobs {
     pub fn keep(&self, job: &Job) -> Result<(), StoreError> {
         let path = self.path(job.id);
         let failed = |source| StoreError::io("write", &path)(source);
-        let mut bytes = serde_json::to_vec(&Written::from(job)).map_err(|error| failed(error.into()))?;
+        let mut bytes = job.to_json().map_err(failed)?;
         bytes.push(b'\n');
         self.replace(&path, &bytes, true).map_err(failed)
     }
@@ -283,8 +302,7 @@ fn read(path: &Path) -> io::Result<Job> {
     let mut bytes = Vec::new();
     let file = fs::File::open(path)?;
     io::Read::read_to_end(&mut io::Read::take(file, MAX_FILE_BYTES), &mut bytes)?;
-    let written: Written = serde_json::from_slice(&bytes)?;
-    written.into_job().ok_or_else(|| io::Error::other("a field makes no sense"))
+    Job::from_json(&bytes)
 }
 
 /// Renames it, so that a person can look at it and the next start does not stumble.

@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use super::{
-    PART_SUFFIX, StoreError, check_space,
+    PART_SUFFIX, SpaceWatch, StoreError, check_space,
     inline::{SLOW_WRITE, at_the_disk, has_workers},
     publish::{cut, folder_of, publish},
     verify::Running,
@@ -259,18 +259,20 @@ struct Part {
     destination: PathBuf,
     hash: Running,
     size_bytes: u64,
+    space: SpaceWatch,
     is_published: bool,
 }
 
 impl Part {
     fn create(destination: PathBuf, size_bytes: u64) -> Result<Self, StoreError> {
-        let folder = folder_of(&destination);
+        let folder = &folder_of(&destination).to_path_buf();
         std::fs::create_dir_all(folder).map_err(StoreError::io("make the folder", folder))?;
         check_space(folder, size_bytes)?;
         let path = folder.join(part_name(&destination));
         let file = OpenOptions::new().write(true).create_new(true).open(&path);
         let file = file.map_err(StoreError::io("create", &path))?;
-        Ok(Self { file, path, destination, hash: Running::default(), size_bytes: 0, is_published: false })
+        let (hash, space) = (Running::default(), SpaceWatch::of(folder));
+        Ok(Self { file, path, destination, hash, size_bytes: 0, space, is_published: false })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
@@ -278,7 +280,7 @@ impl Part {
         // Right after the write, while the bytes are still in the cache of the processor.
         self.hash.update(bytes);
         self.size_bytes += bytes.len() as u64;
-        Ok(())
+        self.space.wrote(bytes.len())
     }
 
     fn restart(&mut self) -> Result<(), StoreError> {

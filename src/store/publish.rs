@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, RenameFlags},
+    fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, open},
     io::Errno,
 };
 
@@ -59,12 +59,23 @@ pub(crate) fn find_published(
         if !found.is_file() || size_bytes.is_some_and(|size_bytes| size_bytes != found.len()) {
             continue;
         }
-        let read = File::open(&path).and_then(|file| hash_file(&file, |_| go_on()));
+        let read = open_plain(&path).and_then(|file| hash_file(&file, |_| go_on()));
         if read.is_ok_and(|(read, _)| read == *hash) {
             return Some(path);
         }
     }
     None
+}
+
+/// Opens a regular file and nothing else: no link is followed, and nobody waits for the writer of a FIFO that took its place
+/// meanwhile.
+pub(super) fn open_plain(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(open(path, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    Ok(file)
 }
 
 /// The folder that a path names something in.
@@ -101,4 +112,23 @@ pub(super) fn numbered(path: &Path, number: u32) -> PathBuf {
     };
     let stem = lossy(path.file_stem());
     path.with_file_name(format!("{}{tail}", cut(&stem, MAX_NAME_BYTES.saturating_sub(tail.len()))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_in_place_of_a_published_file_is_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fifo = folder.path().join("fifo");
+        rustix::fs::mknodat(CWD, &fifo, rustix::fs::FileType::Fifo, Mode::RUSR, 0).expect("made");
+        assert!(open_plain(&fifo).is_err());
+        std::os::unix::fs::symlink("/dev/zero", folder.path().join("link")).expect("made");
+        assert!(open_plain(&folder.path().join("link")).is_err() && open_plain(folder.path()).is_err());
+        std::fs::write(folder.path().join("file"), "text").expect("written");
+        let hash = ContentHash::from_bytes(*blake3::hash(b"text").as_bytes());
+        let found = find_published(&folder.path().join("file"), &hash, None, || true);
+        assert_eq!(found, Some(folder.path().join("file")));
+    }
 }

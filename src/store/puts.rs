@@ -35,6 +35,18 @@ pub struct Put {
     pub key: OwnerKey,
 }
 
+impl Put {
+    /// What the bytes of a file say; `None` when they are no record.
+    pub fn from_json(bytes: &[u8]) -> Option<Self> {
+        let record: Record = serde_json::from_slice(bytes).ok()?;
+        Some(Self {
+            hash: record.hash.parse().ok()?,
+            name: portable_name(&record.name).ok()?,
+            key: record.key.parse().ok()?,
+        })
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
@@ -79,7 +91,7 @@ impl Puts {
     /// The disk fails; none is there then.
     pub fn keep(&self, put: &Put) -> Result<(), StoreError> {
         let path = self.path_of(&put.hash);
-        let record = Record { hash: put.hash.to_string(), name: put.name.clone(), key: put.key.to_string() };
+        let record = Record { hash: put.hash.to_string(), name: put.name.clone(), key: put.key.reveal() };
         let json = serde_json::to_vec_pretty(&record).map_err(io::Error::from);
         let kept = json.and_then(|json| replace(&self.folder, &path, &json));
         if kept.is_err() {
@@ -119,12 +131,7 @@ impl Puts {
         if !found.is_file() || found.len() > MAX_RECORD_BYTES {
             return None;
         }
-        let record: Record = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-        Some(Put {
-            hash: record.hash.parse().ok()?,
-            name: portable_name(&record.name).ok()?,
-            key: record.key.parse().ok()?,
-        })
+        Put::from_json(&fs::read(path).ok()?)
     }
 }
 

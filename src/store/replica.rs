@@ -49,6 +49,13 @@ pub struct Replica {
     pub owner: PeerId,
 }
 
+impl Replica {
+    /// What the bytes of its record say; `None` when they are none.
+    pub fn from_record(bytes: &[u8]) -> Option<Self> {
+        record::from_json(bytes).map(|kept| kept.replica)
+    }
+}
+
 /// Why a content is not kept here. Nothing changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {

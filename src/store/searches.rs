@@ -180,7 +180,7 @@ impl Searches {
     /// It could not be written; what was known before is still there.
     pub fn keep(&self, saved: &Saved) -> Result<(), StoreError> {
         let path = self.path(&saved.name);
-        let json = serde_json::to_vec(&Written::from(saved)).map_err(io::Error::from);
+        let json = to_json(saved);
         json.and_then(|json| replace(&self.folder, &path, &json)).map_err(StoreError::io("write", &path))
     }
 
@@ -206,8 +206,24 @@ impl Searches {
 fn read(path: &Path) -> io::Result<Saved> {
     let mut bytes = Vec::new();
     io::Read::read_to_end(&mut io::Read::take(fs::File::open(path)?, MAX_FILE_BYTES), &mut bytes)?;
-    let written: Written = serde_json::from_slice(&bytes)?;
+    from_json(&bytes)
+}
+
+/// What the bytes of a file say.
+///
+/// # Errors
+/// They are no saved search.
+pub fn from_json(bytes: &[u8]) -> io::Result<Saved> {
+    let written: Written = serde_json::from_slice(bytes)?;
     written.into_saved().ok_or_else(|| io::Error::other("a field makes no sense"))
+}
+
+/// As the file of a search says it.
+///
+/// # Errors
+/// None that is known.
+pub fn to_json(saved: &Saved) -> io::Result<Vec<u8>> {
+    Ok(serde_json::to_vec(&Written::from(saved))?)
 }
 
 /// Renames it, so that a person can look at it and the next start does not stumble.

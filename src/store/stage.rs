@@ -31,7 +31,7 @@ const PUSHED_SUFFIX: &str = ".pushed.fp-part";
 /// `name (1)` to `name (9999)` are tried when a name is taken.
 const MAX_NUMBER: u32 = 9999;
 /// What a file takes on disk beside its bytes: an inode and the rest of its last block. A guess on the safe side.
-const FILE_OVERHEAD_BYTES: u64 = 4096;
+pub(crate) const FILE_OVERHEAD_BYTES: usize = 4096;
 /// A stage that is being removed may get a last file of a write that was given up.
 const REMOVE_TRIES: u32 = 3;
 
@@ -125,7 +125,7 @@ impl Stage {
     /// # Errors
     /// [`StoreError::NoSpace`].
     pub fn check_space(&self, files: usize, size_bytes: u64) -> Result<(), StoreError> {
-        check_space(&self.path, size_bytes.saturating_add(files as u64 * FILE_OVERHEAD_BYTES))
+        check_space(&self.path, size_bytes.saturating_add((files * FILE_OVERHEAD_BYTES) as u64))
     }
 
     /// A new file at that path of a manifest, with its folders.

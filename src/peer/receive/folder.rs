@@ -24,9 +24,9 @@ use crate::{
     },
     shutdown::Shutdown,
     store::{
-        StoreError,
+        SpaceWatch, StoreError,
         inbox::{ANSWER_TIMEOUT, Sender},
-        stage::Stage,
+        stage::{FILE_OVERHEAD_BYTES, Stage},
         verify::Running,
     },
     wire::{
@@ -147,6 +147,7 @@ impl Intake {
         stage.check_space(self.files, self.offer.size_bytes).map_err(stored)?;
         let (mut manifest, mut count, mut left) = (ManifestBuilder::default(), 0, self.offer.size_bytes);
         let (mut open, mut has_ended): (Option<Open>, bool) = (None, false);
+        let mut space = SpaceWatch::of(stage.path());
         while let Some(order) = queue.blocking_recv() {
             if self.stop.is_stopping() {
                 return Err(store_status(&StoreError::Stopped));
@@ -159,6 +160,7 @@ impl Intake {
                 Order::Data(data) => {
                     let file = open.as_mut().ok_or_else(|| Invalid::new("data", "belongs to no file"))?;
                     file.write(&data, stage.path())?;
+                    space.wrote(data.len()).map_err(stored)?;
                     if file.left == 0
                         && let Some(file) = open.take()
                     {
@@ -180,6 +182,7 @@ impl Intake {
                             .add(file)
                             .map_err(|invalid| Invalid::new("pack.files.path", invalid.to_string()))?;
                         open = take_file(&mut stage, file, &data)?;
+                        space.wrote(data.len() + FILE_OVERHEAD_BYTES).map_err(stored)?;
                     }
                 }
             }

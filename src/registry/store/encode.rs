@@ -16,11 +16,14 @@ const HEADER: &[u8] = b"floodplain registry snapshot 1\n";
 
 /// Why a file is not a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Damage {
+pub enum Damage {
+    /// Another header.
     #[error("it is not a snapshot of a version known here")]
     Header,
+    /// Altered or cut off.
     #[error("its checksum is wrong")]
     Checksum,
+    /// Written by none of ours.
     #[error("a field of it is out of bounds")]
     Field,
 }
@@ -59,13 +62,18 @@ struct PeerRecord {
     is_gateway: bool,
 }
 
-pub(super) fn encode(saved: &Saved) -> Vec<u8> {
+/// The whole file.
+pub fn encode(saved: &Saved) -> Vec<u8> {
     let record = SnapshotRecord { epoch: saved.epoch, peers: saved.peers.iter().map(to_record).collect() };
     let body = record.encode_to_vec();
     [HEADER, blake3::hash(&body).as_bytes(), &body].concat()
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Result<Saved, Damage> {
+/// What a whole file says.
+///
+/// # Errors
+/// It is no snapshot.
+pub fn decode(bytes: &[u8]) -> Result<Saved, Damage> {
     let rest = bytes.strip_prefix(HEADER).ok_or(Damage::Header)?;
     let (checksum, body) = rest.split_first_chunk::<32>().ok_or(Damage::Checksum)?;
     if blake3::hash(body) != *checksum {

@@ -66,6 +66,10 @@ impl Record {
     }
 }
 
+pub(super) fn from_json(bytes: &[u8]) -> Option<Kept> {
+    serde_json::from_slice::<Record>(bytes).ok().and_then(Record::check)
+}
+
 fn path_of(records: &Path, hash: &ContentHash) -> PathBuf {
     records.join(format!("{hash}.json"))
 }
@@ -80,8 +84,7 @@ pub(super) fn read_all(records: &Path) -> Result<BTreeMap<ContentHash, Kept>, St
         }
         let is_small = entry.metadata().is_ok_and(|found| found.is_file() && found.len() <= MAX_RECORD_BYTES);
         let bytes = if is_small { fs::read(&path).ok() } else { None };
-        let record = bytes.and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
-        if let Some(found) = record.and_then(Record::check) {
+        if let Some(found) = bytes.and_then(|bytes| from_json(&bytes)) {
             kept.insert(found.replica.hash, found);
         } else {
             tracing::warn!(path = %path.display(), "not the record of a replica");
@@ -127,7 +130,7 @@ pub(super) fn write_released(
     let path = records.join(RELEASED_FILE);
     let mut text = String::with_capacity(released.len() * 130);
     for (hash, key) in released {
-        let _ = writeln!(text, "{hash} {key}");
+        let _ = writeln!(text, "{hash} {}", key.reveal());
     }
     replace(records, &path, text.as_bytes()).map_err(StoreError::io("write", &path))
 }
