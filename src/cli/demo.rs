@@ -161,6 +161,8 @@ impl Network {
         let zone_size = args.peers / args.zones;
         let settings = RegistrySettings {
             listen: ([127, 0, 0, 1], 0).into(),
+            advertise: None,
+            invite_file: None,
             layout: Layout::Fixed { zones: args.zones, zone_size },
             lease: LEASE,
             heartbeat: LEASE / 3,
@@ -189,6 +191,9 @@ impl Node {
         let name: PeerName = name.parse()?;
         let settings = PeerSettings {
             registry: registry.to_owned(),
+            is_registry_default: false,
+            invite: None,
+            invite_file: None,
             name: name.clone(),
             is_name_default: false,
             listen: ([127, 0, 0, 1], 0).into(),

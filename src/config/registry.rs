@@ -21,13 +21,18 @@ const MIN_HEARTBEAT: Duration = Duration::from_millis(100);
 pub struct RegistrySettings {
     /// Where it listens; port 0 lets the system choose.
     pub listen: SocketAddr,
+    /// Where invites say that it is, `HOST:PORT`. `None`: where it listens, or the address of this machine that faces the
+    /// network.
+    pub advertise: Option<String>,
+    /// Where it writes an invite at its start.
+    pub invite_file: Option<PathBuf>,
     /// How zones are laid out.
     pub layout: Layout,
     /// A peer that is silent this long is gone.
     pub lease: Duration,
     /// How often peers renew; at most a third of the lease.
     pub heartbeat: Duration,
-    /// Folder of the snapshot file.
+    /// Folder of the snapshot file and of the authority's key.
     pub data: PathBuf,
     /// Plaintext, loopback addresses only.
     pub insecure_loopback: bool,
@@ -42,6 +47,8 @@ impl RegistrySettings {
         let lease = raw.required(table::LEASE, |text| value::duration(text, "30s", MIN_LEASE, MAX_LEASE))?;
         let settings = Self {
             listen: raw.listen(table::REGISTRY_LISTEN, "IP", "PORT")?,
+            advertise: raw.parse(table::REGISTRY_ADVERTISE, value::host_port)?,
+            invite_file: raw.parse(table::INVITE_FILE, |text| value::path(text, raw.folder()))?,
             layout: layout(raw)?,
             lease,
             heartbeat: heartbeat(raw, lease)?,

@@ -42,6 +42,8 @@ impl Registry {
     pub async fn start(layout: Layout, data: &Path) -> Self {
         let settings = RegistrySettings {
             listen: ([127, 0, 0, 1], 0).into(),
+            advertise: None,
+            invite_file: None,
             layout,
             lease: Duration::from_secs(30),
             heartbeat: Duration::from_secs(10),

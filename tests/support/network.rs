@@ -38,6 +38,8 @@ impl TestRegistry {
         let folder = tempfile::tempdir().expect("a folder");
         let settings = RegistrySettings {
             listen: ([127, 0, 0, 1], 0).into(),
+            advertise: None,
+            invite_file: None,
             layout,
             lease: Duration::from_secs(3),
             heartbeat: Duration::from_millis(500),
@@ -96,6 +98,9 @@ impl TestPeer {
         }
         let mut settings = PeerSettings {
             registry: registry.to_string(),
+            is_registry_default: false,
+            invite: None,
+            invite_file: None,
             name: name.parse().expect("a name"),
             is_name_default: false,
             listen: ([127, 0, 0, 1], 0).into(),
