@@ -5,36 +5,41 @@
 
 pub mod accept;
 pub mod advertise;
+pub mod authority;
+pub mod caller;
 pub mod channel;
+pub mod enroll;
+pub mod guard;
 pub mod identity;
+pub mod key;
+mod leaf;
 pub mod limit;
+mod link;
 pub mod listen;
 pub mod queue;
+pub mod secret_file;
 pub mod standard;
 pub mod throttle;
+pub mod trust;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-pub use channel::{DialError, Purpose};
+pub use authority::Authority;
+pub use caller::{Caller, CallerKey, Standing};
+pub use channel::{DialError, Purpose, To};
 pub use identity::Identity;
+pub use key::{PrivateKey, verify};
 pub use listen::Listener;
+pub use trust::Trust;
 
 /// What protects the bytes on their way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Security {
-    /// Nothing; warned of when an address is not loopback.
-    Plaintext,
     /// Nothing, and every address that is not loopback is refused.
     PlaintextLoopback,
-}
-
-impl Security {
-    /// As the setting `FLOODPLAIN_INSECURE_LOOPBACK` says.
-    pub fn from_insecure_loopback(is_loopback_only: bool) -> Self {
-        if is_loopback_only { Self::PlaintextLoopback } else { Self::Plaintext }
-    }
+    /// TLS, both ends proven members of one network.
+    Closed(Trust),
 }
 
 /// An address that the security in force does not allow.
@@ -53,13 +58,12 @@ pub struct Transport(Arc<Inner>);
 struct Inner {
     identity: Identity,
     security: Security,
-    was_warned: AtomicBool,
 }
 
 impl Transport {
     /// One for the life of a daemon.
     pub fn new(identity: Identity, security: Security) -> Self {
-        Self(Arc::new(Inner { identity, security, was_warned: AtomicBool::new(false) }))
+        Self(Arc::new(Inner { identity, security }))
     }
 
     /// Who we are.
@@ -67,19 +71,24 @@ impl Transport {
         &self.0.identity
     }
 
-    /// Lets an address pass, with one warning in the life of the daemon when it leaves the machine in plaintext.
-    fn vet(&self, address: SocketAddr) -> Result<(), Forbidden> {
-        if is_loopback(address.ip()) {
-            return Ok(());
+    /// What protects the bytes.
+    pub fn security(&self) -> &Security {
+        &self.0.security
+    }
+
+    /// Our place in a closed network.
+    pub fn trust(&self) -> Option<&Trust> {
+        match &self.0.security {
+            Security::PlaintextLoopback => None,
+            Security::Closed(trust) => Some(trust),
         }
+    }
+
+    /// Lets an address pass.
+    fn vet(&self, address: SocketAddr) -> Result<(), Forbidden> {
         match self.0.security {
-            Security::PlaintextLoopback => Err(Forbidden { address }),
-            Security::Plaintext => {
-                if !self.0.was_warned.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(%address, "not encrypted: anyone on this network can read what is searched and moved");
-                }
-                Ok(())
-            }
+            Security::PlaintextLoopback if !is_loopback(address.ip()) => Err(Forbidden { address }),
+            _ => Ok(()),
         }
     }
 }
@@ -95,7 +104,6 @@ mod tests {
     #[test]
     fn loopback_only_refuses_every_other_address() {
         let strict = Transport::new(Identity::ephemeral(), Security::PlaintextLoopback);
-        let open = Transport::new(Identity::ephemeral(), Security::Plaintext);
         for address in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
             let address = address.parse().expect("an address");
             assert!(strict.vet(address).is_ok(), "{address}");
@@ -103,7 +111,6 @@ mod tests {
         for address in ["0.0.0.0:1", "192.168.1.2:1", "[::]:1"] {
             let address = address.parse().expect("an address");
             assert_eq!(strict.vet(address), Err(Forbidden { address }));
-            assert!(open.vet(address).is_ok());
         }
     }
 }

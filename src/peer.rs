@@ -2,7 +2,6 @@
 //!
 //! [`start`] brings the parts up in the order in which they need each other; every task ends with the `Shutdown` given.
 
-pub mod caller;
 pub mod channels;
 pub mod control;
 mod counters;
@@ -39,7 +38,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tokio::sync::watch;
 use tonic::service::Routes;
 
@@ -112,16 +111,28 @@ pub struct Peer {
     shutdown: Shutdown,
 }
 
+/// Starts a peer in a plaintext network on this machine, as its settings ask; see [`start_in`].
+///
+/// # Errors
+/// As [`start_in`], and when the settings ask for a closed network: that takes what the peer shows there.
+pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
+    ensure!(settings.insecure_loopback, "this peer is of no network; join one by `floodplain join INVITE`");
+    start_in(settings, Security::PlaintextLoopback, shutdown).await
+}
+
 /// Starts a peer: takes its port and its socket, begins to index and to join, serves. Returns before it has joined; see
 /// [`Peer::until_ready`].
 ///
 /// # Errors
 /// When a port, a folder or the control socket cannot be had; the tasks begun so far end with `shutdown`.
 #[expect(clippy::too_many_lines, reason = "one part after the other, each a few lines")]
-pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
+pub async fn start_in(settings: PeerSettings, security: Security, shutdown: Shutdown) -> Result<Peer> {
     let started = SystemTime::now();
-    let identity = Identity::load_or_create(&settings.data)?;
-    let transport = Transport::new(identity, Security::from_insecure_loopback(settings.insecure_loopback));
+    let identity = match &security {
+        Security::PlaintextLoopback => Identity::load_or_create(&settings.data)?,
+        Security::Closed(trust) => Identity::proven(&settings.data, trust)?,
+    };
+    let transport = Transport::new(identity, security);
     let socket = ControlSocket::bind(&control::socket_path(&settings.data))?;
     let listener = transport.listen(settings.listen).await?;
     let address = advertised(settings.advertise, listener.address(), &settings.registry).await?;
@@ -217,7 +228,8 @@ pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
         .max_decoding_message_size(replica::MAX_REQUEST_BYTES);
     let routes = Routes::new(FastDownload::new(uploads, service)).add_service(keeper);
     let routes = with_standard::<PeerServiceServer<Service>>(routes, &shutdown).await?;
-    let served = transport.serve(listener, routes, &shutdown);
+    let scope = Arc::new(view.clone());
+    let served = transport.serve(listener, routes, Some(scope), &shutdown);
     let stop = shutdown.clone();
     shutdown.spawn_draining("serve", async move {
         if let Err(error) = served.await {

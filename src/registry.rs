@@ -9,7 +9,7 @@ mod sweep;
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
 
@@ -48,12 +48,24 @@ impl Running {
     }
 }
 
+/// Starts the registry of a plaintext network on this machine, as its settings ask; see [`start_in`].
+///
+/// # Errors
+/// As [`start_in`], and when the settings ask for a closed network: that takes an authority.
+pub async fn start(settings: RegistrySettings, shutdown: Shutdown) -> anyhow::Result<Running> {
+    ensure!(settings.insecure_loopback, "this registry has no network; found one by `floodplain up`");
+    start_in(settings, Security::PlaintextLoopback, shutdown).await
+}
+
 /// Starts a registry: takes its port, takes up its last snapshot, serves.
 ///
 /// # Errors
 /// When the port or the data folder cannot be had; nothing is left running.
-pub async fn start(settings: RegistrySettings, shutdown: Shutdown) -> anyhow::Result<Running> {
-    let security = Security::from_insecure_loopback(settings.insecure_loopback);
+pub async fn start_in(
+    settings: RegistrySettings,
+    security: Security,
+    shutdown: Shutdown,
+) -> anyhow::Result<Running> {
     let transport = Transport::new(Identity::ephemeral(), security);
     let listener = transport.listen(settings.listen).await?;
     let address = listener.address();
@@ -72,7 +84,7 @@ pub async fn start(settings: RegistrySettings, shutdown: Shutdown) -> anyhow::Re
     let routes = with_standard::<RegistryServiceServer<Service>>(Routes::new(registry), &shutdown).await?;
 
     sweep::spawn(&hub, &store, &shutdown);
-    let served = transport.serve(listener, routes, &shutdown);
+    let served = transport.serve(listener, routes, None, &shutdown);
     let blocking = shutdown.clone();
     let serving = shutdown.spawn_draining("serve", async move {
         let served = served.await;

@@ -305,7 +305,7 @@ async fn both_daemons_tell_their_services_and_their_health() {
         (registry.address, "floodplain.v1.RegistryService"),
         (peers[0].peer.address(), "floodplain.v1.PeerService"),
     ] {
-        let channel = transport.dial(address, Purpose::Link).await.expect("a daemon");
+        let channel = transport.dial_host(&address.to_string(), Purpose::Link).await.expect("a daemon");
         let ask = v1::ServerReflectionRequest {
             message_request: Some(v1::server_reflection_request::MessageRequest::ListServices(String::new())),
             ..Default::default()

@@ -29,11 +29,13 @@ fn transport() -> Transport {
 }
 
 async fn registry_client(address: SocketAddr) -> RegistryServiceClient<Channel> {
-    RegistryServiceClient::new(transport().dial(address, Purpose::Registry).await.expect("a registry"))
+    RegistryServiceClient::new(
+        transport().dial_host(&address.to_string(), Purpose::Registry).await.expect("a registry"),
+    )
 }
 
 async fn peer_client(address: SocketAddr) -> PeerServiceClient<Channel> {
-    PeerServiceClient::new(transport().dial(address, Purpose::Link).await.expect("a peer"))
+    PeerServiceClient::new(transport().dial_host(&address.to_string(), Purpose::Link).await.expect("a peer"))
 }
 
 fn registration(name: &str, address: &str) -> pb::RegisterRequest {

@@ -129,7 +129,9 @@ impl Network {
         let zone = Zone::start(peers, FILES, &[("FLOODPLAIN_QUERY_CACHE", "200000")]).await?;
         let mut links = Vec::new();
         for peer in &zone.peers[1..] {
-            links.push(PeerServiceClient::new(transport().dial(peer.address, Purpose::Link).await?));
+            links.push(PeerServiceClient::new(
+                transport().dial_host(&peer.address.to_string(), Purpose::Link).await?,
+            ));
         }
         let network = Self { zone, links, me: PeerId::from_bytes([7; 32]) };
         // Summaries are there when few messages find what one peer has; one of a hundred is a false alarm.

@@ -235,7 +235,7 @@ fn fresh(request: &pb::SearchRequest) -> pb::SearchRequest {
 
 /// A link to the second peer of a pair, as its neighbor has it.
 async fn direct(pair: &[Peer]) -> Result<PeerServiceClient<Channel>> {
-    Ok(PeerServiceClient::new(transport().dial(pair[1].address(), Purpose::Link).await?))
+    Ok(PeerServiceClient::new(transport().dial_host(&pair[1].address().to_string(), Purpose::Link).await?))
 }
 
 pub(crate) fn transport() -> Transport {
@@ -290,6 +290,6 @@ pub(crate) async fn echo(
     let address = listener.address();
     let routes = Routes::new(StandIn::service(Echo(answers)));
     let routes = with_standard::<PeerServiceServer<StandIn<Echo>>>(routes, shutdown).await?;
-    shutdown.spawn("echo", transport.serve(listener, routes, shutdown));
-    Ok(PeerServiceClient::new(transport.dial(address, Purpose::Link).await?))
+    shutdown.spawn("echo", transport.serve(listener, routes, None, shutdown));
+    Ok(PeerServiceClient::new(transport.dial_host(&address.to_string(), Purpose::Link).await?))
 }

@@ -171,7 +171,7 @@ impl Session {
 
 async fn client(registry: SocketAddr) -> Result<Client> {
     let transport = Transport::new(Identity::ephemeral(), Security::PlaintextLoopback);
-    Ok(Client::new(transport.dial(registry, Purpose::Registry).await?))
+    Ok(Client::new(transport.dial_host(&registry.to_string(), Purpose::Registry).await?))
 }
 
 fn registration(number: u16) -> pb::RegisterRequest {
@@ -185,6 +185,7 @@ fn registration(number: u16) -> pb::RegisterRequest {
         room_bytes: 0,
         summary: floodplain::protocol::roster::Stamp::default(),
     };
-    let registration = Registration { member, credential, host_id: format!("host-{number}") };
+    let registration =
+        Registration { member, credential: Some(credential), host_id: format!("host-{number}") };
     wire::registry::to_registration(&registration)
 }

@@ -52,10 +52,10 @@ pub(crate) async fn run(samples: u32, memory: &Path, disk: &Path) -> Result<()> 
     let source =
         Source { peer_id: PeerId::from_bytes([1; 32]), name: "peer1".into(), address: pair[1].address() };
     let mut plain = echo(Vec::new(), &shutdown).await?;
-    let mut straight = PeerServiceClient::new(transport().dial(source.address, Purpose::Link).await?);
+    let mut straight = PeerServiceClient::new(transport().dial(source.to(), Purpose::Link).await?);
     let channels = Channels::new(transport());
     // Held: the link stays warm.
-    let _link = channels.to(source.address)?;
+    let _link = channels.to(source.to())?;
     let downloader =
         Downloader::new(channels, Transfers::new(4), shutdown.clone(), Throttle::<SocketAddr>::default());
     let download = |to: PathBuf| {

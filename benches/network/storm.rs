@@ -116,7 +116,9 @@ pub(crate) async fn run(samples: u32) -> Result<()> {
         let storm = Arc::<Storm>::default();
         let mut storms = JoinSet::new();
         for _ in 0..STORM.1 {
-            let client = PeerServiceClient::new(transport().dial(target.address, Purpose::Link).await?);
+            let client = PeerServiceClient::new(
+                transport().dial_host(&target.address.to_string(), Purpose::Link).await?,
+            );
             for _ in 0..STORM.0 / STORM.1 {
                 storms.spawn(ask(client.clone(), storm.clone(), text, me));
             }

@@ -109,7 +109,7 @@ pub(crate) async fn serve(file: PathBuf, hash: ContentHash) -> Result<()> {
     let transport = transport();
     let listener = transport.listen("127.0.0.1:0".parse()?).await?;
     println!("{}", listener.address());
-    transport.serve(listener, routes, &shutdown).await
+    transport.serve(listener, routes, None, &shutdown).await
 }
 
 /// Downloads into all the folders at once.

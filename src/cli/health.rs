@@ -89,7 +89,7 @@ pub async fn health(out: &mut Output, daemon: &Daemon, args: &HealthArgs) -> End
 }
 
 async fn dial(address: &str) -> Result<Channel, Failure> {
-    let transport = Transport::new(Identity::ephemeral(), Security::Plaintext);
+    let transport = Transport::new(Identity::ephemeral(), Security::PlaintextLoopback);
     transport.dial_host(address, Purpose::Registry).await.map_err(|error| {
         let error = ActionError::new(ErrorKind::Unreachable, format!("{:#}", anyhow::Error::from(error)));
         error.hint("start it, or name another address with --addr").into()

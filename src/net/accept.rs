@@ -7,24 +7,36 @@
 use std::{
     convert::Infallible,
     io,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use futures::{Stream, stream};
+use futures::{Stream, StreamExt as _, stream};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
     time::Sleep,
 };
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tonic::transport::server::Connected;
 
-use super::limit::{Admission, Permit};
+use super::{
+    Trust,
+    caller::{Caller, Standing},
+    leaf::{Leaf, Subject},
+    limit::{Admission, Permit},
+    link::{Bounds, Link},
+};
 
+/// From the accept to the end of the handshake.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(2);
+/// Handshakes at once; more wait in the kernel's queue. Each costs about 20 KB and 1 ms of a core.
+const MAX_HANDSHAKES: usize = 512;
 /// From the accept to the whole HTTP/2 preface: whoever connects and says nothing must not keep a place from others. From
 /// there on pings tell who is gone.
 const PREFACE_DEADLINE: Duration = Duration::from_secs(5);
@@ -39,13 +51,20 @@ const EXHAUSTION_PAUSE: Duration = Duration::from_millis(100);
 /// Something that connections come from.
 pub trait Accept: Send {
     /// A connection.
-    type Stream: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static;
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     /// The next one.
     fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 
+    /// Where it comes from; `None` when that has no address.
+    fn address(&self, stream: &Self::Stream) -> Option<SocketAddr>;
+
     /// The other host that it comes from; `None` is this machine.
-    fn host(&self, stream: &Self::Stream) -> Option<IpAddr>;
+    fn host(&self, stream: &Self::Stream) -> Option<IpAddr> {
+        // A TCP connection without an address is gone already.
+        let ip = self.address(stream)?.ip().to_canonical();
+        (!ip.is_loopback()).then_some(ip)
+    }
 }
 
 impl Accept for TcpListener {
@@ -58,10 +77,8 @@ impl Accept for TcpListener {
         Ok(stream)
     }
 
-    fn host(&self, stream: &TcpStream) -> Option<IpAddr> {
-        // Without an address it is gone already.
-        let ip = stream.peer_addr().ok()?.ip().to_canonical();
-        (!ip.is_loopback()).then_some(ip)
+    fn address(&self, stream: &TcpStream) -> Option<SocketAddr> {
+        stream.peer_addr().ok()
     }
 }
 
@@ -72,7 +89,7 @@ impl Accept for UnixListener {
         Ok(Self::accept(self).await?.0)
     }
 
-    fn host(&self, _: &UnixStream) -> Option<IpAddr> {
+    fn address(&self, _: &UnixStream) -> Option<SocketAddr> {
         None
     }
 }
@@ -82,6 +99,10 @@ impl<L: Accept + Sync> Accept for &L {
 
     async fn accept(&self) -> io::Result<L::Stream> {
         L::accept(self).await
+    }
+
+    fn address(&self, stream: &L::Stream) -> Option<SocketAddr> {
+        L::address(self, stream)
     }
 
     fn host(&self, stream: &L::Stream) -> Option<IpAddr> {
@@ -107,7 +128,8 @@ pub fn accepted<L: Accept>(
                     };
                     let deadline = Box::pin(tokio::time::sleep(PREFACE_DEADLINE));
                     let preface = Some(Preface { left_bytes: PREFACE_BYTES, deadline });
-                    let accepted = Accepted { stream, preface, _place: place, _host: host };
+                    let caller = Caller::at(listener.address(&stream));
+                    let accepted = Accepted { stream, caller, preface, _place: place, _host: host };
                     return Some((Ok(accepted), (listener, places, hosts)));
                 }
                 // A connection that is gone before it was taken says nothing about the next one.
@@ -117,6 +139,70 @@ pub fn accepted<L: Accept>(
                     tokio::time::sleep(EXHAUSTION_PAUSE).await;
                 }
             }
+        }
+    })
+}
+
+/// The same connections once they speak TLS and have shown who they are. Handshakes run beside each other and beside the
+/// accept loop; one that fails or takes too long ends its connection and says nothing to anyone else.
+pub(super) fn secured(
+    connections: impl Stream<Item = Result<Accepted<TcpStream>, Infallible>> + Send + 'static,
+    trust: Trust,
+) -> impl Stream<Item = Result<Accepted<Link<TlsStream<TcpStream>>>, Infallible>> {
+    let handshakes = JoinSet::new();
+    stream::unfold(
+        (Box::pin(connections), handshakes, trust),
+        |(mut connections, mut handshakes, trust)| async move {
+            loop {
+                tokio::select! {
+                    Some(done) = handshakes.join_next() => {
+                        // One that panicked or was dropped leaves only its own connection behind.
+                        if let Ok(Some(secured)) = done {
+                            return Some((Ok(secured), (connections, handshakes, trust)));
+                        }
+                    }
+                    Some(Ok(connection)) = connections.next(), if handshakes.len() < MAX_HANDSHAKES => {
+                        handshakes.spawn(handshake(connection, trust.clone()));
+                    }
+                }
+            }
+        },
+    )
+}
+
+async fn handshake(
+    connection: Accepted<TcpStream>,
+    trust: Trust,
+) -> Option<Accepted<Link<TlsStream<TcpStream>>>> {
+    let Accepted { stream, caller, preface, _place, _host } = connection;
+    let accepting = TlsAcceptor::from(trust.server()).accept(stream);
+    let shaken = tokio::time::timeout(HANDSHAKE_DEADLINE, accepting).await;
+    let (stream, standing, bounds) = match shaken.map_err(io::Error::from).flatten().and_then(|stream| {
+        let (standing, bounds) = shown(&stream, &trust)?;
+        Ok((stream, standing, bounds))
+    }) {
+        Ok(secured) => secured,
+        Err(error) => {
+            tracing::debug!(%caller, %error, "no handshake");
+            return None;
+        }
+    };
+    let caller = Caller::new(caller.address(), standing);
+    Some(Accepted { stream: Link::new(stream, bounds), caller, preface, _place, _host })
+}
+
+/// Who is at the other end, by the certificate that the verifier let pass, and how long the connection may live.
+fn shown(stream: &TlsStream<TcpStream>, trust: &Trust) -> io::Result<(Standing, Bounds)> {
+    let Some(certificate) = stream.get_ref().1.peer_certificates().and_then(<[_]>::first) else {
+        return Ok((Standing::Stranger, Bounds::none()));
+    };
+    let leaf = Leaf::read(certificate, trust.network()).map_err(io::Error::other)?;
+    Ok(match leaf.subject {
+        // It sees whether a peer is where it says.
+        Subject::Registry => (Standing::Stranger, Bounds::until(leaf.not_after)),
+        Subject::Peer { peer, .. } if leaf.is_expired() => (Standing::Expired { peer }, Bounds::brief()),
+        Subject::Peer { peer, zone } => {
+            (Standing::Member { peer, zone }, Bounds::of_peer(trust.watch(peer), leaf.not_after))
         }
     })
 }
@@ -131,6 +217,7 @@ fn is_exhaustion(error: &io::Error) -> bool {
 #[derive(Debug)]
 pub struct Accepted<S> {
     stream: S,
+    caller: Caller,
     /// What is still owed; `None` once it came.
     preface: Option<Preface>,
     _place: OwnedSemaphorePermit,
@@ -143,11 +230,12 @@ struct Preface {
     deadline: Pin<Box<Sleep>>,
 }
 
-impl<S: Connected> Connected for Accepted<S> {
-    type ConnectInfo = S::ConnectInfo;
+/// Every call over it carries who is at the other end.
+impl<S> Connected for Accepted<S> {
+    type ConnectInfo = Caller;
 
-    fn connect_info(&self) -> S::ConnectInfo {
-        self.stream.connect_info()
+    fn connect_info(&self) -> Caller {
+        self.caller
     }
 }
 
@@ -223,6 +311,10 @@ mod tests {
 
         async fn accept(&self) -> io::Result<TcpStream> {
             Accept::accept(&self.0).await
+        }
+
+        fn address(&self, stream: &TcpStream) -> Option<SocketAddr> {
+            stream.peer_addr().ok()
         }
 
         fn host(&self, stream: &TcpStream) -> Option<IpAddr> {

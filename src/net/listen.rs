@@ -1,12 +1,17 @@
 //! The HTTP/2 server behind a port.
 
-use std::{future::Future, net::SocketAddr, time::Duration};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use rand::RngExt as _;
 use tokio::net::TcpListener;
 use tonic::{service::Routes, transport::server::Server};
 
-use super::{Transport, accept::accepted};
+use super::{
+    Transport,
+    accept::{accepted, secured},
+    guard::{Guard, Scope},
+};
 use crate::shutdown::Shutdown;
 
 /// Connections of one listener at once. Each costs about 15 KB; more than a zone and its fetchers ever need.
@@ -15,6 +20,9 @@ const MAX_CONNECTIONS: usize = 4096;
 const MAX_STREAMS: u32 = 1024;
 /// How long calls that still run may go on after the stop.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
+/// A connection takes no new calls after this time, and ends when its calls have: so often at least both ends prove anew who
+/// they are.
+const MAX_AGE: Duration = Duration::from_secs(60 * 60);
 /// Bytes of request headers; ours are below 1 KiB.
 const MAX_HEADER_BYTES: u32 = 16 << 10;
 /// What this side takes per stream and per connection before it says that it has read some: files pushed to the inbox
@@ -52,23 +60,31 @@ impl Transport {
         Ok(Listener { socket, address })
     }
 
-    /// Serves until the stop, then lets running calls end for a short while. Connections are dropped after that.
+    /// Serves until the stop, then lets running calls end for a short while. Connections are dropped after that. In a
+    /// closed network `scope` says who is of the zone, for the methods that belong to it; a registry has none.
     pub fn serve(
         &self,
         listener: Listener,
         routes: Routes,
+        scope: Option<Arc<dyn Scope>>,
         shutdown: &Shutdown,
     ) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
         let address = listener.address;
-        let serving = server().add_routes(routes).serve_with_incoming_shutdown(
-            accepted(listener.socket, MAX_CONNECTIONS),
-            shutdown.stopping_owned(),
-        );
-        let stopping = shutdown.stopping_owned();
+        let trust = self.trust().cloned();
+        let mut server = server().layer(Guard::new(trust.clone(), scope));
+        let router = server.add_routes(routes);
+        let (stopping, overdue) = (shutdown.stopping_owned(), shutdown.stopping_owned());
         async move {
             let overdue = async {
-                stopping.await;
+                overdue.await;
                 tokio::time::sleep(DRAIN_GRACE).await;
+            };
+            let plain = accepted(listener.socket, MAX_CONNECTIONS);
+            let serving = async {
+                match trust {
+                    None => router.serve_with_incoming_shutdown(plain, stopping).await,
+                    Some(trust) => router.serve_with_incoming_shutdown(secured(plain, trust), stopping).await,
+                }
             };
             tokio::select! {
                 served = serving => served.with_context(|| format!("could not serve on {address}")),
@@ -79,6 +95,8 @@ impl Transport {
 }
 
 fn server() -> Server {
+    // Connections that began together must not end together at all daemons of a network.
+    let age = MAX_AGE.mul_f64(rand::rng().random_range(0.8..1.0));
     Server::builder()
         .initial_stream_window_size(TRANSFER_STREAM_WINDOW)
         .initial_connection_window_size(TRANSFER_CONNECTION_WINDOW)
@@ -87,4 +105,5 @@ fn server() -> Server {
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .max_connection_age(age)
 }

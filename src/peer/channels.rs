@@ -3,20 +3,19 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use tonic::transport::Channel;
 
-use crate::net::{Forbidden, Transport, channel::Purpose};
+use crate::net::{Forbidden, Purpose, To, Transport};
 
 /// Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Channels {
     transport: Transport,
     // A std lock: held for one look-up. Bounded by the transfers that run, which hold the channels.
-    open: Arc<Mutex<HashMap<SocketAddr, Weak<Channel>>>>,
+    open: Arc<Mutex<HashMap<To, Weak<Channel>>>>,
 }
 
 impl Channels {
@@ -29,14 +28,14 @@ impl Channels {
     ///
     /// # Errors
     /// When the address is forbidden.
-    pub fn to(&self, address: SocketAddr) -> Result<Arc<Channel>, Forbidden> {
+    pub fn to(&self, to: To) -> Result<Arc<Channel>, Forbidden> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(channel) = open.get(&address).and_then(Weak::upgrade) {
+        if let Some(channel) = open.get(&to).and_then(Weak::upgrade) {
             return Ok(channel);
         }
         open.retain(|_, channel| channel.strong_count() > 0);
-        let channel = Arc::new(self.transport.dial_lazily(address, Purpose::Transfer)?);
-        open.insert(address, Arc::downgrade(&channel));
+        let channel = Arc::new(self.transport.dial_lazily(to, Purpose::Transfer)?);
+        open.insert(to, Arc::downgrade(&channel));
         Ok(channel)
     }
 }

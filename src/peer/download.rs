@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     index::Index,
-    net::throttle::Throttle,
+    net::{To, throttle::Throttle},
     protocol::{
         action::{ActionError, Direction, ErrorKind, Transfer, TransferState},
         id::{ContentHash, PeerId},
@@ -65,6 +65,13 @@ pub struct Source {
     pub name: String,
     /// Where it is dialed.
     pub address: SocketAddr,
+}
+
+impl Source {
+    /// How it is dialed.
+    pub fn to(&self) -> To {
+        To { address: self.address, peer: self.peer_id }
+    }
 }
 
 /// Looks for the holders of a file once more; cheap to clone.

@@ -320,7 +320,7 @@ impl FolderGetter {
         let path = path.trim_end_matches('/');
         let channel = self
             .channels
-            .to(source.address)
+            .to(source.to())
             .map_err(|forbidden| ActionError::new(ErrorKind::Refused, forbidden.to_string()))?;
         let mut client =
             PeerServiceClient::new((*channel).clone()).max_decoding_message_size(MAX_FOLDER_MESSAGE_BYTES);

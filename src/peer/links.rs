@@ -117,7 +117,7 @@ impl Links {
         {
             return Ok((link.channel.clone(), link.room.clone()));
         }
-        let channel = self.transport.dial_lazily(member.address, self.purpose)?;
+        let channel = self.transport.dial_lazily(member.into(), self.purpose)?;
         let link = Link {
             address: member.address,
             incarnation: member.incarnation,

@@ -16,12 +16,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 use super::{
-    caller::{Caller, CallerKey},
     transfers::Ticket,
     upload::{ManyPlace, Slot, Uploads},
 };
 use crate::{
-    net::{queue::Turn, throttle::Throttle},
+    net::{Caller, CallerKey, queue::Turn, throttle::Throttle},
     protocol::{action::TransferState, manifest::SMALL_FILE_BYTES, pace::LeastPace, plan::FileName},
     shutdown::Shutdown,
     store::read::{FileSource, SourceError},

@@ -212,7 +212,7 @@ impl Mover {
             hash: None,
             sender: knowledge.me.name.clone(),
             receiver: receiver.name.to_string(),
-            address: receiver.address,
+            to: receiver.into(),
         })
     }
 

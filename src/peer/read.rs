@@ -125,7 +125,7 @@ impl Run {
                 tokio::time::sleep(wait).await;
             }
             let reached = self.reached;
-            let stop = match channels.to(self.holders[number].source.address) {
+            let stop = match channels.to(self.holders[number].source.to()) {
                 Ok(channel) => self.read_from(&channel, self.holders[number].source.address).await,
                 Err(forbidden) => Err(Stop::last(ErrorKind::Refused, forbidden.to_string())),
             };

@@ -17,12 +17,14 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::{
-    caller::{Caller, CallerKey, KnownPeers},
     download::store_error,
     transfers::{Ticket, Transfers},
 };
 use crate::{
-    net::limit::Admission,
+    net::{
+        caller::{Caller, CallerKey, KnownPeers},
+        limit::Admission,
+    },
     protocol::{
         action::{Direction, TransferState},
         pace::LeastPace,

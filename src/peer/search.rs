@@ -35,6 +35,7 @@ use super::{
 };
 use crate::{
     index::Index,
+    net::{Caller, guard::Scope},
     protocol::{
         claim::{Reach, RulesOut},
         crossing::RulesOutZones,
@@ -123,6 +124,11 @@ impl Searcher {
     /// That is this peer.
     pub(crate) fn is_me(&self, id: &PeerId) -> bool {
         self.view.now().me.id == *id
+    }
+
+    /// That caller may ask what belongs to the zone.
+    pub(crate) fn admits(&self, caller: &Caller) -> bool {
+        self.view.admits(caller)
     }
 
     /// Takes a query of another peer, or says why not. One that comes from another zone is asked of this one as if it

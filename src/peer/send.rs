@@ -7,7 +7,6 @@ mod folder;
 
 use std::{
     fs::{File, OpenOptions},
-    net::SocketAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     pin::pin,
@@ -27,6 +26,7 @@ use super::{
     transfers::{Ticket, Transfers},
 };
 use crate::{
+    net::To,
     protocol::{
         action::{ActionError, Direction, ErrorKind, FileInfo, Transfer, TransferState},
         id::{ContentHash, PeerId, PeerName},
@@ -73,8 +73,8 @@ pub struct PushAsk {
     pub sender: PeerName,
     /// Receiver's name, for messages.
     pub receiver: String,
-    /// Where it is dialed.
-    pub address: SocketAddr,
+    /// Who and where it is.
+    pub to: To,
 }
 
 /// Pushes; cheap to clone.
@@ -137,7 +137,7 @@ impl Sender {
         ticket.update(|transfer| transfer.size_bytes = offer.size_bytes);
         let channel = self
             .channels
-            .to(ask.address)
+            .to(ask.to)
             .map_err(|forbidden| ActionError::new(ErrorKind::Refused, forbidden.to_string()))?;
         let (requests, outgoing) = mpsc::channel(QUEUE_CHUNKS);
         let queued = requests.send(to_offer(&offer)).await;

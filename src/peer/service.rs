@@ -7,14 +7,14 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::{
-    caller::Caller,
     receive::{Receiver, Responses},
     search::{NotServed, Running, Searcher, Words},
     upload::Uploads,
 };
 use crate::{
     index::{Index, IndexError},
-    protocol::flood::Refusal,
+    net::{Caller, guard},
+    protocol::{claim::Reach, flood::Refusal},
     wire::{
         self,
         pb::{self, peer_service_server::PeerService},
@@ -61,7 +61,15 @@ impl PeerService for Service {
         &self,
         request: Request<pb::SearchRequest>,
     ) -> Result<Response<Self::SearchStream>, Status> {
+        let caller = Caller::of(request.extensions());
         let search = wire::peer::search(request.into_inner())?;
+        if !caller.may_speak_for(&search.from) {
+            return Err(wire::Invalid::new("from_id", "must be the caller's own").into());
+        }
+        // What is for more than a zone comes from another one, through a gateway.
+        if search.reach == Reach::Inside && !self.searcher.admits(&caller) {
+            return Err(guard::not_of_zone());
+        }
         if self.searcher.is_me(&search.from) {
             // It would take the room that is kept for this peer's own searches.
             return Err(wire::Invalid::new("from_id", "is the receiver's own").into());

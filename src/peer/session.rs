@@ -288,7 +288,7 @@ impl Session {
         let (up, ups) = mpsc::channel(UP_QUEUE);
         let registration = Registration {
             member: self.me(),
-            credential: *self.transport.identity().credential(),
+            credential: self.transport.identity().credential().copied(),
             host_id: host_id(),
         };
         let register = wire::registry::to_registration(&registration);

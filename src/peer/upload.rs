@@ -24,12 +24,10 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 pub use self::fast::FastDownload;
-use super::{
-    caller::{Caller, CallerKey},
-    transfers::{Ticket, Transfers},
-};
+use super::transfers::{Ticket, Transfers};
 use crate::{
     net::{
+        Caller, CallerKey,
         queue::{Place, Queue, Turn},
         throttle::Throttle,
     },

@@ -5,7 +5,10 @@ use std::{net::SocketAddr, sync::Arc};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::caller::KnownPeers;
+use crate::net::{
+    caller::{Caller, KnownPeers},
+    guard::Scope,
+};
 use crate::protocol::{
     action::{Connection, PeerInfo},
     gateway::Gateways,
@@ -125,6 +128,14 @@ impl View {
             // The sender lives in `self`, so that there is always a next change to wait for.
             let _ = changes.changed().await;
         }
+    }
+}
+
+impl Scope for View {
+    fn is_of_zone(&self, caller: &Caller) -> bool {
+        let now = self.now();
+        let is_certified = caller.zone().is_some_and(|zone| now.zone() == Some(zone));
+        is_certified || caller.peer().is_some_and(|peer| now.member(&peer).is_some())
     }
 }
 

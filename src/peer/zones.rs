@@ -11,13 +11,15 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use super::{
-    caller::CallerKey,
     links::Links,
     summaries::Summaries,
     view::{Knowledge, View},
 };
 use crate::{
-    net::limit::{Admission, Full},
+    net::{
+        CallerKey,
+        limit::{Admission, Full},
+    },
     protocol::{
         action::Connection,
         claim::Everyone,

@@ -12,8 +12,8 @@ use super::{
 pub struct Registration {
     /// The peer as it wants to be known.
     pub member: Member,
-    /// Proves that the id is its own.
-    pub credential: Credential,
+    /// Proves that the id is its own; absent in a closed network, where the connection proves it.
+    pub credential: Option<Credential>,
     /// The machine it runs on; at most 64 bytes, may be empty.
     pub host_id: String,
 }

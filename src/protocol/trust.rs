@@ -128,6 +128,12 @@ impl NetworkId {
         format!("registry.{self}.{SUFFIX}")
     }
 
+    /// The network whose registry a name in a certificate is of.
+    pub fn of_registry(name: &str) -> Option<Self> {
+        let label = name.strip_prefix("registry.")?.strip_suffix(SUFFIX)?.strip_suffix('.')?;
+        from_base32(label).map(Self)
+    }
+
     /// The peer that a name in a certificate is of.
     pub fn peer_of(&self, name: &str) -> Option<PeerId> {
         let label = name.strip_suffix(&format!(".peer.{self}.{SUFFIX}"))?;
@@ -235,6 +241,8 @@ mod tests {
         assert_eq!(ours.peer_of(&other.peer_name(&key.peer_id())), None);
         assert_eq!(ours.zone_of(&other.zone_name(zone)), None);
         assert_eq!(ours.peer_of(&ours.registry_name()), None);
+        assert_eq!(NetworkId::of_registry(&ours.registry_name()), Some(ours));
+        assert_eq!(NetworkId::of_registry(&ours.peer_name(&key.peer_id())), None);
         assert!(ours.peer_name(&key.peer_id()).split('.').all(|label| label.len() <= 63), "DNS labels");
     }
 

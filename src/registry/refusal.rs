@@ -6,13 +6,28 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::state::{MAX_PEERS, Refusal};
-use crate::wire::Invalid;
+use crate::{net::Caller, protocol::membership::Registration, wire::Invalid};
 
 /// Names this service in error details.
 const DOMAIN: &str = "floodplain.v1.RegistryService";
 
+/// Whoever registers has to be who it says: by its certificate, or, where nothing is proven, by the credential that the
+/// state checks. And it has to be reachable there.
+pub(super) fn check_caller(registration: &Registration, caller: &Caller) -> Result<(), Status> {
+    let peer = registration.member.id;
+    if !caller.may_speak_for(&peer) {
+        let details = ErrorDetails::with_error_info("WRONG_ID", DOMAIN, HashMap::new());
+        let text = format!("{peer} is not the caller's id");
+        return Err(Status::with_error_details(Code::PermissionDenied, text, details));
+    }
+    if caller.peer().is_none() && registration.credential.is_none() {
+        return Err(Invalid::new("credential", "must be 32 bytes in a plaintext network").into());
+    }
+    Ok(check_source(registration.member.address, caller.address())?)
+}
+
 /// A peer on another machine cannot be dialed at a loopback address.
-pub(super) fn check_source(advertised: SocketAddr, source: Option<SocketAddr>) -> Result<(), Invalid> {
+fn check_source(advertised: SocketAddr, source: Option<SocketAddr>) -> Result<(), Invalid> {
     let is_loopback = |address: SocketAddr| address.ip().to_canonical().is_loopback();
     match source {
         Some(source) if is_loopback(advertised) && !is_loopback(source) => Err(Invalid::new(

@@ -7,11 +7,12 @@ use futures::stream::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    refusal::{check_source, refused},
+    refusal::{check_caller, refused},
     session::{self, Hub},
     state::PeerPlace,
 };
 use crate::{
+    net::Caller,
     protocol::id::ZoneId,
     shutdown::Shutdown,
     wire::{
@@ -35,8 +36,8 @@ impl RegistryService for Service {
         &self,
         request: Request<Streaming<pb::SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        let source = request.remote_addr();
-        let answers = session::serve(self.hub.clone(), request.into_inner(), source, self.shutdown.clone());
+        let caller = Caller::of(request.extensions());
+        let answers = session::serve(self.hub.clone(), request.into_inner(), caller, self.shutdown.clone());
         Ok(Response::new(answers.boxed()))
     }
 
@@ -44,9 +45,9 @@ impl RegistryService for Service {
         &self,
         request: Request<pb::RegisterRequest>,
     ) -> Result<Response<pb::RegisterResponse>, Status> {
-        let source = request.remote_addr();
+        let caller = Caller::of(request.extensions());
         let registration = wire::registration(request.into_inner())?;
-        check_source(registration.member.address, source)?;
+        check_caller(&registration, &caller)?;
         let membership = self.hub.register(registration).map_err(|refusal| refused(&refusal))?;
         Ok(Response::new(wire::to_membership(&membership)))
     }

@@ -182,7 +182,7 @@ impl State {
     ) -> Result<(Membership, Vec<Event>), Refusal> {
         let Registration { member, credential, host_id } = registration;
         let peer = member.id;
-        if credential.peer_id() != peer {
+        if credential.is_some_and(|credential| credential.peer_id() != peer) {
             return Err(Refusal::WrongCredential);
         }
         self.leases.check(&peer, member.incarnation)?;

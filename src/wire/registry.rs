@@ -31,7 +31,10 @@ const MAX_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 /// A request to join.
 pub fn registration(request: pb::RegisterRequest) -> Result<Registration, Invalid> {
     let (member, _) = common::member(&required("peer", request.peer)?)?;
-    let credential = Credential::try_from(&request.credential[..]).map_err(Invalid::id("credential"))?;
+    let credential = match &request.credential[..] {
+        [] => None,
+        bytes => Some(Credential::try_from(bytes).map_err(Invalid::id("credential"))?),
+    };
     let host_id = bounded("host_id", request.host_id, MAX_HOST_ID_BYTES)?;
     Ok(Registration { member, credential, host_id })
 }
@@ -40,7 +43,7 @@ pub fn registration(request: pb::RegisterRequest) -> Result<Registration, Invali
 pub fn to_registration(registration: &Registration) -> pb::RegisterRequest {
     pb::RegisterRequest {
         peer: Some(to_peer(&registration.member, None)),
-        credential: registration.credential.as_bytes().to_vec().into(),
+        credential: registration.credential.map(|secret| super::bytes(secret.as_bytes())).unwrap_or_default(),
         host_id: registration.host_id.clone(),
     }
 }
@@ -351,7 +354,7 @@ mod tests {
         assert_eq!(load(&to_heartbeat(&lease, &member(1).load(), 0)), member(1).load());
         let asked = Registration {
             member: member(1),
-            credential: Credential::from_bytes([1; 32]),
+            credential: Some(Credential::from_bytes([1; 32])),
             host_id: "machine".into(),
         };
         assert_eq!(registration(to_registration(&asked)), Ok(asked));

@@ -45,7 +45,7 @@ fn registration(number: u32) -> Registration {
         room_bytes: 0,
         summary: floodplain::protocol::roster::Stamp::default(),
     };
-    Registration { member, credential, host_id: format!("host-{number}") }
+    Registration { member, credential: Some(credential), host_id: format!("host-{number}") }
 }
 
 /// The goals are those of an optimised build; 20 us each.

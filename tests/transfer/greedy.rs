@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 use floodplain::{
-    peer::{caller::Caller, receive::Responses},
+    net::Caller,
+    peer::receive::Responses,
     protocol::{
         action::{Direction, TransferControl, TransferState, Which},
         id::{ContentHash, PeerId},

@@ -13,9 +13,12 @@ use std::{
 };
 
 use floodplain::{
-    net::{Identity, Security, Transport, throttle::Throttle},
-    peer::{
+    net::{
+        Identity, Security, Transport,
         caller::{Caller, KnownPeers},
+        throttle::Throttle,
+    },
+    peer::{
         channels::Channels,
         download::{DownloadAsk, Downloader, Source},
         handle::Events,
@@ -286,7 +289,7 @@ impl TestPeer {
         };
         let listener = transport.listen("127.0.0.1:0".parse().expect("valid")).await.expect("listens");
         let address = listener.address();
-        shutdown.spawn_draining("serve", transport.serve(listener, routes, &shutdown));
+        shutdown.spawn_draining("serve", transport.serve(listener, routes, None, &shutdown));
         let channels = Channels::new(transport);
         let downloader =
             Downloader::new(channels.clone(), transfers.clone(), shutdown.clone(), Throttle::new(limits));
@@ -342,7 +345,7 @@ impl TestPeer {
             hash: None,
             sender: self.name.parse().expect("a peer name"),
             receiver: to.name.into(),
-            address: to.address,
+            to: to.source().to(),
         };
         self.sender.start(ask).expect("room")
     }

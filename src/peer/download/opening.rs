@@ -172,7 +172,7 @@ impl Opening<'_> {
         let source = self.people.source(holder);
         let channel = self
             .channels
-            .to(source.address)
+            .to(source.to())
             .map_err(|forbidden| Stop::last(ErrorKind::Refused, forbidden.to_string()))?;
         self.ticket.update(|transfer| {
             if !transfer.sources.contains(&source.name) {

@@ -104,7 +104,7 @@ impl<'a> Sequential<'a> {
                 transfer.sources.push(name.clone());
             }
         });
-        let fetched = match self.with.channels.to(source.address) {
+        let fetched = match self.with.channels.to(source.to()) {
             Ok(channel) => {
                 let range = Range { offset: assignment.offset, length: 0, with_tree: false };
                 Fetch::open_within(&channel, &self.ask.what, range, self.with.patience.stall).await

@@ -222,7 +222,7 @@ impl Swarm {
     fn begin(&mut self, errand: Errand, people: &mut People, with: &Downloader) {
         let source = people.source(errand.holder);
         let name = source.name.clone();
-        let channel = match with.channels.to(source.address) {
+        let channel = match with.channels.to(source.to()) {
             Ok(channel) => channel,
             Err(forbidden) => {
                 let failure = Failure::new(FailureKind::Final, forbidden.to_string());

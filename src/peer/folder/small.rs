@@ -102,7 +102,7 @@ impl Run {
         let requests = futures::stream::iter(to_many_requests(paths));
         let channel = self
             .channels
-            .to(self.wanted.source.address)
+            .to(self.wanted.source.to())
             .map_err(|forbidden| ActionError::new(ErrorKind::Refused, forbidden.to_string()))?;
         let mut client =
             PeerServiceClient::new((*channel).clone()).max_decoding_message_size(MAX_FOLDER_MESSAGE_BYTES);

@@ -36,7 +36,7 @@ impl Keeping {
         let channel = self
             .0
             .channels
-            .to(member.address)
+            .to(member.into())
             .map_err(|forbidden| Status::failed_precondition(forbidden.to_string()))?;
         Ok(ReplicaServiceClient::new((*channel).clone()).max_decoding_message_size(MAX_ANSWER_BYTES))
     }

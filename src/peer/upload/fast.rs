@@ -15,7 +15,7 @@ use tonic::{Status, body::Body, codegen::BoxFuture, server::NamedService};
 
 use super::{Part, REQUEST_TIMEOUT, Uploads};
 use crate::{
-    peer::caller::Caller,
+    net::Caller,
     store::read::Chunk,
     wire::transfer::{frame, range_ask},
 };

@@ -1,7 +1,7 @@
 //! One session's two streams as one: whoever reads the answers drives the requests, so that a peer that does not read
 //! is not heard either, and a dropped stream leaves no task behind.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures::Stream;
 use tonic::{Code, Status, Streaming};
@@ -9,9 +9,10 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::{Down, End, Hub, NotOpened, Opened};
 use crate::{
+    net::Caller,
     protocol::id::LeaseId,
     registry::{
-        refusal::{check_source, refused},
+        refusal::{check_caller, refused},
         state::{Reason, Refusal},
     },
     shutdown::Shutdown,
@@ -34,10 +35,10 @@ type Answer = Result<SessionResponse, Status>;
 pub(in crate::registry) fn serve(
     hub: Arc<Hub>,
     requests: Streaming<SessionRequest>,
-    source: Option<SocketAddr>,
+    caller: Caller,
     shutdown: Shutdown,
 ) -> impl Stream<Item = Answer> + Send + 'static {
-    let session = Session { hub, requests, source, shutdown, opened: None };
+    let session = Session { hub, requests, caller, shutdown, opened: None };
     futures::stream::unfold(Some(session), |session| async {
         let mut session = session?;
         match session.next().await {
@@ -51,7 +52,7 @@ pub(in crate::registry) fn serve(
 struct Session {
     hub: Arc<Hub>,
     requests: Streaming<SessionRequest>,
-    source: Option<SocketAddr>,
+    caller: Caller,
     shutdown: Shutdown,
     opened: Option<Opened>,
 }
@@ -103,7 +104,7 @@ impl Session {
             return Err(Invalid::new("message", "the first one must be `register`").into());
         };
         let registration = wire::registration(request)?;
-        check_source(registration.member.address, self.source)?;
+        check_caller(&registration, &self.caller)?;
         let (opened, membership) = self.hub.open(registration).map_err(not_opened)?;
         let welcome = wire::to_membership(&membership);
         self.opened = Some(opened);

@@ -34,7 +34,7 @@ fn registration(number: u16, incarnation: u64) -> Registration {
         room_bytes: 0,
         summary: Stamp::default(),
     };
-    Registration { member, credential, host_id: String::new() }
+    Registration { member, credential: Some(credential), host_id: String::new() }
 }
 
 #[test]

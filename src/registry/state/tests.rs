@@ -26,7 +26,7 @@ fn registration(number: u16, incarnation: u64) -> Registration {
             room_bytes: 0,
             summary: crate::protocol::roster::Stamp::default(),
         },
-        credential,
+        credential: Some(credential),
         host_id: format!("host-{number}"),
     }
 }
@@ -129,7 +129,7 @@ impl Watched {
 #[test]
 fn a_wrong_credential_is_refused() {
     let mut registry = Watched::new(ELASTIC);
-    let forged = Registration { credential: Credential::from_bytes([1; 32]), ..registration(1, 1) };
+    let forged = Registration { credential: Some(Credential::from_bytes([1; 32])), ..registration(1, 1) };
     assert_eq!(registry.ask(forged), Err(Refusal::WrongCredential));
     registry.check();
 }

@@ -21,7 +21,7 @@ fn hub(peers: u8) -> Hub {
             room_bytes: 6,
             summary: crate::protocol::roster::Stamp::default(),
         };
-        let registration = Registration { member, credential, host_id: String::new() };
+        let registration = Registration { member, credential: Some(credential), host_id: String::new() };
         state.register(registration, Instant::now(), &mut rand::rng()).unwrap();
     }
     Hub::new(state)

@@ -1,0 +1,115 @@
+//! The first contact with a registry: nothing to show yet, and nothing to go by but the authority's key out of an invite.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use hyper_util::rt::TokioIo;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    client::{
+        Resumption, WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+    version::TLS13,
+};
+use tonic::transport::Channel;
+use webpki::EndEntityCert;
+
+use super::{
+    channel::{self, Connection, DialError, Purpose},
+    leaf,
+    link::{Bounds, Link},
+    trust::{ALPN, provider},
+};
+use crate::protocol::trust::{NetworkId, PublicKey};
+
+/// Opens a channel to the registry of the network whose authority has that key, without showing who we are.
+///
+/// The registry's certificate says which network it is: after a change of the authority that is not the hash of its key.
+///
+/// # Errors
+/// When nobody answers there, or one who is not that registry.
+pub async fn dial(host: &str, authority: PublicKey) -> Result<Channel, DialError> {
+    let algorithms = provider().signature_verification_algorithms;
+    let verifier = Arc::new(ByAuthority { authority, algorithms });
+    let mut client = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])
+        .expect("the provider has suites of TLS 1.3")
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    client.alpn_protocols = vec![ALPN.to_vec()];
+    client.resumption = Resumption::disabled();
+    client.enable_sni = false;
+    let client = Arc::new(client);
+    let mut last = None;
+    for address in channel::addresses(host).await? {
+        let client = client.clone();
+        let connector = tower::service_fn(move |_| connect(address, client.clone()));
+        match channel::endpoint(address, Purpose::Registry).connect_with_connector(connector).await {
+            Ok(channel) => return Ok(channel),
+            Err(source) => last = Some(DialError::Unreachable { address, source }),
+        }
+    }
+    Err(last.expect("a host has at least one address"))
+}
+
+async fn connect(address: SocketAddr, client: Arc<ClientConfig>) -> io::Result<Connection> {
+    // Which network it is, its certificate says; the verifier looks for the name there.
+    let stream = channel::handshake(address, client, address.ip().into()).await?;
+    Ok(TokioIo::new(Link::new(stream, Bounds::none())))
+}
+
+/// Takes the registry of any network, if its certificate was issued by one authority.
+#[derive(Debug)]
+struct ByAuthority {
+    authority: PublicKey,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for ByAuthority {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let certificate = EndEntityCert::try_from(end_entity)
+            .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
+        let named =
+            certificate.valid_dns_names().find_map(|name| Some((name, NetworkId::of_registry(name)?)));
+        let (name, network) = named.ok_or(Error::InvalidCertificate(CertificateError::NotValidForName))?;
+        let name = ServerName::try_from(name)
+            .map_err(|_| Error::InvalidCertificate(CertificateError::NotValidForName))?;
+        let roots = Arc::new(RootCertStore { roots: vec![leaf::anchor(&self.authority, network)] });
+        let stock = WebPkiServerVerifier::builder_with_provider(roots, provider())
+            .build()
+            .map_err(|error| Error::General(error.to_string()))?;
+        stock.verify_server_cert(end_entity, intermediates, &name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::General("TLS 1.2 is not spoken".into()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
