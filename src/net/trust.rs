@@ -21,7 +21,7 @@ use super::{
     leaf::{self, Leaf, Subject},
 };
 use crate::protocol::{
-    id::PeerId,
+    id::{PeerId, ZoneId},
     trust::{Credentials, DenyList, NetworkId},
 };
 
@@ -41,6 +41,7 @@ struct Inner {
 #[derive(Debug)]
 struct Shown {
     credentials: Arc<Credentials>,
+    zone: Option<ZoneId>,
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
 }
@@ -69,6 +70,11 @@ impl Trust {
     /// What is shown and trusted now.
     pub fn credentials(&self) -> Arc<Credentials> {
         self.0.shown.load().credentials.clone()
+    }
+
+    /// The zone that the certificate names.
+    pub fn zone(&self) -> Option<ZoneId> {
+        self.0.shown.load().zone
     }
 
     /// Shows and trusts something else from the next connection on; open ones stay.
@@ -121,6 +127,10 @@ impl Shown {
         leaf::verify(&credentials.certificate, &anchors, leaf.not_after)?;
         let (server, client) =
             tls::configs(key, &credentials.certificate, anchors, leaf.subject == Subject::Registry)?;
-        Ok(Self { credentials: Arc::new(credentials), server, client })
+        let zone = match leaf.subject {
+            Subject::Peer { zone, .. } => zone,
+            Subject::Registry => None,
+        };
+        Ok(Self { credentials: Arc::new(credentials), zone, server, client })
     }
 }

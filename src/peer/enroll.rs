@@ -21,7 +21,6 @@ use crate::{
     },
     store::membership::{Enrolled, NetworkFolder},
     wire::{
-        self,
         enrollment::{self, Enrollment},
         pb::enrollment_service_client::EnrollmentServiceClient,
     },
@@ -44,7 +43,11 @@ const MAX_FILE_BYTES: u64 = 4096;
 /// # Errors
 /// `Refused` when the registry says no, or when the folder belongs to another network and `leaves_old` is false;
 /// `Unreachable` when nobody answers. The data folder belongs then where it did before.
-pub async fn enroll(settings: &PeerSettings, invite: &Invite, leaves_old: bool) -> Result<Enrolled, ActionError> {
+pub async fn enroll(
+    settings: &PeerSettings,
+    invite: &Invite,
+    leaves_old: bool,
+) -> Result<Enrolled, ActionError> {
     let folder = NetworkFolder::of(&settings.data);
     let known = folder.load().map_err(|error| failed(&error))?;
     match let_in(settings, &folder, invite, known.as_ref(), leaves_old).await {
@@ -138,7 +141,8 @@ fn belongs_nowhere() -> ActionError {
 /// Surely of the same network. When this is false it may still be, under an authority that came later.
 fn is_of(known: &Enrolled, invite: &Invite) -> bool {
     let credentials = &known.credentials;
-    credentials.network == invite.authority.network_id() || credentials.authorities.contains(&invite.authority)
+    credentials.network == invite.authority.network_id()
+        || credentials.authorities.contains(&invite.authority)
 }
 
 async fn let_in(
@@ -148,7 +152,7 @@ async fn let_in(
     known: Option<&Enrolled>,
     leaves_old: bool,
 ) -> Result<Enrolled, ActionError> {
-    let (channel, network) = first_contact::dial(&invite.registry, invite.authority)
+    let (channel, network) = first_contact::meet(&invite.registry, invite.authority)
         .await
         .map_err(|error| unreachable(&invite.registry, error))?;
     if let Some(known) = known.filter(|known| known.credentials.network != network && !leaves_old) {
@@ -156,7 +160,8 @@ async fn let_in(
     }
     let key = folder.key().map_err(|error| failed(&error))?;
     let mut client = EnrollmentServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
-    let mut name = known.filter(|_| settings.is_name_default).map_or(&settings.name, |known| &known.name).clone();
+    let mut name =
+        known.filter(|_| settings.is_name_default).map_or(&settings.name, |known| &known.name).clone();
     let mut has_other_name = !settings.is_name_default;
     let answer = loop {
         let signed = enrollment::signed(&invite.authority, &invite.token, &key.public(), &name);
@@ -171,22 +176,31 @@ async fn let_in(
             }
             Ok(Err(status)) => return Err(refused(&invite.registry, &status)),
             Err(_) => {
-                let message = format!("the registry at {} did not answer within {ANSWER_TIMEOUT:?}", invite.registry);
+                let message =
+                    format!("the registry at {} did not answer within {ANSWER_TIMEOUT:?}", invite.registry);
                 return Err(ActionError::new(ErrorKind::Unreachable, message).hint("try again"));
             }
         }
     };
-    let credentials = enrollment::credentials(answer.credentials).map_err(|invalid| malformed(&invite.registry, &invalid))?;
+    let credentials = enrollment::credentials(answer.credentials)
+        .map_err(|invalid| malformed(&invite.registry, &invalid))?;
     check(&key, &credentials, invite, network)?;
     let registry = invite.registry.clone();
     Ok(Enrolled { key, credentials, issued: SystemTime::now(), registry, name })
 }
 
 /// What came back is of our key, of that network, by an authority that the invite vouches for, and good now.
-fn check(key: &PrivateKey, credentials: &Credentials, invite: &Invite, network: NetworkId) -> Result<(), ActionError> {
+fn check(
+    key: &PrivateKey,
+    credentials: &Credentials,
+    invite: &Invite,
+    network: NetworkId,
+) -> Result<(), ActionError> {
     let is_vouched = credentials.network == network && credentials.authorities.contains(&invite.authority);
     let trust = Trust::new(key.clone(), credentials.clone());
-    if let Some(error) = trust.err().or_else(|| (!is_vouched).then(|| anyhow::anyhow!("it is of another network"))) {
+    if let Some(error) =
+        trust.err().or_else(|| (!is_vouched).then(|| anyhow::anyhow!("it is of another network")))
+    {
         return Err(malformed(&invite.registry, &error));
     }
     let now = SystemTime::now();
@@ -217,7 +231,9 @@ fn refused(registry: &str, status: &Status) -> ActionError {
             ErrorKind::Refused,
             "this key was shut out for good; a new data folder (--data) and a new invite make a new peer",
         ),
-        Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted => (ErrorKind::Unreachable, "try again in a moment"),
+        Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted => {
+            (ErrorKind::Unreachable, "try again in a moment")
+        }
         Code::Unimplemented => (ErrorKind::Refused, "is it the registry of a closed network?"),
         _ => (ErrorKind::Refused, "compare the versions of the two daemons"),
     };
@@ -241,8 +257,11 @@ fn unreachable(registry: &str, error: DialError) -> ActionError {
 
 fn clocks(registry: &str, now: SystemTime, what: &str, then: SystemTime) -> ActionError {
     let show = humantime::format_rfc3339_seconds;
-    let message =
-        format!("this machine's clock says {}, and by that of the registry at {registry} {what} at {}", show(now), show(then));
+    let message = format!(
+        "this machine's clock says {}, and by that of the registry at {registry} {what} at {}",
+        show(now),
+        show(then)
+    );
     ActionError::new(ErrorKind::Failed, message).hint("set the clock that is wrong, and try again")
 }
 
@@ -253,8 +272,9 @@ fn malformed(registry: &str, problem: &dyn std::fmt::Display) -> ActionError {
 
 fn other_network(data: &Path, ours: NetworkId, other: NetworkId) -> ActionError {
     let message = format!("{} belongs to the network {ours}, and the invite is for {other}", data.display());
-    ActionError::new(ErrorKind::Refused, message)
-        .hint("name another folder with --data, or leave the old network with `floodplain join --leave-old INVITE`")
+    ActionError::new(ErrorKind::Refused, message).hint(
+        "name another folder with --data, or leave the old network with `floodplain join --leave-old INVITE`",
+    )
 }
 
 fn failed(error: &anyhow::Error) -> ActionError {

@@ -16,7 +16,10 @@ use tonic::{Code, Status};
 
 use crate::{
     net::{Purpose, Transport, Trust},
-    protocol::id::{PeerName, ZoneId},
+    protocol::{
+        id::{PeerName, ZoneId},
+        trust::DenyList,
+    },
     shutdown::Shutdown,
     store::membership::{Enrolled, NetworkFolder},
     wire::{
@@ -57,8 +60,9 @@ pub(super) struct Renewer {
 
 /// Asks for renewals; cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Renewal {
+pub(crate) struct Renewal {
     trust: Trust,
+    folder: NetworkFolder,
     /// Counts what was asked for.
     wanted: watch::Sender<u64>,
     /// Counts what was given.
@@ -71,9 +75,15 @@ impl Renewal {
         self.wanted.send_modify(|count| *count += 1);
     }
 
-    /// Who we are in the network.
-    pub(super) fn trust(&self) -> &Trust {
-        &self.trust
+    /// Keeps who was shut out, for the time from the next start to the next welcome.
+    pub(super) fn keep_denied(&self, list: DenyList) {
+        let folder = self.folder.clone();
+        // At most a few a day, and one write each.
+        drop(tokio::task::spawn_blocking(move || {
+            if let Err(error) = folder.save_denied(&list) {
+                tracing::error!(error = format!("{error:#}"), "could not keep who was shut out");
+            }
+        }));
     }
 
     /// Completes when the certificate names that zone, or after 2 s: the peer then goes on, and members of its zone go by
@@ -84,9 +94,7 @@ impl Renewal {
         }
         let mut given = self.given.clone();
         self.ask();
-        let named = async {
-            while self.trust.zone() != Some(zone) && given.changed().await.is_ok() {}
-        };
+        let named = async { while self.trust.zone() != Some(zone) && given.changed().await.is_ok() {} };
         if timeout(ZONE_WAIT, named).await.is_err() {
             tracing::warn!(%zone, "no certificate for this zone yet; trying on");
         }
@@ -98,7 +106,7 @@ impl Renewer {
     pub(super) fn start(self, shutdown: &Shutdown) -> Renewal {
         let (wanted, wants) = watch::channel(0);
         let (giving, given) = watch::channel(0);
-        let renewal = Renewal { trust: self.trust.clone(), wanted, given };
+        let renewal = Renewal { trust: self.trust.clone(), folder: self.folder.clone(), wanted, given };
         drop(shutdown.spawn("renew", self.run(wants, giving)));
         renewal
     }
@@ -145,7 +153,8 @@ impl Renewer {
         let mut client = EnrollmentServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
         let public_key = self.trust.key().public().to_der().to_vec().into();
         let answer = timeout(ANSWER_TIMEOUT, client.renew(pb::RenewRequest { public_key }));
-        let answer = answer.await.context("the registry did not answer")?.map_err(|status| refused(&status))?;
+        let answer =
+            answer.await.context("the registry did not answer")?.map_err(|status| refused(&status))?;
         let credentials = enrollment::credentials(answer.into_inner().credentials)?;
         // Checked first: what is kept can be loaded again.
         self.trust.renew(credentials.clone())?;
@@ -172,7 +181,9 @@ impl Renewer {
 fn refused(status: &Status) -> anyhow::Error {
     let message = status.message();
     match status.code() {
-        Code::PermissionDenied => anyhow!("the registry does not renew it, which needs a new invite: {message}"),
+        Code::PermissionDenied => {
+            anyhow!("the registry does not renew it, which needs a new invite: {message}")
+        }
         _ => anyhow!("{message}"),
     }
 }

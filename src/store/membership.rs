@@ -156,10 +156,14 @@ impl NetworkFolder {
 fn enrolled(key: PrivateKey, text: &str) -> Result<Enrolled> {
     let saved: Saved = serde_json::from_str(text)?;
     let network = BASE32_NOPAD.decode(saved.network.to_ascii_uppercase().as_bytes())?;
-    let network = <[u8; NetworkId::SIZE]>::try_from(network).map_err(|_| anyhow!("no network is called so"))?;
+    let network =
+        <[u8; NetworkId::SIZE]>::try_from(network).map_err(|_| anyhow!("no network is called so"))?;
     let authorities: Vec<PublicKey> =
         saved.authorities.iter().map(|key| key.parse()).collect::<Result<_, _>>()?;
-    ensure!((1..=MAX_AUTHORITIES).contains(&authorities.len()), "it must have 1 to {MAX_AUTHORITIES} authorities");
+    ensure!(
+        (1..=MAX_AUTHORITIES).contains(&authorities.len()),
+        "it must have 1 to {MAX_AUTHORITIES} authorities"
+    );
     let credentials = Credentials {
         certificate: BASE64.decode(saved.certificate.as_bytes())?,
         authorities,
@@ -238,7 +242,8 @@ mod tests {
         assert_eq!(read.key.public(), written.key.public());
         let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
         assert_eq!(mode(folder.path()), 0o700);
-        let modes = fs::read_dir(folder.path()).expect("read").map(|entry| mode(&entry.expect("there").path()));
+        let modes =
+            fs::read_dir(folder.path()).expect("read").map(|entry| mode(&entry.expect("there").path()));
         assert_eq!(modes.collect::<Vec<_>>(), [0o600; 3]);
     }
 
@@ -253,7 +258,8 @@ mod tests {
         assert!(folder.key().is_err());
         fs::set_permissions(&key, Permissions::from_mode(0o600)).expect("set");
         let whole = fs::read_to_string(&membership).expect("read");
-        for damaged in [whole[..whole.len() / 2].to_owned(), whole.replace("network\": \"", "network\": \"a")] {
+        for damaged in [whole[..whole.len() / 2].to_owned(), whole.replace("network\": \"", "network\": \"a")]
+        {
             secret_file::save(&membership, &damaged).expect("written");
             let error = format!("{:#}", folder.load().expect_err("refused"));
             assert!(error.contains("join with a new invite"), "{error}");

@@ -16,6 +16,14 @@ pub struct Invite<'a> {
     pub expires: Option<String>,
 }
 
+/// The registry of `up`; the peer's own line follows.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "registry")]
+pub struct Registry {
+    /// Where it listens; the real port when 0 was asked for.
+    pub address: String,
+}
+
 /// A peer that was let in.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename = "member")]
