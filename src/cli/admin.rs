@@ -73,22 +73,17 @@ impl Admin {
     /// # Errors
     /// `Unreachable` when none runs there.
     pub async fn find(data: &Path) -> Result<Self, ActionError> {
-        let sockets = [data.join(SOCKET), data.join(UP_FOLDER).join(SOCKET)];
-        let socket = sockets.iter().find(|socket| socket.exists()).ok_or_else(|| {
+        let socket = socket(data).ok_or_else(|| {
             let message =
                 format!("no registry of a closed network runs with the data folder {}", data.display());
             ActionError::new(ErrorKind::Unreachable, message)
                 .hint("run this where the registry runs, as its user; name its data folder with --data")
         })?;
-        Self::connect(socket).await
+        Self::connect(&socket).await
     }
 
     async fn connect(socket: &Path) -> Result<Self, ActionError> {
-        let channel = remote::unix_channel(socket).await.map_err(|_| {
-            let message = format!("no registry answers at {}", socket.display());
-            ActionError::new(ErrorKind::Unreachable, message)
-                .hint("start it with `floodplain up` or `floodplain registry`")
-        })?;
+        let channel = channel(socket).await?;
         let client = RegistryAdminServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
         Ok(Self { client })
     }
@@ -131,6 +126,23 @@ impl Admin {
         }
         Ok(members)
     }
+}
+
+/// The socket of the registry of a data folder, run by `registry` or by `up`; `None` when there is none.
+pub fn socket(data: &Path) -> Option<PathBuf> {
+    [data.join(SOCKET), data.join(UP_FOLDER).join(SOCKET)].into_iter().find(|socket| socket.exists())
+}
+
+/// The channel to the registry behind a socket.
+///
+/// # Errors
+/// `Unreachable` when none answers there.
+pub async fn channel(socket: &Path) -> Result<Channel, ActionError> {
+    remote::unix_channel(socket).await.map_err(|_| {
+        let message = format!("no registry answers at {}", socket.display());
+        let hint = "start it with `floodplain up` or `floodplain registry`";
+        ActionError::new(ErrorKind::Unreachable, message).hint(hint)
+    })
 }
 
 /// A member, checked.

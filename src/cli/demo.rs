@@ -1,4 +1,4 @@
-//! `demo`: a whole network in one process, on loopback ports that the system chooses, with real files in a temporary
+//! `demo`: a whole closed network in one process, on loopback ports that the system chooses, with real files in a temporary
 //! folder that is gone at the end.
 
 mod check;
@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use tokio::runtime::Builder;
 
 use super::{
+    admin::Admin,
     args::{DemoArgs, Global},
     daemon::{Signals, failed, run_console},
     exit::{Ended, Failure},
@@ -28,6 +29,7 @@ use crate::{
         action::{AcceptPolicy, ActionError, ErrorKind},
         bucket::RateLimits,
         id::PeerName,
+        trust::invite::Invite,
         zone::Layout,
     },
     registry,
@@ -37,6 +39,8 @@ use crate::{
 
 /// Short, so that a lost peer is seen to go while one watches.
 const LEASE: Duration = Duration::from_secs(3);
+/// For the peers to enter the network at their start.
+const INVITE_LIFETIME: Duration = Duration::from_secs(60);
 /// For all peers to have joined.
 const START_DEADLINE: Duration = Duration::from_secs(15);
 /// For all of `--check`.
@@ -167,14 +171,16 @@ impl Network {
             lease: LEASE,
             heartbeat: LEASE / 3,
             data: folder.path().join("registry"),
-            insecure_loopback: true,
+            insecure_loopback: false,
         };
+        let registry_data = settings.data.clone();
         let registry = registry::start(settings, shutdown.clone()).await?;
-        let address = registry.address().to_string();
+        let invited = Admin::of(&registry_data).await?.invite(args.peers, INVITE_LIFETIME, None).await?;
+        let invite: Invite = invited.invite.parse()?;
         let starting = shutdowns
             .iter()
             .enumerate()
-            .map(|(number, shutdown)| Node::start(number, &address, folder.path(), shutdown.clone()));
+            .map(|(number, shutdown)| Node::start(number, &invite, folder.path(), shutdown.clone()));
         let nodes = try_join_all(starting).await?;
         Ok(Self { nodes, zone_size, _registry: registry })
     }
@@ -182,7 +188,12 @@ impl Network {
 
 impl Node {
     /// Completes when it has joined.
-    async fn start(number: usize, registry: &str, folder: &Path, shutdown: Shutdown) -> anyhow::Result<Self> {
+    async fn start(
+        number: usize,
+        invite: &Invite,
+        folder: &Path,
+        shutdown: Shutdown,
+    ) -> anyhow::Result<Self> {
         let name = NAMES.get(number).map_or_else(|| format!("peer{}", number + 1), |&name| name.to_owned());
         let folder = folder.join(&name);
         let (share, inbox) = (folder.join("share"), folder.join("inbox"));
@@ -190,9 +201,9 @@ impl Node {
         let files = tokio::task::spawn_blocking(move || samples::make(&made, &owner, number)).await??;
         let name: PeerName = name.parse()?;
         let settings = PeerSettings {
-            registry: registry.to_owned(),
+            registry: invite.registry.clone(),
             is_registry_default: false,
-            invite: None,
+            invite: Some(invite.clone()),
             invite_file: None,
             name: name.clone(),
             is_name_default: false,
@@ -214,7 +225,7 @@ impl Node {
             accept: if number == 0 { AcceptPolicy::Ask } else { AcceptPolicy::All },
             replica_space: 64 << 20,
             replica_grace: Duration::from_secs(300),
-            insecure_loopback: true,
+            insecure_loopback: false,
         };
         let peer = peer::start(settings, shutdown.clone()).await?;
         peer.until_ready().await?;

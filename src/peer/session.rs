@@ -410,6 +410,9 @@ fn refused(registry: &str, status: &Status) -> ActionError {
     let hint = match status.code() {
         Code::AlreadyExists => "set FLOODPLAIN_NAME to a name of its own, or stop the other peer",
         Code::ResourceExhausted => "wait until a peer leaves, or raise NETWORK_SIZE at the registry",
+        Code::PermissionDenied => {
+            "one that was shut out stays out: with a new data folder (--data) and a new invite it is a new peer"
+        }
         Code::FailedPrecondition => "another process runs with the same data folder: stop it, or use --data",
         _ => "compare the versions and the settings of the two daemons",
     };
