@@ -18,6 +18,7 @@ mod link;
 pub mod listen;
 pub mod queue;
 pub mod secret_file;
+pub mod socket;
 pub mod standard;
 pub mod throttle;
 pub mod trust;

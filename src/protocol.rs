@@ -4,6 +4,7 @@
 //! simulations and the daemons run the very same code.
 
 pub mod action;
+pub mod admission;
 pub mod bucket;
 pub mod claim;
 pub mod crossing;
@@ -23,6 +24,7 @@ pub mod placement;
 pub mod plan;
 pub mod query;
 pub mod queue;
+pub mod rate;
 pub mod relay;
 pub mod report;
 pub mod roster;

@@ -1,5 +1,12 @@
-//! The daemon that tracks live peers and assigns zones. It never sees a file name, a query or a file.
+//! The daemon that tracks live peers and assigns zones. It never sees a file name, a query or a file. In a closed network it is
+//! the certificate authority as well.
 
+pub mod admin;
+mod closed;
+mod door;
+mod enroll;
+mod invite_file;
+mod reach;
 mod refusal;
 mod service;
 mod session;
@@ -7,13 +14,24 @@ pub mod state;
 mod store;
 mod sweep;
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow};
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
 
 use self::{
+    admin::Admin,
+    closed::Closed,
+    door::Door,
+    enroll::Enroll,
+    invite_file::InviteFile,
+    reach::Reach,
     service::Service,
     session::Hub,
     state::{State, Terms},
@@ -21,15 +39,27 @@ use self::{
 };
 use crate::{
     config::RegistrySettings,
-    net::{Identity, Security, Transport, standard::with_standard},
+    net::{
+        Identity, Security, Transport, advertise::advertised, socket::ControlSocket, standard::with_standard,
+    },
+    protocol::trust::{PublicKey, invite::Invite},
     shutdown::Shutdown,
-    wire::{pb::registry_service_server::RegistryServiceServer, registry::MAX_REQUEST_BYTES},
+    wire::{
+        admin::InviteAsk,
+        enrollment,
+        pb::{
+            enrollment_service_server::EnrollmentServiceServer,
+            registry_service_server::RegistryServiceServer,
+        },
+        registry::MAX_REQUEST_BYTES,
+    },
 };
 
 /// A registry that runs. It ends by the [`Shutdown`] that it was started with.
 #[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
+    admin: Admin,
     serving: JoinHandle<anyhow::Result<()>>,
 }
 
@@ -37,6 +67,19 @@ impl Running {
     /// Where it listens; the real port when 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The key that invites name, in a closed network.
+    pub fn authority(&self) -> Option<PublicKey> {
+        self.admin.closed.as_deref().map(Closed::authority)
+    }
+
+    /// Makes an invite, and tells until when it is good.
+    ///
+    /// # Errors
+    /// When the network is not closed, the zone cannot be, or the invite could not be kept.
+    pub async fn invite(&self, ask: &InviteAsk) -> anyhow::Result<(Invite, SystemTime)> {
+        self.admin.invite(ask).await.map_err(|status| anyhow!("{}", status.message()))
     }
 
     /// Completes when it has stopped and its last snapshot is written.
@@ -48,50 +91,90 @@ impl Running {
     }
 }
 
-/// Starts the registry of a plaintext network on this machine, as its settings ask; see [`start_in`].
+/// Starts a registry: takes its port and its socket, takes up its last snapshot and, unless the network is plaintext on this
+/// machine, the network's authority, serves.
 ///
 /// # Errors
-/// As [`start_in`], and when the settings ask for a closed network: that takes an authority.
+/// When the port or the data folder cannot be had, or the authority's file is damaged; nothing is left running.
 pub async fn start(settings: RegistrySettings, shutdown: Shutdown) -> anyhow::Result<Running> {
-    ensure!(settings.insecure_loopback, "this registry has no network; found one by `floodplain up`");
-    start_in(settings, Security::PlaintextLoopback, shutdown).await
-}
-
-/// Starts a registry: takes its port, takes up its last snapshot, serves.
-///
-/// # Errors
-/// When the port or the data folder cannot be had; nothing is left running.
-pub async fn start_in(
-    settings: RegistrySettings,
-    security: Security,
-    shutdown: Shutdown,
-) -> anyhow::Result<Running> {
+    let store = Arc::new(Store::open(&settings.data)?);
+    // Before anything is read: the lock beside it keeps a second registry off this folder.
+    let socket = socket(&settings.data)?;
+    let (closed, security) = if settings.insecure_loopback {
+        (None, Security::PlaintextLoopback)
+    } else {
+        let closed = Arc::new(Closed::open(&settings.data, shutdown.clone())?);
+        let security = Security::Closed(closed.trust().clone());
+        (Some(closed), security)
+    };
     let transport = Transport::new(Identity::ephemeral(), security);
     let listener = transport.listen(settings.listen).await?;
     let address = listener.address();
+    let host = host(settings.advertise.as_deref(), address).await?;
 
     let terms = Terms { layout: settings.layout, lease: settings.lease, heartbeat: settings.heartbeat };
-    let store = Arc::new(Store::open(&settings.data)?);
     let (saved, epoch) = store.load()?;
-    let state = State::restore(terms, epoch, saved, Instant::now(), &mut rand::rng());
-    tracing::info!(%address, zones = state.zones(), peers = state.peers(), epoch, "registry is up");
+    let pins = closed.as_deref().map(Closed::zone_pins).unwrap_or_default();
+    let state = State::restore(terms, epoch, saved, pins, Instant::now(), &mut rand::rng());
+    tracing::info!(%address, zones = state.zones(), peers = state.peers(), epoch, is_closed = closed.is_some(), "registry is up");
     let hub = Arc::new(Hub::new(state));
+    if let Some(closed) = &closed {
+        hub.deny(&closed.denied());
+    }
     // The epoch has to outlive a crash in the first seconds.
     store.save(&hub);
 
-    let registry = RegistryServiceServer::new(Service { hub: hub.clone(), shutdown: shutdown.clone() })
-        .max_decoding_message_size(MAX_REQUEST_BYTES);
-    let routes = with_standard::<RegistryServiceServer<Service>>(Routes::new(registry), &shutdown).await?;
+    let admin = Admin { closed: closed.clone(), hub: hub.clone(), layout: settings.layout, host };
+    let mut invite_file = settings.invite_file.map(|path| InviteFile::new(path, settings.layout));
+    if let (Some(file), Some(closed)) = (&mut invite_file, &closed) {
+        file.refresh(&admin, closed).await?;
+    }
+
+    let reach = closed.clone().map(|closed| (closed, Reach::new(transport.clone(), settings.lease)));
+    let door = Arc::new(Door::new(hub.clone(), reach));
+    let registry = Service { hub: hub.clone(), door, shutdown: shutdown.clone() };
+    let registry = RegistryServiceServer::new(registry).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let mut routes = Routes::new(registry);
+    if let Some(closed) = &closed {
+        let enroll = EnrollmentServiceServer::new(Enroll::new(closed.clone(), hub.clone()));
+        routes = routes.add_service(enroll.max_decoding_message_size(enrollment::MAX_REQUEST_BYTES));
+    }
+    let routes = with_standard::<RegistryServiceServer<Service>>(routes, &shutdown).await?;
 
     sweep::spawn(&hub, &store, &shutdown);
+    if let Some(closed) = &closed {
+        sweep::spawn_authority(closed, &admin, invite_file, &shutdown);
+    }
+    if let Some(socket) = socket {
+        admin.clone().serve(socket, &shutdown);
+    }
     let served = transport.serve(listener, routes, None, &shutdown);
     let blocking = shutdown.clone();
     let serving = shutdown.spawn_draining("serve", async move {
         let served = served.await;
         // A registry that cannot serve any more must not seem to live on.
         blocking.stop();
+        if let Some(closed) = closed {
+            closed.commit().await.map_err(|refusal| anyhow!(refusal))?;
+        }
         blocking.spawn_blocking(move || store.save(&hub)).await.context("the last snapshot failed")?;
         served
     });
-    Ok(Running { address, serving })
+    Ok(Running { address, admin, serving })
+}
+
+/// None, when the registry keeps nothing.
+fn socket(data: &Path) -> anyhow::Result<Option<ControlSocket>> {
+    if data.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(ControlSocket::bind(&admin::socket_path(data))?))
+}
+
+/// What invites say of where this registry is.
+async fn host(asked: Option<&str>, listening: SocketAddr) -> anyhow::Result<String> {
+    match asked {
+        Some(host) => Ok(host.to_owned()),
+        None => Ok(advertised(None, listening, &listening.to_string()).await?.to_string()),
+    }
 }

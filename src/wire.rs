@@ -3,6 +3,7 @@
 //! Architecture invariant: no other module reads a field of an inbound message unchecked, and no other module builds a
 //! `Status` for a malformed one.
 
+pub mod admin;
 pub mod common;
 pub mod control;
 pub mod enrollment;

@@ -34,7 +34,16 @@ impl Up {
         fs::create_dir_all(home.join("share")).unwrap();
         let listen = format!("127.0.0.1:{port}");
         let mut command = floodplain(home);
-        command.args(["up", "--headless", "--data", "data", "--listen", &listen, "--peer-listen", "127.0.0.1:0"]);
+        command.args([
+            "up",
+            "--headless",
+            "--data",
+            "data",
+            "--listen",
+            &listen,
+            "--peer-listen",
+            "127.0.0.1:0",
+        ]);
         command.args(["--name", "ana", "--share", "share"]).args(more);
         let mut child = command.stdout(Stdio::piped()).stderr(log(home)).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -210,7 +219,9 @@ fn a_revoked_peer_is_cut_off_within_ten_seconds() {
         assert!(revoked.elapsed() < REVOKED_WITHIN, "{what}: {:?}", revoked.elapsed());
     };
     gone("others do not list it", &mut || !run(&cem, "--json peers").1.contains("\"name\":\"ben\""));
-    gone("its search finds nobody", &mut || !run(&ben, "--json search long --wait 500ms").1.contains("\"peer\":\"ana\""));
+    gone("its search finds nobody", &mut || {
+        !run(&ben, "--json search long --wait 500ms").1.contains("\"peer\":\"ana\"")
+    });
     gone("its download is cut", &mut || {
         let uploads = json(&ana, "--data data transfers");
         uploads.iter().all(|transfer| transfer["state"] != "running")
@@ -232,7 +243,8 @@ fn daemons_that_start_together_meet_by_a_file() {
     let ana = home(folder.path(), "ana", &setting);
     // First, and it waits.
     let mut peer = floodplain(&ana);
-    let mut peer = peer.args(["peer", "--headless"]).stdout(Stdio::piped()).stderr(log(&ana)).spawn().unwrap();
+    let mut peer =
+        peer.args(["peer", "--headless"]).stdout(Stdio::piped()).stderr(log(&ana)).spawn().unwrap();
     wait_for("it waits", || logged(&ana).contains("not in the network yet"), || logged(&ana));
     let hub = home(folder.path(), "hub", &setting);
     let registry = Daemon::start(&hub, &["registry", "--listen", "127.0.0.1:0"]);
@@ -269,7 +281,9 @@ fn who_belongs_to_no_network_is_told_how_to_enter_one() {
         assert!(text(&refused).contains("must be a loopback address"), "{}", text(&refused));
     }
     let token = "abcdefghijklmnopqrstuvwxyy";
-    for bad in [format!("fp1:127.0.0.1:1/short/{token}"), format!("fp2:127.0.0.1:1/{}/{token}", "a".repeat(52))] {
+    for bad in
+        [format!("fp1:127.0.0.1:1/short/{token}"), format!("fp2:127.0.0.1:1/{}/{token}", "a".repeat(52))]
+    {
         let refused = ask(&ana, &["join", &bad]);
         assert_eq!(refused.status.code(), Some(2));
         assert!(!text(&refused).contains(token), "{}", text(&refused));

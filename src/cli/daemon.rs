@@ -14,7 +14,6 @@ use tokio::{
 };
 
 use super::{
-    admin,
     args::{Global, PeerArgs, RegistryArgs},
     exit::{Ended, Exit, Failure},
     json,
@@ -87,24 +86,14 @@ pub(super) fn registry(global: &Global, args: &RegistryArgs, out: &mut Output) -
     let runtime = daemon_runtime()?;
     let ended = runtime.block_on(async {
         let (shutdown, mut signals) = (Shutdown::new(), Signals::install()?);
-        let (data, invite_file) = (settings.data.clone(), settings.invite_file.clone());
-        let is_closed = !settings.insecure_loopback;
         let running = registry::start(settings, shutdown.clone()).await.map_err(|error| failed(&error))?;
-        let address = running.address();
-        let inviting = async {
-            match invite_file.filter(|_| is_closed) {
-                Some(file) => admin::keep_written(data, file).await,
-                None => std::future::pending().await,
-            }
-        };
-        listening(out, address);
+        listening(out, running.address());
         let served = tokio::select! {
             () = signals.any() => Ok(()),
-            ended = running.ended() => ended.map_err(|error| failed(&error)),
-            failed = inviting => failed,
+            ended = running.ended() => ended,
         };
         let drained = drain(shutdown.drain(DRAIN_GRACE), &mut signals).await;
-        served.and(Ok(drained))
+        served.map_err(|error| failed(&error)).and(Ok(drained))
     });
     runtime.shutdown_background();
     ended

@@ -14,7 +14,6 @@ use tempfile::TempDir;
 use tokio::runtime::Builder;
 
 use super::{
-    admin::Admin,
     args::{DemoArgs, Global},
     daemon::{Signals, failed, run_console},
     exit::{Ended, Failure},
@@ -35,6 +34,7 @@ use crate::{
     registry,
     shutdown::Shutdown,
     telemetry::Sink,
+    wire::admin::InviteAsk,
 };
 
 /// Short, so that a lost peer is seen to go while one watches.
@@ -173,10 +173,9 @@ impl Network {
             data: folder.path().join("registry"),
             insecure_loopback: false,
         };
-        let registry_data = settings.data.clone();
         let registry = registry::start(settings, shutdown.clone()).await?;
-        let invited = Admin::of(&registry_data).await?.invite(args.peers, INVITE_LIFETIME, None).await?;
-        let invite: Invite = invited.invite.parse()?;
+        let ask = InviteAsk { uses: args.peers, lifetime: INVITE_LIFETIME, zone: None };
+        let (invite, _) = registry.invite(&ask).await?;
         let starting = shutdowns
             .iter()
             .enumerate()

@@ -1,10 +1,13 @@
 //! `up`: a closed network in one command. Its registry and a peer of it run in this process; the first start makes the keys,
 //! and later ones find them.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
 
 use super::{
-    admin::{Admin, Invited, UP_FOLDER, lets_in},
+    admin::{UP_FOLDER, lets_in},
     args::{Global, UpArgs},
     daemon::{DRAIN_GRACE, Face, Signals, daemon_runtime, drain, failed, run_peer},
     exit::{Ended, Exit, Failure},
@@ -20,14 +23,13 @@ use crate::{
     },
     registry,
     shutdown::Shutdown,
+    wire::admin::InviteAsk,
 };
 
 /// Where the registry listens when nothing is said: others are to reach it.
 const REGISTRY_LISTEN: &str = "0.0.0.0:7000";
 /// Where the peer does.
 const PEER_LISTEN: &str = "0.0.0.0:7001";
-/// How long the printed invite is good.
-const INVITE_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// How long that of the own peer is good; it is used at once or not at all.
 const OWN_LIFETIME: Duration = Duration::from_secs(60);
 
@@ -67,17 +69,16 @@ async fn run(
     shutdown: &Shutdown,
     signals: &mut Signals,
 ) -> Ended {
-    let registry_data = hub.data.clone();
     let running = registry::start(hub, shutdown.clone()).await.map_err(|error| failed(&error))?;
-    let mut admin = Admin::of(&registry_data).await?;
     // A member needs none, but is told by it that this is its network.
-    let own = admin.invite(1, OWN_LIFETIME, None).await?;
-    let own: Invite = own.invite.parse().map_err(|error| Failure::failed(format!("{error}")))?;
+    let own = InviteAsk { lifetime: OWN_LIFETIME, ..InviteAsk::default() };
+    let (own, _) = running.invite(&own).await.map_err(|error| failed(&error))?;
     // As others dial it: the peer tells them the address that faces it.
     settings.registry.clone_from(&own.registry);
     settings.is_registry_default = false;
     (settings.invite, settings.invite_file) = (Some(own), None);
-    let invited = admin.invite(uses, INVITE_LIFETIME, None).await?;
+    let ask = InviteAsk { uses, ..InviteAsk::default() };
+    let invited = running.invite(&ask).await.map_err(|error| failed(&error))?;
     tell(out, face, running.address(), uses, &invited);
     tokio::select! {
         ended = run_peer(settings, face, out, signals) => ended,
@@ -89,22 +90,28 @@ async fn run(
 }
 
 /// What others need. A closed stdout stops no daemon.
-fn tell(out: &mut Output, face: &Face, address: SocketAddr, uses: u32, invited: &Invited) {
+fn tell(
+    out: &mut Output,
+    face: &Face,
+    address: SocketAddr,
+    uses: u32,
+    (invite, until): &(Invite, SystemTime),
+) {
+    let text = invite.to_string();
     if out.style.json {
         let _ = out.json(&json::Registry { address: address.to_string() });
-        let _ = out.json(&json::Invite { invite: &invited.invite, expires: when(Some(invited.expires)) });
+        let _ = out.json(&json::Invite { invite: &text, expires: when(*until) });
         return;
     }
-    let lets = lets_in(uses, invited);
+    let lets = lets_in(uses, *until);
     if face.has_console {
         out.note(format_args!(
-            "The network is up; its registry listens on {address}. On another machine:\n\n  floodplain join {}\n\n\
-             {lets}; `floodplain invite` prints more.\n",
-            invited.invite
+            "The network is up; its registry listens on {address}. On another machine:\n\n  floodplain join {text}\n\n\
+             {lets}; `floodplain invite` prints more.\n"
         ));
     } else {
         let _ = out.line(format_args!("registry on {address}"));
-        let _ = out.line(format_args!("invite {}", invited.invite));
+        let _ = out.line(format_args!("invite {text}"));
         out.note(format_args!("{lets}. On another machine: floodplain join INVITE"));
     }
 }

@@ -24,7 +24,7 @@ pub struct RegistrySettings {
     /// Where invites say that it is, `HOST:PORT`. `None`: where it listens, or the address of this machine that faces the
     /// network.
     pub advertise: Option<String>,
-    /// Where it writes an invite at its start.
+    /// A file that always holds a good invite, in a closed network.
     pub invite_file: Option<PathBuf>,
     /// How zones are laid out.
     pub layout: Layout,

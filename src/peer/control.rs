@@ -25,9 +25,7 @@ use crate::{
     },
 };
 
-mod socket;
-
-pub use socket::{BindError, ControlSocket, MAX_SOCKET_PATH_BYTES};
+pub use crate::net::socket::{BindError, ControlSocket, MAX_SOCKET_PATH_BYTES};
 
 /// File name of the socket in the data folder.
 pub const SOCKET_NAME: &str = "control.sock";
@@ -70,7 +68,7 @@ pub async fn serve(
     let service = ControlServiceServer::new(service)
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .max_encoding_message_size(MAX_RESPONSE_BYTES);
-    let incoming = Box::pin(accepted(&socket.listener, MAX_CONNECTIONS));
+    let incoming = Box::pin(accepted(socket.listener(), MAX_CONNECTIONS));
     let server = Server::builder()
         .max_concurrent_streams(u32::try_from(MAX_ACTIONS).expect("a small constant"))
         .http2_keepalive_interval(Some(Duration::from_secs(10)))

@@ -11,10 +11,12 @@ use rand::{Rng, RngExt};
 
 use super::id::{PeerId, ZoneId};
 
+mod layout;
 mod locality;
 #[cfg(test)]
 mod tests;
 
+pub use layout::{Full, Layout, NoPlace};
 pub use locality::Locality;
 
 /// A join chooses among this many of the smallest zones: enough to keep apart the peers of one machine, few enough to
@@ -28,66 +30,6 @@ pub const MERGE_GRACE: Duration = Duration::from_secs(30);
 /// Peers that left and whose zone is remembered; beyond it the one that left first is forgotten and joins as if new.
 /// About 8 MiB when full.
 const FORMER_ZONES: usize = 65_536;
-
-/// A fixed zone that has members is filled to this before an empty one is taken, so that few peers do not end up alone.
-const FIXED_FILL_FIRST: u32 = 6;
-
-/// How zones are laid out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layout {
-    /// Zones open and merge as peers come and go. `max >= target + min`, `target >= 2 * min`, `min >= 1`.
-    Elastic {
-        /// A zone below this is filled first, and merged when it stays below.
-        min: u32,
-        /// A zone's usual size.
-        target: u32,
-        /// A zone is never larger.
-        max: u32,
-    },
-    /// A number of zones of one size; the network is full when they are.
-    Fixed {
-        /// How many.
-        zones: u32,
-        /// Peers in each.
-        zone_size: u32,
-    },
-}
-
-impl Layout {
-    /// A zone is never larger than this.
-    pub fn max_size(self) -> u32 {
-        match self {
-            Self::Elastic { max, .. } => max,
-            Self::Fixed { zone_size, .. } => zone_size,
-        }
-    }
-
-    /// A zone with fewer members is filled first.
-    fn min_size(self) -> u32 {
-        match self {
-            Self::Elastic { min, .. } => min,
-            Self::Fixed { zone_size, .. } => zone_size.min(FIXED_FILL_FIRST),
-        }
-    }
-
-    /// Peers that a network of this layout holds; `None` where the layout sets no limit.
-    pub fn capacity(self) -> Option<usize> {
-        match self {
-            Self::Elastic { .. } => None,
-            Self::Fixed { zones, zone_size } => Some(zones as usize * zone_size as usize),
-        }
-    }
-}
-
-/// Every zone of a fixed layout is full. Nothing changed; there is room again when a peer leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the network is full: all {zones} zones hold {zone_size} peers")]
-pub struct Full {
-    /// How many zones there are.
-    pub zones: u32,
-    /// Peers in each.
-    pub zone_size: u32,
-}
 
 /// A live peer changes its zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +85,8 @@ pub struct Zones {
     by_size: BTreeSet<(u32, ZoneId)>,
     places: HashMap<PeerId, Place>,
     former: LruCache<PeerId, ZoneId>,
+    /// Peers, in or not, that may be in one zone only. As many as the caller knows of.
+    pinned: HashMap<PeerId, ZoneId>,
     /// Sum over zones of what they hold above the target.
     overflow: u32,
     joins: u64,
@@ -157,6 +101,7 @@ impl Zones {
             by_size: BTreeSet::new(),
             places: HashMap::new(),
             former: LruCache::unbounded(),
+            pinned: HashMap::new(),
             overflow: 0,
             joins: 0,
         };
@@ -168,36 +113,50 @@ impl Zones {
         zones
     }
 
-    /// Finds a zone for a peer: its former one, one below the minimum, or one of the smallest, away from its own
-    /// machine and network. A peer that is in already stays where it is.
+    /// From its next join on a peer is in this zone only, and never moves; with `None`, in any.
+    pub fn pin(&mut self, peer: PeerId, zone: Option<ZoneId>) {
+        match zone {
+            Some(zone) => self.pinned.insert(peer, zone),
+            None => self.pinned.remove(&peer),
+        };
+    }
+
+    /// Finds a zone for a peer: the one that it is pinned to, its former one, one below the minimum, or one of the smallest,
+    /// away from its own machine and network. A peer that is in already stays where it is.
     ///
     /// # Errors
-    /// When a fixed layout is full; nothing changed.
+    /// When a fixed layout, or the zone that the peer is pinned to, is full or absent; nothing changed.
     pub fn join(
         &mut self,
         peer: PeerId,
         locality: Locality,
         now: Instant,
         rng: &mut impl Rng,
-    ) -> Result<Placed, Full> {
+    ) -> Result<Placed, NoPlace> {
         if let Some(place) = self.places.get(&peer) {
             return Ok(Placed { zone: place.zone, moves: Vec::new() });
+        }
+        if let Some(zone) = self.pinned.get(&peer).copied() {
+            self.make_ready(zone)?;
+            self.enter(zone, peer, locality, now);
+            return Ok(Placed { zone, moves: self.open(now) });
         }
         let chosen =
             self.home(&peer).or_else(|| self.below_min()).or_else(|| self.among_smallest(locality, rng));
         let zone = match (chosen, self.layout) {
             (Some(zone), _) => zone,
             (None, Layout::Elastic { .. }) => self.create_next(),
-            (None, Layout::Fixed { zones, zone_size }) => return Err(Full { zones, zone_size }),
+            (None, Layout::Fixed { zones, zone_size }) => return Err(Full { zones, zone_size }.into()),
         };
         self.enter(zone, peer, locality, now);
         Ok(Placed { zone, moves: self.open(now) })
     }
 
-    /// Puts a peer back into the zone that a snapshot names, or anywhere when the layout has no such room any more.
+    /// Puts a peer back into the zone that a snapshot names, or where it would join when the layout has no such room any
+    /// more or it is pinned to another zone.
     ///
     /// # Errors
-    /// When a fixed layout is full; nothing changed.
+    /// As [`Self::join`]; nothing changed.
     pub fn restore(
         &mut self,
         peer: PeerId,
@@ -205,7 +164,12 @@ impl Zones {
         locality: Locality,
         now: Instant,
         rng: &mut impl Rng,
-    ) -> Result<ZoneId, Full> {
+    ) -> Result<ZoneId, NoPlace> {
+        if self.pinned.get(&peer).is_some_and(|pinned| *pinned != zone) {
+            return self
+                .join(peer, locality, now, rng)
+                .map(|placed| self.zone_of(&peer).unwrap_or(placed.zone));
+        }
         if matches!(self.layout, Layout::Elastic { .. }) && !self.by_id.contains_key(&zone) {
             self.create(zone);
         }
@@ -269,6 +233,23 @@ impl Zones {
         self.places.is_empty()
     }
 
+    /// The zone that somebody is pinned to has room; an elastic layout opens it for that.
+    fn make_ready(&mut self, zone: ZoneId) -> Result<(), NoPlace> {
+        match self.by_id.get(&zone).map(Zone::size) {
+            Some(size) if size >= self.layout.max_size() => Err(NoPlace::PinnedFull { zone, size }),
+            Some(_) => Ok(()),
+            None if matches!(self.layout, Layout::Elastic { .. }) => {
+                self.create(zone);
+                Ok(())
+            }
+            None => Err(NoPlace::PinnedAbsent { zone }),
+        }
+    }
+
+    fn is_pinned(&self, peer: &PeerId) -> bool {
+        self.pinned.contains_key(peer)
+    }
+
     fn has_room(&self, zone: ZoneId) -> bool {
         self.by_id.get(&zone).is_some_and(|zone| zone.size() < self.layout.max_size())
     }
@@ -305,7 +286,7 @@ impl Zones {
         (!best.is_empty()).then(|| best[rng.random_range(0..best.len())])
     }
 
-    /// Opens a zone with the youngest of those above the target, once there are enough of them.
+    /// Opens a zone with the youngest of those above the target that are pinned nowhere, once there are enough of them.
     fn open(&mut self, now: Instant) -> Vec<Move> {
         let Layout::Elastic { min, target, .. } = self.layout else { return Vec::new() };
         if self.overflow < min {
@@ -313,8 +294,13 @@ impl Zones {
         }
         let mut youngest: Vec<(u64, PeerId)> = Vec::new();
         for (size, zone) in self.by_size.range(bottom(target + 1)..) {
-            let members = self.by_id[zone].members.iter().rev().take((size - target) as usize);
+            let movable =
+                self.by_id[zone].members.iter().rev().filter(|(_, slot)| !self.is_pinned(&slot.peer));
+            let members = movable.take((size - target) as usize);
             youngest.extend(members.map(|(joined, slot)| (*joined, slot.peer)));
+        }
+        if youngest.len() < min as usize {
+            return Vec::new();
         }
         youngest.sort_unstable_by(|a, b| b.cmp(a));
         youngest.truncate(min as usize);
@@ -322,7 +308,7 @@ impl Zones {
         youngest.into_iter().filter_map(|(_, peer)| self.relocate(peer, opened, now)).collect()
     }
 
-    /// Merges the first zone that was below the minimum for longer than the grace into one where it fits whole, or
+    /// Merges the first zone that was below the minimum for longer than the grace, and that nobody in it is pinned to, into one where it fits whole, or
     /// spreads its members when it fits nowhere whole. Does nothing when the others have not enough room.
     fn merge(&mut self, now: Instant) -> Vec<Move> {
         let Layout::Elastic { min, max, .. } = self.layout else { return Vec::new() };
@@ -330,6 +316,7 @@ impl Zones {
             self.by_id[zone]
                 .below_min_since
                 .is_some_and(|since| now.saturating_duration_since(since) > MERGE_GRACE)
+                && !self.by_id[zone].members.values().any(|slot| self.is_pinned(&slot.peer))
         };
         let below = self.by_size.range(..bottom(min));
         let Some(&(size, closing)) = below.into_iter().find(|(_, zone)| is_overdue(zone)) else {

@@ -5,11 +5,23 @@ use std::{collections::HashMap, net::SocketAddr};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::state::{MAX_PEERS, Refusal};
-use crate::{net::Caller, protocol::membership::Registration, wire::Invalid};
+use super::{
+    closed::Refused,
+    state::{MAX_PEERS, Refusal},
+};
+use crate::{
+    net::Caller,
+    protocol::{
+        admission::{NotAdmitted, NotFound},
+        membership::Registration,
+    },
+    wire::Invalid,
+};
 
 /// Names this service in error details.
 const DOMAIN: &str = "floodplain.v1.RegistryService";
+/// Names the authority in error details.
+const ENROLLMENT_DOMAIN: &str = "floodplain.v1.EnrollmentService";
 
 /// Whoever registers has to be who it says: by its certificate, or, where nothing is proven, by the credential that the
 /// state checks. And it has to be reachable there.
@@ -64,11 +76,60 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
             let limit = format!("{} zones of {} peers", full.zones, full.zone_size);
             (Code::ResourceExhausted, ErrorDetails::with_quota_failure_violation("network", limit))
         }
+        Refusal::Pinned(_) => {
+            (Code::ResourceExhausted, ErrorDetails::with_quota_failure_violation("zone", &*text))
+        }
         Refusal::NetworkFull => {
             let limit = format!("{MAX_PEERS} peers");
             (Code::ResourceExhausted, ErrorDetails::with_quota_failure_violation("network", limit))
         }
+        Refusal::ShutOut => (Code::PermissionDenied, because("SHUT_OUT")),
         Refusal::UnknownLease => (Code::NotFound, because("UNKNOWN_LEASE")),
     };
     Status::with_error_details(code, text, details)
+}
+
+/// The standard code and details of each refusal by the authority.
+pub(super) fn not_admitted(refusal: &Refused) -> Status {
+    use NotAdmitted as Not;
+    let because = |reason: &str| ErrorDetails::with_error_info(reason, ENROLLMENT_DOMAIN, HashMap::new());
+    let text = refusal.to_string();
+    let quota = |subject: &str| ErrorDetails::with_quota_failure_violation(subject, &*text);
+    let (code, details) = match refusal {
+        Refused::NotAdmitted(not) => match not {
+            Not::UnknownToken => (Code::Unauthenticated, because("UNKNOWN_TOKEN")),
+            Not::UsedUp => (Code::Unauthenticated, because("TOKEN_USED_UP")),
+            Not::Revoked => (Code::PermissionDenied, because("SHUT_OUT")),
+            Not::UnknownKey => (Code::PermissionDenied, because("UNKNOWN_KEY")),
+            Not::NameTaken(name) => {
+                let mut details = because("NAME_TAKEN");
+                details.set_resource_info("peer name", name.to_string(), "", &*text);
+                (Code::AlreadyExists, details)
+            }
+            Not::MembersFull => (Code::ResourceExhausted, quota("network")),
+            Not::InvitesFull => (Code::ResourceExhausted, quota("invites")),
+            Not::DeniedFull => (Code::ResourceExhausted, quota("shut out")),
+            Not::BadInvite => (Code::InvalidArgument, because("BAD_INVITE")),
+        },
+        Refused::NotFound(NotFound::Nobody) => (Code::NotFound, because("NO_SUCH_MEMBER")),
+        Refused::NotFound(NotFound::Several) => (Code::FailedPrecondition, because("SEVERAL_MEMBERS")),
+        Refused::WrongProof => {
+            (Code::InvalidArgument, ErrorDetails::with_bad_request_violation("proof", &*text))
+        }
+        Refused::MembersLeft(_) => (
+            Code::FailedPrecondition,
+            ErrorDetails::with_precondition_failure_violation("MEMBERS_LEFT", "authority", &*text),
+        ),
+        Refused::NotSigned(error) => {
+            tracing::error!(error = format!("{error:#}"), "the authority failed");
+            (Code::Internal, because("NOT_SIGNED"))
+        }
+        Refused::NotWritten => (Code::Unavailable, because("NOT_WRITTEN")),
+    };
+    Status::with_error_details(code, text, details)
+}
+
+/// An invite for a zone that cannot be.
+pub(super) fn no_such_zone(zones: u32) -> Status {
+    Invalid::new("zone_id", format!("must be at most {zones}, for there are no more zones")).into()
 }

@@ -7,7 +7,8 @@ use futures::stream::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    refusal::{check_caller, refused},
+    door::Door,
+    refusal::refused,
     session::{self, Hub},
     state::PeerPlace,
 };
@@ -25,6 +26,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) struct Service {
     pub(super) hub: Arc<Hub>,
+    pub(super) door: Arc<Door>,
     pub(super) shutdown: Shutdown,
 }
 
@@ -37,7 +39,13 @@ impl RegistryService for Service {
         request: Request<Streaming<pb::SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let caller = Caller::of(request.extensions());
-        let answers = session::serve(self.hub.clone(), request.into_inner(), caller, self.shutdown.clone());
+        let answers = session::serve(
+            self.hub.clone(),
+            self.door.clone(),
+            request.into_inner(),
+            caller,
+            self.shutdown.clone(),
+        );
         Ok(Response::new(answers.boxed()))
     }
 
@@ -47,7 +55,7 @@ impl RegistryService for Service {
     ) -> Result<Response<pb::RegisterResponse>, Status> {
         let caller = Caller::of(request.extensions());
         let registration = wire::registration(request.into_inner())?;
-        check_caller(&registration, &caller)?;
+        self.door.admit(&registration, &caller).await?;
         let membership = self.hub.register(registration).map_err(|refusal| refused(&refusal))?;
         Ok(Response::new(wire::to_membership(&membership)))
     }

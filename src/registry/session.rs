@@ -9,7 +9,10 @@ use std::{
 
 use tokio::sync::Notify;
 
-use self::gateways::{Due, Untold};
+use self::{
+    gateways::{Due, Untold},
+    orders::Orders,
+};
 use super::state::{Event, MAX_PEERS, Reason, Refusal, State};
 use crate::net::limit::{Admission, Full, Permit};
 use crate::protocol::{
@@ -18,10 +21,12 @@ use crate::protocol::{
     membership::{Membership, Registration, Renewal},
     neighbor::all_neighbors,
     roster::{Delta, Load, Roster},
+    trust::DenyList,
 };
 use crate::wire::registry::News;
 
 mod gateways;
+mod orders;
 mod stream;
 
 pub(super) use stream::serve;
@@ -44,6 +49,8 @@ pub(super) enum Down {
     Neighbors(Vec<PeerId>),
     Gateways(Told),
     Ack(Renewal),
+    Denied(Arc<DenyList>),
+    RenewalDue,
 }
 
 /// Why a session ends from this side.
@@ -85,6 +92,7 @@ struct Outbox {
     neighbors: Vec<PeerId>,
     are_neighbors_due: bool,
     gateways: Due,
+    orders: Orders,
     is_ack_due: bool,
     sequence: u64,
     ended: Arc<OnceLock<Reason>>,
@@ -122,6 +130,8 @@ struct Inner {
     state: State,
     outboxes: HashMap<PeerId, Outbox>,
     untold: Untold,
+    /// In a closed network.
+    denied: Option<Arc<DenyList>>,
     sessions: u64,
 }
 
@@ -135,8 +145,8 @@ pub(super) struct Hub {
 impl Hub {
     pub(super) fn new(state: State) -> Self {
         let inner =
-            Mutex::new(Inner { state, outboxes: HashMap::new(), untold: Untold::default(), sessions: 0 });
-        Self { inner, streams: Admission::new(STREAMS_PER_PEER, MAX_STREAMS) }
+            Inner { state, outboxes: HashMap::new(), untold: Untold::default(), denied: None, sessions: 0 };
+        Self { inner: Mutex::new(inner), streams: Admission::new(STREAMS_PER_PEER, MAX_STREAMS) }
     }
 
     /// Reads the state.
@@ -189,6 +199,7 @@ impl Hub {
             neighbors: membership.neighbors.clone(),
             are_neighbors_due: false,
             gateways,
+            orders: Orders::behind_welcome(inner.denied.as_ref()),
             is_ack_due: false,
             sequence: 0,
             ended: Arc::default(),
@@ -235,6 +246,9 @@ impl Hub {
             Some(_) => return Err(End::OtherSession),
             None => return Err(session.ended.get().map_or(End::OtherSession, |reason| End::Lease(*reason))),
         };
+        if let Some(order) = outbox.orders.take(inner.denied.as_ref()) {
+            return Ok(Some(order));
+        }
         if std::mem::take(&mut outbox.is_snapshot_due) {
             let zone = inner.state.zone_of(&session.peer);
             let roster = zone.and_then(|zone| inner.state.roster(zone));
@@ -282,6 +296,9 @@ impl Hub {
 
 impl Inner {
     fn register(&mut self, registration: Registration) -> Result<Membership, Refusal> {
+        if self.denied.as_ref().is_some_and(|denied| denied.has(&registration.member.id)) {
+            return Err(Refusal::ShutOut);
+        }
         let (membership, events) = self.state.register(registration, Instant::now(), &mut rand::rng())?;
         self.dispatch(events);
         Ok(membership)
@@ -303,6 +320,10 @@ impl Inner {
                     if let Some(outbox) = self.outboxes.get_mut(&peer) {
                         outbox.want_snapshot();
                         outbox.gateways.want_whole();
+                        if self.denied.is_some() {
+                            // Its certificate names the zone that it was in.
+                            outbox.want_renewal();
+                        }
                     }
                 }
                 Event::Ended { peer, lease, reason } => {

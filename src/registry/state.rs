@@ -15,7 +15,7 @@ use crate::protocol::{
     membership::{Membership, Registration, Renewal},
     neighbor::neighbors,
     roster::{Delta, Load, Member, Roster},
-    zone::{Full, Layout, Locality, Move, Zones},
+    zone::{Full, Layout, Locality, Move, NoPlace, Zones},
 };
 
 mod gateway;
@@ -63,13 +63,28 @@ pub enum Refusal {
     AddressTaken(SocketAddr),
     /// Every zone of a fixed layout is full.
     #[error("{0}; try again when a peer has left, or raise FLOODPLAIN_NETWORK_SIZE at the registry")]
-    ZonesFull(#[from] Full),
+    ZonesFull(Full),
+    /// The zone that the peer is pinned to does not take it.
+    #[error("{0}; ask for another invite")]
+    Pinned(NoPlace),
     /// The registry takes no more peers.
     #[error("the network is full: this registry tracks at most {MAX_PEERS} peers")]
     NetworkFull,
+    /// It may be here no longer.
+    #[error("this peer was shut out of the network")]
+    ShutOut,
     /// Not, or no longer, a present lease.
     #[error("the lease is not known (any more); register again")]
     UnknownLease,
+}
+
+impl From<NoPlace> for Refusal {
+    fn from(refusal: NoPlace) -> Self {
+        match refusal {
+            NoPlace::Full(full) => Self::ZonesFull(full),
+            pinned => Self::Pinned(pinned),
+        }
+    }
 }
 
 /// Why a peer is no longer a member under its lease.
@@ -81,6 +96,8 @@ pub enum Reason {
     Expired,
     /// A newer incarnation took over.
     Replaced,
+    /// It may be here no longer.
+    Expelled,
 }
 
 /// What others have to hear about.
@@ -293,6 +310,21 @@ impl State {
         self.leases.release(lease).map_or_else(Vec::new, |peer| {
             let mut events = vec![Event::Ended { peer, lease: *lease, reason: Reason::Left }];
             self.remove(&[peer], now, &mut events);
+            events
+        })
+    }
+
+    /// From its next join on a peer is in this zone only; with `None`, in any.
+    pub fn pin(&mut self, peer: PeerId, zone: Option<ZoneId>) {
+        self.zones.pin(peer, zone);
+    }
+
+    /// Takes off a peer, whatever it says. Nobody, when it is not there.
+    pub fn expel(&mut self, peer: &PeerId, now: Instant) -> Vec<Event> {
+        let lease = self.leases.lease_of(peer).filter(|lease| self.leases.release(lease).is_some());
+        lease.map_or_else(Vec::new, |lease| {
+            let mut events = vec![Event::Ended { peer: *peer, lease, reason: Reason::Expelled }];
+            self.remove(&[*peer], now, &mut events);
             events
         })
     }

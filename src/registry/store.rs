@@ -67,7 +67,7 @@ impl Store {
         let due = hub
             .read(|state| (*written != Some(state.generation())).then(|| (state.generation(), state.save())));
         let Some((generation, saved)) = due else { return };
-        match write(folder, &encode::encode(&saved)) {
+        match write(folder, FILE_NAME, &encode::encode(&saved)) {
             Ok(()) => *written = Some(generation),
             Err(error) => {
                 tracing::warn!(folder = %folder.display(), %error, "could not write the snapshot; zones would be lost by a restart");
@@ -94,12 +94,12 @@ fn read(path: &Path) -> Result<Saved> {
     }
 }
 
-/// All or nothing: whoever reads sees the file before or the file after. It holds leases, which are secrets, so it is
-/// for the owner alone, as temporary files are.
-fn write(folder: &Path, bytes: &[u8]) -> io::Result<()> {
+/// All or nothing: whoever reads sees the file before or the file after. It holds secrets, so it is for the owner alone,
+/// as temporary files are.
+pub(super) fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
-    file.persist(folder.join(FILE_NAME))?;
+    file.persist(folder.join(name))?;
     File::open(folder)?.sync_all()
 }

@@ -1,11 +1,14 @@
 //! The clock of the registry: four passes a second over leases and zones, and a snapshot every few seconds when something
 //! changed.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use tokio::time::MissedTickBehavior;
 
-use super::{session::Hub, store::Store};
+use super::{admin::Admin, closed::Closed, invite_file::InviteFile, session::Hub, store::Store};
 use crate::{protocol::lease::SWEEP_INTERVAL, shutdown::Shutdown};
 
 /// What a registry that is killed loses at most: joins and leaves of this long.
@@ -29,6 +32,35 @@ pub(super) fn spawn(hub: &Arc<Hub>, store: &Arc<Store>, shutdown: &Shutdown) {
             let (hub, store) = (hub.clone(), store.clone());
             // Awaited, so that a slow disk is never given two snapshots at once.
             let _ = blocking.spawn_blocking(move || store.save(&hub)).await;
+        }
+    });
+}
+
+/// Spawns what an authority does with time; it ends with the stop.
+pub(super) fn spawn_authority(
+    closed: &Arc<Closed>,
+    admin: &Admin,
+    mut invite_file: Option<InviteFile>,
+    shutdown: &Shutdown,
+) {
+    let (closed, admin) = (closed.clone(), admin.clone());
+    shutdown.spawn("authority", async move {
+        let mut ticks = ticks(SNAPSHOT_INTERVAL);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = closed.tidy(SystemTime::now()) {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "could not renew the registry's own certificate"
+                );
+            }
+            if let Some(file) = &mut invite_file
+                && let Err(error) = file.refresh(&admin, &closed).await
+            {
+                tracing::warn!(error = format!("{error:#}"), "no new invite");
+            }
+            // Renewals since the last time. A failure is logged there, and tried again next time.
+            let _ = closed.commit().await;
         }
     });
 }

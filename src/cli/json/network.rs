@@ -31,7 +31,7 @@ pub struct Member<'a> {
     /// Bound to its key.
     pub name: &'a str,
     /// 64 hexadecimal digits.
-    pub peer_id: &'a str,
+    pub peer_id: String,
     /// `live`, `away` or `revoked`.
     pub state: &'static str,
     /// When it was let in.
@@ -49,7 +49,7 @@ pub struct Authority {
     /// Trusted, the newest last.
     pub keys: Vec<String>,
     /// Members whose certificates are of an older one.
-    pub members_on_older: u32,
+    pub members_on_older: usize,
 }
 
 /// A peer that entered a network.
@@ -67,6 +67,6 @@ pub struct Enrolled {
 }
 
 /// A point in time as it is printed.
-pub fn when(at: Option<SystemTime>) -> Option<String> {
-    at.and_then(time)
+pub fn when(at: SystemTime) -> Option<String> {
+    time(at)
 }

@@ -43,7 +43,7 @@ impl Sim {
         Locality::new(&peer.to_string(), IpAddr::from([10, a % 4, b, c]))
     }
 
-    fn join(&mut self, peer: PeerId) -> Result<ZoneId, Full> {
+    fn join(&mut self, peer: PeerId) -> Result<ZoneId, NoPlace> {
         let placed = self.zones.join(peer, Self::locality(&peer), self.now, &mut self.rng)?;
         self.live.push(peer);
         self.check();
@@ -51,7 +51,7 @@ impl Sim {
         Ok(self.zones.zone_of(&peer).unwrap())
     }
 
-    fn join_fresh(&mut self) -> Result<ZoneId, Full> {
+    fn join_fresh(&mut self) -> Result<ZoneId, NoPlace> {
         let peer = self.fresh();
         self.join(peer)
     }
@@ -212,7 +212,7 @@ proptest! {
         while sim.live.len() < capacity {
             sim.join_fresh().unwrap();
         }
-        prop_assert_eq!(sim.join_fresh(), Err(Full { zones, zone_size }));
+        prop_assert_eq!(sim.join_fresh(), Err(NoPlace::Full(Full { zones, zone_size })));
         prop_assert_eq!(sim.sizes(), vec![zone_size; zones as usize]);
     }
 }
@@ -352,4 +352,77 @@ fn the_memory_of_former_zones_is_bounded() {
     }
     assert_eq!(zones.former.len(), FORMER_ZONES);
     assert!(zones.is_empty());
+}
+
+#[test]
+fn a_pinned_peer_is_in_its_zone_or_nowhere() {
+    let mut sim = Sim::new(Layout::Fixed { zones: 3, zone_size: 4 }, 1);
+    let zone = |number| ZoneId::new(number).unwrap();
+    for _ in 0..4 {
+        let peer = sim.fresh();
+        sim.zones.pin(peer, Some(zone(2)));
+        assert_eq!(sim.join(peer), Ok(zone(2)));
+    }
+    let (fifth, lost) = (sim.fresh(), sim.fresh());
+    sim.zones.pin(fifth, Some(zone(2)));
+    assert_eq!(sim.join(fifth), Err(NoPlace::PinnedFull { zone: zone(2), size: 4 }));
+    sim.zones.pin(lost, Some(zone(4)));
+    assert_eq!(sim.join(lost), Err(NoPlace::PinnedAbsent { zone: zone(4) }));
+    sim.zones.pin(lost, None);
+    assert!(sim.join(lost).is_ok(), "it may be anywhere now");
+    sim.leave(0);
+    assert_eq!(sim.join(fifth), Ok(zone(2)));
+}
+
+#[test]
+fn a_zone_is_opened_for_who_is_pinned_to_it_and_not_merged_away_from_them() {
+    let mut sim = Sim::new(ELASTIC, 1);
+    let far = ZoneId::new(9).unwrap();
+    let pinned = sim.fresh();
+    sim.zones.pin(pinned, Some(far));
+    for _ in 0..TARGET {
+        sim.join_fresh().unwrap();
+    }
+    sim.join(pinned).unwrap();
+    sim.wait(MERGE_GRACE.as_secs() + 1);
+    assert_eq!(sim.zones.zone_of(&pinned), Some(far));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_event_moves_who_is_pinned(steps in steps(), pins in proptest::collection::vec(1..9u32, 1..40), seed: u64) {
+        let mut sim = Sim::new(ELASTIC, seed);
+        let mut pinned = Vec::new();
+        for number in pins {
+            let (peer, zone) = (sim.fresh(), ZoneId::new(number).unwrap());
+            sim.zones.pin(peer, Some(zone));
+            match sim.join(peer) {
+                Ok(joined) => {
+                    prop_assert_eq!(joined, zone);
+                    pinned.push((peer, zone));
+                }
+                Err(refused) => prop_assert_eq!(refused, NoPlace::PinnedFull { zone, size: MAX }),
+            }
+        }
+        for step in steps {
+            match step {
+                Step::Join(count) | Step::Return(count) => for _ in 0..count { sim.join_fresh().unwrap(); },
+                Step::Leave(count) => for _ in 0..count {
+                    let others = |peer: &PeerId| !pinned.iter().any(|(pinned, _)| pinned == peer);
+                    if let Some(at) = sim.live.iter().position(others) { sim.leave(at); }
+                },
+                Step::Empty(..) => {}
+                Step::Wait(seconds) => sim.wait(seconds.into()),
+            }
+            for (peer, zone) in &pinned {
+                prop_assert_eq!(sim.zones.zone_of(peer), Some(*zone));
+            }
+        }
+        sim.wait(MERGE_GRACE.as_secs() + 1);
+        for (peer, zone) in &pinned {
+            prop_assert_eq!(sim.zones.zone_of(peer), Some(*zone));
+        }
+    }
 }

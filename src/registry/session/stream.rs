@@ -12,12 +12,13 @@ use crate::{
     net::Caller,
     protocol::id::LeaseId,
     registry::{
-        refusal::{check_caller, refused},
+        door::Door,
+        refusal::refused,
         state::{Reason, Refusal},
     },
     shutdown::Shutdown,
     wire::{
-        Invalid,
+        Invalid, enrollment,
         pb::{self, SessionRequest, SessionResponse, session_request, session_response::Message},
         registry as wire, required,
     },
@@ -34,11 +35,12 @@ type Answer = Result<SessionResponse, Status>;
 /// Serves one session until either side ends it. Dropping the stream is the same as a lost connection.
 pub(in crate::registry) fn serve(
     hub: Arc<Hub>,
+    door: Arc<Door>,
     requests: Streaming<SessionRequest>,
     caller: Caller,
     shutdown: Shutdown,
 ) -> impl Stream<Item = Answer> + Send + 'static {
-    let session = Session { hub, requests, caller, shutdown, opened: None };
+    let session = Session { hub, door, requests, caller, shutdown, opened: None };
     futures::stream::unfold(Some(session), |session| async {
         let mut session = session?;
         match session.next().await {
@@ -51,6 +53,7 @@ pub(in crate::registry) fn serve(
 
 struct Session {
     hub: Arc<Hub>,
+    door: Arc<Door>,
     requests: Streaming<SessionRequest>,
     caller: Caller,
     shutdown: Shutdown,
@@ -104,8 +107,14 @@ impl Session {
             return Err(Invalid::new("message", "the first one must be `register`").into());
         };
         let registration = wire::registration(request)?;
-        check_caller(&registration, &self.caller)?;
+        tokio::select! {
+            () = self.shutdown.stopping() => return Err(stopping()),
+            admitted = self.door.admit(&registration, &self.caller) => admitted?,
+        }
         let (opened, membership) = self.hub.open(registration).map_err(not_opened)?;
+        if self.door.is_renewal_due(&opened.peer) {
+            self.hub.want_renewal(&opened);
+        }
         let welcome = wire::to_membership(&membership);
         self.opened = Some(opened);
         Ok(Message::Welcome(welcome))
@@ -146,6 +155,8 @@ fn message(down: &Down) -> Message {
         Down::Neighbors(neighbors) => Message::Neighbors(wire::to_neighbors(neighbors)),
         Down::Gateways(told) => Message::Gateways(wire::to_gateways(told)),
         Down::Ack(renewal) => Message::Ack(wire::to_renewal(renewal)),
+        Down::Denied(list) => Message::Denied(enrollment::to_deny_list(list)),
+        Down::RenewalDue => Message::RenewalDue(pb::RenewalDue {}),
     }
 }
 
@@ -155,6 +166,7 @@ fn ended(end: End) -> Status {
         End::Lease(Reason::Replaced) => {
             Status::failed_precondition("a newer incarnation of this peer is registered")
         }
+        End::Lease(Reason::Expelled) => Status::permission_denied("this peer was shut out of the network"),
         End::Lease(Reason::Expired) => refused(&Refusal::UnknownLease),
         End::Lease(Reason::Left) => Status::aborted("the peer has left"),
     }

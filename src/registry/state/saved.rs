@@ -9,7 +9,7 @@ use rand::Rng;
 
 use super::{State, Terms};
 use crate::protocol::{
-    id::{LeaseId, ZoneId},
+    id::{LeaseId, PeerId, ZoneId},
     roster::{Member, Roster},
     zone::Locality,
 };
@@ -55,10 +55,20 @@ impl State {
     }
 
     /// Takes up a snapshot: everyone keeps zone and lease, with a whole lease to come back in, and gateways stay gateways. A
-    /// peer is left out when
-    /// the layout has no room for it any more, or when the snapshot contradicts itself.
-    pub fn restore(terms: Terms, epoch: u32, saved: Saved, now: Instant, rng: &mut impl Rng) -> Self {
+    /// peer is left out when the layout, or the zone that it is pinned to, has no room for it any more, or when the snapshot
+    /// contradicts itself. Pins are kept elsewhere.
+    pub fn restore(
+        terms: Terms,
+        epoch: u32,
+        saved: Saved,
+        pins: impl IntoIterator<Item = (PeerId, ZoneId)>,
+        now: Instant,
+        rng: &mut impl Rng,
+    ) -> Self {
         let mut state = Self::new(terms, epoch);
+        for (peer, zone) in pins {
+            state.zones.pin(peer, Some(zone));
+        }
         let mut members = Vec::new();
         for SavedPeer { member, zone, lease, locality, is_gateway } in saved.peers {
             let is_taken = state.names.contains_key(&super::name_key(&member.name))

@@ -205,7 +205,8 @@ fn a_restart_keeps_zones_and_leases_and_raises_revisions() {
     let before: Vec<Membership> = (0..60).map(|number| registry.register(number, 1).unwrap()).collect();
     let saved = registry.state.save();
     let now = registry.now + Duration::from_secs(3600);
-    let mut restored = State::restore(terms(ELASTIC), saved.epoch + 1, saved.clone(), now, &mut registry.rng);
+    let mut restored =
+        State::restore(terms(ELASTIC), saved.epoch + 1, saved.clone(), [], now, &mut registry.rng);
     assert_eq!(restored.save().peers, saved.peers);
     for (number, membership) in (0..).zip(before) {
         let id = registration(number, 1).member.id;
@@ -261,7 +262,7 @@ fn gateways_stay_gateways_over_a_restart_even_where_others_would_be_chosen_today
     assert_eq!(before.iter().map(|gateway| gateway.id).collect::<Vec<_>>(), one_and_two);
     let saved = registry.state.save();
     let restore = |saved: &Saved, rng: &mut StdRng| {
-        State::restore(terms(layout), 2, saved.clone(), Instant::now(), rng).gateways(ZoneId::FIRST)
+        State::restore(terms(layout), 2, saved.clone(), [], Instant::now(), rng).gateways(ZoneId::FIRST)
     };
     assert_eq!(restore(&saved, &mut registry.rng), before);
     // A snapshot that says nothing of gateways.
@@ -282,7 +283,7 @@ fn a_snapshot_of_another_layout_still_lets_everyone_in_that_fits() {
     }
     let saved = registry.state.save();
     let layout = Layout::Fixed { zones: 4, zone_size: 12 };
-    registry.state = State::restore(terms(layout), 2, saved, registry.now, &mut registry.rng);
+    registry.state = State::restore(terms(layout), 2, saved, [], registry.now, &mut registry.rng);
     assert_eq!(registry.state.peers(), 48);
     registry.check();
 }
@@ -324,6 +325,40 @@ fn an_announced_summary_is_told_to_the_zone_and_makes_no_revision() {
     // A later start has announced nothing yet.
     let again = registry.register(1, 2).unwrap();
     assert_eq!(again.roster.members()[0].summary, stamp(0, false));
+}
+
+#[test]
+fn whoever_is_expelled_is_gone_at_once_and_everyone_hears_of_it() {
+    let mut registry = Watched::new(ELASTIC);
+    let joined = registry.register(1, 1).unwrap();
+    registry.register(2, 1).unwrap();
+    let peer = registration(1, 1).member.id;
+    let events = registry.state.expel(&peer, registry.now);
+    let ended = Event::Ended { peer, lease: joined.lease, reason: Reason::Expelled };
+    assert!(events.contains(&ended), "{events:?}");
+    registry.follow(events);
+    assert_eq!(registry.state.zone_of(&peer), None);
+    assert_eq!(registry.followed[&joined.roster.zone()].members().len(), 1);
+    assert!(registry.state.expel(&peer, registry.now).is_empty(), "once");
+    let load = registry.state.heartbeat(&joined.lease, Load::default(), registry.now);
+    assert_eq!(load, Err(Refusal::UnknownLease));
+}
+
+#[test]
+fn a_pinned_peer_is_placed_in_its_zone_also_after_a_restart() {
+    let layout = Layout::Fixed { zones: 3, zone_size: 1 };
+    let mut registry = Watched::new(layout);
+    let (third, peer) = (ZoneId::new(3).unwrap(), registration(1, 1).member.id);
+    registry.state.pin(peer, Some(third));
+    assert_eq!(registry.register(1, 1).unwrap().roster.zone(), third);
+    registry.state.pin(registration(2, 1).member.id, Some(third));
+    let refused = registry.register(2, 1).unwrap_err();
+    assert_eq!(refused, Refusal::Pinned(NoPlace::PinnedFull { zone: third, size: 1 }));
+    let saved = registry.state.save();
+    let second = ZoneId::new(2).unwrap();
+    registry.state =
+        State::restore(terms(layout), 2, saved, [(peer, second)], registry.now, &mut registry.rng);
+    assert_eq!(registry.state.zone_of(&peer), Some(second), "its pin has changed meanwhile");
 }
 
 #[test]

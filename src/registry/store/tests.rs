@@ -38,7 +38,7 @@ fn a_snapshot_survives_and_the_epoch_rises() {
     assert!(epoch > 7);
     // A clock that stands behind the last epoch does not lower it.
     let ahead = Saved { epoch: u32::MAX - 5, peers: Vec::new() };
-    write(folder.path(), &encode::encode(&ahead)).unwrap();
+    write(folder.path(), FILE_NAME, &encode::encode(&ahead)).unwrap();
     assert_eq!(store.load().unwrap().1, u32::MAX - 4);
 }
 

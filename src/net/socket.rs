@@ -1,4 +1,4 @@
-//! The Unix socket in the data folder: one living peer has it, and nobody but its owner can connect.
+//! The Unix socket in the data folder: one living daemon has it, and nobody but its owner can connect.
 
 use std::{
     fs::{File, Permissions, TryLockError},
@@ -21,7 +21,7 @@ const BACKLOG: u32 = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Another process holds the lock beside it.
-    #[error("another peer runs with this data folder ({}); stop it, or choose another folder with --data", .0.display())]
+    #[error("another daemon runs with this data folder ({}); stop it, or choose another folder with --data", .0.display())]
     InUse(PathBuf),
     /// Longer than the system takes.
     #[error("the control socket's path {} has {} bytes, and the system takes {MAX_SOCKET_PATH_BYTES} at most; choose a data folder with a shorter path", .0.display(), .0.as_os_str().len())]
@@ -42,9 +42,9 @@ pub enum BindError {
 /// A control socket that listens. Dropping it removes the file and then gives up the lock.
 #[derive(Debug)]
 pub struct ControlSocket {
-    pub(super) listener: UnixListener,
+    listener: UnixListener,
     path: PathBuf,
-    /// Held as long as the process lives, however it ends: this, not the socket file, tells whether a peer runs.
+    /// Held as long as the process lives, however it ends: this, not the socket file, tells whether a daemon runs.
     _lock: File,
 }
 
@@ -68,6 +68,11 @@ impl ControlSocket {
         std::fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(failed)?;
         let listener = socket.listen(BACKLOG).map_err(failed)?;
         Ok(Self { listener, path: path.into(), _lock: lock })
+    }
+
+    /// What connections come from.
+    pub fn listener(&self) -> &UnixListener {
+        &self.listener
     }
 
     /// Where it listens.
@@ -116,7 +121,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_living_peer_keeps_its_socket_and_a_dead_ones_is_replaced() {
+    async fn a_living_daemon_keeps_its_socket_and_a_dead_ones_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control.sock");
         // A listener that is dropped leaves its file, as a killed process does.
@@ -124,7 +129,7 @@ mod tests {
         assert!(path.exists());
         let _living = ControlSocket::bind(&path).unwrap();
         let error = ControlSocket::bind(&path).unwrap_err();
-        assert!(error.to_string().starts_with("another peer runs with this data folder"), "{error}");
+        assert!(error.to_string().starts_with("another daemon runs with this data folder"), "{error}");
         assert!(path.exists());
     }
 

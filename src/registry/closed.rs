@@ -1,0 +1,278 @@
+//! The registry of a closed network as its authority: who is let in, renewed, shut out; invites, and the change of the
+//! authority itself.
+//!
+//! Invariant: nothing is answered that a restart could take back: the file is written first. When it cannot be written, what
+//! was used stays used.
+
+mod book;
+mod encode;
+mod file;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context as _, Result};
+
+use self::{book::Book, file::File};
+use crate::{
+    net::{PrivateKey, Trust},
+    protocol::{
+        admission::{NetworkMember, NotAdmitted, NotFound},
+        id::{PeerId, PeerName, ZoneId},
+        trust::{
+            Credentials, DenyList, PublicKey,
+            invite::{Invite, Token},
+        },
+    },
+    shutdown::Shutdown,
+    wire::{
+        admin::{InviteAsk, Rotation, RotationStep},
+        enrollment::Enrollment,
+    },
+};
+
+/// The registry's own certificate is made anew when so little of its life is left.
+const RENEW_BEFORE: Duration = Duration::from_secs(10 * 24 * 60 * 60);
+
+/// Why something is not done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    #[error(transparent)]
+    NotAdmitted(#[from] NotAdmitted),
+    #[error(transparent)]
+    NotFound(#[from] NotFound),
+    #[error("the proof was not made with the private half of this key, for this invite and this name")]
+    WrongProof,
+    #[error(
+        "{0} members hold certificates of the old authority that are still good; wait until they have come and renewed, or leave them out by force"
+    )]
+    MembersLeft(usize),
+    #[error("could not sign a certificate")]
+    NotSigned(#[source] anyhow::Error),
+    #[error("the registry could not write down what it did; see its log, and try again")]
+    NotWritten,
+}
+
+/// The authority of a network and what it keeps.
+#[derive(Debug)]
+pub(super) struct Closed {
+    // Held for look-ups, changes and signatures of some 50 us, never across an await.
+    book: Mutex<Book>,
+    file: File,
+    /// The generation that was written last. Held while writing: whoever waits for it finds its own change written as well.
+    written: tokio::sync::Mutex<u64>,
+    trust: Trust,
+    shutdown: Shutdown,
+}
+
+impl Closed {
+    /// Takes up the authority of a data folder, or founds a network there. In memory only when the path is empty.
+    ///
+    /// # Errors
+    /// When the file is damaged, can be read by others, or cannot be read or written.
+    pub(super) fn open(data: &Path, shutdown: Shutdown) -> Result<Self> {
+        let file = File::at(data)?;
+        let book = if let Some(book) = file.load()? {
+            book
+        } else {
+            let book = Book::found()?;
+            file.save(&encode::encode(&book)).context("could not keep the network's authority")?;
+            tracing::info!(network = %book.network, "founded a new network");
+            book
+        };
+        // A new key at every start: nobody remembers the registry's, and nothing needs to be kept.
+        let key = PrivateKey::generate()?;
+        let credentials = book.certify_registry(&key.public())?;
+        let trust = Trust::new(key, credentials)?;
+        trust.deny(book.admissions.denied().clone());
+        let written = tokio::sync::Mutex::new(book.generation());
+        Ok(Self { book: Mutex::new(book), file, written, trust, shutdown })
+    }
+
+    /// What the registry shows and trusts.
+    pub(super) fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// The key that invites of now name.
+    pub(super) fn authority(&self) -> PublicKey {
+        self.lock().oldest().authority.public()
+    }
+
+    /// Whom nobody is to talk to.
+    pub(super) fn denied(&self) -> DenyList {
+        self.lock().admissions.denied().clone()
+    }
+
+    /// Members that may be in one zone only.
+    pub(super) fn zone_pins(&self) -> Vec<(PeerId, ZoneId)> {
+        let book = self.lock();
+        let members = book.admissions.members().iter().filter(|member| !member.is_revoked);
+        members.filter_map(|member| Some((member.id(), member.zone?))).collect()
+    }
+
+    /// Makes an invite to a registry at that `HOST:PORT`.
+    pub(super) async fn invite(&self, ask: &InviteAsk, host: &str) -> Result<(Invite, SystemTime), Refused> {
+        let token = Token::random(&mut rand::rng());
+        let (authority, expires) = {
+            let mut book = self.lock();
+            let expires =
+                book.admissions.issue(token.hash(), ask.lifetime, ask.uses, ask.zone, SystemTime::now())?;
+            (book.oldest().authority.public(), expires)
+        };
+        self.commit().await?;
+        Ok((Invite { registry: host.to_owned(), authority, token }, expires))
+    }
+
+    /// Until when that invite lets in more peers; `None` when it does not, or when it names an authority of the past.
+    pub(super) fn good_until(&self, invite: &Invite) -> Option<SystemTime> {
+        let book = self.lock();
+        let is_ours = invite.authority == book.oldest().authority.public();
+        book.admissions.good_until(&invite.token, SystemTime::now()).filter(|_| is_ours)
+    }
+
+    /// Lets a peer in.
+    pub(super) async fn enroll(&self, asked: &Enrollment) -> Result<Credentials, Refused> {
+        let credentials = self.lock().enroll(asked, SystemTime::now())?;
+        self.commit().await?;
+        tracing::info!(peer = %asked.key.peer_id(), name = %asked.name, "let a peer in");
+        Ok(credentials)
+    }
+
+    /// A new certificate for a member that is in that zone. It is written down soon: should that be lost, the member seems to
+    /// hold an older one, which keeps an old authority trusted for longer.
+    pub(super) fn renew(&self, peer: &PeerId, zone: Option<ZoneId>) -> Result<Credentials, Refused> {
+        self.lock().renew(peer, zone)
+    }
+
+    /// A member is about to register under a name: pins it. Gives the only zone that it may be in.
+    pub(super) async fn pin_name(&self, peer: &PeerId, name: &PeerName) -> Result<Option<ZoneId>, Refused> {
+        let (is_changed, zone) = {
+            let mut book = self.lock();
+            book.check_standing(peer)?;
+            let is_changed = book.admissions.pin_name(peer, name)?;
+            (is_changed, book.admissions.members().get(peer).and_then(|member| member.zone))
+        };
+        if is_changed {
+            self.commit().await?;
+        }
+        Ok(zone)
+    }
+
+    /// It is a member that may be here.
+    pub(super) fn check_standing(&self, peer: &PeerId) -> Result<(), Refused> {
+        self.lock().check_standing(peer).map(drop)
+    }
+
+    /// Its certificate is of an older authority than the newest.
+    pub(super) fn is_on_older(&self, peer: &PeerId) -> bool {
+        self.lock().is_on_older(peer)
+    }
+
+    /// Shuts out the member of that name, or whose id begins like that. Connections with it are cut at once, also when this
+    /// cannot be written down.
+    pub(super) async fn revoke(&self, who: &str) -> Result<NetworkMember, Refused> {
+        let (member, denied) = {
+            let mut book = self.lock();
+            let id = book.admissions.members().find(who)?.id();
+            book.admissions.revoke(&id, SystemTime::now())?;
+            let member = book.admissions.members().get(&id).cloned().ok_or(NotFound::Nobody)?;
+            (member, book.admissions.denied().clone())
+        };
+        tracing::info!(peer = %member.id(), name = %member.name, "shut a member out");
+        self.trust.deny(denied);
+        self.commit().await?;
+        Ok(member)
+    }
+
+    /// A page of members in order of names, whether more follow, and the newest authority's number.
+    pub(super) fn members(
+        &self,
+        after: Option<&(String, PeerId)>,
+        limit: usize,
+    ) -> (Vec<(NetworkMember, bool)>, bool) {
+        let book = self.lock();
+        let (page, has_more) = book.admissions.members().page(after, limit);
+        let of_newest = |member: &NetworkMember| !book.is_on_older(&member.id());
+        (page.into_iter().map(|member| (member.clone(), of_newest(member))).collect(), has_more)
+    }
+
+    /// Changes the authority by a step. Gives how things stand then, whether that changed anything, and who is left out.
+    pub(super) async fn rotate(&self, step: RotationStep) -> Result<Rotated, Refused> {
+        let now = SystemTime::now();
+        let (is_changed, left_out) = {
+            let mut book = self.lock();
+            match step {
+                RotationStep::Tell => (false, Vec::new()),
+                RotationStep::Begin => (book.begin_rotation().map_err(Refused::NotSigned)?, Vec::new()),
+                RotationStep::Finish | RotationStep::Force => {
+                    let left_out = book.finish_rotation(step == RotationStep::Force, now)?;
+                    (left_out.is_some(), left_out.unwrap_or_default())
+                }
+            }
+        };
+        if is_changed {
+            // Written first: what is trusted must not be taken back by a restart.
+            self.commit().await?;
+            self.certify_self().map_err(Refused::NotSigned)?;
+            tracing::info!(?step, left_out = left_out.len(), "changed the network's authority");
+        }
+        let rotation = self.lock().rotation(now);
+        Ok(Rotated { rotation, is_changed, left_out })
+    }
+
+    /// What is due with time: the registry's own certificate, and invites that are over.
+    pub(super) fn tidy(&self, now: SystemTime) -> Result<()> {
+        let not_after = self.trust.credentials().not_after;
+        if not_after.duration_since(now).unwrap_or_default() < RENEW_BEFORE {
+            self.certify_self()?;
+        }
+        self.lock().admissions.expire(now);
+        Ok(())
+    }
+
+    fn certify_self(&self) -> Result<()> {
+        let credentials = self.lock().certify_registry(&self.trust.key().public())?;
+        self.trust.renew(credentials)
+    }
+
+    /// Writes down what changed so far, together with what others changed meanwhile.
+    pub(super) async fn commit(&self) -> Result<(), Refused> {
+        let generation = self.lock().generation();
+        let mut written = self.written.lock().await;
+        if *written >= generation {
+            return Ok(());
+        }
+        let (generation, bytes) = {
+            let book = self.lock();
+            (book.generation(), encode::encode(&book))
+        };
+        let file = self.file.clone();
+        let saved = self.shutdown.spawn_blocking(move || file.save(&bytes)).await;
+        let saved = saved.context("the task failed").flatten();
+        if let Err(error) = saved {
+            tracing::error!(error = format!("{error:#}"), "could not write the authority's file");
+            return Err(Refused::NotWritten);
+        }
+        *written = generation;
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a step of the change of the authority came to.
+#[derive(Debug)]
+pub(super) struct Rotated {
+    pub(super) rotation: Rotation,
+    pub(super) is_changed: bool,
+    /// Members whose certificates are trusted no longer.
+    pub(super) left_out: Vec<PeerId>,
+}

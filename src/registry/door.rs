@@ -1,0 +1,82 @@
+//! What every registration passes, over a session or not, before the state sees it: who it is, how often it comes, and, in a
+//! closed network, that it is a member, that its name is its own, and that it is where it says.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use super::{
+    closed::Closed,
+    reach::Reach,
+    refusal::{check_caller, not_admitted, refused},
+    session::Hub,
+    state::Refusal,
+};
+use crate::{
+    net::Caller,
+    protocol::{
+        id::PeerId,
+        membership::Registration,
+        rate::{Rate, Rates, TooOften},
+    },
+};
+
+/// Registrations of one peer: one that was cut off comes back a few times in a row, and never each second for long.
+const REGISTRATIONS: Rate = Rate { burst: 20, interval: Duration::from_secs(1) };
+
+/// The way in.
+#[derive(Debug)]
+pub(super) struct Door {
+    // Held for a look-up, never across an await.
+    rates: Mutex<Rates<PeerId>>,
+    closed: Option<(Arc<Closed>, Reach)>,
+    hub: Arc<Hub>,
+}
+
+impl Door {
+    pub(super) fn new(hub: Arc<Hub>, closed: Option<(Arc<Closed>, Reach)>) -> Self {
+        Self { rates: Mutex::new(Rates::new(REGISTRATIONS)), closed, hub }
+    }
+
+    /// The authority, in a closed network.
+    pub(super) fn closed(&self) -> Option<&Arc<Closed>> {
+        self.closed.as_ref().map(|(closed, _)| closed)
+    }
+
+    /// The registration may go on to the state.
+    pub(super) async fn admit(&self, registration: &Registration, caller: &Caller) -> Result<(), Status> {
+        check_caller(registration, caller)?;
+        let (peer, member) = (registration.member.id, &registration.member);
+        // Only who proves the id counts against it.
+        if registration.credential.is_some_and(|credential| credential.peer_id() != peer) {
+            return Err(refused(&Refusal::WrongCredential));
+        }
+        self.rates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(peer, Instant::now())
+            .map_err(too_often)?;
+        let Some((closed, reach)) = &self.closed else { return Ok(()) };
+        closed.check_standing(&peer).map_err(|refusal| not_admitted(&refusal))?;
+        reach.check(peer, member.address).await?;
+        let zone = closed.pin_name(&peer, &member.name).await.map_err(|refusal| not_admitted(&refusal))?;
+        // Should it have been shut out meanwhile, the hub knows.
+        self.hub.pin(peer, zone);
+        Ok(())
+    }
+
+    /// The certificate of a peer that was let in is to be renewed now.
+    pub(super) fn is_renewal_due(&self, peer: &PeerId) -> bool {
+        self.closed().is_some_and(|closed| closed.is_on_older(peer))
+    }
+}
+
+/// The refusal of one who comes too often.
+pub(super) fn too_often(refusal: TooOften) -> Status {
+    let details = ErrorDetails::with_retry_info(Some(refusal.after));
+    Status::with_error_details(Code::Unavailable, refusal.to_string(), details)
+}
