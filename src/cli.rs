@@ -163,7 +163,7 @@ fn ask_health(global: &Global, args: &HealthArgs, out: &mut Output) -> Ended {
     let raw = read_settings(global, Vec::new())?;
     start_logs(global, &raw, "error", Sink::Stderr)?;
     let daemon = health::Daemon::find(&raw, args.addr.as_deref())?;
-    to_its_end(health::health(out, &raw, &daemon, args), Some(global.timeout.unwrap_or(health::DEADLINE)))
+    to_its_end(health::health(out, &daemon, args), Some(global.timeout.unwrap_or(health::DEADLINE)))
 }
 
 /// Runs one verb until it ends, its time is over, or it is interrupted; then it is dropped, which cancels what it asked.

@@ -11,18 +11,16 @@ use tonic_health::pb::{
 use super::{
     admin,
     args::HealthArgs,
-    daemon::failed,
     exit::{Ended, Exit, Failure},
     json,
     output::Output,
     refused,
 };
 use crate::{
-    config::{PeerSettings, Raw, RegistrySettings},
-    net::{Identity, Purpose, Security, Transport, Trust},
+    config::{Raw, RegistrySettings},
+    net::{Identity, Purpose, Security, Transport, enroll},
     peer::{control, remote},
     protocol::action::{ActionError, ErrorKind},
-    store::membership::NetworkFolder,
 };
 
 /// For the whole question; shorter than any sensible interval of health checks.
@@ -35,15 +33,20 @@ pub enum Daemon {
     Peer(PathBuf),
     /// The registry behind this socket.
     Registry(PathBuf),
-    /// Whoever listens at this `HOST:PORT`.
-    Address(String),
+    /// Whoever listens at an address.
+    Address {
+        /// `HOST:PORT`.
+        address: String,
+        /// As the settings say; TLS otherwise.
+        is_plaintext: bool,
+    },
 }
 
 impl Daemon {
     /// The address that was named, else the peer or the registry whose socket is there, else the registry of the settings.
     pub fn find(raw: &Raw, addr: Option<&str>) -> Result<Self, Failure> {
         if let Some(address) = addr {
-            return Ok(Self::Address(address.to_owned()));
+            return Self::at(raw, address.to_owned());
         }
         let data = raw.data().map_err(refused)?;
         let socket = control::socket_path(&data);
@@ -54,7 +57,11 @@ impl Daemon {
             return Ok(Self::Registry(socket));
         }
         let listen = RegistrySettings::from_raw(raw).map_err(refused)?.listen;
-        Ok(Self::Address(dialed(listen).to_string()))
+        Self::at(raw, dialed(listen).to_string())
+    }
+
+    fn at(raw: &Raw, address: String) -> Result<Self, Failure> {
+        Ok(Self::Address { address, is_plaintext: raw.is_plaintext().map_err(refused)? })
     }
 }
 
@@ -70,11 +77,11 @@ fn dialed(mut listen: SocketAddr) -> SocketAddr {
 }
 
 /// Asks. Any answer is well, unless readiness is asked for: then only `SERVING` is.
-pub async fn health(out: &mut Output, raw: &Raw, daemon: &Daemon, args: &HealthArgs) -> Ended {
+pub async fn health(out: &mut Output, daemon: &Daemon, args: &HealthArgs) -> Ended {
     let (target, channel) = match daemon {
         Daemon::Peer(socket) => (socket.display().to_string(), remote::channel(socket).await?),
         Daemon::Registry(socket) => (socket.display().to_string(), admin::channel(socket).await?),
-        Daemon::Address(address) => (address.clone(), dial(raw, address).await?),
+        Daemon::Address { address, is_plaintext } => (address.clone(), dial(address, *is_plaintext).await?),
     };
     let request = HealthCheckRequest { service: String::new() };
     let status = match HealthClient::new(channel).check(request).await {
@@ -98,34 +105,19 @@ pub async fn health(out: &mut Output, raw: &Raw, daemon: &Daemon, args: &HealthA
     Ok(if args.ready && status != "serving" { Exit::Failed } else { Exit::Done })
 }
 
-/// A registry of the network that the data folder belongs to, or with `FLOODPLAIN_INSECURE_LOOPBACK` any daemon.
-async fn dial(raw: &Raw, address: &str) -> Result<Channel, Failure> {
-    let settings = PeerSettings::from_raw(raw).map_err(refused)?;
-    let security = if settings.insecure_loopback {
-        Security::PlaintextLoopback
+/// In a closed network without a certificate: a health check has no keys at hand. A registry answers that; a peer is asked
+/// by its control socket.
+async fn dial(address: &str, is_plaintext: bool) -> Result<Channel, Failure> {
+    let dialed = if is_plaintext {
+        let transport = Transport::new(Identity::ephemeral(), Security::PlaintextLoopback);
+        transport.dial_host(address, Purpose::Registry).await
     } else {
-        Security::Closed(trust(&settings)?)
+        enroll::probe(address).await
     };
-    let transport = Transport::new(Identity::ephemeral(), security);
-    transport.dial_host(address, Purpose::Registry).await.map_err(|error| {
+    dialed.map_err(|error| {
         let error = ActionError::new(ErrorKind::Unreachable, format!("{:#}", anyhow::Error::from(error)));
         error.hint("start it, or name another address with --addr").into()
     })
-}
-
-/// Who asks in a closed network.
-fn trust(settings: &PeerSettings) -> Result<Trust, Failure> {
-    let folder = NetworkFolder::of(&settings.data);
-    let known = folder.load().map_err(|error| failed(&error))?;
-    let Some(known) = known else {
-        let message = format!(
-            "no daemon runs with {}, and it belongs to no network to ask in",
-            settings.data.display()
-        );
-        let hint = "name the data folder of the daemon with --data, or of a member of its network";
-        return Err(ActionError::new(ErrorKind::Unreachable, message).hint(hint).into());
-    };
-    Trust::new(known.key, known.credentials).map_err(|error| failed(&error))
 }
 
 #[cfg(test)]

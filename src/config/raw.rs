@@ -252,6 +252,14 @@ impl Raw {
         }
     }
 
+    /// The daemons of these settings talk plaintext, on this machine only.
+    ///
+    /// # Errors
+    /// When the setting is neither true nor false.
+    pub fn is_plaintext(&self) -> Result<bool, SettingsError> {
+        self.required(table::INSECURE_LOOPBACK, value::boolean)
+    }
+
     /// A sentence for each setting that is set and does nothing in this version; for the log.
     pub fn notes(&self) -> Vec<String> {
         table::SETTINGS

@@ -194,9 +194,13 @@ async fn handshake(
 /// Who is at the other end, by the certificate that the verifier let pass, and how long the connection may live.
 fn shown(stream: &TlsStream<TcpStream>, trust: &Trust) -> io::Result<(Standing, Bounds)> {
     let Some(certificate) = stream.get_ref().1.peer_certificates().and_then(<[_]>::first) else {
-        return Ok((Standing::Stranger, Bounds::none()));
+        return Ok((Standing::Stranger, Bounds::brief()));
     };
     let leaf = Leaf::read(certificate, trust.network()).map_err(io::Error::other)?;
+    // The verifier lets the second pass in which it ends.
+    if leaf.is_expired() && !trust.is_registry() {
+        return Err(io::Error::other("the certificate has run out"));
+    }
     Ok(match leaf.subject {
         // It sees whether a peer is where it says.
         Subject::Registry => (Standing::Stranger, Bounds::until(leaf.not_after)),

@@ -43,9 +43,23 @@ pub async fn dial(host: &str, authority: PublicKey) -> Result<Channel, DialError
 /// # Errors
 /// When nobody answers there, or one who is not that registry; [`untrusted`] tells the one from the other.
 pub async fn meet(host: &str, authority: PublicKey) -> Result<(Channel, NetworkId), DialError> {
+    let (channel, network) = open(host, Some(authority)).await?;
+    Ok((channel, network.expect("the handshake is over, and its verifier has seen the name")))
+}
+
+/// Opens a channel to whoever answers there, for the one question that may be anybody's to answer: whether somebody does.
+/// Nothing that is said over it may be secret or be believed. A peer ends it: it lets nobody in without a certificate.
+///
+/// # Errors
+/// When nobody answers there.
+pub async fn probe(host: &str) -> Result<Channel, DialError> {
+    open(host, None).await.map(|(channel, _)| channel)
+}
+
+async fn open(host: &str, authority: Option<PublicKey>) -> Result<(Channel, Option<NetworkId>), DialError> {
     let algorithms = provider().signature_verification_algorithms;
     let seen = Arc::new(OnceLock::new());
-    let verifier = Arc::new(ByAuthority { authority, algorithms, seen: seen.clone() });
+    let verifier = Arc::new(FirstContact { authority, algorithms, seen: seen.clone() });
     let mut client = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .expect("the provider has suites of TLS 1.3")
@@ -61,13 +75,7 @@ pub async fn meet(host: &str, authority: PublicKey) -> Result<(Channel, NetworkI
         let client = client.clone();
         let connector = tower::service_fn(move |_| connect(address, client.clone()));
         match channel::endpoint(address, Purpose::Registry).connect_with_connector(connector).await {
-            Ok(channel) => {
-                let network = seen.get().copied();
-                return Ok((
-                    channel,
-                    network.expect("the handshake is over, and its verifier has seen the name"),
-                ));
-            }
+            Ok(channel) => return Ok((channel, seen.get().copied())),
             Err(source) => last = Some(DialError::Unreachable { address, source }),
         }
     }
@@ -125,16 +133,16 @@ async fn connect(address: SocketAddr, client: Arc<ClientConfig>) -> io::Result<C
     Ok(TokioIo::new(Link::new(stream, Bounds::none())))
 }
 
-/// Takes the registry of any network, if its certificate was issued by one authority.
+/// Takes the registry of any network, if its certificate was issued by one authority; anybody when none is named.
 #[derive(Debug)]
-struct ByAuthority {
-    authority: PublicKey,
+struct FirstContact {
+    authority: Option<PublicKey>,
     algorithms: WebPkiSupportedAlgorithms,
     /// The network that was found.
     seen: Arc<OnceLock<NetworkId>>,
 }
 
-impl ServerCertVerifier for ByAuthority {
+impl ServerCertVerifier for FirstContact {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -143,6 +151,7 @@ impl ServerCertVerifier for ByAuthority {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let Some(authority) = &self.authority else { return Ok(ServerCertVerified::assertion()) };
         let certificate = EndEntityCert::try_from(end_entity)
             .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
         let named =
@@ -150,7 +159,7 @@ impl ServerCertVerifier for ByAuthority {
         let (name, network) = named.ok_or(Error::InvalidCertificate(CertificateError::NotValidForName))?;
         let name = ServerName::try_from(name)
             .map_err(|_| Error::InvalidCertificate(CertificateError::NotValidForName))?;
-        let roots = Arc::new(RootCertStore { roots: vec![leaf::anchor(&self.authority, network)] });
+        let roots = Arc::new(RootCertStore { roots: vec![leaf::anchor(authority, network)] });
         let stock = WebPkiServerVerifier::builder_with_provider(roots, provider())
             .build()
             .map_err(|error| Error::General(error.to_string()))?;

@@ -14,9 +14,8 @@ use tokio::{
 
 use super::trust::Watched;
 
-/// How long a connection lives of one that was shut out or whose certificate has run out: long enough to hear so, or to
-/// renew it.
-const FAREWELL: Duration = Duration::from_secs(5);
+/// How long a connection lives of one who is no member now: long enough to enroll, to renew, or to hear of being shut out.
+const BRIEF: Duration = Duration::from_secs(10);
 
 /// What ends a connection.
 #[derive(Debug)]
@@ -26,7 +25,7 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// None: a plaintext connection, a stranger's.
+    /// None.
     pub(super) fn none() -> Self {
         Self { watched: None, until: None }
     }
@@ -35,7 +34,7 @@ impl Bounds {
     pub(super) fn of_peer(watched: Option<Watched>, not_after: SystemTime) -> Self {
         let until = match watched {
             Some(_) => not_after,
-            None => SystemTime::now() + FAREWELL,
+            None => SystemTime::now() + BRIEF,
         };
         Self { watched, ..Self::until(until) }
     }
@@ -46,9 +45,9 @@ impl Bounds {
         Self { watched: None, until: Some(Box::pin(tokio::time::sleep(left))) }
     }
 
-    /// With one whose certificate has run out: long enough for a call.
+    /// With one who has no good certificate: long enough for a call.
     pub(super) fn brief() -> Self {
-        Self::until(SystemTime::now() + FAREWELL)
+        Self::until(SystemTime::now() + BRIEF)
     }
 
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {

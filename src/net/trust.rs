@@ -44,6 +44,7 @@ struct Shown {
     zone: Option<ZoneId>,
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
+    is_registry: bool,
 }
 
 impl Trust {
@@ -108,6 +109,11 @@ impl Trust {
         self.0.links.watch(peer)
     }
 
+    /// What is shown is the registry's.
+    pub(super) fn is_registry(&self) -> bool {
+        self.0.shown.load().is_registry
+    }
+
     pub(super) fn server(&self) -> Arc<ServerConfig> {
         self.0.shown.load().server.clone()
     }
@@ -125,12 +131,11 @@ impl Shown {
         let anchors: Vec<_> =
             credentials.authorities.iter().map(|authority| leaf::anchor(authority, network)).collect();
         leaf::verify(&credentials.certificate, &anchors, leaf.not_after)?;
-        let (server, client) =
-            tls::configs(key, &credentials.certificate, anchors, leaf.subject == Subject::Registry)?;
-        let zone = match leaf.subject {
-            Subject::Peer { zone, .. } => zone,
-            Subject::Registry => None,
+        let (is_registry, zone) = match leaf.subject {
+            Subject::Registry => (true, None),
+            Subject::Peer { zone, .. } => (false, zone),
         };
-        Ok(Self { credentials: Arc::new(credentials), zone, server, client })
+        let (server, client) = tls::configs(key, &credentials.certificate, anchors, is_registry)?;
+        Ok(Self { credentials: Arc::new(credentials), zone, server, client, is_registry })
     }
 }

@@ -116,6 +116,9 @@ impl Receiver {
             return Err(Invalid::new("offer", "has to come first").into());
         };
         let offer = offer(&offered)?;
+        if !caller.may_speak_for(&offer.sender_id) {
+            return Err(Invalid::new("offer.sender_id", "must be the caller's own").into());
+        }
         let begun = self.transfers.begin(
             Direction::Receive,
             &offer.name,
@@ -214,10 +217,13 @@ impl Receiver {
         Ok(pb::SendDone { name, size_bytes: sum.size_bytes })
     }
 
-    /// Ids are public, so that one alone proves nothing; the address of the connection cannot be chosen freely.
+    /// In a closed network the id is the caller's own, and only the name is left to compare. Otherwise ids are public, so that
+    /// one alone proves nothing; the address of the connection cannot be chosen freely.
     fn is_confirmed(&self, offer: &IncomingOffer, caller: Caller) -> bool {
         self.known.known(&offer.sender_id).is_some_and(|member| {
-            member.name == offer.sender && caller.ip() == Some(member.address.ip().to_canonical())
+            let is_its_own =
+                caller.peer().is_some() || caller.ip() == Some(member.address.ip().to_canonical());
+            member.name == offer.sender && is_its_own
         })
     }
 }

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 
 use floodplain::{
     config::{PeerSettings, RegistrySettings},
+    net::Security,
     peer::{self, Handle, Peer},
     protocol::{
         action::{AcceptPolicy, Coverage, GetAsk, Hit, SearchAsk, SearchEvent, SendAsk, Target, Transfer},
@@ -35,6 +36,11 @@ pub(crate) struct TestRegistry {
 
 impl TestRegistry {
     pub(crate) async fn start(layout: Layout) -> Self {
+        Self::start_secured(layout, Security::PlaintextLoopback).await
+    }
+
+    /// As [`Self::start`], closed if that is asked for.
+    pub(crate) async fn start_secured(layout: Layout, security: Security) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let settings = RegistrySettings {
             listen: ([127, 0, 0, 1], 0).into(),
@@ -44,16 +50,21 @@ impl TestRegistry {
             lease: Duration::from_secs(3),
             heartbeat: Duration::from_millis(500),
             data: folder.path().into(),
-            insecure_loopback: true,
+            insecure_loopback: matches!(security, Security::PlaintextLoopback),
         };
-        let mut registry = Self::start_with(settings).await;
+        let mut registry = Self::start_in(settings, security).await;
         registry.folder = Some(folder);
         registry
     }
 
-    pub(crate) async fn start_with(mut settings: RegistrySettings) -> Self {
+    pub(crate) async fn start_with(settings: RegistrySettings) -> Self {
+        Self::start_in(settings, Security::PlaintextLoopback).await
+    }
+
+    pub(crate) async fn start_in(mut settings: RegistrySettings, security: Security) -> Self {
         let shutdown = Shutdown::new();
-        let running = registry::start(settings.clone(), shutdown.clone()).await.expect("a registry");
+        let running = registry::start_in(settings.clone(), security, shutdown.clone()).await;
+        let running = running.expect("a registry");
         let address = running.address();
         settings.listen = address;
         Self { address, settings, shutdown, folder: None }
@@ -90,6 +101,17 @@ impl TestPeer {
         files: &[(&str, &[u8])],
         change: impl FnOnce(&mut PeerSettings),
     ) -> Self {
+        let (settings, folder) = Self::settings(registry, name, files, change);
+        Self::start_with(settings, folder).await
+    }
+
+    /// What [`Self::start_in`] takes.
+    pub(crate) fn settings(
+        registry: SocketAddr,
+        name: &str,
+        files: &[(&str, &[u8])],
+        change: impl FnOnce(&mut PeerSettings),
+    ) -> (PeerSettings, TempDir) {
         let folder = tempfile::tempdir().expect("a folder");
         let share = folder.path().join("docs");
         std::fs::create_dir(&share).expect("made");
@@ -123,12 +145,16 @@ impl TestPeer {
             insecure_loopback: true,
         };
         change(&mut settings);
-        Self::start_with(settings, folder).await
+        (settings, folder)
     }
 
     pub(crate) async fn start_with(settings: PeerSettings, folder: TempDir) -> Self {
+        Self::start_in(settings, folder, Security::PlaintextLoopback).await
+    }
+
+    pub(crate) async fn start_in(settings: PeerSettings, folder: TempDir, security: Security) -> Self {
         let shutdown = Shutdown::new();
-        let peer = peer::start(settings.clone(), shutdown.clone()).await.expect("a peer");
+        let peer = peer::start_in(settings.clone(), security, shutdown.clone()).await.expect("a peer");
         soon("the peer to join", peer.until_ready()).await.expect("joined");
         soon("the index", peer.until_indexed()).await;
         let handle = peer.handle();
