@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{session::Hub, state::Saved};
+use crate::net::secret_file;
 
 mod encode;
 #[cfg(test)]
@@ -31,15 +32,14 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// In a folder, which is made if it is not there; in memory only when the path is empty.
+    /// In a folder, which is made for its owner alone if it is not there; in memory only when the path is empty.
     ///
     /// # Errors
     /// When the folder cannot be made.
     pub(super) fn open(folder: &Path) -> Result<Self> {
         let folder = (!folder.as_os_str().is_empty()).then(|| folder.to_path_buf());
         if let Some(folder) = &folder {
-            fs::create_dir_all(folder)
-                .with_context(|| format!("could not make the data folder {}", folder.display()))?;
+            secret_file::make_folder(folder)?;
         }
         Ok(Self { folder, written: Mutex::new(None) })
     }

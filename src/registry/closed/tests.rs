@@ -1,1 +1,91 @@
+use super::*;
+use crate::wire::enrollment::signed;
 
+fn asked(invite: &Invite, key: &PrivateKey, name: &str) -> Enrollment {
+    let (name, token) = (name.parse::<PeerName>().unwrap(), invite.token);
+    let proof = key.sign(&signed(&invite.authority, &token, &key.public(), &name));
+    Enrollment { token, key: key.public(), proof, name }
+}
+
+async fn with_invite(data: &Path) -> (Closed, Invite) {
+    let closed = Closed::open(data, Shutdown::new()).unwrap();
+    let (invite, _) = closed.invite(&InviteAsk::default(), "localhost:1").await.unwrap();
+    (closed, invite)
+}
+
+#[tokio::test]
+async fn an_invite_lets_nobody_in_after_its_time() {
+    let (closed, invite) = with_invite(Path::new("")).await;
+    let asked = asked(&invite, &PrivateKey::generate().unwrap(), "ana");
+    let day = Duration::from_secs(24 * 60 * 60);
+    let mut book = closed.lock();
+    let late = book.enroll(&asked, SystemTime::now() + day).unwrap_err();
+    assert!(matches!(late, Refused::NotAdmitted(NotAdmitted::UnknownToken)), "{late}");
+    book.enroll(&asked, SystemTime::now()).expect("in time");
+}
+
+#[tokio::test]
+async fn what_could_not_be_written_is_not_answered_and_stays_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let (closed, invite) = with_invite(&data).await;
+    let (one, other) = (PrivateKey::generate().unwrap(), PrivateKey::generate().unwrap());
+    let aside = folder.path().join("aside");
+    std::fs::rename(&data, &aside).unwrap();
+    let refused = closed.enroll(&asked(&invite, &one, "ana")).await.unwrap_err();
+    assert!(matches!(refused, Refused::NotWritten), "{refused}");
+    std::fs::rename(&aside, &data).unwrap();
+    let refused = closed.enroll(&asked(&invite, &other, "ben")).await.unwrap_err();
+    assert!(matches!(refused, Refused::NotAdmitted(NotAdmitted::UsedUp)), "{refused}");
+    closed.enroll(&asked(&invite, &one, "ana")).await.expect("answered when it is written at last");
+    let again = Closed::open(&data, Shutdown::new()).unwrap();
+    assert_eq!(again.members(None, 9).0.len(), 1);
+}
+
+#[tokio::test]
+async fn many_at_once_are_all_written_before_they_are_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let closed = Closed::open(folder.path(), Shutdown::new()).unwrap();
+    let ask = InviteAsk { uses: 40, ..InviteAsk::default() };
+    let (invite, _) = closed.invite(&ask, "localhost:1").await.unwrap();
+    let keys: Vec<_> = (0..40).map(|_| PrivateKey::generate().unwrap()).collect();
+    let asked = keys.iter().enumerate().map(|(n, key)| asked(&invite, key, &format!("peer-{n}")));
+    let let_in = asked.map(|asked| {
+        let (closed, data) = (&closed, folder.path());
+        async move {
+            closed.enroll(&asked).await.unwrap();
+            let kept = File::at(data).unwrap().load().unwrap().unwrap();
+            assert!(kept.admissions.members().get(&asked.key.peer_id()).is_some());
+        }
+    });
+    futures::future::join_all(let_in).await;
+}
+
+#[tokio::test]
+async fn a_file_with_any_byte_changed_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (closed, invite) = with_invite(folder.path()).await;
+    closed.enroll(&asked(&invite, &PrivateKey::generate().unwrap(), "ana")).await.unwrap();
+    closed.revoke("ana").await.unwrap();
+    let whole = encode::encode(&closed.lock());
+    let again = encode::decode(&whole).unwrap();
+    assert_eq!(encode::encode(&again), whole);
+    assert_eq!(again.admissions.denied(), closed.lock().admissions.denied());
+    for at in 0..whole.len() {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1;
+        assert!(encode::decode(&damaged).is_err(), "byte {at}");
+        assert!(encode::decode(&whole[..at]).is_err(), "cut at {at}");
+    }
+}
+
+#[tokio::test]
+async fn the_registrys_own_certificate_is_made_anew_in_time() {
+    let (closed, _) = with_invite(Path::new("")).await;
+    let before = closed.trust().credentials();
+    let left = |days| before.not_after - Duration::from_secs(days * 24 * 60 * 60);
+    closed.tidy(left(11)).unwrap();
+    assert_eq!(closed.trust().credentials().certificate, before.certificate);
+    closed.tidy(left(9)).unwrap();
+    assert_ne!(closed.trust().credentials().certificate, before.certificate);
+}
