@@ -143,16 +143,6 @@ pub async fn start(mut settings: PeerSettings, shutdown: Shutdown) -> Result<Pee
     begin(settings, Security::Closed(trust), Some(Kept { folder, enrolled }), socket, shutdown).await
 }
 
-/// As [`start`], in a network that the caller has the keys of; nothing of it is kept or renewed.
-///
-/// # Errors
-/// As [`start`].
-pub async fn start_in(settings: PeerSettings, security: Security, shutdown: Shutdown) -> Result<Peer> {
-    secret_file::make_folder(&settings.data)?;
-    let socket = ControlSocket::bind(&control::socket_path(&settings.data))?;
-    begin(settings, security, None, socket, shutdown).await
-}
-
 /// A membership and where it is kept.
 struct Kept {
     folder: NetworkFolder,

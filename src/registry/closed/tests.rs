@@ -83,7 +83,7 @@ async fn a_file_with_any_byte_changed_is_refused() {
 async fn the_registrys_own_certificate_is_made_anew_in_time() {
     let (closed, _) = with_invite(Path::new("")).await;
     let before = closed.trust().credentials();
-    let left = |days| before.not_after - Duration::from_secs(days * 24 * 60 * 60);
+    let left = |days: u64| before.not_after - Duration::from_secs(days * 24 * 60 * 60);
     closed.tidy(left(11)).unwrap();
     assert_eq!(closed.trust().credentials().certificate, before.certificate);
     closed.tidy(left(9)).unwrap();
