@@ -86,7 +86,11 @@ fn home(folder: &Path, name: &str, more: &str) -> PathBuf {
 }
 
 fn joined(home: &Path) {
-    until(home, "--json status", "\"connection\":\"connected\"");
+    joined_as(home, "");
+}
+
+fn joined_as(home: &Path, more: &str) {
+    until(home, &format!("--json status {more}"), "\"connection\":\"connected\"");
 }
 
 fn invite(up: &Path, more: &str) -> String {
@@ -233,6 +237,48 @@ fn a_revoked_peer_is_cut_off_within_ten_seconds() {
     assert_eq!(run(&cem, "--json search long").0, 0);
     let again = ask(&ben, &["join", &invite(&ana, ""), "--enroll-only", "--data", "data"]);
     assert_ne!(again.status.code(), Some(0), "its daemon runs: {}", text(&again));
+}
+
+#[test]
+fn the_authority_is_changed_under_living_peers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ana, port) = (folder.path().join("ana"), free_port());
+    let up = Up::start(&ana, port, &[]);
+    let ben = home(folder.path(), "ben", "");
+    let peer = Daemon::start(&ben, &["join", &up.invite, "--headless"]);
+    joined(&ben);
+    joined_as(&ana, "--data data");
+    fs::write(ben.join("share/minutes.txt"), "still here").unwrap();
+    let old = json(&ana, "authority --data data");
+    assert_eq!(old[0]["keys"].as_array().unwrap().len(), 1);
+
+    assert_eq!(run(&ana, "authority begin --data data").0, 0);
+    // Told to renew, and with nothing but time between the steps.
+    wait_for(
+        "everyone renewed",
+        || json(&ana, "authority --data data")[0]["members_on_older"] == 0,
+        || logged(&ben),
+    );
+    assert_eq!(run(&ana, "authority finish --data data").0, 0);
+    let new = json(&ana, "authority --data data");
+    assert_eq!(new[0]["keys"].as_array().unwrap().len(), 1);
+    assert_ne!(new[0]["keys"], old[0]["keys"]);
+
+    // Both start again, and meet under the new key alone; so does one that is let in now.
+    assert_eq!(peer.stop(), Some(0));
+    assert_eq!(up.stop(), Some(0));
+    let up = Up::start(&ana, port, &[]);
+    let _peer = Daemon::start(&ben, &["peer", "--headless"]);
+    joined(&ben);
+    until(&ana, "--json --data data search minutes", "\"type\":\"hit\"");
+    let cem = home(folder.path(), "cem", "");
+    assert_eq!(ask(&cem, &["join", &up.invite, "--enroll-only"]).status.code(), Some(0));
+    let network = |home: &Path| {
+        let text = fs::read_to_string(home.join("data/network/membership.json")).unwrap();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()["network"].clone()
+    };
+    assert_eq!(network(&cem), network(&ben), "the network is the same");
+    assert!(!logged(&ben).contains("no certificate for this zone"), "{}", logged(&ben));
 }
 
 #[test]
