@@ -40,7 +40,8 @@ use self::{
 use crate::{
     config::RegistrySettings,
     net::{
-        Identity, Security, Transport, advertise::advertised, socket::ControlSocket, standard::with_standard,
+        Identity, Security, Transport, advertise::advertised, secret_file, socket::ControlSocket,
+        standard::with_standard,
     },
     protocol::trust::{PublicKey, invite::Invite},
     shutdown::Shutdown,
@@ -97,7 +98,6 @@ impl Running {
 /// # Errors
 /// When the port or the data folder cannot be had, or the authority's file is damaged; nothing is left running.
 pub async fn start(settings: RegistrySettings, shutdown: Shutdown) -> anyhow::Result<Running> {
-    let store = Arc::new(Store::open(&settings.data)?);
     // Before anything is read: the lock beside it keeps a second registry off this folder.
     let socket = socket(&settings.data)?;
     let (closed, security) = if settings.insecure_loopback {
@@ -107,12 +107,36 @@ pub async fn start(settings: RegistrySettings, shutdown: Shutdown) -> anyhow::Re
         let security = Security::Closed(closed.trust().clone());
         (Some(closed), security)
     };
+    run(settings, security, closed, socket, shutdown).await
+}
+
+/// As [`start`], but with what it is to show and trust: where the authority is somewhere else. It lets nobody in itself.
+///
+/// # Errors
+/// When the port or the data folder cannot be had; nothing is left running.
+pub async fn start_in(
+    settings: RegistrySettings,
+    security: Security,
+    shutdown: Shutdown,
+) -> anyhow::Result<Running> {
+    let socket = socket(&settings.data)?;
+    run(settings, security, None, socket, shutdown).await
+}
+
+async fn run(
+    settings: RegistrySettings,
+    security: Security,
+    closed: Option<Arc<Closed>>,
+    socket: Option<ControlSocket>,
+    shutdown: Shutdown,
+) -> anyhow::Result<Running> {
     let transport = Transport::new(Identity::ephemeral(), security);
     let listener = transport.listen(settings.listen).await?;
     let address = listener.address();
     let host = host(settings.advertise.as_deref(), address).await?;
 
     let terms = Terms { layout: settings.layout, lease: settings.lease, heartbeat: settings.heartbeat };
+    let store = Arc::new(Store::open(&settings.data)?);
     let (saved, epoch) = store.load()?;
     let pins = closed.as_deref().map(Closed::zone_pins).unwrap_or_default();
     let state = State::restore(terms, epoch, saved, pins, Instant::now(), &mut rand::rng());
@@ -168,6 +192,7 @@ fn socket(data: &Path) -> anyhow::Result<Option<ControlSocket>> {
     if data.as_os_str().is_empty() {
         return Ok(None);
     }
+    secret_file::make_folder(data)?;
     Ok(Some(ControlSocket::bind(&admin::socket_path(data))?))
 }
 
