@@ -366,6 +366,7 @@ impl Daemon {
         let mut process = std::process::Command::new(env!("CARGO_BIN_EXE_floodplain"))
             .arg(verb)
             .args(args)
+            .arg("--insecure-loopback")
             .arg("--data")
             .arg(folder.join(verb))
             .current_dir(folder)

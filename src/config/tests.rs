@@ -60,8 +60,6 @@ fn defaults_are_those_of_the_design() {
             heartbeat: Duration::from_secs(10),
             data: "/data".into(),
             insecure_loopback: false,
-            advertise: None,
-            invite_file: None,
         }
     );
     let peer = peer(&[]).unwrap();

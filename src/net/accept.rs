@@ -174,21 +174,24 @@ async fn handshake(
     connection: Accepted<TcpStream>,
     trust: Trust,
 ) -> Option<Accepted<Link<TlsStream<TcpStream>>>> {
-    let Accepted { stream, caller, preface, _place, _host } = connection;
-    let accepting = TlsAcceptor::from(trust.server()).accept(stream);
-    let shaken = tokio::time::timeout(HANDSHAKE_DEADLINE, accepting).await;
-    let (stream, standing, bounds) = match shaken.map_err(io::Error::from).flatten().and_then(|stream| {
-        let (standing, bounds) = shown(&stream, &trust)?;
-        Ok((stream, standing, bounds))
-    }) {
-        Ok(secured) => secured,
+    let Accepted { stream, caller, preface, _place: place, _host: host } = connection;
+    let proving = tokio::time::timeout(HANDSHAKE_DEADLINE, prove(stream, &trust));
+    match proving.await.unwrap_or_else(|late| Err(late.into())) {
+        Ok((stream, standing)) => {
+            let caller = Caller::new(caller.address(), standing);
+            Some(Accepted { stream, caller, preface, _place: place, _host: host })
+        }
         Err(error) => {
             tracing::debug!(%caller, %error, "no handshake");
-            return None;
+            None
         }
-    };
-    let caller = Caller::new(caller.address(), standing);
-    Some(Accepted { stream: Link::new(stream, bounds), caller, preface, _place, _host })
+    }
+}
+
+async fn prove(stream: TcpStream, trust: &Trust) -> io::Result<(Link<TlsStream<TcpStream>>, Standing)> {
+    let stream = TlsAcceptor::from(trust.server()).accept(stream).await?;
+    let (standing, bounds) = shown(&stream, trust)?;
+    Ok((Link::new(stream, bounds), standing))
 }
 
 /// Who is at the other end, by the certificate that the verifier let pass, and how long the connection may live.

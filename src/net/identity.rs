@@ -32,18 +32,15 @@ impl Identity {
     pub fn load_or_create(data: &Path) -> Result<Self> {
         secret_file::make_folder(data)?;
         let path = data.join(CREDENTIAL_FILE);
-        let credential = match secret_file::load(&path)? {
-            Some(text) => text.trim_end().parse().with_context(|| {
-                format!(
-                    "{} is not an identity; remove it to start as a new peer, or restore it",
-                    path.display()
-                )
-            })?,
-            None => {
-                let credential = Credential::random(&mut rand::rng());
-                secret_file::save(&path, &format!("{credential}\n"))?;
-                credential
-            }
+        let credential = if let Some(text) = secret_file::load(&path)? {
+            text.trim_end().parse().with_context(|| {
+                let path = path.display();
+                format!("{path} is not an identity; remove it to start as a new peer, or restore it")
+            })?
+        } else {
+            let credential = Credential::random(&mut rand::rng());
+            secret_file::save(&path, &format!("{credential}\n"))?;
+            credential
         };
         let incarnation = next_incarnation(&data.join(INCARNATION_FILE))?;
         Ok(Self { credential: Some(credential), id: credential.peer_id(), incarnation })

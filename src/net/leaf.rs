@@ -128,7 +128,7 @@ fn subject(network: NetworkId) -> Vec<u8> {
     tlv(0x31, &tlv(0x30, &[&COMMON_NAME[..], &tlv(UTF8, text.as_bytes())].concat()))
 }
 
-/// The inside of the SubjectPublicKeyInfo.
+/// The inside of the `SubjectPublicKeyInfo`.
 fn spki(key: &PublicKey) -> Vec<u8> {
     const HEADER_BYTES: usize = 2;
     key.to_der()[HEADER_BYTES..].to_vec()

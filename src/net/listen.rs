@@ -71,8 +71,7 @@ impl Transport {
     ) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
         let address = listener.address;
         let trust = self.trust().cloned();
-        let mut server = server().layer(Guard::new(trust.clone(), scope));
-        let router = server.add_routes(routes);
+        let guarded = server().layer(Guard::new(trust.clone(), scope)).add_routes(routes);
         let (stopping, overdue) = (shutdown.stopping_owned(), shutdown.stopping_owned());
         async move {
             let overdue = async {
@@ -82,8 +81,10 @@ impl Transport {
             let plain = accepted(listener.socket, MAX_CONNECTIONS);
             let serving = async {
                 match trust {
-                    None => router.serve_with_incoming_shutdown(plain, stopping).await,
-                    Some(trust) => router.serve_with_incoming_shutdown(secured(plain, trust), stopping).await,
+                    None => guarded.serve_with_incoming_shutdown(plain, stopping).await,
+                    Some(trust) => {
+                        guarded.serve_with_incoming_shutdown(secured(plain, trust), stopping).await
+                    }
                 }
             };
             tokio::select! {

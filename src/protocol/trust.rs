@@ -17,7 +17,7 @@ pub const MAX_DENIED: usize = 4096;
 pub const MAX_AUTHORITIES: usize = 4;
 /// What every name in a certificate ends with. Not a domain that anyone looks up.
 const SUFFIX: &str = "floodplain";
-/// DER of an Ed25519 SubjectPublicKeyInfo up to its 32 key bytes (RFC 8410, section 4).
+/// DER of an Ed25519 `SubjectPublicKeyInfo` up to its 32 key bytes (RFC 8410, section 4).
 const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// A public Ed25519 key: of a peer, or of a network's authority.
@@ -40,7 +40,7 @@ impl PublicKey {
         &self.0
     }
 
-    /// From a DER SubjectPublicKeyInfo.
+    /// From a DER `SubjectPublicKeyInfo`.
     ///
     /// # Errors
     /// When it is of another kind of key.
@@ -50,7 +50,7 @@ impl PublicKey {
         )
     }
 
-    /// Its DER SubjectPublicKeyInfo.
+    /// Its DER `SubjectPublicKeyInfo`.
     pub fn to_der(&self) -> [u8; Self::DER_SIZE] {
         let mut der = [0; Self::DER_SIZE];
         der[..ED25519_SPKI.len()].copy_from_slice(&ED25519_SPKI);

@@ -66,7 +66,7 @@ pub(crate) fn client_of(peer: &Trust, network: &Network) -> Arc<ClientConfig> {
 }
 
 pub(crate) fn client_without_certificate(network: &Network) -> Arc<ClientConfig> {
-    client(network, |builder| builder.with_no_client_auth())
+    client(network, rustls::ConfigBuilder::<ClientConfig, _>::with_no_client_auth)
 }
 
 /// Keeps tickets, as clients do by default.

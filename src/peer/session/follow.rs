@@ -25,7 +25,6 @@ impl Session {
         match wire::session::down(message)
             .map_err(|invalid| anyhow!("the registry's message is malformed: {invalid}"))?
         {
-            Down::Welcome(_) => {}
             Down::Ack(Renewal { revision, zone, sequence, .. }) => {
                 is_ack = true;
                 self.summaries.reach(sequence);
@@ -59,6 +58,7 @@ impl Session {
                 next.take_in(told);
                 now.gateways = next.into();
             }),
+            Down::Welcome(_) => {}
             Down::Denied(list) => {
                 if let Some(trust) = self.transport.trust() {
                     trust.deny(list.clone());
