@@ -18,6 +18,7 @@ COPY . .
 RUN cargo build --locked --release --bin floodplain \
  && install -D -m 0755 target/release/floodplain /out/bin/floodplain \
  && install -d -m 0700 /out/data /out/data/state /out/data/inbox /out/data/downloads /out/data/replicas \
+ && install -d -m 0700 /out/invite \
  && install -d -m 0755 /out/share
 
 # glibc, libgcc and CA certificates; no shell, no package manager.
@@ -28,6 +29,8 @@ LABEL org.opencontainers.image.title="floodplain" \
 COPY --from=build /out/bin/floodplain /usr/local/bin/floodplain
 COPY --from=build --chown=65532:65532 /out/data /data
 COPY --from=build --chown=65532:65532 /out/share /share
+# Where compose has the registry write an invite for the peers.
+COPY --from=build --chown=65532:65532 /out/invite /invite
 # The downloads share is made beside the inbox. Neither lies in the data folder, of which nothing is ever offered.
 ENV FLOODPLAIN_DATA=/data/state \
     FLOODPLAIN_REGISTRY_LISTEN=0.0.0.0:7000 \

@@ -83,17 +83,20 @@ async fn serve(share: PathBuf, data: PathBuf) -> Result<()> {
     let shutdown = Shutdown::new();
     let settings = RegistrySettings {
         listen: ([127, 0, 0, 1], 0).into(),
+        advertise: None,
+        invite_file: None,
         layout: Layout::Fixed { zones: 1, zone_size: 6 },
         lease: Duration::from_secs(30),
         heartbeat: Duration::from_secs(10),
         data: data.join("registry"),
         insecure_loopback: true,
-        advertise: None,
-        invite_file: None,
     };
     let registry = registry::start(settings, shutdown.clone()).await?;
     let settings = PeerSettings {
         registry: registry.address().to_string(),
+        is_registry_default: false,
+        invite: None,
+        invite_file: None,
         name: "bench".parse()?,
         is_name_default: false,
         listen: ([127, 0, 0, 1], 0).into(),

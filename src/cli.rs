@@ -1,10 +1,12 @@
 //! The command line: arguments to one call, and its end to an exit code.
 
+pub mod admin;
 pub mod args;
 mod daemon;
 mod demo;
 pub mod exit;
 pub mod health;
+mod join;
 pub mod json;
 pub mod network;
 pub mod output;
@@ -14,6 +16,7 @@ pub mod search;
 pub mod searches;
 pub mod share;
 pub mod transfer;
+mod up;
 
 use std::{future::Future, process::ExitCode, time::Duration};
 
@@ -60,6 +63,11 @@ fn run(cli: Cli, out: &mut Output) -> Ended {
             let mut page = Vec::new();
             clap_mangen::Man::new(Cli::command()).render(&mut page)?;
             out.bytes(&page).map(|()| exit::Exit::Done)
+        }
+        Verb::Up(args) => up::up(&global, &args, out),
+        Verb::Join(args) => join::join(&global, &args, out),
+        Verb::Invite(_) | Verb::Revoke { .. } | Verb::Members | Verb::Authority { .. } => {
+            ask_registry(&global, &verb, out)
         }
         Verb::Registry(args) => daemon::registry(&global, &args, out),
         Verb::Peer(args) => daemon::peer(&global, &args, out),
@@ -129,6 +137,23 @@ fn one_shot(global: &Global, verb: &Verb, out: &mut Output) -> Ended {
             Verb::Share { action } => share::share(peer, out, action.as_ref()).await,
             Verb::Inbox { action } => share::inbox(peer, out, action.as_ref(), global.yes).await,
             _ => unreachable!("`run` has taken every verb that needs no running peer"),
+        }
+    };
+    to_its_end(work, global.timeout)
+}
+
+/// A verb that asks the registry of this user.
+fn ask_registry(global: &Global, verb: &Verb, out: &mut Output) -> Ended {
+    let raw = read_settings(global, Vec::new())?;
+    start_logs(global, &raw, "warn", Sink::Stderr)?;
+    let data = raw.data().map_err(refused)?;
+    let work = async {
+        match verb {
+            Verb::Invite(args) => admin::invite(&data, out, args).await,
+            Verb::Revoke { peer } => admin::revoke(&data, out, peer, global.yes).await,
+            Verb::Members => admin::members(&data, out).await,
+            Verb::Authority { action } => admin::authority(&data, out, action.as_ref(), global.yes).await,
+            _ => unreachable!("`run` gives only those"),
         }
     };
     to_its_end(work, global.timeout)

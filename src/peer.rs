@@ -7,6 +7,7 @@ pub mod control;
 mod counters;
 mod directory;
 pub mod download;
+pub mod enroll;
 pub mod folder;
 pub mod handle;
 mod links;
@@ -17,6 +18,7 @@ mod origin;
 mod read;
 pub mod receive;
 pub mod remote;
+mod renew;
 mod replicas;
 mod saved;
 mod search;
@@ -38,7 +40,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use tokio::sync::watch;
 use tonic::service::Routes;
 
@@ -58,6 +60,7 @@ use self::{
     origin::Origin,
     read::Reader,
     receive::Receiver,
+    renew::Renewer,
     replicas::{Keeping, Parts, ReplicaFace, Staged, Turns, replicas_beside},
     saved::SavedSearches,
     search::{Searcher, Words},
@@ -73,8 +76,8 @@ use crate::{
     config::PeerSettings,
     index::{Index, IndexSettings},
     net::{
-        Identity, Purpose, Security, Transport, advertise::advertised, shelter::LargeRequests,
-        standard::with_standard, throttle::Throttle,
+        Identity, Purpose, Security, Transport, Trust, advertise::advertised, secret_file,
+        shelter::LargeRequests, standard::with_standard, throttle::Throttle,
     },
     protocol::{
         action::{ActionError, Connection, ErrorKind, Transfer},
@@ -83,6 +86,7 @@ use crate::{
     shutdown::Shutdown,
     store::{
         inbox::Inbox,
+        membership::{Enrolled, NetworkFolder},
         puts::Puts,
         replica::Replicas,
         searches::Searches,
@@ -113,29 +117,54 @@ pub struct Peer {
     shutdown: Shutdown,
 }
 
-/// Starts a peer in a plaintext network on this machine, as its settings ask; see [`start_in`].
+/// Starts a peer in the network that its settings ask for: in a closed one, to which it belongs or is invited, or with
+/// `insecure_loopback` in a plaintext one on this machine. Takes its socket and its port, begins to index and to join,
+/// serves. Returns before it has joined; see [`Peer::until_ready`]. Waits for an invite that is to come in a file.
 ///
 /// # Errors
-/// As [`start_in`], and when the settings ask for a closed network: that takes what the peer shows there.
-pub async fn start(settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
-    ensure!(settings.insecure_loopback, "this peer is of no network; join one by `floodplain join INVITE`");
-    start_in(settings, Security::PlaintextLoopback, shutdown).await
+/// An [`ActionError`] inside when it belongs to no network and none lets it in. Else when a port, a folder or the control
+/// socket cannot be had; the tasks begun so far end with `shutdown`.
+pub async fn start(mut settings: PeerSettings, shutdown: Shutdown) -> Result<Peer> {
+    secret_file::make_folder(&settings.data)?;
+    // First: it tells that no other process has this folder.
+    let socket = ControlSocket::bind(&control::socket_path(&settings.data))?;
+    if settings.insecure_loopback {
+        return begin(settings, Security::PlaintextLoopback, None, socket, shutdown).await;
+    }
+    let enrolled = enroll::enrolled(&settings).await?;
+    if settings.is_registry_default {
+        settings.registry.clone_from(&enrolled.registry);
+    }
+    if settings.is_name_default {
+        settings.name.clone_from(&enrolled.name);
+    }
+    let folder = NetworkFolder::of(&settings.data);
+    let trust = Trust::new(enrolled.key.clone(), enrolled.credentials.clone())
+        .with_context(|| format!("{} is damaged", folder.path().display()))?;
+    trust.deny(folder.denied()?);
+    begin(settings, Security::Closed(trust), Some(Kept { folder, enrolled }), socket, shutdown).await
 }
 
-/// Starts a peer: takes its port and its socket, begins to index and to join, serves. Returns before it has joined; see
-/// [`Peer::until_ready`].
-///
-/// # Errors
-/// When a port, a folder or the control socket cannot be had; the tasks begun so far end with `shutdown`.
+/// A membership and where it is kept.
+struct Kept {
+    folder: NetworkFolder,
+    enrolled: Enrolled,
+}
+
 #[expect(clippy::too_many_lines, reason = "one part after the other, each a few lines")]
-pub async fn start_in(settings: PeerSettings, security: Security, shutdown: Shutdown) -> Result<Peer> {
+async fn begin(
+    settings: PeerSettings,
+    security: Security,
+    kept: Option<Kept>,
+    socket: ControlSocket,
+    shutdown: Shutdown,
+) -> Result<Peer> {
     let started = SystemTime::now();
     let identity = match &security {
         Security::PlaintextLoopback => Identity::load_or_create(&settings.data)?,
         Security::Closed(trust) => Identity::proven(&settings.data, trust)?,
     };
     let transport = Transport::new(identity, security);
-    let socket = ControlSocket::bind(&control::socket_path(&settings.data))?;
     let listener = transport.listen(settings.listen).await?;
     let address = advertised(settings.advertise, listener.address(), &settings.registry).await?;
 
@@ -242,6 +271,11 @@ pub async fn start_in(settings: PeerSettings, security: Security, shutdown: Shut
             stop.stop();
         }
     });
+    let renewal = kept.zip(transport.trust().cloned()).map(|(kept, trust)| {
+        let Kept { folder, enrolled: Enrolled { registry: kept_registry, name, issued, .. } } = kept;
+        let (registry, transport) = (settings.registry.clone(), transport.clone());
+        Renewer { registry, kept_registry, name, transport, trust, folder, issued }.start(&shutdown)
+    });
     let session = Session {
         registry: settings.registry.clone(),
         transport: transport.clone(),
@@ -250,6 +284,7 @@ pub async fn start_in(settings: PeerSettings, security: Security, shutdown: Shut
         summaries: summaries.clone(),
         replicas,
         is_name_default: settings.is_name_default,
+        renewal,
     };
     let (session, refusal) = session.start(&shutdown);
     summaries.start(&shutdown);

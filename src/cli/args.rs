@@ -1,6 +1,7 @@
 //! What may be typed. Nothing here does anything; values are checked as far as one argument alone can be.
 
 mod daemon;
+mod network;
 mod transfer;
 
 use std::{path::PathBuf, time::Duration};
@@ -17,6 +18,7 @@ use crate::{
 };
 
 pub use daemon::{DemoArgs, HealthArgs, PeerArgs, RegistryArgs};
+pub use network::{AuthorityAction, InviteArgs, JoinArgs, UpArgs};
 pub use transfer::{ByteRange, GetArgs, TransferAction};
 
 /// Most hits that one search may ask for: what its stream is bounded to anyway.
@@ -31,7 +33,7 @@ const MAX_HITS: u32 = 10_000;
     subcommand_required = true,
     after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 nothing found, 4 registry or peer unreachable, 5 refused, \
                   6 content mismatch, 7 timed out or partial, 130 interrupted.\n\
-                  Try it on this machine alone: floodplain demo"
+                  Make a network: floodplain up. Try it on this machine alone: floodplain demo"
 )]
 pub struct Cli {
     /// For every verb.
@@ -46,7 +48,7 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Global {
-    /// Folder of identity, index and control socket, in place of the setting
+    /// Folder of keys, index and sockets, in place of the setting
     #[arg(long, global = true, value_name = "DIR")]
     pub data: Option<String>,
     /// Read settings from this file in place of ./.env
@@ -99,6 +101,25 @@ pub enum ColorChoice {
 pub enum Verb {
     /// Run a whole network in one process, with sample files, and open a console in it
     Demo(DemoArgs),
+    /// Make a closed network, or start it again: its registry and a peer, with an invite for others
+    Up(UpArgs),
+    /// Enter a closed network by an invite, and run a peer in it
+    Join(JoinArgs),
+    /// Print an invite into the network whose registry runs here; a secret
+    Invite(InviteArgs),
+    /// Shut a peer out of the network, for good and within seconds
+    Revoke {
+        /// Its name, or the beginning of its id
+        peer: String,
+    },
+    /// List the peers that were let into the network
+    Members,
+    /// The key that members are certified by: show it, or change it in two steps
+    Authority {
+        /// What to do; nothing shows
+        #[command(subcommand)]
+        action: Option<AuthorityAction>,
+    },
     /// Run the registry: it tracks live peers and assigns zones
     Registry(RegistryArgs),
     /// Run a peer: it shares, searches and transfers. With a terminal it opens a console

@@ -4,6 +4,7 @@
 use std::{
     io::{self, IsTerminal},
     net::SocketAddr,
+    path::PathBuf,
     time::Duration,
 };
 
@@ -30,7 +31,7 @@ use crate::{
 };
 
 /// For running work to end after the stop: `docker stop` kills after 10 s.
-const DRAIN_GRACE: Duration = Duration::from_secs(8);
+pub(super) const DRAIN_GRACE: Duration = Duration::from_secs(8);
 /// As [`DRAIN_GRACE`], for a peer that hands over first what it keeps for the network, for at most 20 s.
 const LEAVE_GRACE: Duration = Duration::from_secs(28);
 /// For a console's own tasks to end.
@@ -102,42 +103,78 @@ pub(super) fn registry(global: &Global, args: &RegistryArgs, out: &mut Output) -
 pub(super) fn peer(global: &Global, args: &PeerArgs, out: &mut Output) -> Ended {
     let raw = read_settings(global, args.settings())?;
     let settings = PeerSettings::from_raw(&raw).map_err(refused)?;
-    let has_console = !args.headless && io::stdin().is_terminal() && io::stdout().is_terminal();
-    let log = settings.data.join("peer.log");
-    start_logs(global, &raw, "info", if has_console { Sink::File(&log) } else { Sink::Stderr })?;
-    let options = ConsoleOptions { history: Some(settings.data.join("history")), is_plain: global.plain };
+    let face = Face::of(global, &settings, args.headless);
+    start_logs(global, &raw, "info", face.sink())?;
     let runtime = daemon_runtime()?;
     let ended = runtime.block_on(async {
-        let (shutdown, mut signals) = (Shutdown::new(), Signals::install()?);
-        let mut peer = tokio::select! {
-            started = peer::start(settings, shutdown.clone()) => started.map_err(|error| failed(&error))?,
-            () = signals.any() => return Ok(drain(shutdown.drain(DRAIN_GRACE), &mut signals).await),
-        };
-        let ended = if has_console {
-            out.note(format_args!("listening on {}; logs go to {}", peer.address(), log.display()));
-            match tokio::time::timeout(READY_DEADLINE, peer.until_ready()).await {
-                Ok(Err(refused)) => Err(refused.into()),
-                Ok(Ok(())) => run_console(peer.handle(), options, &shutdown, &mut signals).await,
-                Err(_) => {
-                    out.note("not joined yet; the peer keeps trying");
-                    run_console(peer.handle(), options, &shutdown, &mut signals).await
-                }
-            }
-        } else {
-            listening(out, peer.address());
-            tokio::select! {
-                () = signals.any() => Ok(Exit::Done),
-                refused = refused_by_registry(&mut peer) => Err(refused.into()),
-                () = shutdown.stopping() => Err(Failure::failed("the peer stopped by itself; the log says why")),
-            }
-        };
-        match drain_within(LEAVE_GRACE, peer.leave(), &mut signals).await {
-            Exit::Done => ended,
-            late => ended.and(Ok(late)),
-        }
+        let mut signals = Signals::install()?;
+        run_peer(settings, &face, out, &mut signals).await
     });
     runtime.shutdown_background();
     ended
+}
+
+/// How a peer shows itself to whoever started it.
+#[derive(Debug)]
+pub(super) struct Face {
+    /// There is a terminal, and a console is wanted.
+    pub(super) has_console: bool,
+    log: PathBuf,
+    history: PathBuf,
+    is_plain: bool,
+}
+
+impl Face {
+    pub(super) fn of(global: &Global, settings: &PeerSettings, is_headless: bool) -> Self {
+        Self {
+            has_console: !is_headless && io::stdin().is_terminal() && io::stdout().is_terminal(),
+            log: settings.data.join("peer.log"),
+            history: settings.data.join("history"),
+            is_plain: global.plain,
+        }
+    }
+
+    /// The console has the terminal to itself.
+    pub(super) fn sink(&self) -> Sink<'_> {
+        if self.has_console { Sink::File(&self.log) } else { Sink::Stderr }
+    }
+}
+
+/// Runs a peer until it is told to stop, or its console ends.
+pub(super) async fn run_peer(
+    settings: PeerSettings,
+    face: &Face,
+    out: &mut Output,
+    signals: &mut Signals,
+) -> Ended {
+    let shutdown = Shutdown::new();
+    let mut peer = tokio::select! {
+        started = peer::start(settings, shutdown.clone()) => started.map_err(|error| failed(&error))?,
+        () = signals.any() => return Ok(drain(shutdown.drain(DRAIN_GRACE), signals).await),
+    };
+    let ended = if face.has_console {
+        out.note(format_args!("listening on {}; logs go to {}", peer.address(), face.log.display()));
+        let options = ConsoleOptions { history: Some(face.history.clone()), is_plain: face.is_plain };
+        match tokio::time::timeout(READY_DEADLINE, peer.until_ready()).await {
+            Ok(Err(refused)) => Err(refused.into()),
+            Ok(Ok(())) => run_console(peer.handle(), options, &shutdown, signals).await,
+            Err(_) => {
+                out.note("not joined yet; the peer keeps trying");
+                run_console(peer.handle(), options, &shutdown, signals).await
+            }
+        }
+    } else {
+        listening(out, peer.address());
+        tokio::select! {
+            () = signals.any() => Ok(Exit::Done),
+            refused = refused_by_registry(&mut peer) => Err(refused.into()),
+            () = shutdown.stopping() => Err(Failure::failed("the peer stopped by itself; the log says why")),
+        }
+    };
+    match drain_within(LEAVE_GRACE, peer.leave(), signals).await {
+        Exit::Done => ended,
+        late => ended.and(Ok(late)),
+    }
 }
 
 /// Opens a console on the running peer.
@@ -196,7 +233,7 @@ async fn refused_by_registry(peer: &mut Peer) -> ActionError {
 }
 
 /// Waits for what runs to end, within bounds of time and patience.
-async fn drain(draining: impl Future<Output = bool>, signals: &mut Signals) -> Exit {
+pub(super) async fn drain(draining: impl Future<Output = bool>, signals: &mut Signals) -> Exit {
     drain_within(DRAIN_GRACE, draining, signals).await
 }
 
@@ -223,12 +260,15 @@ fn listening(out: &mut Output, address: SocketAddr) {
     };
 }
 
-fn daemon_runtime() -> Result<Runtime, Failure> {
+pub(super) fn daemon_runtime() -> Result<Runtime, Failure> {
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(WORKERS);
     runtime(builder)
 }
 
 pub(super) fn failed(error: &anyhow::Error) -> Failure {
+    if let Some(error) = error.downcast_ref::<ActionError>() {
+        return error.clone().into();
+    }
     Failure::failed(format!("{error:#}"))
 }

@@ -1,4 +1,4 @@
-//! `demo`: a whole network in one process, on loopback ports that the system chooses, with real files in a temporary
+//! `demo`: a whole closed network in one process, on loopback ports that the system chooses, with real files in a temporary
 //! folder that is gone at the end.
 
 mod check;
@@ -28,15 +28,19 @@ use crate::{
         action::{AcceptPolicy, ActionError, ErrorKind},
         bucket::RateLimits,
         id::PeerName,
+        trust::invite::Invite,
         zone::Layout,
     },
     registry,
     shutdown::Shutdown,
     telemetry::Sink,
+    wire::admin::InviteAsk,
 };
 
 /// Short, so that a peer that hangs is seen to go while one watches; long enough that none is taken for lost on a busy machine.
 const LEASE: Duration = Duration::from_secs(10);
+/// For the peers to enter the network at their start.
+const INVITE_LIFETIME: Duration = Duration::from_secs(60);
 /// For all peers to have joined.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 /// For all of `--check`.
@@ -161,20 +165,21 @@ impl Network {
         let zone_size = args.peers / args.zones;
         let settings = RegistrySettings {
             listen: ([127, 0, 0, 1], 0).into(),
+            advertise: None,
+            invite_file: None,
             layout: Layout::Fixed { zones: args.zones, zone_size },
             lease: LEASE,
             heartbeat: LEASE / 3,
             data: folder.path().join("registry"),
-            insecure_loopback: true,
-            advertise: None,
-            invite_file: None,
+            insecure_loopback: false,
         };
         let registry = registry::start(settings, shutdown.clone()).await?;
-        let address = registry.address().to_string();
+        let ask = InviteAsk { uses: args.peers, lifetime: INVITE_LIFETIME, zone: None };
+        let (invite, _) = registry.invite(&ask).await?;
         let starting = shutdowns
             .iter()
             .enumerate()
-            .map(|(number, shutdown)| Node::start(number, &address, folder.path(), shutdown.clone()));
+            .map(|(number, shutdown)| Node::start(number, &invite, folder.path(), shutdown.clone()));
         let nodes = try_join_all(starting).await?;
         Ok(Self { nodes, zone_size, _registry: registry })
     }
@@ -182,7 +187,12 @@ impl Network {
 
 impl Node {
     /// Completes when it has joined.
-    async fn start(number: usize, registry: &str, folder: &Path, shutdown: Shutdown) -> anyhow::Result<Self> {
+    async fn start(
+        number: usize,
+        invite: &Invite,
+        folder: &Path,
+        shutdown: Shutdown,
+    ) -> anyhow::Result<Self> {
         let name = NAMES.get(number).map_or_else(|| format!("peer{}", number + 1), |&name| name.to_owned());
         let folder = folder.join(&name);
         let (share, inbox) = (folder.join("share"), folder.join("inbox"));
@@ -190,7 +200,10 @@ impl Node {
         let files = tokio::task::spawn_blocking(move || samples::make(&made, &owner, number)).await??;
         let name: PeerName = name.parse()?;
         let settings = PeerSettings {
-            registry: registry.to_owned(),
+            registry: invite.registry.clone(),
+            is_registry_default: false,
+            invite: Some(invite.clone()),
+            invite_file: None,
             name: name.clone(),
             is_name_default: false,
             listen: ([127, 0, 0, 1], 0).into(),
@@ -211,7 +224,7 @@ impl Node {
             accept: if number == 0 { AcceptPolicy::Ask } else { AcceptPolicy::All },
             replica_space: 64 << 20,
             replica_grace: Duration::from_secs(300),
-            insecure_loopback: true,
+            insecure_loopback: false,
         };
         let peer = peer::start(settings, shutdown.clone()).await?;
         peer.until_ready().await?;

@@ -9,6 +9,7 @@ use tonic_health::pb::{
 };
 
 use super::{
+    admin,
     args::HealthArgs,
     exit::{Ended, Exit, Failure},
     json,
@@ -30,6 +31,8 @@ pub const DEADLINE: Duration = Duration::from_secs(3);
 pub enum Daemon {
     /// The peer behind this control socket.
     Peer(PathBuf),
+    /// The registry behind this socket.
+    Registry(PathBuf),
     /// Whoever listens at an address.
     Address {
         /// `HOST:PORT`.
@@ -40,14 +43,18 @@ pub enum Daemon {
 }
 
 impl Daemon {
-    /// The address that was named, else the peer whose control socket is there, else the registry of the settings.
+    /// The address that was named, else the peer or the registry whose socket is there, else the registry of the settings.
     pub fn find(raw: &Raw, addr: Option<&str>) -> Result<Self, Failure> {
         if let Some(address) = addr {
             return Self::at(raw, address.to_owned());
         }
-        let socket = control::socket_path(&raw.data().map_err(refused)?);
+        let data = raw.data().map_err(refused)?;
+        let socket = control::socket_path(&data);
         if socket.exists() {
             return Ok(Self::Peer(socket));
+        }
+        if let Some(socket) = admin::socket(&data) {
+            return Ok(Self::Registry(socket));
         }
         let listen = RegistrySettings::from_raw(raw).map_err(refused)?.listen;
         Self::at(raw, dialed(listen).to_string())
@@ -73,6 +80,7 @@ fn dialed(mut listen: SocketAddr) -> SocketAddr {
 pub async fn health(out: &mut Output, daemon: &Daemon, args: &HealthArgs) -> Ended {
     let (target, channel) = match daemon {
         Daemon::Peer(socket) => (socket.display().to_string(), remote::channel(socket).await?),
+        Daemon::Registry(socket) => (socket.display().to_string(), admin::channel(socket).await?),
         Daemon::Address { address, is_plaintext } => (address.clone(), dial(address, *is_plaintext).await?),
     };
     let request = HealthCheckRequest { service: String::new() };

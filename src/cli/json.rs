@@ -3,9 +3,11 @@
 
 #![expect(clippy::struct_field_names, reason = "keys are named for those who read them")]
 
+mod network;
 mod saved;
 mod transfer;
 
+pub use network::{Authority, Enrolled, Invite, Member, Registry, when};
 pub use saved::{NewHit, SavedSearch};
 pub use transfer::{Controlled, Transfer, Unput};
 

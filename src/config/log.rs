@@ -45,6 +45,10 @@ impl LogSettings {
 fn filter(text: &str) -> Result<String, String> {
     let problem =
         || "must be off, error, warn, info, debug or trace, or a list such as info,floodplain::peer=debug";
+    // The parser cuts other text within a character, which panics.
+    if !text.is_ascii() {
+        return Err(problem().into());
+    }
     // A lone word would pass as the name of a module, and a misspelt level would go unseen.
     let is_lone = |part: &str| !part.contains(['=', '[']);
     let is_level = |part: &str| {

@@ -3,7 +3,9 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{Raw, SettingsError, raw::invalid, table, value};
-use crate::protocol::{action::AcceptPolicy, bucket::RateLimits, flood::MAX_TTL_PLUS_HOPS, id::PeerName};
+use crate::protocol::{
+    action::AcceptPolicy, bucket::RateLimits, flood::MAX_TTL_PLUS_HOPS, id::PeerName, trust::invite::Invite,
+};
 
 /// Highest TTL: `wire` takes no query whose TTL and hops are more together.
 const MAX_TTL: u8 = MAX_TTL_PLUS_HOPS;
@@ -28,6 +30,12 @@ const REPLICA_GRACE: (Duration, Duration) = (Duration::from_secs(1), Duration::f
 pub struct PeerSettings {
     /// The registry, `HOST:PORT`.
     pub registry: String,
+    /// It was not named, so that the one of the invite is meant in a closed network.
+    pub is_registry_default: bool,
+    /// What lets it into a closed network, once; afterwards it is a member.
+    pub invite: Option<Invite>,
+    /// A file with such an invite, which may appear later.
+    pub invite_file: Option<PathBuf>,
     /// The name it wants.
     pub name: PeerName,
     /// The name was made from the machine's, so that another may be taken when it is in use.
@@ -43,7 +51,7 @@ pub struct PeerSettings {
     pub shares: Vec<PathBuf>,
     /// Where files pushed by others arrive.
     pub inbox: PathBuf,
-    /// Folder of its identity, its index and its control socket.
+    /// Folder of its identity, its membership, its index and its control socket.
     pub data: PathBuf,
     /// TTL of its own classic floods, 1 to 32.
     pub ttl: u8,
@@ -79,8 +87,13 @@ impl PeerSettings {
     pub fn from_raw(raw: &Raw) -> Result<Self, SettingsError> {
         let folder = raw.folder();
         let name = raw.parse(table::NAME, |text| text.parse::<PeerName>().map_err(|error| error.problem))?;
+        let (registry, is_registry_default) = registry(raw)?;
         let settings = Self {
-            registry: registry(raw)?,
+            registry,
+            is_registry_default,
+            invite: raw
+                .parse(table::INVITE, |text| text.parse::<Invite>().map_err(|error| format!("is {error}")))?,
+            invite_file: raw.parse(table::INVITE_FILE, |text| value::path(text, folder))?,
             is_name_default: name.is_none(),
             name: name.unwrap_or_else(machine_name),
             listen: raw.listen(table::LISTEN, "PEER_IP", "PEER_PORT")?,
@@ -144,10 +157,11 @@ fn limits(raw: &Raw, whole: &'static str, per_peer: &'static str) -> Result<Rate
     })
 }
 
-fn registry(raw: &Raw) -> Result<String, SettingsError> {
+/// Which registry, and whether nobody named it.
+fn registry(raw: &Raw) -> Result<(String, bool), SettingsError> {
     let registry = raw.required(table::REGISTRY, value::host_port)?;
     if raw.is_set(table::REGISTRY) {
-        return Ok(registry);
+        return Ok((registry, false));
     }
     let (default_host, default_port) = registry.rsplit_once(':').expect("the default is HOST:PORT");
     let as_host = |text: &str| {
@@ -156,10 +170,13 @@ fn registry(raw: &Raw) -> Result<String, SettingsError> {
             .map(|_| host)
             .map_err(|_| "must be the registry's host name or IP, such as 127.0.0.1".to_owned())
     };
-    let host = raw.parse_old("SERVER_IP", as_host)?.unwrap_or_else(|| default_host.to_owned());
+    let host = raw.parse_old("SERVER_IP", as_host)?;
     let as_port = |text: &str| value::number(text, 1, u16::MAX).map(|port| port.to_string());
-    let port = raw.parse_old("SERVER_PORT", as_port)?.unwrap_or_else(|| default_port.to_owned());
-    Ok(format!("{host}:{port}"))
+    let port = raw.parse_old("SERVER_PORT", as_port)?;
+    let is_default = host.is_none() && port.is_none();
+    let host = host.unwrap_or_else(|| default_host.to_owned());
+    let port = port.unwrap_or_else(|| default_port.to_owned());
+    Ok((format!("{host}:{port}"), is_default))
 }
 
 fn machine_name() -> PeerName {

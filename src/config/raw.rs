@@ -18,6 +18,8 @@ use crate::protocol::name::Printable;
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 /// Most of a bad value that an error repeats, in characters.
 const MAX_SHOWN: usize = 80;
+/// What an error says in place of a secret.
+const HIDDEN: &str = "(not shown)";
 
 /// Why the program does not start with these settings. Nothing was changed anywhere.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -145,7 +147,7 @@ impl Raw {
             let Some(name) = name.to_str().filter(|name| is_ours(name)) else { continue };
             let value = value.clone().into_string().map_err(|value| SettingsError::Invalid {
                 name: name.to_owned(),
-                value: value.to_string_lossy().into_owned(),
+                value: if is_secret(name) { HIDDEN.into() } else { value.to_string_lossy().into_owned() },
                 problem: "must be UTF-8 text".into(),
             })?;
             raw.set(name, value, &Origin::Environment)?;
@@ -168,13 +170,21 @@ impl Raw {
         Ok(())
     }
 
+    /// Sets what is set nowhere: a default of one verb, behind flag, environment and file. A file of an older system sets
+    /// all its own.
+    pub fn set_default(&mut self, name: &'static str, value: &str) {
+        if self.old.is_empty() {
+            self.values.entry(name).or_insert_with(|| value.to_owned());
+        }
+    }
+
     /// The working folder.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// It is set somewhere.
-    pub(super) fn is_set(&self, name: &'static str) -> bool {
+    pub fn is_set(&self, name: &'static str) -> bool {
         self.values.contains_key(name)
     }
 
@@ -262,7 +272,12 @@ impl Raw {
 
 /// Refuses one value by its name.
 pub(super) fn invalid(name: &str, value: impl fmt::Display, problem: String) -> SettingsError {
-    SettingsError::Invalid { name: name.to_owned(), value: value.to_string(), problem }
+    let value = if is_secret(name) { HIDDEN.into() } else { value.to_string() };
+    SettingsError::Invalid { name: name.to_owned(), value, problem }
+}
+
+fn is_secret(name: &str) -> bool {
+    table::SECRETS.contains(&name)
 }
 
 fn is_ours(name: &str) -> bool {
@@ -284,6 +299,8 @@ fn read_file(path: &Path) -> Result<Vec<(String, String)>, String> {
     dotenvy::from_read_iter(text.as_bytes()).collect::<Result<_, _>>().map_err(|error| match error {
         dotenvy::Error::LineParse(line, _) => {
             let line = line.lines().next().unwrap_or_default();
+            // Whatever it was meant for: a token is not repeated.
+            let line = line.find("fp1:").map_or(line, |at| &line[..at]);
             format!(
                 "cannot make sense of `{}`: a line is KEY=VALUE, a value with blanks in quotes",
                 Shown(line)

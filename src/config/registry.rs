@@ -21,20 +21,21 @@ const MIN_HEARTBEAT: Duration = Duration::from_millis(100);
 pub struct RegistrySettings {
     /// Where it listens; port 0 lets the system choose.
     pub listen: SocketAddr,
+    /// Where invites say that it is, `HOST:PORT`. `None`: where it listens, or the address of this machine that faces the
+    /// network.
+    pub advertise: Option<String>,
+    /// A file that always holds a good invite, in a closed network.
+    pub invite_file: Option<PathBuf>,
     /// How zones are laid out.
     pub layout: Layout,
     /// A peer that is silent this long is gone.
     pub lease: Duration,
     /// How often peers renew; at most a third of the lease.
     pub heartbeat: Duration,
-    /// Folder of the snapshot file.
+    /// Folder of the snapshot file and of the authority's key.
     pub data: PathBuf,
     /// Plaintext, loopback addresses only.
     pub insecure_loopback: bool,
-    /// `HOST:PORT` of invites, when it is not where this registry listens.
-    pub advertise: Option<String>,
-    /// A file that always holds a good invite, in a closed network.
-    pub invite_file: Option<PathBuf>,
 }
 
 impl RegistrySettings {
@@ -46,13 +47,13 @@ impl RegistrySettings {
         let lease = raw.required(table::LEASE, |text| value::duration(text, "30s", MIN_LEASE, MAX_LEASE))?;
         let settings = Self {
             listen: raw.listen(table::REGISTRY_LISTEN, "IP", "PORT")?,
+            advertise: raw.parse(table::REGISTRY_ADVERTISE, value::host_port)?,
+            invite_file: raw.parse(table::INVITE_FILE, |text| value::path(text, raw.folder()))?,
             layout: layout(raw)?,
             lease,
             heartbeat: heartbeat(raw, lease)?,
             data: raw.data()?,
             insecure_loopback: raw.required(table::INSECURE_LOOPBACK, value::boolean)?,
-            advertise: None,
-            invite_file: None,
         };
         if settings.insecure_loopback && !settings.listen.ip().is_loopback() {
             let problem = "must be a loopback address while FLOODPLAIN_INSECURE_LOOPBACK is true".into();

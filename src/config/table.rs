@@ -32,6 +32,12 @@ settings! {
     REGISTRY = "127.0.0.1:7000";
     /// Where a registry listens.
     REGISTRY_LISTEN = "127.0.0.1:7000";
+    /// Where invites say that the registry is, `HOST:PORT`.
+    REGISTRY_ADVERTISE = "";
+    /// The invite that a peer joins with; a secret.
+    INVITE = "";
+    /// A file with an invite: a registry writes it, a peer reads it.
+    INVITE_FILE = "";
     /// Peers of a network of fixed layout.
     NETWORK_SIZE = "";
     /// Zones of a network of fixed layout.
@@ -97,6 +103,9 @@ settings! {
 /// Keys of the systems before this one, understood in a `.env` file only.
 pub const OLD_KEYS: [&str; 8] =
     ["IP", "PORT", "NETWORK_SIZE", "NUMBER_OF_ZONES", "PEER_IP", "PEER_PORT", "SERVER_IP", "SERVER_PORT"];
+
+/// Values that are never repeated, neither in an error nor in a log.
+pub const SECRETS: [&str; 1] = [INVITE];
 
 /// The setting of that name.
 pub fn known(name: &str) -> Option<&'static Setting> {

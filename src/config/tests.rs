@@ -53,13 +53,13 @@ fn defaults_are_those_of_the_design() {
         registry,
         RegistrySettings {
             listen: at("127.0.0.1:7000"),
+            advertise: None,
+            invite_file: None,
             layout: Layout::Elastic { min: 6, target: 16, max: 24 },
             lease: Duration::from_secs(30),
             heartbeat: Duration::from_secs(10),
             data: "/data".into(),
             insecure_loopback: false,
-            advertise: None,
-            invite_file: None,
         }
     );
     let peer = peer(&[]).unwrap();
@@ -67,6 +67,9 @@ fn defaults_are_those_of_the_design() {
         peer,
         PeerSettings {
             registry: "127.0.0.1:7000".into(),
+            is_registry_default: true,
+            invite: None,
+            invite_file: None,
             name: peer.name.clone(),
             is_name_default: true,
             listen: at("127.0.0.1:7001"),
@@ -92,6 +95,40 @@ fn defaults_are_those_of_the_design() {
     assert_ne!(registry.listen, peer.listen);
     let log = log(&[]).unwrap();
     assert_eq!((log.filter.as_str(), log.is_filter_set, log.format), ("info", false, LogFormat::Text));
+}
+
+#[test]
+fn an_invite_is_read_and_never_shown() {
+    let secret = "abcdefghijklmnopqrstuvwxyy";
+    let good = format!("fp1:lab:7000/{}/{secret}", "a".repeat(52));
+    let read = peer(&[("FLOODPLAIN_INVITE", &good)]).unwrap();
+    assert_eq!(read.invite.as_ref().unwrap().to_string(), good);
+    assert!(!format!("{read:?}").contains(secret), "{read:?}");
+    assert!(read.is_registry_default, "the invite names the registry");
+    let error = peer(&[("FLOODPLAIN_INVITE", &format!("{good}x"))]).unwrap_err();
+    assert!(error.starts_with("FLOODPLAIN_INVITE=(not shown): is not an invite"), "{error}");
+    assert!(!error.contains(secret), "{error}");
+    for text in [format!("FLOODPLAIN_INVITE={good} {good}\n"), format!("FLOODPLAIN_INVITE {good}\n")] {
+        let (_folder, sources) = in_folder(&text);
+        let error = Raw::read(&sources).unwrap_err().to_string();
+        assert!(!error.contains(secret), "{error}");
+    }
+    let file = [("FLOODPLAIN_INVITE_FILE", "network/invite"), ("FLOODPLAIN_REGISTRY_ADVERTISE", "lab:7000")];
+    assert_eq!(peer(&file).unwrap().invite_file, Some("/nowhere/network/invite".into()));
+    let registry = registry(&file).unwrap();
+    assert_eq!(registry.invite_file, Some("/nowhere/network/invite".into()));
+    assert_eq!(registry.advertise.as_deref(), Some("lab:7000"));
+}
+
+#[test]
+fn a_default_of_a_verb_stands_behind_every_setting() {
+    let listen = |pairs: &[(&str, &str)]| {
+        let mut raw = Raw::read(&environment(pairs)).unwrap();
+        raw.set_default(table::LISTEN, "0.0.0.0:7001");
+        PeerSettings::from_raw(&raw).unwrap().listen
+    };
+    assert_eq!(listen(&[]), at("0.0.0.0:7001"));
+    assert_eq!(listen(&[("FLOODPLAIN_LISTEN", "127.0.0.1:9")]), at("127.0.0.1:9"));
 }
 
 #[test]

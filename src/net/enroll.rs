@@ -1,6 +1,11 @@
 //! The first contact with a registry: nothing to show yet, and nothing to go by but the authority's key out of an invite.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::{Duration, SystemTime},
+};
 
 use hyper_util::rt::TokioIo;
 use rustls::{
@@ -26,12 +31,20 @@ use crate::protocol::trust::{NetworkId, PublicKey};
 
 /// Opens a channel to the registry of the network whose authority has that key, without showing who we are.
 ///
-/// The registry's certificate says which network it is: after a change of the authority that is not the hash of its key.
+/// # Errors
+/// As [`meet`].
+pub async fn dial(host: &str, authority: PublicKey) -> Result<Channel, DialError> {
+    meet(host, authority).await.map(|(channel, _)| channel)
+}
+
+/// As [`dial`], and tells which network it is: the registry's certificate says so, for after a change of the authority it
+/// is not the hash of its key.
 ///
 /// # Errors
-/// When nobody answers there, or one who is not that registry.
-pub async fn dial(host: &str, authority: PublicKey) -> Result<Channel, DialError> {
-    open(host, Some(authority)).await
+/// When nobody answers there, or one who is not that registry; [`untrusted`] tells the one from the other.
+pub async fn meet(host: &str, authority: PublicKey) -> Result<(Channel, NetworkId), DialError> {
+    let (channel, network) = open(host, Some(authority)).await?;
+    Ok((channel, network.expect("the handshake is over, and its verifier has seen the name")))
 }
 
 /// Opens a channel to whoever answers there, for the one question that may be anybody's to answer: whether somebody does.
@@ -40,12 +53,13 @@ pub async fn dial(host: &str, authority: PublicKey) -> Result<Channel, DialError
 /// # Errors
 /// When nobody answers there.
 pub async fn probe(host: &str) -> Result<Channel, DialError> {
-    open(host, None).await
+    open(host, None).await.map(|(channel, _)| channel)
 }
 
-async fn open(host: &str, authority: Option<PublicKey>) -> Result<Channel, DialError> {
+async fn open(host: &str, authority: Option<PublicKey>) -> Result<(Channel, Option<NetworkId>), DialError> {
     let algorithms = provider().signature_verification_algorithms;
-    let verifier = Arc::new(FirstContact { authority, algorithms });
+    let seen = Arc::new(OnceLock::new());
+    let verifier = Arc::new(FirstContact { authority, algorithms, seen: seen.clone() });
     let mut client = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .expect("the provider has suites of TLS 1.3")
@@ -61,11 +75,56 @@ async fn open(host: &str, authority: Option<PublicKey>) -> Result<Channel, DialE
         let client = client.clone();
         let connector = tower::service_fn(move |_| connect(address, client.clone()));
         match channel::endpoint(address, Purpose::Registry).connect_with_connector(connector).await {
-            Ok(channel) => return Ok(channel),
+            Ok(channel) => return Ok((channel, seen.get().copied())),
             Err(source) => last = Some(DialError::Unreachable { address, source }),
         }
     }
     Err(last.expect("a host has at least one address"))
+}
+
+/// Why the certificate of one who answered is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Untrusted {
+    /// It is good later, by the clock of this machine.
+    NotYet {
+        /// That clock.
+        now: SystemTime,
+        /// From then on.
+        begins: SystemTime,
+    },
+    /// It was good, by the clock of this machine.
+    Over {
+        /// That clock.
+        now: SystemTime,
+        /// Until then.
+        ended: SystemTime,
+    },
+    /// It is of another network, or nobody whom we trust vouches for it.
+    Foreign,
+}
+
+/// What is wrong with the certificate; `None` when it did not come to that.
+pub fn untrusted(error: &DialError) -> Option<Untrusted> {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = source {
+        // An I/O error shows the source of what it wraps, and not that itself.
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let inner = inner.and_then(|inner| inner.downcast_ref::<Error>());
+        if let Some(Error::InvalidCertificate(problem)) = inner.or_else(|| error.downcast_ref::<Error>()) {
+            let time = |time: &UnixTime| SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs());
+            return Some(match problem {
+                CertificateError::NotValidYetContext { time: now, not_before } => {
+                    Untrusted::NotYet { now: time(now), begins: time(not_before) }
+                }
+                CertificateError::ExpiredContext { time: now, not_after } => {
+                    Untrusted::Over { now: time(now), ended: time(not_after) }
+                }
+                _ => Untrusted::Foreign,
+            });
+        }
+        source = error.source();
+    }
+    None
 }
 
 async fn connect(address: SocketAddr, client: Arc<ClientConfig>) -> io::Result<Connection> {
@@ -79,6 +138,8 @@ async fn connect(address: SocketAddr, client: Arc<ClientConfig>) -> io::Result<C
 struct FirstContact {
     authority: Option<PublicKey>,
     algorithms: WebPkiSupportedAlgorithms,
+    /// The network that was found.
+    seen: Arc<OnceLock<NetworkId>>,
 }
 
 impl ServerCertVerifier for FirstContact {
@@ -102,7 +163,13 @@ impl ServerCertVerifier for FirstContact {
         let stock = WebPkiServerVerifier::builder_with_provider(roots, provider())
             .build()
             .map_err(|error| Error::General(error.to_string()))?;
-        stock.verify_server_cert(end_entity, intermediates, &name, ocsp_response, now)
+        let verified = stock.verify_server_cert(end_entity, intermediates, &name, ocsp_response, now)?;
+        // Whoever is at another address of the host has to be of the same network.
+        if *self.seen.get_or_init(|| network) == network {
+            Ok(verified)
+        } else {
+            Err(Error::InvalidCertificate(CertificateError::NotValidForName))
+        }
     }
 
     fn verify_tls12_signature(

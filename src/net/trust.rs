@@ -21,7 +21,7 @@ use super::{
     leaf::{self, Leaf, Subject},
 };
 use crate::protocol::{
-    id::PeerId,
+    id::{PeerId, ZoneId},
     trust::{Credentials, DenyList, NetworkId},
 };
 
@@ -41,6 +41,7 @@ struct Inner {
 #[derive(Debug)]
 struct Shown {
     credentials: Arc<Credentials>,
+    zone: Option<ZoneId>,
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
     is_registry: bool,
@@ -70,6 +71,11 @@ impl Trust {
     /// What is shown and trusted now.
     pub fn credentials(&self) -> Arc<Credentials> {
         self.0.shown.load().credentials.clone()
+    }
+
+    /// The zone that the certificate names.
+    pub fn zone(&self) -> Option<ZoneId> {
+        self.0.shown.load().zone
     }
 
     /// Shows and trusts something else from the next connection on; open ones stay.
@@ -125,8 +131,11 @@ impl Shown {
         let anchors: Vec<_> =
             credentials.authorities.iter().map(|authority| leaf::anchor(authority, network)).collect();
         leaf::verify(&credentials.certificate, &anchors, leaf.not_after)?;
-        let is_registry = leaf.subject == Subject::Registry;
+        let (is_registry, zone) = match leaf.subject {
+            Subject::Registry => (true, None),
+            Subject::Peer { zone, .. } => (false, zone),
+        };
         let (server, client) = tls::configs(key, &credentials.certificate, anchors, is_registry)?;
-        Ok(Self { credentials: Arc::new(credentials), server, client, is_registry })
+        Ok(Self { credentials: Arc::new(credentials), zone, server, client, is_registry })
     }
 }

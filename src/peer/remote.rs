@@ -51,6 +51,14 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 /// # Errors
 /// Kind `Unreachable` when no peer listens there or it is not ours.
 pub async fn channel(socket: &Path) -> Result<Channel, ActionError> {
+    unix_channel(socket).await.map_err(|error| unreachable(socket, &error))
+}
+
+/// The channel to whatever daemon of this owner listens at a Unix socket. Connects again by itself.
+///
+/// # Errors
+/// When none does.
+pub async fn unix_channel(socket: &Path) -> Result<Channel, tonic::transport::Error> {
     let path = socket.to_path_buf();
     let connector = service_fn(move |_: Uri| {
         let path = path.clone();
@@ -61,7 +69,7 @@ pub async fn channel(socket: &Path) -> Result<Channel, ActionError> {
         .connect_timeout(CONNECT_DEADLINE)
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE);
-    endpoint.connect_with_connector(connector).await.map_err(|error| unreachable(socket, &error))
+    endpoint.connect_with_connector(connector).await
 }
 
 /// The running peer at a control socket.

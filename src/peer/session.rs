@@ -13,14 +13,14 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
-use super::{summaries::Summaries, view::View};
+use super::{enroll::with_id, renew::Renewal, summaries::Summaries, view::View};
 use crate::{
     index::Index,
     net::{Purpose, Transport},
     protocol::{
         action::{ActionError, Connection, ErrorKind},
         gateway::Gateways,
-        id::{LeaseId, PeerName},
+        id::LeaseId,
         membership::{Membership, Registration},
         roster::{Load, Member},
     },
@@ -95,6 +95,8 @@ pub(crate) struct Session {
     pub(crate) replicas: Replicas,
     /// Another name may be taken when this one is in use.
     pub(crate) is_name_default: bool,
+    /// Keeps its certificate good; in a closed network.
+    pub(crate) renewal: Option<Renewal>,
 }
 
 /// Why one life of the session ended.
@@ -190,9 +192,7 @@ impl Session {
     /// A name of the machine that another peer has too.
     fn take_another_name(&self) {
         self.view.update(|now| {
-            let id = now.me.id.to_string();
-            let name = format!("{:.58}-{}", now.me.name.as_str(), &id[..4]);
-            now.me.name = PeerName::from_any(&name);
+            now.me.name = with_id(&now.me.name, &now.me.id);
         });
     }
 
@@ -206,6 +206,16 @@ impl Session {
             Ok(joined) => joined,
             Err(end) => return end,
         };
+        if let Some(renewal) = &self.renewal {
+            // Members of the zone that have not heard of this peer yet go by its certificate.
+            tokio::select! {
+                () = renewal.names(welcome.roster.zone()) => {}
+                told = until_leave(orders) => {
+                    self.leave(welcome.lease, &up, &mut down).await;
+                    return End::Left(told);
+                }
+            }
+        }
         *is_joined = true;
         let lease = welcome.lease;
         let (zone, peers) = (welcome.roster.zone(), welcome.roster.members().len());
@@ -400,6 +410,9 @@ fn refused(registry: &str, status: &Status) -> ActionError {
     let hint = match status.code() {
         Code::AlreadyExists => "set FLOODPLAIN_NAME to a name of its own, or stop the other peer",
         Code::ResourceExhausted => "wait until a peer leaves, or raise NETWORK_SIZE at the registry",
+        Code::PermissionDenied => {
+            "one that was shut out stays out: with a new data folder (--data) and a new invite it is a new peer"
+        }
         Code::FailedPrecondition => "another process runs with the same data folder: stop it, or use --data",
         _ => "compare the versions and the settings of the two daemons",
     };

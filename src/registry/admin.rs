@@ -96,13 +96,17 @@ impl Admin {
             RegistryAdminServiceServer::new(self).max_decoding_message_size(wire::MAX_REQUEST_BYTES);
         let (stopping, overdue) = (shutdown.stopping_owned(), shutdown.stopping_owned());
         shutdown.spawn_draining("admin", async move {
+            // For health checks beside the daemon: the port takes members only.
+            let (reporter, health) = tonic_health::server::health_reporter();
             let incoming = Box::pin(accepted(socket.listener(), MAX_CONNECTIONS));
             let serving = Server::builder()
                 .max_concurrent_streams(MAX_STREAMS)
+                .add_service(health)
                 .add_service(service)
                 .serve_with_incoming_shutdown(incoming, stopping);
             let drained = async {
                 overdue.await;
+                reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
                 tokio::time::sleep(DRAIN_GRACE).await;
             };
             tokio::select! {

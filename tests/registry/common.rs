@@ -45,13 +45,13 @@ impl Registry {
     pub async fn start(layout: Layout, data: &Path) -> Self {
         let settings = RegistrySettings {
             listen: ([127, 0, 0, 1], 0).into(),
+            advertise: None,
+            invite_file: None,
             layout,
             lease: LEASE,
             heartbeat: Duration::from_secs(10),
             data: data.to_path_buf(),
             insecure_loopback: true,
-            advertise: None,
-            invite_file: None,
         };
         let shutdown = Shutdown::new();
         let running = registry::start(settings, shutdown.clone()).await.unwrap();

@@ -4,15 +4,16 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 
 use floodplain::{
     config::{PeerSettings, RegistrySettings},
-    net::Security,
     peer::{self, Handle, Peer},
     protocol::{
         action::{AcceptPolicy, Coverage, GetAsk, Hit, SearchAsk, SearchEvent, SendAsk, Target, Transfer},
         bucket::RateLimits,
+        trust::invite::Invite,
         zone::Layout,
     },
     registry,
     shutdown::Shutdown,
+    wire::admin::InviteAsk,
 };
 use futures::StreamExt;
 use tempfile::TempDir;
@@ -35,44 +36,52 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 pub(crate) struct TestRegistry {
     pub(crate) address: SocketAddr,
     pub(crate) settings: RegistrySettings,
+    #[allow(dead_code, reason = "of tests of closed networks")]
+    pub(crate) invite: Option<Invite>,
     pub(crate) shutdown: Shutdown,
     folder: Option<TempDir>,
 }
 
 impl TestRegistry {
     pub(crate) async fn start(layout: Layout) -> Self {
-        Self::start_secured(layout, Security::PlaintextLoopback).await
+        Self::start_changed(layout, |_| ()).await
     }
 
-    /// As [`Self::start`], closed if that is asked for.
-    pub(crate) async fn start_secured(layout: Layout, security: Security) -> Self {
+    /// As [`Self::start`], of a closed network; it has an invite for 100 peers.
+    #[allow(dead_code, reason = "of tests of closed networks")]
+    pub(crate) async fn start_closed(layout: Layout) -> Self {
+        Self::start_changed(layout, |settings| settings.insecure_loopback = false).await
+    }
+
+    async fn start_changed(layout: Layout, change: impl FnOnce(&mut RegistrySettings)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let settings = RegistrySettings {
+        let mut settings = RegistrySettings {
             listen: ([127, 0, 0, 1], 0).into(),
+            advertise: None,
+            invite_file: None,
             layout,
             lease: LEASE,
             heartbeat: Duration::from_millis(500),
             data: folder.path().into(),
-            insecure_loopback: matches!(security, Security::PlaintextLoopback),
-            advertise: None,
-            invite_file: None,
+            insecure_loopback: true,
         };
-        let mut registry = Self::start_in(settings, security).await;
+        change(&mut settings);
+        let mut registry = Self::start_with(settings).await;
         registry.folder = Some(folder);
         registry
     }
 
-    pub(crate) async fn start_with(settings: RegistrySettings) -> Self {
-        Self::start_in(settings, Security::PlaintextLoopback).await
-    }
-
-    pub(crate) async fn start_in(mut settings: RegistrySettings, security: Security) -> Self {
+    pub(crate) async fn start_with(mut settings: RegistrySettings) -> Self {
         let shutdown = Shutdown::new();
-        let running = registry::start_in(settings.clone(), security, shutdown.clone()).await;
-        let running = running.expect("a registry");
+        let running = registry::start(settings.clone(), shutdown.clone()).await.expect("a registry");
         let address = running.address();
+        let mut invite = None;
+        if !settings.insecure_loopback {
+            let ask = InviteAsk { uses: 100, ..InviteAsk::default() };
+            invite = Some(running.invite(&ask).await.expect("an invite").0);
+        }
         settings.listen = address;
-        Self { address, settings, shutdown, folder: None }
+        Self { address, settings, invite, shutdown, folder: None }
     }
 
     /// Ends it; its settings name the port that it had, its folder lives as long as the second value.
@@ -110,7 +119,7 @@ impl TestPeer {
         Self::start_with(settings, folder).await
     }
 
-    /// What [`Self::start_in`] takes.
+    /// What [`Self::start_with`] takes.
     pub(crate) fn settings(
         registry: SocketAddr,
         name: &str,
@@ -125,6 +134,9 @@ impl TestPeer {
         }
         let mut settings = PeerSettings {
             registry: registry.to_string(),
+            is_registry_default: false,
+            invite: None,
+            invite_file: None,
             name: name.parse().expect("a name"),
             is_name_default: false,
             listen: ([127, 0, 0, 1], 0).into(),
@@ -151,12 +163,8 @@ impl TestPeer {
     }
 
     pub(crate) async fn start_with(settings: PeerSettings, folder: TempDir) -> Self {
-        Self::start_in(settings, folder, Security::PlaintextLoopback).await
-    }
-
-    pub(crate) async fn start_in(settings: PeerSettings, folder: TempDir, security: Security) -> Self {
         let shutdown = Shutdown::new();
-        let peer = peer::start_in(settings.clone(), security, shutdown.clone()).await.expect("a peer");
+        let peer = peer::start(settings.clone(), shutdown.clone()).await.expect("a peer");
         soon("the peer to join", peer.until_ready()).await.expect("joined");
         soon("the index", peer.until_indexed()).await;
         let handle = peer.handle();

@@ -30,13 +30,19 @@ pub struct RegistryArgs {
     /// Fixed layout: zones of equal size
     #[arg(long, value_name = "N")]
     number_of_zones: Option<String>,
+    /// Where invites say that the registry is, HOST:PORT
+    #[arg(long, value_name = "ADDR")]
+    advertise: Option<String>,
+    /// Write an invite to this file, for peers that read it from there
+    #[arg(long, value_name = "FILE")]
+    invite_file: Option<String>,
     /// A peer that is silent this long is gone
     #[arg(long, value_name = "TIME")]
     lease: Option<String>,
     /// How often peers renew
     #[arg(long, value_name = "TIME")]
     heartbeat: Option<String>,
-    /// Refuse to leave this machine
+    /// No keys and no encryption, to try on this machine alone
     #[arg(long)]
     insecure_loopback: bool,
 }
@@ -46,6 +52,8 @@ impl RegistryArgs {
     pub fn settings(&self) -> Vec<(&'static str, String)> {
         set([
             (table::REGISTRY_LISTEN, self.listen.clone()),
+            (table::REGISTRY_ADVERTISE, self.advertise.clone()),
+            (table::INVITE_FILE, self.invite_file.clone()),
             (table::NETWORK_SIZE, self.network_size.clone()),
             (table::NUMBER_OF_ZONES, self.number_of_zones.clone()),
             (table::LEASE, self.lease.clone()),
@@ -61,7 +69,10 @@ pub struct PeerArgs {
     /// Open no console, even on a terminal
     #[arg(long)]
     pub headless: bool,
-    /// The registry to join, HOST:PORT
+    /// Read the invite into a closed network from this file, once it is there
+    #[arg(long, value_name = "FILE")]
+    invite_file: Option<String>,
+    /// The registry, HOST:PORT; by default the one of the invite
     #[arg(long, value_name = "ADDR")]
     registry: Option<String>,
     /// Name of this peer
@@ -82,7 +93,7 @@ pub struct PeerArgs {
     /// Who may send files here: ask, trusted, all or none
     #[arg(long, value_name = "WHO")]
     accept: Option<String>,
-    /// Refuse to leave this machine
+    /// No keys and no encryption, to try on this machine alone
     #[arg(long)]
     insecure_loopback: bool,
 }
@@ -91,6 +102,7 @@ impl PeerArgs {
     /// As settings.
     pub fn settings(&self) -> Vec<(&'static str, String)> {
         set([
+            (table::INVITE_FILE, self.invite_file.clone()),
             (table::REGISTRY, self.registry.clone()),
             (table::NAME, self.name.clone()),
             (table::LISTEN, self.listen.clone()),
@@ -103,7 +115,7 @@ impl PeerArgs {
     }
 }
 
-fn set<const N: usize>(flags: [(&'static str, Option<String>); N]) -> Vec<(&'static str, String)> {
+pub(super) fn set<const N: usize>(flags: [(&'static str, Option<String>); N]) -> Vec<(&'static str, String)> {
     flags.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
@@ -118,7 +130,7 @@ pub struct HealthArgs {
     pub addr: Option<String>,
 }
 
-fn share_folder(text: &str) -> Result<String, String> {
+pub(super) fn share_folder(text: &str) -> Result<String, String> {
     if text.contains(':') {
         return Err("a folder whose path holds `:` cannot be given here; use `floodplain share add`".into());
     }

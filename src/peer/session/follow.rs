@@ -58,8 +58,20 @@ impl Session {
                 next.take_in(told);
                 now.gateways = next.into();
             }),
-            // What a closed network says; there is none yet.
-            Down::Welcome(_) | Down::Denied(_) | Down::RenewalDue => {}
+            Down::Welcome(_) => {}
+            Down::Denied(list) => {
+                if let Some(trust) = self.transport.trust() {
+                    trust.deny(list.clone());
+                }
+                if let Some(renewal) = &self.renewal {
+                    renewal.keep_denied(list);
+                }
+            }
+            Down::RenewalDue => {
+                if let Some(renewal) = &self.renewal {
+                    renewal.ask();
+                }
+            }
             Down::Neighbors(neighbors) => self.view.update(|now| now.neighbors = neighbors.into()),
         }
         if is_behind {

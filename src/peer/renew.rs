@@ -1,0 +1,230 @@
+//! Keeps a peer's certificate good: at two thirds of its life, when the registry says so, when the peer is in another zone
+//! than it names, and after it has run out too.
+//!
+//! Invariant: there is one renewal at a time; what is shown changes only when a new certificate is checked and kept.
+
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, anyhow};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use rand::RngExt;
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tonic::{Code, Status};
+
+use crate::{
+    net::{Purpose, Transport, Trust},
+    protocol::{
+        id::{PeerName, ZoneId},
+        trust::DenyList,
+    },
+    shutdown::Shutdown,
+    store::membership::{Enrolled, NetworkFolder},
+    wire::{
+        enrollment,
+        pb::{self, enrollment_service_client::EnrollmentServiceClient},
+    },
+};
+
+/// How long the registry may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Largest answer: a certificate of 2 KiB and keys.
+const MAX_ANSWER_BYTES: usize = 16 << 10;
+/// Pauses between attempts: doubled with jitter from the first to the second.
+const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(300));
+/// How long a peer that has joined a zone waits for a certificate that names it.
+const ZONE_WAIT: Duration = Duration::from_secs(2);
+/// Longest sleep in one piece: the clock on the wall goes on while a machine is suspended, and that of tasks does not.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// Everything that a renewal needs.
+#[derive(Debug)]
+pub(super) struct Renewer {
+    /// The registry, `HOST:PORT`.
+    pub(super) registry: String,
+    /// The registry of the invite: what is kept.
+    pub(super) kept_registry: String,
+    /// The name that is bound to the key.
+    pub(super) name: PeerName,
+    /// How to get there.
+    pub(super) transport: Transport,
+    /// What is renewed.
+    pub(super) trust: Trust,
+    /// Where it is kept.
+    pub(super) folder: NetworkFolder,
+    /// When the certificate was given.
+    pub(super) issued: SystemTime,
+}
+
+/// Asks for renewals; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Renewal {
+    trust: Trust,
+    folder: NetworkFolder,
+    /// Counts what was asked for.
+    wanted: watch::Sender<u64>,
+    /// Counts what was given.
+    given: watch::Receiver<u64>,
+}
+
+impl Renewal {
+    /// Renews at once.
+    pub(super) fn ask(&self) {
+        self.wanted.send_modify(|count| *count += 1);
+    }
+
+    /// Keeps who was shut out, for the time from the next start to the next welcome.
+    pub(super) fn keep_denied(&self, list: DenyList) {
+        let folder = self.folder.clone();
+        // At most a few a day, and one write each.
+        drop(tokio::task::spawn_blocking(move || {
+            if let Err(error) = folder.save_denied(&list) {
+                tracing::error!(error = format!("{error:#}"), "could not keep who was shut out");
+            }
+        }));
+    }
+
+    /// Completes when the certificate names that zone, or after 2 s: the peer then goes on, and members of its zone go by
+    /// their rosters until it does.
+    pub(super) async fn names(&self, zone: ZoneId) {
+        if self.trust.zone() == Some(zone) {
+            return;
+        }
+        let mut given = self.given.clone();
+        self.ask();
+        let named = async { while self.trust.zone() != Some(zone) && given.changed().await.is_ok() {} };
+        if timeout(ZONE_WAIT, named).await.is_err() {
+            tracing::warn!(%zone, "no certificate for this zone yet; trying on");
+        }
+    }
+}
+
+impl Renewer {
+    /// Starts renewing.
+    pub(super) fn start(self, shutdown: &Shutdown) -> Renewal {
+        let (wanted, wants) = watch::channel(0);
+        let (giving, given) = watch::channel(0);
+        let renewal = Renewal { trust: self.trust.clone(), folder: self.folder.clone(), wanted, given };
+        drop(shutdown.spawn("renew", self.run(wants, giving)));
+        renewal
+    }
+
+    async fn run(mut self, mut wants: watch::Receiver<u64>, giving: watch::Sender<u64>) {
+        loop {
+            let credentials = self.trust.credentials();
+            let due = due(self.issued, credentials.not_after, rand::rng().random());
+            tokio::select! {
+                () = until(due) => {}
+                wanted = wants.changed() => if wanted.is_err() {
+                    return;
+                },
+            }
+            let (mut pauses, mut was_told) = (retry_pauses(), false);
+            loop {
+                // What is asked for from here on is asked for again.
+                wants.mark_unchanged();
+                let error = match self.renew().await {
+                    Ok(()) => break,
+                    Err(error) => error,
+                };
+                let not_after = humantime::format_rfc3339_seconds(self.trust.credentials().not_after);
+                if was_told {
+                    tracing::debug!(%not_after, error = format!("{error:#}"), "the certificate is not renewed yet");
+                } else {
+                    tracing::warn!(%not_after, error = format!("{error:#}"), "could not renew the certificate; trying again");
+                    was_told = true;
+                }
+                tokio::select! {
+                    () = sleep(pauses.next().unwrap_or(RETRY_PAUSES.1)) => {}
+                    // The registry is there again, or this peer has moved.
+                    wanted = wants.changed() => if wanted.is_err() {
+                        return;
+                    },
+                }
+            }
+            giving.send_modify(|count| *count += 1);
+        }
+    }
+
+    async fn renew(&mut self) -> Result<()> {
+        let channel = self.transport.dial_host(&self.registry, Purpose::Registry).await?;
+        let mut client = EnrollmentServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
+        let public_key = self.trust.key().public().to_der().to_vec().into();
+        let answer = timeout(ANSWER_TIMEOUT, client.renew(pb::RenewRequest { public_key }));
+        let answer =
+            answer.await.context("the registry did not answer")?.map_err(|status| refused(&status))?;
+        let credentials = enrollment::credentials(answer.into_inner().credentials)?;
+        // Checked first: what is kept can be loaded again.
+        self.trust.renew(credentials.clone())?;
+        self.issued = SystemTime::now();
+        let enrolled = Enrolled {
+            key: self.trust.key().clone(),
+            credentials,
+            issued: self.issued,
+            registry: self.kept_registry.clone(),
+            name: self.name.clone(),
+        };
+        let folder = self.folder.clone();
+        let saved = tokio::task::spawn_blocking(move || folder.save(&enrolled)).await;
+        // It is shown already; the next one is kept again.
+        if let Err(error) = saved.context("the task failed").flatten() {
+            tracing::error!(error = format!("{error:#}"), "could not keep the new certificate");
+        }
+        let not_after = humantime::format_rfc3339_seconds(self.trust.credentials().not_after);
+        tracing::info!(%not_after, "the certificate is renewed");
+        Ok(())
+    }
+}
+
+fn refused(status: &Status) -> anyhow::Error {
+    let message = status.message();
+    match status.code() {
+        Code::PermissionDenied => {
+            anyhow!("the registry does not renew it, which needs a new invite: {message}")
+        }
+        _ => anyhow!("{message}"),
+    }
+}
+
+/// When a certificate is renewed: at two thirds of its life, a tenth of it more or less by `jitter` (0 to 1), so that the
+/// peers of a network that started together do not come together.
+fn due(issued: SystemTime, not_after: SystemTime, jitter: f64) -> SystemTime {
+    let life = not_after.duration_since(issued).unwrap_or_default();
+    issued + life.mul_f64(2.0 / 3.0 + (jitter - 0.5) / 5.0)
+}
+
+/// Until the clock on the wall says so.
+async fn until(due: SystemTime) {
+    while let Ok(left) = due.duration_since(SystemTime::now()) {
+        if left.is_zero() {
+            return;
+        }
+        sleep(left.min(LONGEST_SLEEP)).await;
+    }
+}
+
+fn retry_pauses() -> ExponentialBackoff {
+    let (least, most) = RETRY_PAUSES;
+    ExponentialBuilder::default()
+        .with_min_delay(least)
+        .with_max_delay(most)
+        .without_max_times()
+        .with_jitter()
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_renewed_around_two_thirds_of_its_life() {
+        let issued = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        let not_after = issued + Duration::from_secs(3000);
+        let at = |jitter| due(issued, not_after, jitter).duration_since(issued).expect("later").as_secs();
+        assert_eq!((at(0.0), at(0.5), at(1.0)), (1700, 2000, 2300));
+        assert_eq!(due(not_after, issued, 0.5), not_after, "one that has run out, at once");
+    }
+}
