@@ -32,9 +32,9 @@ impl Write for Log {
 
 /// All the ways in which logs show bytes. Eight of them are enough to tell one secret from chance.
 fn shown(secret: &[u8]) -> [String; 3] {
-    let hex: String = secret[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: Vec<String> = secret[..8].iter().map(|byte| format!("{byte:02x}")).collect();
     let numbers: Vec<String> = secret[..8].iter().map(u8::to_string).collect();
-    [hex, numbers.join(", "), secret[..8].escape_ascii().to_string()]
+    [hex.concat(), numbers.join(", "), secret[..8].escape_ascii().to_string()]
 }
 
 fn from_hex(text: &str) -> Vec<u8> {

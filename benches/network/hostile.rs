@@ -130,7 +130,9 @@ struct Batch {
 
 impl Batch {
     fn add(&mut self, (times, complete): (Vec<Duration>, u32)) {
-        times.into_iter().for_each(|time| self.times.push(time));
+        for time in times {
+            self.times.push(time);
+        }
         self.complete += complete;
     }
 }

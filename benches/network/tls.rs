@@ -57,8 +57,12 @@ impl Way {
         }
         let calling = Cpu::of(pid).since(&before);
         if is_counted {
-            opened.into_iter().for_each(|took| self.opened.0.push(took));
-            called.into_iter().for_each(|took| self.called.0.push(took));
+            for took in opened {
+                self.opened.0.push(took);
+            }
+            for took in called {
+                self.called.0.push(took);
+            }
             self.opened.1 += opening;
             self.called.1 += calling;
         }

@@ -70,7 +70,7 @@ impl Admin {
             let request = pb::ListMembersRequest { page_size: PAGE_SIZE, page_token };
             let page = answered(self.client.list_members(request)).await?;
             for found in page.members {
-                members.push(wire::member(found).map_err(malformed)?);
+                members.push(wire::member(&found).map_err(malformed)?);
             }
             page_token = page.next_page_token;
             if page_token.is_empty() {
@@ -141,10 +141,11 @@ async fn answered<T>(call: impl Future<Output = Result<Response<T>, Status>>) ->
 fn refused(status: &Status) -> ActionError {
     let (kind, hint) = match status.code() {
         Code::NotFound => (ErrorKind::NotFound, "`floodplain members` lists them"),
-        Code::FailedPrecondition => (ErrorKind::Refused, ""),
         Code::InvalidArgument => (ErrorKind::Usage, ""),
         Code::Unavailable => (ErrorKind::Unreachable, "is the registry still running?"),
-        Code::PermissionDenied | Code::ResourceExhausted => (ErrorKind::Refused, ""),
+        Code::FailedPrecondition | Code::PermissionDenied | Code::ResourceExhausted => {
+            (ErrorKind::Refused, "")
+        }
         _ => (ErrorKind::Failed, ""),
     };
     ActionError::new(kind, status.message()).hint(hint)
@@ -186,7 +187,7 @@ pub async fn revoke(data: &Path, out: &mut Output, peer: &str, is_yes: bool) -> 
     out.confirm(&format!("shut {peer} out of the network, for good?"), is_yes).await?;
     let request = pb::RevokeRequest { peer: peer.to_owned() };
     let revoked = answered(admin.client.revoke(request)).await?.member;
-    let revoked = wire::member(revoked.unwrap_or_default()).map_err(malformed)?;
+    let revoked = wire::member(&revoked.unwrap_or_default()).map_err(malformed)?;
     if out.style.json {
         out.json(&member_line(&revoked))?;
     } else {

@@ -92,7 +92,7 @@ fn is_reserved(stem: &str) -> bool {
 }
 
 /// Control characters, those that change how the text around them is shown (Unicode TR 36, TR 9), and those that take no ink or
-/// no room, with which two names look alike (Default_Ignorable_Code_Point without variation selectors, which emoji need).
+/// no room, with which two names look alike (`Default_Ignorable_Code_Point` without variation selectors, which emoji need).
 fn is_deceiving(c: char) -> bool {
     c.is_control()
         || matches!(c,

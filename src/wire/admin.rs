@@ -132,7 +132,7 @@ pub fn to_member_page_token((name, id): &(String, PeerId)) -> String {
 }
 
 /// One member of the list.
-pub fn member(member: pb::NetworkMember) -> Result<MemberInfo, Invalid> {
+pub fn member(member: &pb::NetworkMember) -> Result<MemberInfo, Invalid> {
     Ok(MemberInfo {
         id: PeerId::try_from(&member.peer_id[..]).map_err(Invalid::id("peer_id"))?,
         name: member.name.parse().map_err(Invalid::id("name"))?,

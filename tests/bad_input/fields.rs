@@ -312,11 +312,11 @@ fn registrations() -> Vec<Case> {
         bad("an id of 31 bytes", InvalidArgument, &|_, peer| peer.peer_id = vec![1; 31].into()),
         bad("the id of another", Code::PermissionDenied, &|_, peer| peer.peer_id = vec![1; 32].into()),
         bad("the credential of another", Code::PermissionDenied, &|request, _| {
-            request.credential = vec![6; 32].into()
+            request.credential = vec![6; 32].into();
         }),
         bad("no credential", InvalidArgument, &|request, _| request.credential = vec![].into()),
         bad("a credential of 33 bytes", InvalidArgument, &|request, _| {
-            request.credential = vec![5; 33].into()
+            request.credential = vec![5; 33].into();
         }),
         bad("the name of another", Code::AlreadyExists, &|_, peer| peer.name = "ana".into()),
         bad("a machine of 65 bytes", InvalidArgument, &|request, _| request.host_id = "h".repeat(65)),
@@ -356,7 +356,7 @@ fn registrations() -> Vec<Case> {
     ];
     for address in addresses {
         cases.push(bad("an address that nobody can dial", InvalidArgument, &|_, peer| {
-            peer.address = address.into()
+            peer.address = address.into();
         }));
     }
     for name in [

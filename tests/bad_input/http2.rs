@@ -119,11 +119,12 @@ struct Flood {
     fate: Fate,
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn floods(path: &'static str) -> Vec<Flood> {
     let opened = move || frame(HEADERS, END_HEADERS, 1, &head(path));
     let each = |bytes: Vec<u8>| -> Box<dyn Fn(u32) -> Vec<u8>> { Box::new(move |_| bytes.clone()) };
     // A literal that goes into the table (section 6.2.1), which the next headers name again and again.
-    let bomb = [vec![0x40], text("x-bomb"), text(&"x".repeat(3000)), vec![0xbe].repeat(4000)].concat();
+    let bomb = [vec![0x40], text("x-bomb"), text(&"x".repeat(3000)), vec![0xbe; 4000]].concat();
     vec![
         Flood {
             what: "streams that are reset as soon as they are open",

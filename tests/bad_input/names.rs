@@ -133,10 +133,7 @@ fn the_policy_refuses_what_any_of_three_systems_refuses() {
         let told = portable_name(name);
         assert!(told.is_err(), "{name:?} is {why:?}");
         let is_one = told == Err(*why)
-            || matches!(
-                (why, &told),
-                (Reserved, Err(Ending)) | (Ending, Err(Reserved)) | (Character, Err(Ending))
-            );
+            || matches!((why, &told), (Reserved | Character, Err(Ending)) | (Ending, Err(Reserved)));
         assert!(is_one, "{name:?} is {why:?}, not {told:?}");
         let shown = Printable(name).to_string();
         assert!(

@@ -243,16 +243,14 @@ impl Peer {
         let mut client = RegistryServiceClient::new(self.channel().await);
         let mut down = client.session(ReceiverStream::new(requests)).await?.into_inner();
         let first = tokio::time::timeout(PATIENCE, down.message()).await.unwrap()?;
-        let Some(Message::Welcome(welcome)) = first.and_then(|first| first.message) else {
-            panic!("the first message was no welcome");
-        };
-        Ok(Session { welcome, down, _up: up })
+        let first = first.and_then(|first| first.message);
+        assert!(matches!(first, Some(Message::Welcome(_))), "the first message was no welcome");
+        Ok(Session { down, _up: up })
     }
 }
 
 #[derive(Debug)]
 pub struct Session {
-    pub welcome: pb::RegisterResponse,
     down: Streaming<pb::SessionResponse>,
     _up: mpsc::Sender<pb::SessionRequest>,
 }

@@ -72,7 +72,7 @@ impl Connection {
                 Err(error) => return ended(&error),
             };
             let (answer, mut stream) = match send.send_request(request(path, headers), false) {
-                Ok(sent) => sent,
+                Ok(call) => call,
                 Err(error) => return ended(&error),
             };
             // Refused bodies are not taken to their end.

@@ -64,17 +64,10 @@ fn no_open_of_forty_thousand_leads_out_of_a_share_whose_folders_are_swapped_with
     };
     let regular = |relative: &str| open_regular(&share, relative).ok().map(|(file, _)| file);
     let cached = |relative: &str| open_cached(&share, relative).map(|(file, _)| file);
-    let ways: [&dyn Fn(&str) -> Option<File>; 4] = [&regular, &cached, &by_steps, &beneath];
+    let ways: [&Way<'_>; 4] = [&regular, &cached, &by_steps, &beneath];
     let (opens, swaps) = std::thread::scope(|scope| {
         let folders = scope.spawn(|| swap(&share, "folder", "folder link", &is_over));
         let files = scope.spawn(|| swap(&share, "file", "file link", &is_over));
-        // Ends the swaps even when an open has failed the test.
-        struct Over<'a>(&'a AtomicBool);
-        impl Drop for Over<'_> {
-            fn drop(&mut self) {
-                self.0.store(true, Relaxed);
-            }
-        }
         let over = Over(&is_over);
         let opens: Vec<usize> = ways
             .into_iter()
@@ -86,4 +79,15 @@ fn no_open_of_forty_thousand_leads_out_of_a_share_whose_folders_are_swapped_with
     // Both were hit often enough that a way which follows links would have been seen to.
     assert!(swaps > 1000, "{swaps}");
     assert!(opens[0] > 100 && opens[2] > 100, "{opens:?}");
+}
+
+type Way<'a> = dyn Fn(&str) -> Option<File> + 'a;
+
+/// Ends the swaps even when an open has failed the test.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
 }

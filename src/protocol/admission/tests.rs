@@ -81,7 +81,7 @@ fn an_invite_is_bounded_and_so_is_their_number() {
     let mut admissions = Admissions::default();
     let second = Duration::from_secs(1);
     for (lifetime, uses) in [
-        (MIN_INVITE_LIFETIME - second, 1),
+        (MIN_INVITE_LIFETIME.saturating_sub(second), 1),
         (MAX_INVITE_LIFETIME + second, 1),
         (HOUR, 0),
         (HOUR, MAX_INVITE_USES + 1),

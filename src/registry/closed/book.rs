@@ -15,7 +15,7 @@ use crate::{
         verify,
     },
     protocol::{
-        admission::{Admissions, Issued, NotAdmitted},
+        admission::{Admissions, Issued, NetworkMember, NotAdmitted},
         id::{PeerId, ZoneId},
         trust::{Credentials, NetworkId, PublicKey},
     },
@@ -160,8 +160,7 @@ impl Book {
         }
         let newest = self.newest().clone();
         let is_left_out = |peer: &PeerId| self.is_on_older(peer);
-        let left_out =
-            self.admissions.members().iter().map(|member| member.id()).filter(is_left_out).collect();
+        let left_out = self.admissions.members().iter().map(NetworkMember::id).filter(is_left_out).collect();
         self.authorities = vec![newest];
         self.rotations += 1;
         Ok(Some(left_out))
