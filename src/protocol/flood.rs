@@ -268,7 +268,9 @@ pub fn on_query(cache: &mut QueryCache, query: &Query, view: &View<'_>, now: Ins
     let entry = cache.entries.peek_mut(&query.id).expect("it is known or was inserted above");
     let is_searched_here = query.reach != Reach::OtherZones && (is_repair || !entry.is_searched);
     entry.is_searched |= is_searched_here;
-    let is_first = query.hops == 0 || matches!(query.reach, Reach::WholeZone(_));
+    // Whatever it says of itself: what another peer sends was forwarded once, and what goes on from here is not this peer's own.
+    let hops = query.hops.max(u8::from(query.from != view.me));
+    let is_first = hops == 0 || matches!(query.reach, Reach::WholeZone(_));
     let Split { mut waves, ruled_out } = if query.ttl == 0 {
         Split::default()
     } else if let Some(claim) = trusted {
@@ -295,7 +297,7 @@ pub fn on_query(cache: &mut QueryCache, query: &Query, view: &View<'_>, now: Ins
             ruled_out: ruled_out.iter().map(PeerId::short).collect(),
             zones,
             ttl: query.ttl.saturating_sub(1),
-            hops: query.hops.saturating_add(1),
+            hops: hops.saturating_add(1),
             deadline: query.deadline,
         },
     }
