@@ -110,19 +110,6 @@ pub async fn start(settings: RegistrySettings, shutdown: Shutdown) -> anyhow::Re
     run(settings, security, closed, socket, shutdown).await
 }
 
-/// As [`start`], but with what it is to show and trust: where the authority is somewhere else. It lets nobody in itself.
-///
-/// # Errors
-/// When the port or the data folder cannot be had; nothing is left running.
-pub async fn start_in(
-    settings: RegistrySettings,
-    security: Security,
-    shutdown: Shutdown,
-) -> anyhow::Result<Running> {
-    let socket = socket(&settings.data)?;
-    run(settings, security, None, socket, shutdown).await
-}
-
 async fn run(
     settings: RegistrySettings,
     security: Security,

@@ -12,6 +12,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
+use tonic_types::StatusExt as _;
 
 use super::{enroll::with_id, renew::Renewal, summaries::Summaries, view::View};
 use crate::{
@@ -406,6 +407,12 @@ fn is_refusal(status: &Status) -> bool {
     )
 }
 
+fn is_about_incarnation(status: &Status) -> bool {
+    let details = status.get_details_precondition_failure();
+    details
+        .is_some_and(|details| details.violations.iter().any(|violation| violation.r#type == "INCARNATION"))
+}
+
 fn refused(registry: &str, status: &Status) -> ActionError {
     let hint = match status.code() {
         Code::AlreadyExists => "set FLOODPLAIN_NAME to a name of its own, or stop the other peer",
@@ -413,7 +420,11 @@ fn refused(registry: &str, status: &Status) -> ActionError {
         Code::PermissionDenied => {
             "one that was shut out stays out: with a new data folder (--data) and a new invite it is a new peer"
         }
-        Code::FailedPrecondition => "another process runs with the same data folder: stop it, or use --data",
+        // Anything else that has to be so first is told with what to do about it.
+        Code::FailedPrecondition if is_about_incarnation(status) => {
+            "another process runs with the same data folder: stop it, or use --data"
+        }
+        Code::FailedPrecondition => "the registry's log may say more",
         _ => "compare the versions and the settings of the two daemons",
     };
     ActionError::new(
