@@ -1,6 +1,9 @@
 //! What faces ask of a running peer over its socket, and what it answers.
 
-use floodplain::wire::{control as wire, pb, required};
+use floodplain::{
+    protocol::name::Printable,
+    wire::{control as wire, pb, required},
+};
 
 use crate::{
     Target,
@@ -84,7 +87,8 @@ fn inbox(data: &[u8]) {
     let Some(inbox) = message_in(data, wire::inbox) else { return };
     for offer in &inbox.offers {
         for shown in [offer.shown_name(), offer.shown_sender()] {
-            assert!(!shown.chars().any(char::is_control), "{shown:?}");
+            let printed = Printable(&shown).to_string();
+            assert!(!printed.chars().any(char::is_control), "{shown:?}");
         }
     }
     let again = wire::inbox(sent(wire::to_inbox(inbox.clone())));

@@ -77,7 +77,7 @@ fn snapshot(data: &[u8]) {
     };
     let mut rng = SmallRng::seed_from_u64(1);
     let peers = saved.peers.len();
-    let state = State::restore(terms, saved.epoch.saturating_add(1), saved, Instant::now(), &mut rng);
+    let state = State::restore(terms, saved.epoch.saturating_add(1), saved, [], Instant::now(), &mut rng);
     assert!(state.peers() <= peers);
     let again = state.save();
     assert_eq!(decode(&encode(&again)), Ok(again));

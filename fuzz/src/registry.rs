@@ -1,6 +1,6 @@
 //! What the registry hears, what it says, and how a peer is let in.
 
-use floodplain::wire::{enrollment, pb, registry, session};
+use floodplain::wire::{admin, enrollment, pb, registry, session};
 
 use crate::{
     Target,
@@ -19,7 +19,27 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("enroll_request", enroll_request),
     ("credentials", credentials),
     ("deny_list", deny_list),
+    ("create_invite_request", create_invite_request),
+    ("create_invite_response", create_invite_response),
+    ("network_member", network_member),
+    ("rotate_authority_response", rotate_authority_response),
 ];
+
+fn create_invite_request(data: &[u8]) {
+    message(data, |asked| admin::invite_ask(&asked), |ask| admin::to_invite_ask(&ask), sent);
+}
+
+fn create_invite_response(data: &[u8]) {
+    message(data, admin::invite, |(invite, expires)| admin::to_invite(&invite, expires), sent);
+}
+
+fn network_member(data: &[u8]) {
+    message(data, |member| admin::member(&member), |member| admin::to_member(&member), sent);
+}
+
+fn rotate_authority_response(data: &[u8]) {
+    message(data, |told| admin::rotation(&told), |told| admin::to_rotation(&told), sent);
+}
 
 fn register_request(data: &[u8]) {
     message(data, registry::registration, |asked| registry::to_registration(&asked), sent);

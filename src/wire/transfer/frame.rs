@@ -230,6 +230,7 @@ impl Reader {
             State::Tag(varint) => {
                 let varint = take_byte(varint, &mut self.input, &mut self.left)?;
                 if let Some(tag) = varint {
+                    check_tag(tag)?;
                     self.state = match tag & 7 {
                         VARINT | LEN => State::Value(tag, Varint::START),
                         FIXED64 => self.skip(8)?,
@@ -373,6 +374,18 @@ impl Reader {
             _ => Ok(State::Skip(size)),
         }
     }
+}
+
+/// What generated code refuses is refused here too: both ends have to read the same out of a message.
+fn check_tag(tag: u64) -> Result<(), Malformed> {
+    const KNOWN: [u64; 5] = [TAG_FILE, TAG_OFFSET, TAG_DATA, TAG_TREE, TAG_QUEUE_POSITION];
+    if tag >> 3 == 0 || u32::try_from(tag).is_err() {
+        return Err(Malformed("a field has no number"));
+    }
+    if KNOWN.iter().any(|known| known >> 3 == tag >> 3 && *known != tag) {
+        return Err(Malformed("a field is of another kind than it should be"));
+    }
+    Ok(())
 }
 
 enum Progress {

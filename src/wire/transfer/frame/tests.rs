@@ -85,6 +85,8 @@ fn what_is_malformed_is_an_error() {
     let late_file = [0, 0, 0, 0, 7, 0x1a, 1, 1, 0x0a, 2, 0x18, 9];
     let two_files = [0, 0, 0, 0, 8, 0x0a, 2, 0x18, 9, 0x0a, 2, 0x18, 9];
     let place_and_file = [0, 0, 0, 0, 6, 0x0a, 2, 0x18, 9, 0x28, 1];
+    let number_for_a_tree = [0, 0, 0, 0, 6, 0x0a, 2, 0x18, 9, 0x20, 1];
+    let no_number = [0, 0, 0, 0, 2, 0x00, 1];
     let place_and_bytes = [0, 0, 0, 0, 5, 0x1a, 1, 1, 0x28, 1];
     for bad in [
         &long_tree[..],
@@ -95,6 +97,8 @@ fn what_is_malformed_is_an_error() {
         &two_files,
         &place_and_file,
         &place_and_bytes,
+        &number_for_a_tree,
+        &no_number,
         &huge,
         &compressed,
         &long_field,
