@@ -3,11 +3,17 @@
 use std::{fmt, path::Path, sync::Arc};
 
 use anyhow::{Context, Result, anyhow};
+use data_encoding::BASE64;
 use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData as _, SigningKey as _};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::secret_file;
 use crate::protocol::trust::PublicKey;
+
+/// DER of an Ed25519 key in PKCS #8, version 1, up to its seed (RFC 8410, section 7).
+const PKCS8_V1: [u8; 16] =
+    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+const SEED_BYTES: usize = 32;
 
 /// A private Ed25519 key; cheap to clone.
 #[derive(Clone)]
@@ -33,9 +39,14 @@ impl PrivateKey {
         Ok(Self(Arc::new(pair)))
     }
 
-    /// PKCS #8 in PEM: a secret.
+    /// PKCS #8 in PEM: a secret. Of version 1, without the public key: OpenSSL 3.0, and what is built on it, reads no other.
     pub fn to_pem(&self) -> String {
-        self.0.serialize_pem()
+        let der = self.0.serialize_der();
+        let seed = der.get(PKCS8_V1.len()..PKCS8_V1.len() + SEED_BYTES);
+        // The two versions differ in two bytes of this part, neither of them its length.
+        let seed = seed.expect("PKCS #8 of an Ed25519 key begins with 16 bytes and its seed, of 32");
+        let text = BASE64.encode(&[&PKCS8_V1[..], seed].concat());
+        format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n")
     }
 
     /// From a secret file; made there when there is none.
@@ -103,6 +114,11 @@ mod tests {
         let key = PrivateKey::load_or_create(&path).expect("made");
         assert_eq!(PrivateKey::load_or_create(&path).expect("loaded").public(), key.public());
         assert_eq!(format!("{key:?}"), "PrivateKey(secret)");
+        // What OpenSSL reads: version 1, and nothing behind the seed.
+        let pem = key.to_pem();
+        let der = BASE64.decode(pem.lines().nth(1).expect("one line").as_bytes()).expect("base 64");
+        assert_eq!((&der[..16], der.len()), (&PKCS8_V1[..], 48));
+        assert_eq!(PrivateKey::from_pem(&pem).expect("read again").public(), key.public());
         let p256 = KeyPair::generate().expect("a key").serialize_pem();
         assert!(PrivateKey::from_pem(&p256).is_err(), "another kind of key");
         let error = PrivateKey::from_pem(&key.to_pem()[..60]).expect_err("damaged");
