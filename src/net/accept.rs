@@ -86,7 +86,13 @@ impl Accept for UnixListener {
     type Stream = UnixStream;
 
     async fn accept(&self) -> io::Result<UnixStream> {
-        Ok(Self::accept(self).await?.0)
+        let (stream, _) = Self::accept(self).await?;
+        // The socket's mode keeps others off already; a mode can be changed by hand.
+        let user = stream.peer_cred()?.uid();
+        if user != rustix::process::geteuid().as_raw() && user != 0 {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "another user"));
+        }
+        Ok(stream)
     }
 
     fn address(&self, _: &UnixStream) -> Option<SocketAddr> {
