@@ -87,7 +87,10 @@ use crate::{
         membership::{Enrolled, NetworkFolder},
     },
     wire::{
-        pb::{peer_service_server::PeerServiceServer, replica_service_server::ReplicaServiceServer},
+        pb::{
+            peer_service_server::{self, PeerServiceServer},
+            replica_service_server::{self, ReplicaServiceServer},
+        },
         replica,
         transfer::MAX_CHUNK_BYTES,
     },
@@ -253,7 +256,12 @@ async fn begin(
     let keeper = ReplicaServiceServer::new(ReplicaFace(keeping.clone()))
         .max_decoding_message_size(replica::MAX_REQUEST_BYTES);
     let routes = Routes::new(FastDownload::new(uploads, service)).add_service(keeper);
-    let routes = with_standard::<PeerServiceServer<Service>>(routes, &shutdown).await?;
+    let routes = with_standard(
+        routes,
+        &[peer_service_server::SERVICE_NAME, replica_service_server::SERVICE_NAME],
+        &shutdown,
+    )
+    .await?;
     let scope = Arc::new(view.clone());
     let served = transport.serve(listener, routes, Some(scope), &shutdown);
     let stop = shutdown.clone();

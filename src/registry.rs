@@ -49,8 +49,8 @@ use crate::{
         admin::InviteAsk,
         enrollment,
         pb::{
-            enrollment_service_server::EnrollmentServiceServer,
-            registry_service_server::RegistryServiceServer,
+            enrollment_service_server::{self, EnrollmentServiceServer},
+            registry_service_server::{self, RegistryServiceServer},
         },
         registry::MAX_REQUEST_BYTES,
     },
@@ -150,7 +150,11 @@ async fn run(
         let enroll = EnrollmentServiceServer::new(Enroll::new(closed.clone(), hub.clone()));
         routes = routes.add_service(enroll.max_decoding_message_size(enrollment::MAX_REQUEST_BYTES));
     }
-    let routes = with_standard::<RegistryServiceServer<Service>>(routes, &shutdown).await?;
+    let services: &[&str] = match closed {
+        Some(_) => &[registry_service_server::SERVICE_NAME, enrollment_service_server::SERVICE_NAME],
+        None => &[registry_service_server::SERVICE_NAME],
+    };
+    let routes = with_standard(routes, services, &shutdown).await?;
 
     sweep::spawn(&hub, &store, &shutdown);
     if let Some(closed) = &closed {
