@@ -17,6 +17,8 @@ from pathlib import Path
 import grpc
 from blake3 import blake3
 
+from links import Closed, Plain
+
 from floodplain.v1 import common_pb2, peer_pb2, peer_pb2_grpc, registry_pb2, registry_pb2_grpc
 
 CALL_SECONDS = 5
@@ -121,18 +123,17 @@ class Service(peer_pb2_grpc.PeerServiceServicer):
 
 
 class Peer:
-    """A member of a plaintext loopback network for as long as the `with` block lasts."""
+    """A member of a network for as long as the `with` block lasts."""
 
-    def __init__(self, name: str, registry: str, folder: Path) -> None:
-        self.name, self.registry_address, self.shared = name, registry, Shared(folder)
-        self.credential = os.urandom(32)
-        self.id = blake3(self.credential).digest()
+    def __init__(self, name: str, network: Plain | Closed, folder: Path) -> None:
+        self.name, self.network, self.shared = name, network, Shared(folder)
+        self.id = network.id
         self.members: dict[bytes, common_pb2.Peer] = {}
         self.revision, self.zone = 0, 0
         self.joined = threading.Event()
         self.ended: str | None = None
         self.up: queue.Queue[registry_pb2.SessionRequest | None] = queue.Queue()
-        self.channels: dict[str, grpc.Channel] = {}
+        self.channels: dict[tuple[bytes, str], grpc.Channel] = {}
 
     # Membership
 
@@ -144,16 +145,17 @@ class Peer:
         me = common_pb2.Peer(
             peer_id=self.id,
             name=self.name,
-            address=f"127.0.0.1:{port}",
+            address=self.network.serve(port),
             incarnation=time.time_ns(),
             shared_files=len(self.shared.files),
         )
         self.up.put(
             registry_pb2.SessionRequest(
-                register=registry_pb2.RegisterRequest(peer=me, credential=self.credential, host_id="python")
+                register=registry_pb2.RegisterRequest(peer=me, credential=self.network.credential, host_id="python")
             )
         )
-        stub = registry_pb2_grpc.RegistryServiceStub(self.channel(self.registry_address))
+        self.registry = self.network.registry()
+        stub = registry_pb2_grpc.RegistryServiceStub(self.registry)
         self.session = stub.Session(iter(self.up.get, None))
         threading.Thread(target=self.listen, daemon=True).start()
         if not self.joined.wait(CALL_SECONDS):
@@ -161,12 +163,13 @@ class Peer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.leaving = registry_pb2.UnregisterRequest(lease_id=self.lease)
-        self.up.put(registry_pb2.SessionRequest(leave=self.leaving))
+        self.ended = "left"
+        self.up.put(registry_pb2.SessionRequest(leave=registry_pb2.UnregisterRequest(lease_id=self.lease)))
         self.up.put(None)
         self.server.stop(grace=1).wait()
-        for channel in self.channels.values():
+        for channel in [self.registry, *self.channels.values()]:
             channel.close()
+        self.network.close()
 
     def listen(self) -> None:
         """Follows the zone's roster for as long as the session lasts."""
@@ -186,7 +189,7 @@ class Peer:
                 elif kind == "ack" and answer.ack.revision != self.revision:
                     self.up.put(registry_pb2.SessionRequest(snapshot=registry_pb2.SnapshotRequest()))
         except grpc.RpcError as error:
-            self.ended = f"{error.code().name}: {error.details()}"
+            self.ended = self.ended or f"{error.code().name}: {error.details()}"
 
     def beat(self, every_seconds: float) -> None:
         while self.ended is None:
@@ -226,13 +229,14 @@ class Peer:
 
     # What a person wants
 
-    def channel(self, address: str) -> grpc.Channel:
-        if address not in self.channels:
-            self.channels[address] = grpc.insecure_channel(address)
-        return self.channels[address]
+    def channel(self, member: common_pb2.Peer) -> grpc.Channel:
+        key = (member.peer_id, member.address)
+        if key not in self.channels:
+            self.channels[key] = self.network.peer(member)
+        return self.channels[key]
 
     def ask(self, member: common_pb2.Peer, request: peer_pb2.SearchRequest):
-        stub = peer_pb2_grpc.PeerServiceStub(self.channel(member.address))
+        stub = peer_pb2_grpc.PeerServiceStub(self.channel(member))
         return stub.Search(request, timeout=request.deadline.ToMilliseconds() / 1000)
 
     def search(self, text: str) -> tuple[list[tuple[bytes, common_pb2.FileEntry]], peer_pb2.SearchDone]:
@@ -260,7 +264,7 @@ class Peer:
 
     def download(self, holder: bytes, content_hash: bytes, offset: int = 0) -> bytes:
         """A whole file, or its rest; a whole one is believed only if its hash is right."""
-        stub = peer_pb2_grpc.PeerServiceStub(self.channel(self.members[holder].address))
+        stub = peer_pb2_grpc.PeerServiceStub(self.channel(self.members[holder]))
         request = peer_pb2.DownloadRequest(content_hash=content_hash, offset=offset)
         data = bytearray()
         for answer in stub.Download(request, timeout=60):

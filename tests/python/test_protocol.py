@@ -18,6 +18,7 @@ from blake3 import blake3
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from floodplain.v1 import registry_pb2, registry_pb2_grpc
+from links import Closed, Plain
 from peer import Peer
 
 BIN = os.environ["FLOODPLAIN_BIN"]
@@ -42,11 +43,8 @@ class Daemon:
     def __init__(self, folder: Path, verb: list[str], **settings: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         clean = {k: v for k, v in os.environ.items() if not k.startswith("FLOODPLAIN_")}
-        self.env = clean | {
-            "FLOODPLAIN_INSECURE_LOOPBACK": "true",
-            "FLOODPLAIN_DATA": str(folder / "data"),
-            **{f"FLOODPLAIN_{k}": v for k, v in settings.items()},
-        }
+        settings = {"DATA": str(folder / "data")} | settings
+        self.env = clean | {f"FLOODPLAIN_{k}": v for k, v in settings.items()}
         self.folder = folder
         self.process = subprocess.Popen(
             [BIN, *verb], cwd=folder, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -71,13 +69,26 @@ class Daemon:
         self.process.stdout.close()
 
 
-class Network(unittest.TestCase):
+class Network:
+    """The same tests in both kinds of network."""
+
+    security: dict[str, str]
+
+    @classmethod
+    def enter(cls, name: str) -> Plain | Closed:
+        raise NotImplementedError
+
+    @classmethod
+    def settings_of(cls, name: str) -> dict[str, str]:
+        """By which a daemon enters."""
+        raise NotImplementedError
+
     @classmethod
     def setUpClass(cls) -> None:
         cls.scratch = tempfile.TemporaryDirectory()
         cls.addClassCleanup(cls.scratch.cleanup)
         root = Path(cls.scratch.name)
-        cls.registry = Daemon(root / "registry", ["registry"], REGISTRY_LISTEN="127.0.0.1:0")
+        cls.registry = Daemon(root / "registry", ["registry"], REGISTRY_LISTEN="127.0.0.1:0", **cls.security)
         cls.addClassCleanup(cls.registry.end)
         cls.daemons = {}
         for name in ("ana", "ben", "cleo"):
@@ -90,17 +101,18 @@ class Network(unittest.TestCase):
                 root / name,
                 ["peer", "--headless"],
                 NAME=name,
-                REGISTRY=cls.registry.address,
                 LISTEN="127.0.0.1:0",
                 SHARES=str(share),
                 INBOX=str(root / name / "inbox"),
+                **cls.security,
+                **cls.settings_of(name),
             )
             cls.addClassCleanup(daemon.end)
             cls.daemons[name] = daemon
         own = root / "heron-share"
         own.mkdir()
         (own / "heron census.csv").write_text("month,herons\n5,12\n")
-        cls.peer = Peer("heron", cls.registry.address, own)
+        cls.peer = Peer("heron", cls.enter("heron"), own)
         cls.peer.__enter__()
         cls.addClassCleanup(cls.peer.__exit__, None, None, None)
         until(lambda: len(cls.peer.members) == 4, "all four are in the roster")
@@ -160,10 +172,22 @@ class Network(unittest.TestCase):
             self.assertEqual((done["type"], done["answered"], done["unreachable"]), ("done", 4, 0))
 
     def test_what_breaks_the_protocol_is_refused_by_name(self) -> None:
-        stub = registry_pb2_grpc.RegistryServiceStub(self.peer.channel(self.registry.address))
+        stub = registry_pb2_grpc.RegistryServiceStub(self.peer.registry)
         with self.assertRaises(grpc.RpcError) as refused:
             stub.Register(registry_pb2.RegisterRequest(), timeout=5)
         self.assertEqual(refused.exception.code(), grpc.StatusCode.INVALID_ARGUMENT)
+
+
+class PlaintextOnLoopback(Network, unittest.TestCase):
+    security = {"INSECURE_LOOPBACK": "true"}
+
+    @classmethod
+    def enter(cls, name: str) -> Plain:
+        return Plain(cls.registry.address)
+
+    @classmethod
+    def settings_of(cls, name: str) -> dict[str, str]:
+        return {"REGISTRY": cls.registry.address}
 
     def test_reflection_lists_the_services_of_both_daemons(self) -> None:
         def services(address: str) -> set[str]:
@@ -180,6 +204,36 @@ class Network(unittest.TestCase):
             services(self.daemons["ana"].address),
             {"floodplain.v1.PeerService", "floodplain.v1.ReplicaService"} | standard,
         )
+
+
+class ClosedByKeys(Network, unittest.TestCase):
+    security = {}
+
+    @classmethod
+    def invite(cls) -> str:
+        return cls.registry.cli("invite")[-1]["invite"]
+
+    @classmethod
+    def enter(cls, name: str) -> Closed:
+        return Closed(cls.invite(), name)
+
+    @classmethod
+    def settings_of(cls, name: str) -> dict[str, str]:
+        return {"INVITE": cls.invite()}
+
+    def test_an_invite_lets_one_key_in(self) -> None:
+        invite = self.invite()
+        Closed(invite, "first").close()
+        with self.assertRaises(grpc.RpcError) as refused:
+            Closed(invite, "second")
+        self.assertEqual(refused.exception.code(), grpc.StatusCode.UNAUTHENTICATED)
+
+    def test_without_a_certificate_nobody_joins(self) -> None:
+        stranger = Closed.__new__(Closed)
+        stranger.__dict__ |= self.peer.network.__dict__ | {"certificate": None}
+        with stranger.registry() as channel, self.assertRaises(grpc.RpcError) as refused:
+            registry_pb2_grpc.RegistryServiceStub(channel).ListPeers(registry_pb2.ListPeersRequest(), timeout=5)
+        self.assertEqual(refused.exception.code(), grpc.StatusCode.UNAUTHENTICATED)
 
 
 if __name__ == "__main__":
