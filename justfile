@@ -16,6 +16,22 @@ test *NAME:
 fuzz RUNS="100000" *TARGETS:
     fuzz/run {{RUNS}} {{TARGETS}}
 
+# The page in a browser, or only the tests whose name contains NAME; needs chromium and chromium-driver.
+browser *NAME:
+    tests/browser/run {{NAME}}
+
+# A peer in Python beside the daemons, and the gateway behind nginx.
+python:
+    tests/python/run
+
+# The REST API, by its own description.
+rest:
+    tests/rest/run
+
+# The documentation as a site, in target/site/html; the browser tests make its pictures.
+site:
+    docs/site/build
+
 # A whole network in this terminal, with sample files and a console in it.
 demo *ARGS:
     cargo run --release --locked -- demo {{ARGS}}
