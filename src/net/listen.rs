@@ -9,7 +9,7 @@ use tonic::{service::Routes, transport::server::Server};
 use tower::layer::util::{Identity, Stack};
 
 use super::{
-    Transport,
+    Transport, Trust,
     accept::{accepted, secured},
     guard::{Guard, Scope},
     shelter::ShelterLayer,
@@ -31,6 +31,9 @@ const DRAIN_GRACE: Duration = Duration::from_secs(2);
 /// A connection takes no new calls after this time, and ends when its calls have: so often at least both ends prove anew who
 /// they are.
 const MAX_AGE: Duration = Duration::from_secs(60 * 60);
+/// Nor after this part of a certificate's life. One is renewed at 23 parts of 30 at the latest, so that no call begins in the
+/// last two: there the connection is cut.
+const AGES_PER_LIFETIME: u32 = 6;
 /// Bytes of request headers; ours are below 1 KiB.
 const MAX_HEADER_BYTES: u32 = 8 << 10;
 /// What this side takes per stream and per connection before it says that it has read some: files pushed to the inbox
@@ -79,7 +82,9 @@ impl Transport {
     ) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
         let address = listener.address;
         let trust = self.trust().cloned();
-        let guarded = server().layer(Guard::new(trust.clone(), scope)).add_routes(routes);
+        let guarded = server(trust.as_ref().map(Trust::lifetime))
+            .layer(Guard::new(trust.clone(), scope))
+            .add_routes(routes);
         let (stopping, overdue) = (shutdown.stopping_owned(), shutdown.stopping_owned());
         async move {
             let overdue = async {
@@ -103,9 +108,10 @@ impl Transport {
     }
 }
 
-fn server() -> Server<Stack<ShelterLayer, Identity>> {
+fn server(certificate_lifetime: Option<Duration>) -> Server<Stack<ShelterLayer, Identity>> {
     // Connections that began together must not end together at all daemons of a network.
-    let age = MAX_AGE.mul_f64(rand::rng().random_range(0.8..1.0));
+    let most = certificate_lifetime.map_or(MAX_AGE, |lifetime| MAX_AGE.min(lifetime / AGES_PER_LIFETIME));
+    let age = most.mul_f64(rand::rng().random_range(0.8..1.0));
     Server::builder()
         .layer(ShelterLayer::default())
         .http2_max_pending_accept_reset_streams(Some(MAX_RESET_BEFORE_BEGUN))

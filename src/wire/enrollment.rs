@@ -8,6 +8,8 @@ use crate::protocol::{
     trust::{Credentials, DenyList, MAX_AUTHORITIES, MAX_DENIED, NetworkId, PublicKey, invite::Token},
 };
 
+/// Kind of the violation, in a refusal of a registration, of a peer that has to renew its certificate first.
+pub const RENEWAL_DUE: &str = "RENEWAL_DUE";
 /// Largest request in bytes; an honest one has some 200.
 pub const MAX_REQUEST_BYTES: usize = 1024;
 /// Largest certificate in bytes; ours have some 500.

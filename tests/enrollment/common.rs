@@ -56,6 +56,7 @@ impl Registry {
             layout: ELASTIC,
             lease: Duration::from_secs(30),
             heartbeat: Duration::from_secs(10),
+            certificate_lifetime: floodplain::net::authority::PEER_LIFETIME,
             data: data.path().join("registry"),
             insecure_loopback: false,
             advertise: None,
