@@ -18,7 +18,7 @@ use floodplain::{
     config::PeerSettings,
     peer,
     protocol::{
-        action::{Connection, ErrorKind, Target, TransferState},
+        action::{Connection, ErrorKind, PeerPath, Target, TransferState},
         bucket::RateLimits,
         trust::Credentials,
         zone::Layout,
@@ -134,6 +134,10 @@ async fn three(registry: &TestRegistry, content: &[u8], rate: u64) -> Vec<TestPe
     peers
 }
 
+fn large_table() -> Target {
+    Target::Path(PeerPath { peer: "ana".into(), path: "docs/large table.bin".into() })
+}
+
 fn pattern(bytes: u32) -> Vec<u8> {
     (0..bytes).map(|n| (n * 7 % 251) as u8).collect()
 }
@@ -149,8 +153,7 @@ async fn searches_and_transfers_go_on_while_certificates_are_renewed() {
     let is_over = AtomicBool::new(false);
     let to = peers[1].folder.path().join("got.bin");
     let transfer = async {
-        let (hits, _) = peers[1].search("table").await;
-        let got = peers[1].get(Target::Hit(hits[0].number), &to).await;
+        let got = peers[1].get(large_table(), &to).await;
         is_over.store(true, Ordering::Relaxed);
         got
     };
@@ -208,8 +211,7 @@ async fn the_authority_changes_under_peers_that_open_connections_all_the_time() 
     let old = rotate(&registry, Step::Unspecified).await;
     let change = async {
         // Open throughout.
-        let (hits, _) = peers[2].search("table").await;
-        let transfer = peers[2].get(Target::Hit(hits[0].number), &to);
+        let transfer = peers[2].get(large_table(), &to);
         let steps = async {
             let begun = rotate(&registry, Step::Begin).await;
             assert_eq!((begun.authorities.len(), begun.is_newest_used), (2, false));

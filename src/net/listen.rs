@@ -43,6 +43,11 @@ pub(super) const TRANSFER_CONNECTION_WINDOW: u32 = 4 << 20;
 /// A chunk of 256 KiB with its framing in one DATA frame: a fifteenth of the system calls of 16 KiB frames.
 pub(super) const TRANSFER_FRAME: u32 = (256 << 10) + 64;
 
+/// Part of the age that every connection reaches.
+const LEAST_AGE: f64 = 0.8;
+/// Part of the age at which a channel is better replaced.
+const CHANNEL_AGE: f64 = 0.6;
+
 /// A bound port.
 #[derive(Debug)]
 pub struct Listener {
@@ -71,6 +76,12 @@ impl Transport {
         Ok(Listener { socket, address })
     }
 
+    /// How long a channel is used for new calls: so long that no server ends it meanwhile, for a call that crosses with that is
+    /// lost.
+    pub fn channel_age(&self) -> Duration {
+        most_age(self.trust()).mul_f64(CHANNEL_AGE)
+    }
+
     /// Serves until the stop, then lets running calls end for a short while. Connections are dropped after that. In a
     /// closed network `scope` says who is of the zone, for the methods that belong to it; a registry has none.
     pub fn serve(
@@ -82,9 +93,7 @@ impl Transport {
     ) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
         let address = listener.address;
         let trust = self.trust().cloned();
-        let guarded = server(trust.as_ref().map(Trust::lifetime))
-            .layer(Guard::new(trust.clone(), scope))
-            .add_routes(routes);
+        let guarded = server(trust.as_ref()).layer(Guard::new(trust.clone(), scope)).add_routes(routes);
         let (stopping, overdue) = (shutdown.stopping_owned(), shutdown.stopping_owned());
         async move {
             let overdue = async {
@@ -108,10 +117,14 @@ impl Transport {
     }
 }
 
-fn server(certificate_lifetime: Option<Duration>) -> Server<Stack<ShelterLayer, Identity>> {
+/// After this time at the latest a connection takes no new calls, where certificates last for so long.
+fn most_age(trust: Option<&Trust>) -> Duration {
+    trust.map_or(MAX_AGE, |trust| MAX_AGE.min(trust.lifetime() / AGES_PER_LIFETIME))
+}
+
+fn server(trust: Option<&Trust>) -> Server<Stack<ShelterLayer, Identity>> {
     // Connections that began together must not end together at all daemons of a network.
-    let most = certificate_lifetime.map_or(MAX_AGE, |lifetime| MAX_AGE.min(lifetime / AGES_PER_LIFETIME));
-    let age = most.mul_f64(rand::rng().random_range(0.8..1.0));
+    let age = most_age(trust).mul_f64(rand::rng().random_range(LEAST_AGE..1.0));
     Server::builder()
         .layer(ShelterLayer::default())
         .http2_max_pending_accept_reset_streams(Some(MAX_RESET_BEFORE_BEGUN))

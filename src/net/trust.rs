@@ -116,6 +116,13 @@ impl Trust {
         self.0.links.open(peer)
     }
 
+    /// Until when a connection may live with a peer whose certificate is good until then: no longer than a new one of ours would be.
+    /// Whoever holds an authority's key can make one that never ends, and would keep its connections when that key is trusted
+    /// no more.
+    pub(super) fn bounded(&self, not_after: SystemTime) -> SystemTime {
+        not_after.min(SystemTime::now() + self.lifetime())
+    }
+
     /// To hear when that peer is shut out; `None` when it is already.
     pub(super) fn watch(&self, peer: PeerId) -> Option<Watched> {
         self.0.links.watch(peer)

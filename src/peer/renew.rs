@@ -30,8 +30,6 @@ use crate::{
 
 /// How long the registry may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Largest answer: a certificate of 2 KiB and keys.
-const MAX_ANSWER_BYTES: usize = 16 << 10;
 /// Pauses between attempts: doubled with jitter from the first to the second.
 const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(300));
 /// How long a peer waits for a certificate that it should have before it goes on.
@@ -179,7 +177,8 @@ impl Renewer {
 
     async fn renew(&mut self) -> Result<()> {
         let channel = self.transport.dial_host(&self.registry, Purpose::Registry).await?;
-        let mut client = EnrollmentServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
+        let mut client =
+            EnrollmentServiceClient::new(channel).max_decoding_message_size(enrollment::MAX_ANSWER_BYTES);
         let public_key = self.trust.key().public().to_der().to_vec().into();
         let answer = timeout(ANSWER_TIMEOUT, client.renew(pb::RenewRequest { public_key }));
         let answer =

@@ -12,6 +12,8 @@ use crate::protocol::{
 pub const RENEWAL_DUE: &str = "RENEWAL_DUE";
 /// Largest request in bytes; an honest one has some 200.
 pub const MAX_REQUEST_BYTES: usize = 1024;
+/// Largest answer in bytes: a certificate and keys.
+pub const MAX_ANSWER_BYTES: usize = 16 << 10;
 /// Largest certificate in bytes; ours have some 500.
 const MAX_CERTIFICATE_BYTES: usize = 2048;
 const SIGNATURE_BYTES: usize = 64;

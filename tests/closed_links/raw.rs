@@ -140,12 +140,15 @@ pub(crate) async fn stall(server: &Daemon, client: Arc<ClientConfig>) -> Stalled
     let mut builder = h2::client::Builder::new();
     let builder = builder.initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
     let (mut send, mut connection) = builder.handshake(stream).await.expect("begun");
-    let request = http::Request::post("http://test/test.Endless/Flood").body(()).expect("a request");
+    let request =
+        http::Request::post("http://test/test.Endless/Flood").header("content-type", "application/grpc");
+    let request = request.body(()).expect("a request");
     let (answer, _) = send.send_request(request, true).expect("sent");
     let answer = tokio::select! {
         answer = answer => answer.expect("an answer"),
         ended = &mut connection => panic!("the connection ended: {ended:?}"),
     };
+    assert_eq!(answer.status(), http::StatusCode::OK);
     Stalled { _connection: connection, _call: (send, answer) }
 }
 
