@@ -189,10 +189,10 @@ fn a_network_is_made_entered_and_found_again_after_a_restart() {
     let count = |what: &str| secrets.iter().filter(|secret| secret.what == what).count();
     assert_eq!((count("a peer's key"), count("an authority's key")), (2, 1));
     for file in files(folder.path()) {
-        let bytes = fs::read(&file).unwrap();
+        let text = secrets::text(&fs::read(&file).unwrap());
         for secret in &secrets {
             let is_at_home = secret.home.as_ref() == Some(&file);
-            assert_eq!(secret.is_in(&bytes), is_at_home, "{} in {}", secret.what, file.display());
+            assert_eq!(secret.is_in(&text), is_at_home, "{} in {}", secret.what, file.display());
         }
     }
 }

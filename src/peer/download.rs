@@ -229,7 +229,7 @@ impl Downloader {
         mut find: Find,
         is_revived: bool,
     ) -> Transfer {
-        let (mut wait, mut had_bytes) = (FIRST_SEARCH_WAIT, 0);
+        let mut wait = FIRST_SEARCH_WAIT;
         let mut is_to_be_looked_for = is_revived;
         let mut sharing = Sharing::new(&self.contents);
         if let Some(hash) = place.hash() {
@@ -272,11 +272,6 @@ impl Downloader {
                     drop(slot);
                     tracing::info!(reason = %error, "a begun download waits for holders");
                     ticket.enter(TransferState::Waiting);
-                    // Holders that were there again are worth the first wait again.
-                    let has_bytes = ticket.transfer().done_bytes;
-                    if has_bytes > had_bytes {
-                        (wait, had_bytes) = (FIRST_SEARCH_WAIT, has_bytes);
-                    }
                     tokio::select! {
                         () = ticket.wait(wait, &error.message) => wait = (wait * 2).min(LONGEST_SEARCH_WAIT),
                         interrupt = ticket.interrupted() => match interrupt {
