@@ -88,6 +88,7 @@ async fn serve(share: PathBuf, data: PathBuf) -> Result<()> {
         layout: Layout::Fixed { zones: 1, zone_size: 6 },
         lease: Duration::from_secs(30),
         heartbeat: Duration::from_secs(10),
+        certificate_lifetime: floodplain::net::authority::PEER_LIFETIME,
         data: data.join("registry"),
         insecure_loopback: true,
     };

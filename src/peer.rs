@@ -21,6 +21,7 @@ pub mod receive;
 pub mod remote;
 mod renew;
 mod replicas;
+mod retry;
 mod saved;
 mod search;
 pub mod send;

@@ -103,7 +103,7 @@ pub async fn start(settings: RegistrySettings, shutdown: Shutdown) -> anyhow::Re
     let (closed, security) = if settings.insecure_loopback {
         (None, Security::PlaintextLoopback)
     } else {
-        let closed = Arc::new(Closed::open(&settings.data, shutdown.clone())?);
+        let closed = Arc::new(Closed::open(&settings.data, settings.certificate_lifetime, shutdown.clone())?);
         let security = Security::Closed(closed.trust().clone());
         (Some(closed), security)
     };

@@ -16,8 +16,11 @@ use rustix::process::{Pid, Signal, kill_process};
 
 #[path = "support/processes.rs"]
 mod processes;
+#[path = "support/secrets.rs"]
+mod secrets;
 
 use processes::{Daemon, ask, floodplain, json, log, logged, run, until, wait_for};
+use secrets::Secret;
 
 /// Within this a revocation is felt everywhere.
 const REVOKED_WITHIN: Duration = Duration::from_secs(10);
@@ -27,6 +30,8 @@ struct Up {
     child: Child,
     registry: String,
     invite: String,
+    /// Of its first peer.
+    peer: String,
 }
 
 impl Up {
@@ -52,8 +57,8 @@ impl Up {
             line.strip_prefix(prefix).unwrap_or_else(|| panic!("{prefix}: {line}")).to_owned()
         };
         let (registry, invite) = (line("registry on "), line("invite "));
-        line("listening on ");
-        Self { child, registry, invite }
+        let peer = line("listening on ");
+        Self { child, registry, invite, peer }
     }
 
     fn stop(mut self) -> Option<i32> {
@@ -142,6 +147,11 @@ fn a_network_is_made_entered_and_found_again_after_a_restart() {
     assert_eq!(live, [(&"ana".into(), &"live".into()), (&"ben".into(), &"live".into())]);
     assert_eq!(run(&ana, "health --data data --ready").0, 0);
     assert_eq!(run(&ben, &format!("health --ready --addr {}", up.registry)).0, 0);
+    // A peer answers members, and those only: the one by the key in its data folder, the other has none.
+    assert_eq!(run(&ben, &format!("health --ready --addr {}", up.peer)).0, 0, "another peer");
+    assert_eq!(run(&ben, &format!("health --ready --addr {}", peer.address)).0, 0, "itself");
+    assert_eq!(run(&cem, &format!("health --ready --addr {}", up.peer)).0, 4, "a stranger");
+    assert_eq!(run(&cem, &format!("health --ready --addr {}", up.registry)).0, 0, "at the registry");
 
     // The registry and its peer start again, and the other peer finds them by itself.
     let first = up.invite.clone();
@@ -170,25 +180,19 @@ fn a_network_is_made_entered_and_found_again_after_a_restart() {
     for file in files(&ana.join("data/registry")) {
         assert_eq!(mode(&file) & 0o077, 0, "{}", file.display());
     }
-    // What is secret is in the files of the keys, and nowhere else.
-    let mut secrets: Vec<String> = vec![first, up.invite.clone()];
-    for secret in &mut secrets {
-        *secret = secret.rsplit('/').next().unwrap().to_owned();
-    }
-    let (keys, others): (Vec<_>, Vec<_>) =
-        files(folder.path()).into_iter().partition(|file| file.extension().is_some_and(|end| end == "pem"));
-    for key in keys {
-        let pem = fs::read_to_string(&key).unwrap();
-        if pem.contains("PRIVATE") {
-            secrets.push(pem.lines().nth(1).unwrap().to_owned());
-        }
-    }
-    assert!(secrets.len() >= 4, "two tokens, and a key each: {}", secrets.len());
-    for file in others {
-        let text = fs::read(&file).unwrap();
-        let text = String::from_utf8_lossy(&text);
+    // What is secret is in its own file, and nowhere else: not in another, and in no log.
+    let second = up.invite.clone();
+    assert_eq!(up.stop(), Some(0));
+    let mut secrets = vec![Secret::of_invite(&first), Secret::of_invite(&second)];
+    secrets.extend([&ana, &ben].into_iter().flat_map(|home| secrets::of_peer(&home.join("data"))));
+    secrets.extend(secrets::of_registry(&ana.join("data/registry")));
+    let count = |what: &str| secrets.iter().filter(|secret| secret.what == what).count();
+    assert_eq!((count("a peer's key"), count("an authority's key")), (2, 1));
+    for file in files(folder.path()) {
+        let text = secrets::text(&fs::read(&file).unwrap());
         for secret in &secrets {
-            assert!(!text.contains(secret.as_str()), "a secret in {}", file.display());
+            let is_at_home = secret.home.as_ref() == Some(&file);
+            assert_eq!(secret.is_in(&text), is_at_home, "{} in {}", secret.what, file.display());
         }
     }
 }
@@ -202,7 +206,7 @@ fn a_revoked_peer_is_cut_off_within_ten_seconds() {
     fs::write(ana.join("share/long report.bin"), vec![7; 64 << 20]).unwrap();
     let _up = Up::start(&ana, port, &[]);
     let two = invite(&ana, "--uses 2");
-    let [(ben, _ben), (cem, _cem)] = ["ben", "cem"].map(|name| {
+    let [(ben, ben_runs), (cem, _cem)] = ["ben", "cem"].map(|name| {
         let home = home(folder.path(), name, "");
         let daemon = Daemon::start(&home, &["join", &two, "--headless"]);
         joined(&home);
@@ -238,6 +242,20 @@ fn a_revoked_peer_is_cut_off_within_ten_seconds() {
     assert_eq!(run(&cem, "--json search long").0, 0);
     let again = ask(&ben, &["join", &invite(&ana, ""), "--enroll-only", "--data", "data"]);
     assert_ne!(again.status.code(), Some(0), "its daemon runs: {}", text(&again));
+
+    // It says so once, goes on being asked, and does not start again.
+    until(&ben, "--json status", "\"connection\":\"revoked\"");
+    let said = |what: &str| fs::read_to_string(ben.join("log")).unwrap().matches(what).count();
+    assert_eq!(said("revoked: this peer does not belong"), 1, "{}", logged(&ben));
+    assert_eq!(said("the registry refused this peer; trying again"), 0, "{}", logged(&ben));
+    assert_eq!(ben_runs.stop(), Some(0));
+    let refused = ask(&ben, &["peer", "--headless"]);
+    assert_eq!(refused.status.code(), Some(5), "{}", text(&refused));
+    assert!(
+        text(&refused).contains("shut out") && text(&refused).contains("new invite"),
+        "{}",
+        text(&refused)
+    );
 }
 
 #[test]
@@ -254,7 +272,12 @@ fn the_authority_is_changed_under_living_peers() {
     assert_eq!(old[0]["keys"].as_array().unwrap().len(), 1);
 
     assert_eq!(run(&ana, "authority begin --data data").0, 0);
-    // Told to renew, and with nothing but time between the steps.
+    // Told to renew, twice, and with nothing but time between the steps.
+    wait_for(
+        "the new key certifies",
+        || json(&ana, "authority --data data")[0]["newest_in_use"] == true,
+        || logged(&ana),
+    );
     wait_for(
         "everyone renewed",
         || json(&ana, "authority --data data")[0]["members_on_older"] == 0,

@@ -26,7 +26,8 @@ use floodplain::{
     },
 };
 use harness::{
-    DAY, Daemon, Network, PATIENCE, ask_health, ask_health_over, transport, until_ended, watch_health, zone,
+    DAY, Daemon, Network, PATIENCE, ask_health, ask_health_over, transport, until_ended, watch_health,
+    watch_health_over, zone,
 };
 use rustls::HandshakeKind;
 use support::{TestPeer, TestRegistry, soon};
@@ -99,7 +100,7 @@ async fn a_joining_peer_goes_by_the_key_of_the_invite_alone() {
     assert!(enroll::dial(&host, other.authority.public()).await.is_err(), "wrong key");
     let peer = Daemon::start(ours.peer(None, DAY), vec![]).await;
     assert!(enroll::dial(&peer.host(), ours.authority.public()).await.is_err(), "a peer is no registry");
-    assert_eq!(ask_health_over(enroll::probe(&host).await.expect("somebody")).await, Ok(()));
+    assert_eq!(ask_health_over(enroll::probe(&host, None).await.expect("somebody")).await, Ok(()));
     let next = ours.next_authority();
     let moved = Daemon::start(next.registry(DAY), vec![]).await;
     assert!(
@@ -163,6 +164,77 @@ async fn whoever_is_shut_out_is_cut_off_at_once_and_told_why_afterwards() {
     deny(&good, 1, &[server.to().peer]);
     tokio::time::timeout(Duration::from_secs(1), until_ended(&mut kept)).await.expect("cut within a second");
     assert_eq!(ask_health(&good, server.to()).await, Err(Code::Unavailable), "it is not dialed any more");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_is_stuck_in_writing_is_cut_all_the_same() {
+    let network = Network::found();
+    let server = Daemon::start(network.peer(None, DAY), vec![]).await;
+    let (bad, brief) = (network.peer(None, DAY), network.peer(None, Duration::from_secs(5)));
+    let [bad_id, brief_id] = [&bad, &brief].map(|peer| peer.key().public().peer_id());
+    let _bad = raw::stall(&server, raw::client_of(&bad, &network)).await;
+    let _brief = raw::stall(&server, raw::client_of(&brief, &network)).await;
+    server.until_stuck().await;
+    assert_eq!(server.trust().open_links(&bad_id), 1, "nothing but the denial ends it");
+    deny(server.trust(), 1, &[bad_id]);
+    tokio::time::timeout(Duration::from_secs(1), server.until_cut(&bad_id))
+        .await
+        .expect("cut within a second");
+    soon("the end of the other's certificate", server.until_cut(&brief_id)).await;
+    assert!(brief.credentials().not_after <= std::time::SystemTime::now());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_without_end_is_worth_no_more_than_one_of_ours() {
+    let network = Network::found();
+    let server = Daemon::start(network.peer(None, Duration::from_secs(2)), vec![]).await;
+    let thief = network.peer(None, 36_500 * DAY);
+    let _open = raw::stall(&server, raw::client_of(&thief, &network)).await;
+    soon("the end of the connection", server.until_cut(&thief.key().public().peer_id())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_aged_connection_takes_no_new_calls_and_those_that_run_go_on() {
+    let network = Network::found();
+    // A sixth of the server's certificate: a second.
+    let server = Daemon::start(network.peer(None, Duration::from_secs(6)), vec![]).await;
+    let ana = network.peer(None, DAY);
+    let began = std::time::Instant::now();
+    let channel = transport(&ana).dial(server.to(), Purpose::Link).await.expect("connected");
+    let ask = async || {
+        // One that crosses with the end is lost: `Transport::channel_age` is there for that.
+        let _ = ask_health_over(channel.clone()).await;
+        server.last_caller().expect("a call").address()
+    };
+    let mut running = watch_health_over(channel.clone()).await;
+    let first = ask().await;
+    while ask().await == first {
+        assert!(began.elapsed() < PATIENCE, "it is one connection for ever");
+    }
+    assert!(began.elapsed() > transport(server.trust()).channel_age(), "a channel is replaced before");
+    assert!(running.is_open(), "a call that runs goes on");
+    assert_eq!(server.trust().open_links(&ana.key().public().peer_id()), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_asks_anybody_of_its_network_for_health() {
+    let (ours, other) = (Network::found(), Network::found());
+    let (ana, eve) = (ours.peer(None, DAY), other.peer(None, DAY));
+    let peer = Daemon::start(ours.peer(None, DAY), vec![]).await;
+    let registry = Daemon::start(ours.registry(DAY), vec![]).await;
+    let ask =
+        async |member: Option<&Trust>, server: &Daemon| match enroll::probe(&server.host(), member).await {
+            Ok(channel) => ask_health_over(channel).await,
+            Err(_) => Err(Code::Unavailable),
+        };
+    assert_eq!(ask(Some(&ana), &peer).await, Ok(()));
+    assert!(matches!(peer.last_caller().expect("a call").standing(), Standing::Member { .. }));
+    assert_eq!(ask(Some(&ana), &registry).await, Ok(()));
+    assert_eq!(ask(None, &peer).await, Err(Code::Unavailable));
+    assert_eq!(ask(Some(&eve), &peer).await, Err(Code::Unavailable));
+    // What it is stays at home where it is not known.
+    assert_eq!(ask(Some(&eve), &registry).await, Ok(()));
+    assert_eq!(registry.last_caller().expect("a call").standing(), Standing::Stranger);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

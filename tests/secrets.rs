@@ -1,20 +1,29 @@
-//! Secrets are in no log, however much is logged: the credential of a peer, its lease, the keys of what it put.
+//! Secrets are in no log, however much is logged: the credential of a peer, its lease, the keys of what it put, its key,
+//! the authority's, and what an invite lets in by.
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/secrets.rs"]
+mod secrets;
 #[allow(dead_code)]
 #[path = "support/network.rs"]
 mod support;
 
 use std::{
-    fs,
     io::{self, Write},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use floodplain::protocol::action::{PutAsk, PutContent, TransferState};
+use floodplain::{
+    config::PeerSettings,
+    protocol::{
+        action::{PutAsk, PutContent, TransferState},
+        zone::Layout,
+    },
+};
 use futures::StreamExt;
-use support::{network, soon};
+use secrets::Secret;
+use support::{TestPeer, TestRegistry, soon};
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -30,56 +39,56 @@ impl Write for Log {
     }
 }
 
-/// All the ways in which logs show bytes. Eight of them are enough to tell one secret from chance.
-fn shown(secret: &[u8]) -> [String; 3] {
-    let hex: Vec<String> = secret[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-    let numbers: Vec<String> = secret[..8].iter().map(u8::to_string).collect();
-    [hex.concat(), numbers.join(", "), secret[..8].escape_ascii().to_string()]
-}
-
-fn from_hex(text: &str) -> Vec<u8> {
-    let digits = text.trim().as_bytes().chunks(2);
-    digits.map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
-}
-
 #[tokio::test]
 async fn no_secret_is_logged_when_everything_is() {
     let log = Log::default();
     let writer = log.clone();
     tracing_subscriber::fmt().with_env_filter("trace").with_writer(move || writer.clone()).init();
-    let (registry, peers) = network(1, 3).await;
+    let registry = TestRegistry::start(Layout::Fixed { zones: 1, zone_size: 3 }).await;
+    let mut peers = Vec::new();
+    for name in ["one", "two", "three"] {
+        let room = |settings: &mut PeerSettings| settings.replica_space = 64 << 20;
+        peers
+            .push(TestPeer::start_changed(registry.address, name, &[("a report.txt", b"words")], room).await);
+    }
+    peers[0].until_zone_has(3).await;
     let ask = PutAsk { content: PutContent::Text("a note".into()), name: None, replicas: 1 };
     let mut events = peers[0].handle.put(ask).await.unwrap();
-    let mut is_known = false;
+    let mut last = None;
     while let Some(event) = soon("an event of the put", events.next()).await {
-        // Nobody has room for it: it was tried all the same, with its key.
-        is_known |= event.is_ok_and(|transfer| transfer.state != TransferState::Waiting);
+        last = Some(event.unwrap().state);
     }
+    assert_eq!(last, Some(TransferState::Done), "its key is kept");
     peers[1].search("report").await;
 
-    let mut secrets = Vec::new();
-    for peer in &peers {
-        let identity = fs::read_to_string(peer.settings.data.join("identity")).unwrap();
-        secrets.push(("a credential", from_hex(&identity)));
-        for put in fs::read_dir(peer.settings.data.join("puts")).unwrap() {
-            let text = fs::read_to_string(put.unwrap().path()).unwrap();
-            let put: serde_json::Value = serde_json::from_str(&text).unwrap();
-            secrets.push(("a key of a put", from_hex(put["key"].as_str().unwrap())));
-        }
-    }
+    let mut secrets: Vec<Secret> =
+        peers.iter().flat_map(|peer| secrets::of_peer(&peer.settings.data)).collect();
     let data = registry.settings.data.clone();
-    let kept = registry.stop().await;
-    let snapshot = fs::read(data.join("registry.snapshot")).unwrap();
-    let saved = floodplain::registry::store::encode::decode(&snapshot).unwrap();
-    secrets.extend(saved.peers.iter().map(|peer| ("a lease", from_hex(&peer.lease.reveal()))));
-    assert!(secrets.len() >= 6 && is_known, "{} secrets", secrets.len());
-    drop(kept);
+    let _kept = registry.stop().await;
+    secrets.extend(secrets::of_registry(&data));
+    let count = |secrets: &[Secret], what: &str| secrets.iter().filter(|secret| secret.what == what).count();
+    assert_eq!(["a credential", "a key of a put", "a lease"].map(|what| count(&secrets, what)), [3, 1, 3]);
 
-    let text = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
-    assert!(text.contains("TRACE") && text.contains("joined the network"), "{} bytes of log", text.len());
-    for (what, secret) in &secrets {
-        for shown in shown(secret) {
-            assert!(!text.contains(&shown), "{what} is in the log");
-        }
+    // A closed network.
+    let registry = TestRegistry::start_closed(Layout::Elastic { min: 6, target: 16, max: 24 }).await;
+    let (mut settings, folder) =
+        TestPeer::settings(registry.address, "ana", &[("a report.txt", b"words")], |_| ());
+    (settings.insecure_loopback, settings.invite) = (false, registry.invite.clone());
+    let ana = TestPeer::start_with(settings, folder).await;
+    ana.search("report").await;
+    secrets.push(Secret::of_invite(&registry.invite.clone().expect("closed").to_string()));
+    secrets.extend(secrets::of_peer(&ana.settings.data));
+    drop(ana.kill().await);
+    let data = registry.settings.data.clone();
+    let _kept = registry.stop().await;
+    secrets.extend(secrets::of_registry(&data));
+    let kinds = ["the token of an invite", "a peer's key", "an authority's key", "a lease"];
+    assert_eq!(kinds.map(|what| count(&secrets, what)), [1, 1, 1, 4]);
+
+    let text = secrets::text(&log.0.lock().unwrap());
+    let told = ["TRACE", "joined the network", "let a peer in"];
+    assert!(told.iter().all(|told| text.contains(told)), "{} bytes of log", text.len());
+    for secret in &secrets {
+        assert!(!secret.is_in(&text), "{} is in the log", secret.what);
     }
 }

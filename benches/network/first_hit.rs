@@ -124,6 +124,7 @@ pub(crate) async fn zone(folder: &Path, size: u32, shutdown: &Shutdown) -> Resul
         layout: Layout::Fixed { zones: 1, zone_size: size },
         lease: Duration::from_secs(30),
         heartbeat: Duration::from_secs(10),
+        certificate_lifetime: floodplain::net::authority::PEER_LIFETIME,
         data: folder.join("registry"),
         insecure_loopback: true,
     };

@@ -219,6 +219,7 @@ pub async fn authority(
     let step = match action {
         None | Some(AuthorityAction::Show) => RotationStep::Tell,
         Some(AuthorityAction::Begin) => RotationStep::Begin,
+        Some(AuthorityAction::Switch) => RotationStep::Switch,
         Some(AuthorityAction::Finish { force: false }) => RotationStep::Finish,
         Some(AuthorityAction::Finish { force: true }) => {
             let question = "trust the old key no longer, whoever still holds a certificate of it?";
@@ -229,9 +230,14 @@ pub async fn authority(
     let answer = answered(admin.client.rotate_authority(wire::to_rotation_step(step))).await?;
     let rotation = wire::rotation(&answer).map_err(malformed)?;
     let keys: Vec<_> = rotation.authorities.iter().map(ToString::to_string).collect();
-    let count = rotation.members_on_older;
+    let (count, untold) = (rotation.members_on_older, rotation.live_untold);
     if out.style.json {
-        out.json(&json::Authority { keys, members_on_older: count })?;
+        out.json(&json::Authority {
+            keys,
+            members_on_older: count,
+            newest_in_use: rotation.is_newest_used,
+            live_untold: untold,
+        })?;
         return Ok(Exit::Done);
     }
     let newest = keys.len().saturating_sub(1);
@@ -240,7 +246,11 @@ pub async fn authority(
         .enumerate()
         .map(|(number, key)| [key, if number == newest { "newest" } else { "older" }.to_owned()]);
     out.rows(rows)?;
-    if newest > 0 {
+    if !rotation.is_newest_used {
+        out.note(format_args!(
+            "the newest key certifies when all live peers know it; {untold} do not yet (`floodplain authority switch` does not wait for them)"
+        ));
+    } else if newest > 0 {
         out.note(format_args!(
             "{count} members hold certificates of an older key; `floodplain authority finish` ends the change"
         ));

@@ -114,7 +114,7 @@ pub enum Verb {
     },
     /// List the peers that were let into the network
     Members,
-    /// The key that members are certified by: show it, or change it in two steps
+    /// The key that members are certified by: show it, or change it
     Authority {
         /// What to do; nothing shows
         #[command(subcommand)]

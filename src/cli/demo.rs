@@ -23,6 +23,7 @@ use super::{
 use crate::{
     config::{PeerSettings, RegistrySettings},
     console::ConsoleOptions,
+    net::authority::PEER_LIFETIME,
     peer::{self, Handle, Peer},
     protocol::{
         action::{AcceptPolicy, ActionError, ErrorKind},
@@ -170,6 +171,7 @@ impl Network {
             layout: Layout::Fixed { zones: args.zones, zone_size },
             lease: LEASE,
             heartbeat: LEASE / 3,
+            certificate_lifetime: PEER_LIFETIME,
             data: folder.path().join("registry"),
             insecure_loopback: false,
         };

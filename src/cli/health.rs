@@ -1,7 +1,11 @@
 //! `health`: asks a daemon by the gRPC health protocol. Made for container health checks: quick, quiet, and no daemon of
 //! its own.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use tonic::{Code, transport::Channel};
 use tonic_health::pb::{
@@ -18,9 +22,10 @@ use super::{
 };
 use crate::{
     config::{Raw, RegistrySettings},
-    net::{Identity, Purpose, Security, Transport, enroll},
+    net::{Identity, Purpose, Security, Transport, Trust, enroll},
     peer::{control, remote},
     protocol::action::{ActionError, ErrorKind},
+    store::membership::NetworkFolder,
 };
 
 /// For the whole question; shorter than any sensible interval of health checks.
@@ -39,6 +44,8 @@ pub enum Daemon {
         address: String,
         /// As the settings say; TLS otherwise.
         is_plaintext: bool,
+        /// The data folder: of a member, or of nobody.
+        data: PathBuf,
     },
 }
 
@@ -61,7 +68,8 @@ impl Daemon {
     }
 
     fn at(raw: &Raw, address: String) -> Result<Self, Failure> {
-        Ok(Self::Address { address, is_plaintext: raw.is_plaintext().map_err(refused)? })
+        let is_plaintext = raw.is_plaintext().map_err(refused)?;
+        Ok(Self::Address { address, is_plaintext, data: raw.data().map_err(refused)? })
     }
 }
 
@@ -81,7 +89,9 @@ pub async fn health(out: &mut Output, daemon: &Daemon, args: &HealthArgs) -> End
     let (target, channel) = match daemon {
         Daemon::Peer(socket) => (socket.display().to_string(), remote::channel(socket).await?),
         Daemon::Registry(socket) => (socket.display().to_string(), admin::channel(socket).await?),
-        Daemon::Address { address, is_plaintext } => (address.clone(), dial(address, *is_plaintext).await?),
+        Daemon::Address { address, is_plaintext, data } => {
+            (address.clone(), dial(address, *is_plaintext, data).await?)
+        }
     };
     let request = HealthCheckRequest { service: String::new() };
     let status = match HealthClient::new(channel).check(request).await {
@@ -105,14 +115,16 @@ pub async fn health(out: &mut Output, daemon: &Daemon, args: &HealthArgs) -> End
     Ok(if args.ready && status != "serving" { Exit::Failed } else { Exit::Done })
 }
 
-/// In a closed network without a certificate: a health check has no keys at hand. A registry answers that; a peer is asked
-/// by its control socket.
-async fn dial(address: &str, is_plaintext: bool) -> Result<Channel, Failure> {
+/// In a closed network with the key of the data folder, if there is one: peers answer members only, a registry also strangers.
+async fn dial(address: &str, is_plaintext: bool, data: &Path) -> Result<Channel, Failure> {
     let dialed = if is_plaintext {
         let transport = Transport::new(Identity::ephemeral(), Security::PlaintextLoopback);
         transport.dial_host(address, Purpose::Registry).await
     } else {
-        enroll::probe(address).await
+        // A folder that cannot be read is one of nobody here: its daemon tells what is wrong with it.
+        let kept = NetworkFolder::of(data).load().ok().flatten();
+        let member = kept.and_then(|kept| Trust::new(kept.key, kept.credentials).ok());
+        enroll::probe(address, member.as_ref()).await
     };
     dialed.map_err(|error| {
         let error = ActionError::new(ErrorKind::Unreachable, format!("{:#}", anyhow::Error::from(error)));

@@ -16,6 +16,12 @@ const MAX_LEASE: Duration = Duration::from_secs(3600);
 /// Shortest heartbeat.
 const MIN_HEARTBEAT: Duration = Duration::from_millis(100);
 
+/// Shortest life of a peer's certificate: it is renewed after two thirds of it, and a registry that is busy may take a second
+/// to answer.
+const MIN_CERTIFICATE_LIFETIME: Duration = Duration::from_secs(2);
+/// Longest. So long a peer that heard of no revocation may go on talking to the one that was shut out.
+const MAX_CERTIFICATE_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// What a registry runs with; every value checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegistrySettings {
@@ -32,6 +38,8 @@ pub struct RegistrySettings {
     pub lease: Duration,
     /// How often peers renew; at most a third of the lease.
     pub heartbeat: Duration,
+    /// How long a peer's certificate is good, in a closed network.
+    pub certificate_lifetime: Duration,
     /// Folder of the snapshot file and of the authority's key.
     pub data: PathBuf,
     /// Plaintext, loopback addresses only.
@@ -52,6 +60,9 @@ impl RegistrySettings {
             layout: layout(raw)?,
             lease,
             heartbeat: heartbeat(raw, lease)?,
+            certificate_lifetime: raw.required(table::CERTIFICATE_LIFETIME, |text| {
+                value::duration(text, "24h", MIN_CERTIFICATE_LIFETIME, MAX_CERTIFICATE_LIFETIME)
+            })?,
             data: raw.data()?,
             insecure_loopback: raw.required(table::INSECURE_LOOPBACK, value::boolean)?,
         };

@@ -52,6 +52,8 @@ settings! {
     LEASE = "30s";
     /// How often peers renew.
     HEARTBEAT = "10s";
+    /// How long a peer's certificate is good.
+    CERTIFICATE_LIFETIME = "24h";
     /// A peer's name.
     NAME = "";
     /// Where a peer listens.

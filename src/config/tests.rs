@@ -58,6 +58,7 @@ fn defaults_are_those_of_the_design() {
             layout: Layout::Elastic { min: 6, target: 16, max: 24 },
             lease: Duration::from_secs(30),
             heartbeat: Duration::from_secs(10),
+            certificate_lifetime: Duration::from_secs(24 * 60 * 60),
             data: "/data".into(),
             insecure_loopback: false,
         }
@@ -210,6 +211,8 @@ fn every_bad_value_is_refused_by_its_name_with_what_would_do() {
         ("FLOODPLAIN_LEASE", "9999999999999999999y", "must be a duration such as 30s"),
         ("FLOODPLAIN_HEARTBEAT", "11s", "must be at most a third of FLOODPLAIN_LEASE (30s), so 10s or less"),
         ("FLOODPLAIN_HEARTBEAT", "0s", "must be from 100ms to 20m"),
+        ("FLOODPLAIN_CERTIFICATE_LIFETIME", "1s", "must be from 2s to 30days"),
+        ("FLOODPLAIN_CERTIFICATE_LIFETIME", "31d", "must be from 2s to 30days"),
         ("FLOODPLAIN_INSECURE_LOOPBACK", "maybe", "must be true or false"),
     ] {
         let error = registry(&[(name, value)]).unwrap_err();

@@ -8,7 +8,7 @@ pub(super) const PROMPT: &str = "floodplain> ";
 /// The menu in one line. What 1 does depends on the connection.
 pub(super) fn menu(connection: Connection) -> String {
     let toggle = match connection {
-        Connection::Connected | Connection::Reconnecting => "Disconnect",
+        Connection::Connected | Connection::Reconnecting | Connection::Revoked => "Disconnect",
         Connection::Disconnected => "Connect",
     };
     format!(

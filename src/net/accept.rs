@@ -214,9 +214,10 @@ fn shown(stream: &TlsStream<TcpStream>, trust: &Trust) -> io::Result<(Standing, 
         // It sees whether a peer is where it says.
         Subject::Registry => (Standing::Stranger, Bounds::until(leaf.not_after)),
         Subject::Peer { peer, .. } if leaf.is_expired() => (Standing::Expired { peer }, Bounds::brief()),
-        Subject::Peer { peer, zone } => {
-            (Standing::Member { peer, zone }, Bounds::of_peer(trust.watch(peer), leaf.not_after))
-        }
+        Subject::Peer { peer, zone } => (
+            Standing::Member { peer, zone },
+            Bounds::of_peer(trust.watch(peer), trust.bounded(leaf.not_after)),
+        ),
     })
 }
 

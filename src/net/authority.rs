@@ -16,12 +16,12 @@ use crate::protocol::{
     trust::{NetworkId, PublicKey},
 };
 
-/// What a peer's certificate lasts.
+/// What a peer's certificate lasts, unless the registry's settings say otherwise.
 pub const PEER_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// What the registry's lasts.
 pub const REGISTRY_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// A certificate is good from so long before it is made: the clocks of two machines may differ by so much.
-const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+pub(super) const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 
 /// The authority of a network: its private key.
 #[derive(Debug, Clone)]

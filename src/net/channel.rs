@@ -210,7 +210,7 @@ async fn connect(
     let leaf = Leaf::read(certificate, trust.network()).map_err(io::Error::other)?;
     let bounds = match (expected, leaf.subject) {
         (Expected::Peer(expected), Subject::Peer { peer, .. }) if peer == expected => {
-            Bounds::of_peer(Some(trust.watch(peer).ok_or_else(denied)?), leaf.not_after)
+            Bounds::of_peer(Some(trust.watch(peer).ok_or_else(denied)?), trust.bounded(leaf.not_after))
         }
         (Expected::Registry, Subject::Registry) => Bounds::until(leaf.not_after),
         _ => return Err(io::Error::other("it is somebody else")),

@@ -1,4 +1,5 @@
-//! The first contact with a registry: nothing to show yet, and nothing to go by but the authority's key out of an invite.
+//! Connections to those who are not known yet: the first contact with a registry, with nothing to go by but the authority's
+//! key out of an invite, and the question whether anybody answers.
 
 use std::{
     io,
@@ -11,12 +12,11 @@ use hyper_util::rt::TokioIo;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
     client::{
-        Resumption, WebPkiServerVerifier,
+        WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
-    version::TLS13,
 };
 use tonic::transport::Channel;
 use webpki::EndEntityCert;
@@ -25,7 +25,7 @@ use super::{
     channel::{self, Connection, DialError, Purpose},
     leaf,
     link::{Bounds, Link},
-    trust::{ALPN, provider},
+    trust::{self, Trust, provider},
 };
 use crate::protocol::trust::{NetworkId, PublicKey};
 
@@ -43,33 +43,44 @@ pub async fn dial(host: &str, authority: PublicKey) -> Result<Channel, DialError
 /// # Errors
 /// When nobody answers there, or one who is not that registry; [`untrusted`] tells the one from the other.
 pub async fn meet(host: &str, authority: PublicKey) -> Result<(Channel, NetworkId), DialError> {
-    let (channel, network) = open(host, Some(authority)).await?;
+    let (channel, network) = open(host, Whom::Registry(authority)).await?;
     Ok((channel, network.expect("the handshake is over, and its verifier has seen the name")))
 }
 
 /// Opens a channel to whoever answers there, for the one question that may be anybody's to answer: whether somebody does.
-/// Nothing that is said over it may be secret or be believed. A peer ends it: it lets nobody in without a certificate.
+/// Nothing that is said over it may be secret or be believed. To one of the same network a member shows who it is: a peer ends
+/// the connections of everybody else.
 ///
 /// # Errors
 /// When nobody answers there.
-pub async fn probe(host: &str) -> Result<Channel, DialError> {
-    open(host, None).await.map(|(channel, _)| channel)
+pub async fn probe(host: &str, member: Option<&Trust>) -> Result<Channel, DialError> {
+    if let Some(member) = member {
+        match open(host, Whom::Member(member.clone())).await {
+            Err(error) if untrusted(&error).is_some() => {}
+            opened => return opened.map(|(channel, _)| channel),
+        }
+    }
+    open(host, Whom::Anybody).await.map(|(channel, _)| channel)
 }
 
-async fn open(host: &str, authority: Option<PublicKey>) -> Result<(Channel, Option<NetworkId>), DialError> {
+async fn open(host: &str, whom: Whom) -> Result<(Channel, Option<NetworkId>), DialError> {
+    let shown = match &whom {
+        Whom::Member(trust) => Some(trust.shown()),
+        Whom::Registry(_) | Whom::Anybody => None,
+    };
     let algorithms = provider().signature_verification_algorithms;
     let seen = Arc::new(OnceLock::new());
-    let verifier = Arc::new(FirstContact { authority, algorithms, seen: seen.clone() });
-    let mut client = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&TLS13])
+    let verifier = Arc::new(FirstContact { whom, algorithms, seen: seen.clone() });
+    let client = trust::client()
         .expect("the provider has suites of TLS 1.3")
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
-    client.alpn_protocols = vec![ALPN.to_vec()];
-    client.resumption = Resumption::disabled();
-    client.enable_sni = false;
-    let client = Arc::new(client);
+        .with_custom_certificate_verifier(verifier);
+    let client = trust::dialing(match shown {
+        Some((chain, key)) => {
+            client.with_client_auth_cert(chain, key).expect("a trust is made of a key and its certificate")
+        }
+        None => client.with_no_client_auth(),
+    });
     let mut last = None;
     for address in channel::addresses(host).await? {
         let client = client.clone();
@@ -133,10 +144,19 @@ async fn connect(address: SocketAddr, client: Arc<ClientConfig>) -> io::Result<C
     Ok(TokioIo::new(Link::new(stream, Bounds::none())))
 }
 
-/// Takes the registry of any network, if its certificate was issued by one authority; anybody when none is named.
+/// Who may be at the other end.
+#[derive(Debug)]
+enum Whom {
+    /// The registry of any network, if its certificate was issued by that authority.
+    Registry(PublicKey),
+    /// Anybody of that network.
+    Member(Trust),
+    Anybody,
+}
+
 #[derive(Debug)]
 struct FirstContact {
-    authority: Option<PublicKey>,
+    whom: Whom,
     algorithms: WebPkiSupportedAlgorithms,
     /// The network that was found.
     seen: Arc<OnceLock<NetworkId>>,
@@ -151,7 +171,13 @@ impl ServerCertVerifier for FirstContact {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let Some(authority) = &self.authority else { return Ok(ServerCertVerified::assertion()) };
+        let authority = match &self.whom {
+            Whom::Registry(authority) => authority,
+            Whom::Member(trust) if !trust.believes(end_entity) => {
+                return Err(Error::InvalidCertificate(CertificateError::UnknownIssuer));
+            }
+            Whom::Member(_) | Whom::Anybody => return Ok(ServerCertVerified::assertion()),
+        };
         let certificate = EndEntityCert::try_from(end_entity)
             .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
         let named =

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, Error, KeyUsage};
 
+use super::authority::CLOCK_SKEW;
 use crate::protocol::{
     id::{PeerId, ZoneId},
     trust::{NetworkId, PublicKey},
@@ -43,6 +44,7 @@ pub(super) enum Subject {
 pub(super) struct Leaf {
     pub(super) key: PublicKey,
     pub(super) subject: Subject,
+    pub(super) not_before: SystemTime,
     pub(super) not_after: SystemTime,
 }
 
@@ -70,7 +72,14 @@ impl Leaf {
             Subject::Peer { peer, .. } => Subject::Peer { peer, zone },
             Subject::Registry => Subject::Registry,
         };
-        Ok(Self { key, subject, not_after: not_after(&certificate).map_err(malformed)? })
+        let (not_before, not_after) = validity(&certificate).map_err(malformed)?;
+        Ok(Self { key, subject, not_before, not_after })
+    }
+
+    /// How long it was to be good when it was made.
+    pub(super) fn lifetime(&self) -> Duration {
+        let made = self.not_before + CLOCK_SKEW;
+        self.not_after.duration_since(made).unwrap_or_default()
     }
 
     /// It is not good any more.
@@ -99,14 +108,16 @@ fn check(
         .map(|_| ())
 }
 
-/// The verifier tells when a certificate ended; nothing else of it is believed here.
-fn not_after(certificate: &EndEntityCert<'_>) -> Result<SystemTime, Error> {
-    match check(certificate, &[], END_OF_TIME) {
-        Err(Error::CertExpired { not_after, .. }) => {
-            Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(not_after.as_secs()))
+/// The verifier tells when a certificate began and ended; nothing else of it is believed here.
+fn validity(certificate: &EndEntityCert<'_>) -> Result<(SystemTime, SystemTime), Error> {
+    let time = |time: UnixTime| SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs());
+    let refusals = [Duration::ZERO, END_OF_TIME].map(|at| check(certificate, &[], at).err());
+    match refusals {
+        [Some(Error::CertNotValidYet { not_before, .. }), Some(Error::CertExpired { not_after, .. })] => {
+            Ok((time(not_before), time(not_after)))
         }
-        Err(error) => Err(error),
-        Ok(()) => Err(Error::InvalidCertValidity),
+        [Some(error), _] => Err(error),
+        [None, _] => Err(Error::InvalidCertValidity),
     }
 }
 
@@ -154,7 +165,16 @@ mod tests {
         let (der, not_after) =
             authority.certify_peer(&key, network, zone, Duration::from_secs(60)).expect("signed");
         let leaf = Leaf::read(&der, network).expect("read");
-        assert_eq!(leaf, Leaf { key, subject: Subject::Peer { peer: key.peer_id(), zone }, not_after });
+        assert_eq!(
+            leaf,
+            Leaf {
+                key,
+                subject: Subject::Peer { peer: key.peer_id(), zone },
+                not_before: leaf.not_before,
+                not_after
+            }
+        );
+        assert_eq!(leaf.lifetime(), Duration::from_secs(60));
         let now = SystemTime::now();
         let anchors = [anchor(&authority.public(), network)];
         assert_eq!(verify(&der, &anchors, now), Ok(()));

@@ -9,7 +9,7 @@ use tonic::{service::Routes, transport::server::Server};
 use tower::layer::util::{Identity, Stack};
 
 use super::{
-    Transport,
+    Transport, Trust,
     accept::{accepted, secured},
     guard::{Guard, Scope},
     shelter::ShelterLayer,
@@ -31,6 +31,9 @@ const DRAIN_GRACE: Duration = Duration::from_secs(2);
 /// A connection takes no new calls after this time, and ends when its calls have: so often at least both ends prove anew who
 /// they are.
 const MAX_AGE: Duration = Duration::from_secs(60 * 60);
+/// Nor after this part of a certificate's life. One is renewed at 23 parts of 30 at the latest, so that no call begins in the
+/// last two: there the connection is cut.
+const AGES_PER_LIFETIME: u32 = 6;
 /// Bytes of request headers; ours are below 1 KiB.
 const MAX_HEADER_BYTES: u32 = 8 << 10;
 /// What this side takes per stream and per connection before it says that it has read some: files pushed to the inbox
@@ -39,6 +42,11 @@ pub(super) const TRANSFER_STREAM_WINDOW: u32 = 2 << 20;
 pub(super) const TRANSFER_CONNECTION_WINDOW: u32 = 4 << 20;
 /// A chunk of 256 KiB with its framing in one DATA frame: a fifteenth of the system calls of 16 KiB frames.
 pub(super) const TRANSFER_FRAME: u32 = (256 << 10) + 64;
+
+/// Part of the age that every connection reaches.
+const LEAST_AGE: f64 = 0.8;
+/// Part of the age at which a channel is better replaced.
+const CHANNEL_AGE: f64 = 0.6;
 
 /// A bound port.
 #[derive(Debug)]
@@ -68,6 +76,12 @@ impl Transport {
         Ok(Listener { socket, address })
     }
 
+    /// How long a channel is used for new calls: so long that no server ends it meanwhile, for a call that crosses with that is
+    /// lost.
+    pub fn channel_age(&self) -> Duration {
+        most_age(self.trust()).mul_f64(CHANNEL_AGE)
+    }
+
     /// Serves until the stop, then lets running calls end for a short while. Connections are dropped after that. In a
     /// closed network `scope` says who is of the zone, for the methods that belong to it; a registry has none.
     pub fn serve(
@@ -79,7 +93,7 @@ impl Transport {
     ) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
         let address = listener.address;
         let trust = self.trust().cloned();
-        let guarded = server().layer(Guard::new(trust.clone(), scope)).add_routes(routes);
+        let guarded = server(trust.as_ref()).layer(Guard::new(trust.clone(), scope)).add_routes(routes);
         let (stopping, overdue) = (shutdown.stopping_owned(), shutdown.stopping_owned());
         async move {
             let overdue = async {
@@ -103,9 +117,14 @@ impl Transport {
     }
 }
 
-fn server() -> Server<Stack<ShelterLayer, Identity>> {
+/// After this time at the latest a connection takes no new calls, where certificates last for so long.
+fn most_age(trust: Option<&Trust>) -> Duration {
+    trust.map_or(MAX_AGE, |trust| MAX_AGE.min(trust.lifetime() / AGES_PER_LIFETIME))
+}
+
+fn server(trust: Option<&Trust>) -> Server<Stack<ShelterLayer, Identity>> {
     // Connections that began together must not end together at all daemons of a network.
-    let age = MAX_AGE.mul_f64(rand::rng().random_range(0.8..1.0));
+    let age = most_age(trust).mul_f64(rand::rng().random_range(LEAST_AGE..1.0));
     Server::builder()
         .layer(ShelterLayer::default())
         .http2_max_pending_accept_reset_streams(Some(MAX_RESET_BEFORE_BEGUN))

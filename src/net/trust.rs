@@ -6,14 +6,20 @@
 mod links;
 mod tls;
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Result, ensure};
 use arc_swap::ArcSwap;
-use rustls::{ClientConfig, ServerConfig};
+use rustls::{
+    ClientConfig, ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer},
+};
 
 pub(super) use links::Watched;
-pub(super) use tls::{ALPN, provider};
+pub(super) use tls::{client, dialing, provider};
 
 use self::links::Links;
 use super::{
@@ -42,6 +48,7 @@ struct Inner {
 struct Shown {
     credentials: Arc<Credentials>,
     zone: Option<ZoneId>,
+    lifetime: Duration,
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
     is_registry: bool,
@@ -78,6 +85,11 @@ impl Trust {
         self.0.shown.load().zone
     }
 
+    /// How long the certificate was to be good when it was made.
+    pub fn lifetime(&self) -> Duration {
+        self.0.shown.load().lifetime
+    }
+
     /// Shows and trusts something else from the next connection on; open ones stay.
     ///
     /// # Errors
@@ -104,9 +116,30 @@ impl Trust {
         self.0.links.open(peer)
     }
 
+    /// Until when a connection may live with a peer whose certificate is good until then: no longer than a new one of ours would be.
+    /// Whoever holds an authority's key can make one that never ends, and would keep its connections when that key is trusted
+    /// no more.
+    pub(super) fn bounded(&self, not_after: SystemTime) -> SystemTime {
+        not_after.min(SystemTime::now() + self.lifetime())
+    }
+
     /// To hear when that peer is shut out; `None` when it is already.
     pub(super) fn watch(&self, peer: PeerId) -> Option<Watched> {
         self.0.links.watch(peer)
+    }
+
+    /// What is shown: the certificate, and the key that it is of.
+    pub(super) fn shown(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        (vec![self.credentials().certificate.clone().into()], self.0.key.to_der())
+    }
+
+    /// A certificate, DER, is of this network and good now.
+    pub(super) fn believes(&self, certificate: &[u8]) -> bool {
+        let credentials = self.credentials();
+        let anchors: Vec<_> =
+            credentials.authorities.iter().map(|authority| leaf::anchor(authority, self.0.network)).collect();
+        Leaf::read(certificate, self.0.network).is_ok_and(|leaf| !leaf.is_expired())
+            && leaf::verify(certificate, &anchors, SystemTime::now()).is_ok()
     }
 
     /// What is shown is the registry's.
@@ -135,7 +168,8 @@ impl Shown {
             Subject::Registry => (true, None),
             Subject::Peer { zone, .. } => (false, zone),
         };
+        let lifetime = leaf.lifetime();
         let (server, client) = tls::configs(key, &credentials.certificate, anchors, is_registry)?;
-        Ok(Self { credentials: Arc::new(credentials), zone, server, client, is_registry })
+        Ok(Self { credentials: Arc::new(credentials), zone, lifetime, server, client, is_registry })
     }
 }

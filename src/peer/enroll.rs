@@ -28,8 +28,6 @@ use crate::{
 
 /// How long the registry may take to let a peer in.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Largest answer: a certificate of 2 KiB and keys.
-const MAX_ANSWER_BYTES: usize = 16 << 10;
 /// Between two attempts of a daemon whose registry, or whose invite, is not there yet.
 const RETRY_EVERY: Duration = Duration::from_millis(500);
 /// Between two messages about the same trouble.
@@ -159,7 +157,8 @@ async fn let_in(
         return Err(other_network(&settings.data, known.credentials.network, network));
     }
     let key = folder.key().map_err(|error| failed(&error))?;
-    let mut client = EnrollmentServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
+    let mut client =
+        EnrollmentServiceClient::new(channel).max_decoding_message_size(enrollment::MAX_ANSWER_BYTES);
     let mut name =
         known.filter(|_| settings.is_name_default).map_or(&settings.name, |known| &known.name).clone();
     let mut has_other_name = !settings.is_name_default;

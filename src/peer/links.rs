@@ -49,6 +49,7 @@ struct Open {
 struct Link {
     address: SocketAddr,
     incarnation: u64,
+    opened: Instant,
     channel: Channel,
     room: Room,
     delays: Delays,
@@ -62,7 +63,7 @@ impl Links {
     }
 
     /// The channel to a member, which connects at its first call. A member that moved or restarted gets a new one, so
-    /// that nothing waits on a connection to what is gone.
+    /// that nothing waits on a connection to what is gone; so does one whose connection may soon be ended for its age.
     ///
     /// # Errors
     /// When the security in force does not allow its address.
@@ -112,15 +113,21 @@ impl Links {
 
     fn link(&self, member: &Member) -> Result<(Channel, Room), Forbidden> {
         let mut open = self.lock();
-        if let Some(link) = open.links.get(&member.id)
+        if let Some(link) = open.links.get_mut(&member.id)
             && (link.address, link.incarnation) == (member.address, member.incarnation)
         {
+            if link.opened.elapsed() > self.transport.channel_age() {
+                // What runs over the old one goes on there.
+                link.channel = self.transport.dial_lazily(member.into(), self.purpose)?;
+                link.opened = Instant::now();
+            }
             return Ok((link.channel.clone(), link.room.clone()));
         }
         let channel = self.transport.dial_lazily(member.into(), self.purpose)?;
         let link = Link {
             address: member.address,
             incarnation: member.incarnation,
+            opened: Instant::now(),
             channel: channel.clone(),
             room: Room::of_link(),
             delays: Delays::default(),

@@ -6,7 +6,6 @@
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, anyhow};
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use rand::RngExt;
 use tokio::{
     sync::watch,
@@ -14,6 +13,7 @@ use tokio::{
 };
 use tonic::{Code, Status};
 
+use super::retry::pauses;
 use crate::{
     net::{Purpose, Transport, Trust},
     protocol::{
@@ -30,12 +30,10 @@ use crate::{
 
 /// How long the registry may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Largest answer: a certificate of 2 KiB and keys.
-const MAX_ANSWER_BYTES: usize = 16 << 10;
 /// Pauses between attempts: doubled with jitter from the first to the second.
 const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(300));
-/// How long a peer that has joined a zone waits for a certificate that names it.
-const ZONE_WAIT: Duration = Duration::from_secs(2);
+/// How long a peer waits for a certificate that it should have before it goes on.
+const WAIT: Duration = Duration::from_secs(2);
 /// Longest sleep in one piece: the clock on the wall goes on while a machine is suspended, and that of tasks does not.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
@@ -86,6 +84,35 @@ impl Renewal {
         }));
     }
 
+    /// The certificate of now is not good from then on.
+    pub(super) fn good_until(&self) -> SystemTime {
+        self.trust.credentials().not_after
+    }
+
+    /// The certificate of now has run out.
+    pub(super) fn is_expired(&self) -> bool {
+        self.good_until() <= SystemTime::now()
+    }
+
+    /// Renews at once; completes when there is a new certificate, or after 2 s.
+    pub(super) async fn anew(&self) {
+        let mut given = self.given.clone();
+        self.ask();
+        let _ = timeout(WAIT, given.changed()).await;
+    }
+
+    /// Completes in the last twelfth of the life of a certificate that is good until then, once there is a newer one. It is cut
+    /// off there by the one that it was shown to.
+    pub(super) async fn outlived(&self, not_after: SystemTime) {
+        let mut given = self.given.clone();
+        until(not_after.checked_sub(self.trust.lifetime() / 12).unwrap_or(not_after)).await;
+        while self.good_until() <= not_after {
+            if given.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
     /// Completes when the certificate names that zone, or after 2 s: the peer then goes on, and members of its zone go by
     /// their rosters until it does.
     pub(super) async fn names(&self, zone: ZoneId) {
@@ -95,7 +122,7 @@ impl Renewal {
         let mut given = self.given.clone();
         self.ask();
         let named = async { while self.trust.zone() != Some(zone) && given.changed().await.is_ok() {} };
-        if timeout(ZONE_WAIT, named).await.is_err() {
+        if timeout(WAIT, named).await.is_err() {
             tracing::warn!(%zone, "no certificate for this zone yet; trying on");
         }
     }
@@ -121,7 +148,7 @@ impl Renewer {
                     return;
                 },
             }
-            let (mut pauses, mut was_told) = (retry_pauses(), false);
+            let (mut retries, mut was_told) = (pauses(RETRY_PAUSES), false);
             loop {
                 // What is asked for from here on is asked for again.
                 wants.mark_unchanged();
@@ -137,7 +164,7 @@ impl Renewer {
                     was_told = true;
                 }
                 tokio::select! {
-                    () = sleep(pauses.next().unwrap_or(RETRY_PAUSES.1)) => {}
+                    () = sleep(retries.next().unwrap_or(RETRY_PAUSES.1)) => {}
                     // The registry is there again, or this peer has moved.
                     wanted = wants.changed() => if wanted.is_err() {
                         return;
@@ -150,7 +177,8 @@ impl Renewer {
 
     async fn renew(&mut self) -> Result<()> {
         let channel = self.transport.dial_host(&self.registry, Purpose::Registry).await?;
-        let mut client = EnrollmentServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
+        let mut client =
+            EnrollmentServiceClient::new(channel).max_decoding_message_size(enrollment::MAX_ANSWER_BYTES);
         let public_key = self.trust.key().public().to_der().to_vec().into();
         let answer = timeout(ANSWER_TIMEOUT, client.renew(pb::RenewRequest { public_key }));
         let answer =
@@ -203,16 +231,6 @@ async fn until(due: SystemTime) {
         }
         sleep(left.min(LONGEST_SLEEP)).await;
     }
-}
-
-fn retry_pauses() -> ExponentialBackoff {
-    let (least, most) = RETRY_PAUSES;
-    ExponentialBuilder::default()
-        .with_min_delay(least)
-        .with_max_delay(most)
-        .without_max_times()
-        .with_jitter()
-        .build()
 }
 
 #[cfg(test)]

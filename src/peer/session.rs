@@ -2,39 +2,39 @@
 //!
 //! While the registry is lost the last roster stays in the view, so that searches and transfers go on.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::anyhow;
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, MissedTickBehavior, interval_at, timeout},
 };
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
-use tonic_types::StatusExt as _;
 
-use super::{enroll::with_id, renew::Renewal, summaries::Summaries, view::View};
+use self::join::{is_shut_out, refused};
+use super::{enroll::with_id, renew::Renewal, retry::pauses, summaries::Summaries, view::View};
 use crate::{
     index::Index,
-    net::{Purpose, Transport},
+    net::Transport,
     protocol::{
-        action::{ActionError, Connection, ErrorKind},
+        action::{ActionError, Connection},
         gateway::Gateways,
         id::LeaseId,
-        membership::{Membership, Registration},
         roster::{Load, Member},
     },
     shutdown::Shutdown,
     store::replica::Replicas,
     wire::{
         self,
-        pb::{self, registry_service_client::RegistryServiceClient, session_request},
-        session::Down,
+        pb::{self, session_request},
     },
 };
 
 mod follow;
+mod join;
 
 /// Messages on their way to the registry: a heartbeat, a snapshot request and a leave are the most there can be.
 const UP_QUEUE: usize = 4;
@@ -44,6 +44,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Pauses between attempts to join: doubled with jitter from the first to the second, for ever.
 const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Between two attempts of a peer that was shut out: for good, unless whoever runs the registry restores an earlier state of it.
+const SHUT_OUT_PAUSE: Duration = Duration::from_secs(300);
 /// A roster of 10,000 members of 200 B each.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
 /// Refusals in a row that end the first join: a restarted peer may meet the lease of its own earlier life for a second.
@@ -105,6 +107,8 @@ enum End {
     Left(Option<oneshot::Sender<()>>),
     Lost(anyhow::Error),
     Refused(Status),
+    /// Another one is to begin at once.
+    Again,
 }
 
 impl Session {
@@ -121,18 +125,23 @@ impl Session {
     }
 
     async fn run(mut self, mut orders: mpsc::Receiver<Order>) -> Result<(), ActionError> {
-        let (mut pauses, mut refusals, mut was_joined, mut was_warned) = (retry_pauses(), 0, false, false);
+        let (mut retries, mut refusals, mut was_joined) = (pauses(RETRY_PAUSES), 0, false);
+        // Once for each trouble, however often it is met until the peer has joined.
+        let mut told = String::new();
         loop {
             let mut is_joined = false;
             let begun = Instant::now();
             let end = self.live(&mut orders, &mut is_joined).await;
             if is_joined {
-                (refusals, was_joined, was_warned) = (0, true, false);
+                (refusals, was_joined) = (0, true);
+                told.clear();
                 // One that loses every session at once must not join ten times a second.
                 if begun.elapsed() > RETRY_PAUSES.1 {
-                    pauses = retry_pauses();
+                    retries = pauses(RETRY_PAUSES);
                 }
             }
+            let mut pause = retries.next().unwrap_or(RETRY_PAUSES.1);
+            let mut connection = Connection::Reconnecting;
             match end {
                 End::Left(told) => {
                     if self.stay_away(told, &mut orders).await {
@@ -140,14 +149,14 @@ impl Session {
                     }
                     return Ok(());
                 }
+                End::Again => continue,
                 End::Lost(error) => {
                     let error = format!("{error:#}");
-                    // Once for each time that it is lost, however often it is tried until it is back.
-                    if was_warned {
-                        tracing::debug!(registry = %self.registry, error, "the registry is still away");
-                    } else {
+                    if told.is_empty() {
                         tracing::warn!(registry = %self.registry, error, "no registry; trying again until it answers");
-                        was_warned = true;
+                        told = error;
+                    } else {
+                        tracing::debug!(registry = %self.registry, error, "the registry is still away");
                     }
                 }
                 End::Refused(status) => {
@@ -157,14 +166,29 @@ impl Session {
                         continue;
                     }
                     let error = refused(&self.registry, &status);
-                    if !was_joined && refusals >= MAX_REFUSALS {
+                    let is_shut_out = is_shut_out(&status);
+                    if !was_joined && (is_shut_out || refusals >= MAX_REFUSALS) {
                         return Err(error);
                     }
-                    tracing::warn!(registry = %self.registry, %error, hint = error.hint, "the registry refused this peer; trying again");
+                    if is_shut_out {
+                        (pause, connection) = (SHUT_OUT_PAUSE, Connection::Revoked);
+                    }
+                    if told == error.message {
+                        tracing::debug!(registry = %self.registry, %error, "the registry still refuses this peer");
+                    } else if is_shut_out {
+                        tracing::error!(registry = %self.registry, %error, hint = error.hint, "revoked: this peer does not belong to the network any more");
+                    } else {
+                        tracing::warn!(registry = %self.registry, %error, hint = error.hint, "the registry refused this peer; trying again");
+                    }
+                    told = error.message;
                 }
             }
-            self.view.update(|now| now.connection = Connection::Reconnecting);
-            let pause = pauses.next().unwrap_or(RETRY_PAUSES.1);
+            self.view.update(|now| {
+                now.connection = connection;
+                if connection == Connection::Revoked {
+                    (now.roster, now.neighbors, now.gateways) = (None, [].into(), Arc::default());
+                }
+            });
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 told = until_leave(&mut orders) => if !self.stay_away(told, &mut orders).await {
@@ -199,6 +223,7 @@ impl Session {
 
     /// One registration from its beginning to its end.
     async fn live(&mut self, orders: &mut mpsc::Receiver<Order>, is_joined: &mut bool) -> End {
+        let shown_until = self.renewal.as_ref().map(Renewal::good_until);
         let joined = tokio::select! {
             joined = self.join() => joined,
             told = until_leave(orders) => return End::Left(told),
@@ -238,6 +263,7 @@ impl Session {
         let mut heard = Instant::now();
         let mut first_walk = std::pin::pin!(self.index.until_ready());
         let mut is_walked = false;
+        let mut aged = std::pin::pin!(self.aged(shown_until));
         loop {
             tokio::select! {
                 // Others see how many files there are now, and not after the first interval.
@@ -262,6 +288,8 @@ impl Session {
                             Err(error) => return End::Lost(error),
                         },
                         Ok(None) => return End::Lost(anyhow!("the registry ended the session")),
+                        // The answer to the next registration says why.
+                        Err(status) if is_shut_out(&status) => return End::Again,
                         Err(status) => return End::Lost(anyhow!("{}", status.message().to_owned())),
                     }
                 }
@@ -273,6 +301,7 @@ impl Session {
                         return end;
                     }
                 }
+                () = &mut aged => return End::Again,
                 told = until_leave(orders) => {
                     self.leave(lease, &up, &mut down).await;
                     return End::Left(told);
@@ -281,50 +310,18 @@ impl Session {
         }
     }
 
+    /// When a session is better begun anew, before its connection is cut with the certificate that was shown for it.
+    async fn aged(&self, shown_until: Option<SystemTime>) {
+        match self.renewal.as_ref().zip(shown_until) {
+            Some((renewal, until)) => renewal.outlived(until).await,
+            None => std::future::pending().await,
+        }
+    }
+
     fn beat(&self, lease: &LeaseId, sequence: u64, up: &mpsc::Sender<pb::SessionRequest>) -> Result<(), End> {
         let beat = wire::registry::to_heartbeat(lease, &self.load(), sequence);
         up.try_send(request(session_request::Message::Heartbeat(beat)))
             .map_err(|_| End::Lost(anyhow!("heartbeats do not get through")))
-    }
-
-    async fn join(
-        &self,
-    ) -> Result<(Streaming<pb::SessionResponse>, mpsc::Sender<pb::SessionRequest>, Membership), End> {
-        let channel = self
-            .transport
-            .dial_host(&self.registry, Purpose::Registry)
-            .await
-            .map_err(|error| End::Lost(error.into()))?;
-        let mut client = RegistryServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
-        let (up, ups) = mpsc::channel(UP_QUEUE);
-        let registration = Registration {
-            member: self.me(),
-            credential: self.transport.identity().credential().copied(),
-            host_id: host_id(),
-        };
-        let register = wire::registry::to_registration(&registration);
-        up.try_send(request(session_request::Message::Register(register)))
-            .expect("the queue is new and empty");
-
-        let answer = async {
-            let mut down = client.session(ReceiverStream::new(ups)).await?.into_inner();
-            let first =
-                down.message().await?.ok_or_else(|| Status::unavailable("the registry ended the session"))?;
-            Ok::<_, Status>((down, first))
-        };
-        let (down, first) = match timeout(ANSWER_TIMEOUT, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(status)) if is_refusal(&status) => return Err(End::Refused(status)),
-            Ok(Err(status)) => return Err(End::Lost(anyhow!("{}", status.message().to_owned()))),
-            Err(_) => {
-                return Err(End::Lost(anyhow!("no answer to the registration within {ANSWER_TIMEOUT:?}")));
-            }
-        };
-        match wire::session::down(first) {
-            Ok(Down::Welcome(welcome)) => Ok((down, up, welcome)),
-            Ok(_) => Err(End::Lost(anyhow!("the registry did not begin with a welcome"))),
-            Err(invalid) => Err(End::Lost(anyhow!("the registry's welcome is malformed: {invalid}"))),
-        }
     }
 
     fn me(&self) -> Member {
@@ -361,16 +358,6 @@ fn request(message: session_request::Message) -> pb::SessionRequest {
     pb::SessionRequest { message: Some(message) }
 }
 
-fn retry_pauses() -> ExponentialBackoff {
-    let (least, most) = RETRY_PAUSES;
-    ExponentialBuilder::default()
-        .with_min_delay(least)
-        .with_max_delay(most)
-        .without_max_times()
-        .with_jitter()
-        .build()
-}
-
 /// Ignores everything but the order to join. False when nobody is left to give it.
 async fn until_join(orders: &mut mpsc::Receiver<Order>) -> bool {
     loop {
@@ -393,52 +380,4 @@ async fn until_leave(orders: &mut mpsc::Receiver<Order>) -> Option<oneshot::Send
             None => return None,
         }
     }
-}
-
-/// The registry understood and said no, so that asking again at once changes nothing.
-fn is_refusal(status: &Status) -> bool {
-    matches!(
-        status.code(),
-        Code::AlreadyExists
-            | Code::PermissionDenied
-            | Code::ResourceExhausted
-            | Code::FailedPrecondition
-            | Code::InvalidArgument
-    )
-}
-
-fn is_about_incarnation(status: &Status) -> bool {
-    let details = status.get_details_precondition_failure();
-    details
-        .is_some_and(|details| details.violations.iter().any(|violation| violation.r#type == "INCARNATION"))
-}
-
-fn refused(registry: &str, status: &Status) -> ActionError {
-    let hint = match status.code() {
-        Code::AlreadyExists => "set FLOODPLAIN_NAME to a name of its own, or stop the other peer",
-        Code::ResourceExhausted => "wait until a peer leaves, or raise NETWORK_SIZE at the registry",
-        Code::PermissionDenied => {
-            "one that was shut out stays out: with a new data folder (--data) and a new invite it is a new peer"
-        }
-        // Anything else that has to be so first is told with what to do about it.
-        Code::FailedPrecondition if is_about_incarnation(status) => {
-            "another process runs with the same data folder: stop it, or use --data"
-        }
-        Code::FailedPrecondition => "the registry's log may say more",
-        _ => "compare the versions and the settings of the two daemons",
-    };
-    ActionError::new(
-        ErrorKind::Refused,
-        format!("the registry at {registry} refused this peer: {}", status.message()),
-    )
-    .hint(hint)
-}
-
-/// Tells the registry which peers share a machine, without telling it which machine.
-fn host_id() -> String {
-    let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
-    let hash = blake3::derive_key("floodplain.v1 host id", format!("{machine}\0{node}").as_bytes());
-    let (head, _) = hash.split_first_chunk::<8>().expect("32 bytes hold 8");
-    format!("{:016x}", u64::from_be_bytes(*head))
 }

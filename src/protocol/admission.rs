@@ -212,6 +212,8 @@ impl Admissions {
 pub struct Issued {
     /// The number of the authority that issued it; rises with each.
     pub authority: u32,
+    /// Which list of trusted authorities came with it; rises with each change of that list.
+    pub trusted: u32,
     /// It is not good from then on.
     pub not_after: SystemTime,
 }

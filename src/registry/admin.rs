@@ -85,7 +85,7 @@ impl Admin {
             enrolled: member.enrolled,
             not_after: member.issued.not_after,
             is_revoked: member.is_revoked,
-            is_live: self.hub.read(|state| state.zone_of(&id)).is_some(),
+            is_live: self.hub.is_live(&id),
             is_newest_authority,
         }
     }
@@ -167,7 +167,10 @@ impl RegistryAdminService for Admin {
     ) -> Result<Response<pb::RotateAuthorityResponse>, Status> {
         let closed = self.closed()?;
         let step = wire::rotation_step(request.into_inner())?;
-        let rotated = closed.rotate(step).await.map_err(|refusal| not_admitted(&refusal))?;
+        let rotated = closed
+            .rotate(step, |peer| self.hub.is_live(peer))
+            .await
+            .map_err(|refusal| not_admitted(&refusal))?;
         if rotated.is_changed {
             rotated.left_out.iter().for_each(|peer| self.hub.expel(peer));
             self.hub.want_renewals();

@@ -52,6 +52,14 @@ pub(super) enum Refused {
         "{0} members hold certificates of the old authority that are still good; wait until they have come and renewed, or leave them out by force"
     )]
     MembersLeft(usize),
+    #[error(
+        "no certificate of the new authority is out yet: it is used when every live peer has been told of it, or at once after `floodplain authority switch`"
+    )]
+    NotInUse,
+    #[error(
+        "which authorities are trusted has changed since this peer renewed its certificate: renew it first"
+    )]
+    RenewFirst,
     #[error("could not sign a certificate")]
     NotSigned(#[source] anyhow::Error),
     #[error("the registry could not write down what it did; see its log, and try again")]
@@ -64,6 +72,8 @@ pub(super) struct Closed {
     // Held for look-ups, changes and signatures of some 50 us, never across an await.
     book: Mutex<Book>,
     file: File,
+    /// Of peers' certificates.
+    lifetime: Duration,
     /// The generation that was written last. Held while writing: whoever waits for it finds its own change written as well.
     written: tokio::sync::Mutex<u64>,
     trust: Trust,
@@ -75,7 +85,7 @@ impl Closed {
     ///
     /// # Errors
     /// When the file is damaged, can be read by others, or cannot be read or written.
-    pub(super) fn open(data: &Path, shutdown: Shutdown) -> Result<Self> {
+    pub(super) fn open(data: &Path, lifetime: Duration, shutdown: Shutdown) -> Result<Self> {
         let file = File::at(data)?;
         let book = if let Some(book) = file.load()? {
             book
@@ -91,7 +101,7 @@ impl Closed {
         let trust = Trust::new(key, credentials)?;
         trust.deny(book.admissions.denied().clone());
         let written = tokio::sync::Mutex::new(book.generation());
-        Ok(Self { book: Mutex::new(book), file, written, trust, shutdown })
+        Ok(Self { book: Mutex::new(book), file, lifetime, written, trust, shutdown })
     }
 
     /// What the registry shows and trusts.
@@ -138,7 +148,7 @@ impl Closed {
 
     /// Lets a peer in.
     pub(super) async fn enroll(&self, asked: &Enrollment) -> Result<Credentials, Refused> {
-        let credentials = self.lock().enroll(asked, SystemTime::now())?;
+        let credentials = self.lock().enroll(asked, self.lifetime, SystemTime::now())?;
         self.commit().await?;
         tracing::info!(peer = %asked.key.peer_id(), name = %asked.name, "let a peer in");
         Ok(credentials)
@@ -147,7 +157,12 @@ impl Closed {
     /// A new certificate for a member that is in that zone. It is written down soon: should that be lost, the member seems to
     /// hold an older one, which keeps an old authority trusted for longer.
     pub(super) fn renew(&self, peer: &PeerId, zone: Option<ZoneId>) -> Result<Credentials, Refused> {
-        self.lock().renew(peer, zone)
+        self.lock().renew(peer, zone, self.lifetime)
+    }
+
+    /// How long peers' certificates are good.
+    pub(super) fn lifetime(&self) -> Duration {
+        self.lifetime
     }
 
     /// A member is about to register under a name: pins it. Gives the only zone that it may be in.
@@ -164,14 +179,38 @@ impl Closed {
         Ok(zone)
     }
 
-    /// It is a member that may be here.
-    pub(super) fn check_standing(&self, peer: &PeerId) -> Result<(), Refused> {
-        self.lock().check_standing(peer).map(drop)
+    /// It is a member that may be here, and knows every authority that others may be certified by.
+    pub(super) fn check_told(&self, peer: &PeerId) -> Result<(), Refused> {
+        let book = self.lock();
+        book.check_standing(peer)?;
+        if book.is_told(peer) { Ok(()) } else { Err(Refused::RenewFirst) }
     }
 
     /// Its certificate is of an older authority than the newest.
     pub(super) fn is_on_older(&self, peer: &PeerId) -> bool {
         self.lock().is_on_older(peer)
+    }
+
+    /// It is to renew: its certificate is of an older authority than it could be.
+    pub(super) fn is_behind(&self, peer: &PeerId) -> bool {
+        self.lock().is_behind(peer)
+    }
+
+    /// There is a new authority that is not used yet, and every live peer has been told of it.
+    pub(super) fn is_known(&self, is_live: impl Fn(&PeerId) -> bool) -> bool {
+        let book = self.lock();
+        book.is_making_known() && book.rotation(is_live, SystemTime::now()).live_untold == 0
+    }
+
+    /// Uses it, if that is so. True then; the peers are to renew.
+    pub(super) async fn switch_when_known(&self, is_live: impl Fn(&PeerId) -> bool) -> Result<bool, Refused> {
+        if !self.is_known(is_live) {
+            return Ok(false);
+        }
+        self.lock().switch();
+        tracing::info!("the new authority is known, and certifies from now on");
+        self.commit().await?;
+        Ok(true)
     }
 
     /// Shuts out the member of that name, or whose id begins like that. Connections with it are cut at once, also when this
@@ -203,13 +242,18 @@ impl Closed {
     }
 
     /// Changes the authority by a step. Gives how things stand then, whether that changed anything, and who is left out.
-    pub(super) async fn rotate(&self, step: RotationStep) -> Result<Rotated, Refused> {
+    pub(super) async fn rotate(
+        &self,
+        step: RotationStep,
+        is_live: impl Fn(&PeerId) -> bool,
+    ) -> Result<Rotated, Refused> {
         let now = SystemTime::now();
         let (is_changed, left_out) = {
             let mut book = self.lock();
             match step {
                 RotationStep::Tell => (false, Vec::new()),
                 RotationStep::Begin => (book.begin_rotation().map_err(Refused::NotSigned)?, Vec::new()),
+                RotationStep::Switch => (book.switch(), Vec::new()),
                 RotationStep::Finish | RotationStep::Force => {
                     let left_out = book.finish_rotation(step == RotationStep::Force, now)?;
                     (left_out.is_some(), left_out.unwrap_or_default())
@@ -222,7 +266,7 @@ impl Closed {
             self.certify_self().map_err(Refused::NotSigned)?;
             tracing::info!(?step, left_out = left_out.len(), "changed the network's authority");
         }
-        let rotation = self.lock().rotation(now);
+        let rotation = self.lock().rotation(is_live, now);
         Ok(Rotated { rotation, is_changed, left_out })
     }
 

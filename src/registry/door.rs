@@ -61,7 +61,7 @@ impl Door {
             .take(peer, Instant::now())
             .map_err(too_often)?;
         let Some((closed, reach)) = &self.closed else { return Ok(()) };
-        closed.check_standing(&peer).map_err(|refusal| not_admitted(&refusal))?;
+        closed.check_told(&peer).map_err(|refusal| not_admitted(&refusal))?;
         reach.check(peer, member.address).await?;
         let zone = closed.pin_name(&peer, &member.name).await.map_err(|refusal| not_admitted(&refusal))?;
         // Should it have been shut out meanwhile, the hub knows.
@@ -71,7 +71,7 @@ impl Door {
 
     /// The certificate of a peer that was let in is to be renewed now.
     pub(super) fn is_renewal_due(&self, peer: &PeerId) -> bool {
-        self.closed().is_some_and(|closed| closed.is_on_older(peer))
+        self.closed().is_some_and(|closed| closed.is_behind(peer))
     }
 }
 

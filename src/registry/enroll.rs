@@ -25,7 +25,8 @@ use crate::{
 /// Attempts of one host to be let in: a class behind one address is in within seconds. Guessing 128 bits is hopeless at any
 /// rate; this keeps the signatures cheap.
 const ENROLLMENTS: Rate = Rate { burst: 50, interval: Duration::from_millis(200) };
-/// Renewals of one peer: one a day is due, and one with each move to another zone.
+/// Renewals of one peer: one a day is due, and one with each move to another zone. Where certificates last for seconds only,
+/// there may be four for each.
 const RENEWALS: Rate = Rate { burst: 20, interval: Duration::from_secs(2) };
 
 /// The service.
@@ -40,7 +41,8 @@ pub(super) struct Enroll {
 
 impl Enroll {
     pub(super) fn new(closed: Arc<Closed>, hub: Arc<Hub>) -> Self {
-        let (enrollments, renewals) = (Rates::new(ENROLLMENTS), Rates::new(RENEWALS));
+        let interval = RENEWALS.interval.min(closed.lifetime() / 4);
+        let (enrollments, renewals) = (Rates::new(ENROLLMENTS), Rates::new(Rate { interval, ..RENEWALS }));
         Self { closed, hub, enrollments: Mutex::new(enrollments), renewals: Mutex::new(renewals) }
     }
 }

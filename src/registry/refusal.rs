@@ -15,7 +15,7 @@ use crate::{
         admission::{NotAdmitted, NotFound},
         membership::Registration,
     },
-    wire::Invalid,
+    wire::{Invalid, enrollment::RENEWAL_DUE},
 };
 
 /// Names this service in error details.
@@ -119,6 +119,14 @@ pub(super) fn not_admitted(refusal: &Refused) -> Status {
         Refused::MembersLeft(_) => (
             Code::FailedPrecondition,
             ErrorDetails::with_precondition_failure_violation("MEMBERS_LEFT", "authority", &*text),
+        ),
+        Refused::RenewFirst => (
+            Code::FailedPrecondition,
+            ErrorDetails::with_precondition_failure_violation(RENEWAL_DUE, "certificate", &*text),
+        ),
+        Refused::NotInUse => (
+            Code::FailedPrecondition,
+            ErrorDetails::with_precondition_failure_violation("NOT_IN_USE", "authority", &*text),
         ),
         Refused::NotSigned(error) => {
             tracing::error!(error = format!("{error:#}"), "the authority failed");

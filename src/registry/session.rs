@@ -154,6 +154,11 @@ impl Hub {
         read(&self.lock().state)
     }
 
+    /// It has a lease now.
+    pub(super) fn is_live(&self, peer: &PeerId) -> bool {
+        self.read(|state| state.zone_of(peer)).is_some()
+    }
+
     pub(super) fn register(&self, registration: Registration) -> Result<Membership, Refusal> {
         self.lock().register(registration)
     }

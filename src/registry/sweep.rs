@@ -14,6 +14,9 @@ use crate::{protocol::lease::SWEEP_INTERVAL, shutdown::Shutdown};
 /// What a registry that is killed loses at most: joins and leaves of this long.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(5);
 
+/// A peer trusts what it was answered after so long.
+const ADOPTED_WITHIN: Duration = Duration::from_secs(1);
+
 /// Spawns both; they end with the stop.
 pub(super) fn spawn(hub: &Arc<Hub>, store: &Arc<Store>, shutdown: &Shutdown) {
     let swept = hub.clone();
@@ -48,6 +51,15 @@ pub(super) fn spawn_authority(
         let mut ticks = ticks(SNAPSHOT_INTERVAL);
         loop {
             ticks.tick().await;
+            let is_live = |peer: &_| admin.hub.is_live(peer);
+            if closed.is_known(is_live) {
+                // The last one was answered just now, and has to take it in.
+                tokio::time::sleep(ADOPTED_WITHIN).await;
+                // A failure is logged there, and tried again next time.
+                if let Ok(true) = closed.switch_when_known(is_live).await {
+                    admin.hub.want_renewals();
+                }
+            }
             if let Err(error) = closed.tidy(SystemTime::now()) {
                 tracing::warn!(
                     error = format!("{error:#}"),

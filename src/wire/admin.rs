@@ -61,6 +61,8 @@ pub enum RotationStep {
     Tell,
     /// Make a new one beside the old one.
     Begin,
+    /// Certify with the new one now, whoever has not been told of it.
+    Switch,
     /// Trust the old one no longer, once nobody needs it.
     Finish,
     /// The same, whoever needs it.
@@ -74,6 +76,10 @@ pub struct Rotation {
     pub authorities: Vec<PublicKey>,
     /// Members with good certificates of an older one than the newest.
     pub members_on_older: usize,
+    /// The newest certifies already; before that it is made known.
+    pub is_newest_used: bool,
+    /// Live peers that have not been told which are trusted now.
+    pub live_untold: usize,
 }
 
 /// An invite that is asked for.
@@ -169,6 +175,7 @@ pub fn rotation_step(request: pb::RotateAuthorityRequest) -> Result<RotationStep
     match Step::try_from(request.step) {
         Ok(Step::Unspecified) => Ok(RotationStep::Tell),
         Ok(Step::Begin) => Ok(RotationStep::Begin),
+        Ok(Step::Switch) => Ok(RotationStep::Switch),
         Ok(Step::Finish) => Ok(RotationStep::Finish),
         Ok(Step::Force) => Ok(RotationStep::Force),
         Err(_) => Err(Invalid::new("step", "is not a step")),
@@ -181,6 +188,7 @@ pub fn to_rotation_step(step: RotationStep) -> pb::RotateAuthorityRequest {
     let step = match step {
         RotationStep::Tell => Step::Unspecified,
         RotationStep::Begin => Step::Begin,
+        RotationStep::Switch => Step::Switch,
         RotationStep::Finish => Step::Finish,
         RotationStep::Force => Step::Force,
     };
@@ -199,6 +207,8 @@ pub fn rotation(response: &pb::RotateAuthorityResponse) -> Result<Rotation, Inva
     Ok(Rotation {
         authorities: response.authorities.iter().map(key).collect::<Result<_, _>>()?,
         members_on_older: response.members_on_older as usize,
+        is_newest_used: response.is_newest_used,
+        live_untold: response.live_untold as usize,
     })
 }
 
@@ -207,6 +217,8 @@ pub fn to_rotation(rotation: &Rotation) -> pb::RotateAuthorityResponse {
     pb::RotateAuthorityResponse {
         authorities: rotation.authorities.iter().map(|key| bytes(key.as_bytes())).collect(),
         members_on_older: u32::try_from(rotation.members_on_older).unwrap_or(u32::MAX),
+        is_newest_used: rotation.is_newest_used,
+        live_untold: u32::try_from(rotation.live_untold).unwrap_or(u32::MAX),
     }
 }
 
@@ -226,7 +238,8 @@ mod tests {
         ] {
             assert!(invite_ask(&to_invite_ask(&bad)).is_err(), "{bad:?}");
         }
-        for step in [RotationStep::Tell, RotationStep::Begin, RotationStep::Finish, RotationStep::Force] {
+        use RotationStep::{Begin, Finish, Force, Switch, Tell};
+        for step in [Tell, Begin, Switch, Finish, Force] {
             assert_eq!(rotation_step(to_rotation_step(step)), Ok(step));
         }
         assert!(rotation_step(pb::RotateAuthorityRequest { step: 9 }).is_err());

@@ -253,10 +253,10 @@ pub fn to_zones(listing: Listing<ZoneInfo>) -> pb::GetZonesResponse {
 
 /// A peer's own state.
 pub fn status(response: pb::GetStatusResponse) -> Result<Status, Invalid> {
-    let connection = [Connection::Connected, Connection::Reconnecting, Connection::Disconnected]
-        .into_iter()
-        .find(|connection| connection.name() == response.connection)
-        .ok_or_else(|| Invalid::new("connection", "must be `connected`, `reconnecting` or `disconnected`"))?;
+    let connection =
+        Connection::ALL.into_iter().find(|connection| connection.name() == response.connection).ok_or_else(
+            || Invalid::new("connection", "must be `connected`, `reconnecting`, `disconnected` or `revoked`"),
+        )?;
     let counters = required("counters", response.counters)?;
     Ok(Status {
         me: peer_row(&required("self", response.self_)?)?,

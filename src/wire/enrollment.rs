@@ -8,8 +8,12 @@ use crate::protocol::{
     trust::{Credentials, DenyList, MAX_AUTHORITIES, MAX_DENIED, NetworkId, PublicKey, invite::Token},
 };
 
+/// Kind of the violation, in a refusal of a registration, of a peer that has to renew its certificate first.
+pub const RENEWAL_DUE: &str = "RENEWAL_DUE";
 /// Largest request in bytes; an honest one has some 200.
 pub const MAX_REQUEST_BYTES: usize = 1024;
+/// Largest answer in bytes: a certificate and keys.
+pub const MAX_ANSWER_BYTES: usize = 16 << 10;
 /// Largest certificate in bytes; ours have some 500.
 const MAX_CERTIFICATE_BYTES: usize = 2048;
 const SIGNATURE_BYTES: usize = 64;

@@ -1,11 +1,17 @@
 //! Networks, daemons and callers for the tests of links.
 
 use std::{
+    convert::Infallible,
     net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::{Duration, SystemTime},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant, SystemTime},
 };
 
+use bytes::Bytes;
 use floodplain::{
     net::{Authority, Caller, Identity, PrivateKey, Purpose, Security, To, Transport, Trust, guard::Scope},
     protocol::{
@@ -15,9 +21,13 @@ use floodplain::{
     shutdown::Shutdown,
 };
 use futures::FutureExt;
+use http_body::Frame;
+use http_body_util::StreamBody;
 use rcgen::{CertificateParams, DistinguishedName, DnType, Issuer, KeyPair};
 use tonic::{
     Code, Request, Status, Streaming,
+    body::Body,
+    server::NamedService,
     service::{Routes, interceptor::InterceptedService},
     transport::Channel,
 };
@@ -117,6 +127,7 @@ pub(crate) struct Daemon {
     trust: Option<Trust>,
     address: SocketAddr,
     callers: Arc<Mutex<Vec<Caller>>>,
+    frames: Arc<AtomicUsize>,
     shutdown: Shutdown,
 }
 
@@ -144,9 +155,11 @@ impl Daemon {
             Ok::<_, Status>(request)
         });
         let scope = Arc::new(Zone { zone: zone(1), members });
-        let served = transport.serve(listener, Routes::new(health), Some(scope), &shutdown);
+        let frames = Arc::<AtomicUsize>::default();
+        let routes = Routes::new(health).add_service(Endless(frames.clone()));
+        let served = transport.serve(listener, routes, Some(scope), &shutdown);
         drop(shutdown.spawn("serve", served));
-        Self { trust, address, callers, shutdown }
+        Self { trust, address, callers, frames, shutdown }
     }
 
     pub(crate) fn trust(&self) -> &Trust {
@@ -167,8 +180,57 @@ impl Daemon {
         self.callers.lock().expect("no panic").last().copied()
     }
 
+    /// Waits until nothing more can be written of the answers that have no end.
+    pub(crate) async fn until_stuck(&self) {
+        const STILL: Duration = Duration::from_millis(200);
+        let (mut frames, mut since) = (0, Instant::now());
+        while frames == 0 || since.elapsed() < STILL {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            let now = self.frames.load(Ordering::Relaxed);
+            if now != frames {
+                (frames, since) = (now, Instant::now());
+            }
+        }
+    }
+
+    /// Waits until no connection with that peer is open.
+    pub(crate) async fn until_cut(&self, peer: &PeerId) {
+        while self.trust().open_links(peer) > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     pub(crate) fn calls(&self) -> usize {
         self.callers.lock().expect("no panic").len()
+    }
+}
+
+/// Answers every call with bytes without end, and counts them in frames.
+#[derive(Debug, Clone)]
+struct Endless(Arc<AtomicUsize>);
+
+impl NamedService for Endless {
+    const NAME: &'static str = "test.Endless";
+}
+
+impl tower::Service<http::Request<Body>> for Endless {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: http::Request<Body>) -> Self::Future {
+        const FRAME: &[u8] = &[0; 16 << 10];
+        let frames = self.0.clone();
+        let body = futures::stream::repeat_with(move || {
+            frames.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, Infallible>(Frame::data(Bytes::from_static(FRAME)))
+        });
+        let answer = http::Response::builder().header("content-type", "application/grpc");
+        std::future::ready(Ok(answer.body(Body::new(StreamBody::new(body))).expect("a response")))
     }
 }
 
@@ -206,7 +268,10 @@ pub(crate) async fn ask_health_over(channel: Channel) -> Result<(), Code> {
 pub(crate) struct Open(Streaming<HealthCheckResponse>);
 
 pub(crate) async fn watch_health(caller: &Trust, to: To) -> Open {
-    let channel = transport(caller).dial(to, Purpose::Link).await.expect("connected");
+    watch_health_over(transport(caller).dial(to, Purpose::Link).await.expect("connected")).await
+}
+
+pub(crate) async fn watch_health_over(channel: Channel) -> Open {
     let stream = HealthClient::new(channel).watch(HealthCheckRequest::default()).await.expect("a stream");
     let mut stream = stream.into_inner();
     stream.message().await.expect("no error").expect("the first word");

@@ -127,6 +127,31 @@ pub(crate) async fn health(server: &Daemon, client: Arc<ClientConfig>) -> Result
     tokio::time::timeout(PATIENCE, asked).await.expect("no caller hangs")
 }
 
+/// A call whose answer has no end, and a caller that reads nothing more of it; open for as long as this is held.
+#[derive(Debug)]
+pub(crate) struct Stalled {
+    _connection: h2::client::Connection<TlsStream<TcpStream>>,
+    _call: (h2::client::SendRequest<bytes::Bytes>, http::Response<h2::RecvStream>),
+}
+
+pub(crate) async fn stall(server: &Daemon, client: Arc<ClientConfig>) -> Stalled {
+    const WINDOW: u32 = 1 << 30;
+    let stream = connect(server.to().address, name_of(server.trust()), client).await.expect("shaken");
+    let mut builder = h2::client::Builder::new();
+    let builder = builder.initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
+    let (mut send, mut connection) = builder.handshake(stream).await.expect("begun");
+    let request =
+        http::Request::post("http://test/test.Endless/Flood").header("content-type", "application/grpc");
+    let request = request.body(()).expect("a request");
+    let (answer, _) = send.send_request(request, true).expect("sent");
+    let answer = tokio::select! {
+        answer = answer => answer.expect("an answer"),
+        ended = &mut connection => panic!("the connection ended: {ended:?}"),
+    };
+    assert_eq!(answer.status(), http::StatusCode::OK);
+    Stalled { _connection: connection, _call: (send, answer) }
+}
+
 pub(crate) fn transport() -> Transport {
     Transport::new(Identity::ephemeral(), Security::PlaintextLoopback)
 }

@@ -56,6 +56,7 @@ impl Registry {
             layout: ELASTIC,
             lease: Duration::from_secs(30),
             heartbeat: Duration::from_secs(10),
+            certificate_lifetime: floodplain::net::authority::PEER_LIFETIME,
             data: data.path().join("registry"),
             insecure_loopback: false,
             advertise: None,
@@ -222,16 +223,16 @@ impl Peer {
         self.renew_over(self.channel().await, self.trust.key()).await
     }
 
-    /// The same peer with another certificate of the same key: one that ran out when it was made.
+    /// The same peer with another certificate of the same key, once that has run out.
     pub async fn expired(&self, registry: &Registry) -> Self {
         let (network, key) = (self.trust.network(), self.trust.key().clone());
         let authority = registry.authority(network);
-        let made = authority.certify_peer(&key.public(), network, None, Duration::ZERO).unwrap();
+        let made = authority.certify_peer(&key.public(), network, None, Duration::from_secs(1)).unwrap();
         let (certificate, not_after) = made;
         let credentials =
             Credentials { certificate, authorities: vec![authority.public()], network, not_after };
-        while SystemTime::now() <= not_after {
-            tokio::task::yield_now().await;
+        while let Ok(left) = not_after.duration_since(SystemTime::now()) {
+            tokio::time::sleep(left + Duration::from_millis(1)).await;
         }
         Self::with(&self.registry, key, credentials, &self.name).await
     }

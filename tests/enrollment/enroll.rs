@@ -163,6 +163,7 @@ async fn start(
         layout: crate::common::ELASTIC,
         lease: std::time::Duration::from_secs(30),
         heartbeat: std::time::Duration::from_secs(10),
+        certificate_lifetime: floodplain::net::authority::PEER_LIFETIME,
         data: data.to_path_buf(),
         insecure_loopback: false,
         advertise: None,

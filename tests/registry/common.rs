@@ -50,6 +50,7 @@ impl Registry {
             layout,
             lease: LEASE,
             heartbeat: Duration::from_secs(10),
+            certificate_lifetime: floodplain::net::authority::PEER_LIFETIME,
             data: data.to_path_buf(),
             insecure_loopback: true,
         };

@@ -53,7 +53,7 @@ impl TestRegistry {
         Self::start_changed(layout, |settings| settings.insecure_loopback = false).await
     }
 
-    async fn start_changed(layout: Layout, change: impl FnOnce(&mut RegistrySettings)) -> Self {
+    pub(crate) async fn start_changed(layout: Layout, change: impl FnOnce(&mut RegistrySettings)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut settings = RegistrySettings {
             listen: ([127, 0, 0, 1], 0).into(),
@@ -62,6 +62,7 @@ impl TestRegistry {
             layout,
             lease: LEASE,
             heartbeat: Duration::from_millis(500),
+            certificate_lifetime: floodplain::net::authority::PEER_LIFETIME,
             data: folder.path().into(),
             insecure_loopback: true,
         };

@@ -101,8 +101,10 @@ pub struct InviteArgs {
 pub enum AuthorityAction {
     /// Print which keys are trusted
     Show,
-    /// Make a new key; both are trusted, and live peers renew under the new one
+    /// Make a new key, trusted beside the old one; it certifies as soon as every live peer knows it
     Begin,
+    /// Certify with the new key now, also when some live peer does not know it yet
+    Switch,
     /// Trust the old key no longer; refused while members hold good certificates of it
     Finish {
         /// Whoever is left out: those need a new invite

@@ -50,6 +50,10 @@ pub struct Authority {
     pub keys: Vec<String>,
     /// Members whose certificates are of an older one.
     pub members_on_older: usize,
+    /// The newest certifies already.
+    pub newest_in_use: bool,
+    /// Live peers that have not been told which are trusted now.
+    pub live_untold: usize,
 }
 
 /// A peer that entered a network.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
-    ServerConfig, SignatureScheme,
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, DistinguishedName, Error,
+    RootCertStore, ServerConfig, SignatureScheme, WantsVerifier,
     client::{Resumption, danger::HandshakeSignatureValid},
     crypto::{CryptoProvider, aws_lc_rs},
     pki_types::{CertificateDer, TrustAnchor, UnixTime},
@@ -19,7 +19,7 @@ use rustls::{
 use crate::net::key::PrivateKey;
 
 /// Nothing but HTTP/2 is spoken here.
-pub(in crate::net) const ALPN: &[u8] = b"h2";
+const ALPN: &[u8] = b"h2";
 
 /// AES-128 first: it moves files about a fifth faster than AES-256, the default of most, and nothing here outlives it.
 pub(in crate::net) fn provider() -> Arc<CryptoProvider> {
@@ -54,15 +54,22 @@ pub(super) fn configs(
     server.alpn_protocols = vec![ALPN.to_vec()];
     server.send_tls13_tickets = 0;
     server.session_storage = Arc::new(NoServerSessionStorage {});
-    let mut client = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&TLS13])?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain(), key.to_der())?;
+    let client = client()?.with_root_certificates(roots).with_client_auth_cert(chain(), key.to_der())?;
+    Ok((Arc::new(server), dialing(client)))
+}
+
+/// How every connection is begun that is dialed.
+pub(in crate::net) fn client() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, Error> {
+    ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13])
+}
+
+/// What holds for every connection that is dialed, whatever it shows and believes.
+pub(in crate::net) fn dialing(mut client: ClientConfig) -> Arc<ClientConfig> {
     client.alpn_protocols = vec![ALPN.to_vec()];
     client.resumption = Resumption::disabled();
     // A server of ours has one certificate; the name would only tell listeners whom we look for.
     client.enable_sni = false;
-    Ok((Arc::new(server), Arc::new(client)))
+    Arc::new(client)
 }
 
 /// Takes a certificate that has run out, when it was good before.

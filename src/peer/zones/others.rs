@@ -8,13 +8,12 @@ use std::{
 };
 
 use anyhow::Context;
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Request;
 
 use super::Zones;
 use crate::{
-    peer::view::Knowledge,
+    peer::{retry::pauses, view::Knowledge},
     protocol::{
         id::ZoneId,
         roster::Member,
@@ -66,7 +65,7 @@ impl Zones {
     }
 
     async fn watch_zone(&self, zone: ZoneId) {
-        let mut pauses = pauses();
+        let mut retries = pauses(PAUSES);
         // Each of its gateways is watched by half of the others.
         let mut turn = usize::from(self.0.view.now().me.id.as_bytes()[0]);
         loop {
@@ -79,9 +78,9 @@ impl Zones {
             tracing::debug!(%zone, gateway = %gateway.name, error = format!("{error:#}"), "a zone is not watched");
             turn = turn.wrapping_add(1);
             if begun.elapsed() >= STEADY {
-                pauses = self::pauses();
+                retries = pauses(PAUSES);
             }
-            sleep(pauses.next().unwrap_or(PAUSES.1)).await;
+            sleep(retries.next().unwrap_or(PAUSES.1)).await;
         }
     }
 
@@ -113,14 +112,4 @@ fn wanted(now: &Knowledge) -> BTreeSet<ZoneId> {
         Some(own) => watched(own, now.gateways.zones()).into_iter().collect(),
         None => BTreeSet::new(),
     }
-}
-
-fn pauses() -> ExponentialBackoff {
-    let (least, most) = PAUSES;
-    ExponentialBuilder::default()
-        .with_min_delay(least)
-        .with_max_delay(most)
-        .without_max_times()
-        .with_jitter()
-        .build()
 }

@@ -69,15 +69,21 @@ pub enum Connection {
     Reconnecting,
     /// Left on purpose.
     Disconnected,
+    /// The registry has shut this peer out, or does not know it any more; asked again every few minutes.
+    Revoked,
 }
 
 impl Connection {
+    /// All there are.
+    pub const ALL: [Self; 4] = [Self::Connected, Self::Reconnecting, Self::Disconnected, Self::Revoked];
+
     /// In a word.
     pub fn name(self) -> &'static str {
         match self {
             Self::Connected => "connected",
             Self::Reconnecting => "reconnecting",
             Self::Disconnected => "disconnected",
+            Self::Revoked => "revoked",
         }
     }
 }

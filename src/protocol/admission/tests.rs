@@ -28,7 +28,7 @@ fn name(text: &str) -> PeerName {
 }
 
 fn issued(now: SystemTime) -> Issued {
-    Issued { authority: 1, not_after: now + DAY }
+    Issued { authority: 1, trusted: 2, not_after: now + DAY }
 }
 
 /// With invite 1, for so many, good for an hour.
@@ -229,7 +229,7 @@ fn members_on_an_older_authority_count_until_their_certificates_run_out() {
     }
     assert_eq!(admissions.members().on_older(1, start()), 0);
     assert_eq!(admissions.members().on_older(2, start()), 3);
-    admissions.renew(&id(1), Issued { authority: 2, not_after: start() + DAY }).expect("renewed");
+    admissions.renew(&id(1), Issued { authority: 2, trusted: 3, not_after: start() + DAY }).expect("renewed");
     admissions.revoke(&id(2), start()).expect("shut out");
     assert_eq!(admissions.members().on_older(2, start()), 1);
     assert_eq!(admissions.members().on_older(2, start() + DAY), 0);

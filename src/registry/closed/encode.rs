@@ -43,6 +43,9 @@ struct FileRecord {
     denied_version: u64,
     #[prost(bytes = "vec", repeated, tag = "6")]
     denied: Vec<Vec<u8>>,
+    /// 0, the newest.
+    #[prost(uint32, tag = "7")]
+    issuing: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -83,6 +86,8 @@ struct MemberRecord {
     is_revoked: bool,
     #[prost(bytes = "vec", tag = "8")]
     token: Vec<u8>,
+    #[prost(uint32, tag = "9")]
+    trusted: u32,
 }
 
 pub(super) fn encode(book: &Book) -> Vec<u8> {
@@ -105,6 +110,7 @@ pub(super) fn encode(book: &Book) -> Vec<u8> {
         not_after: millis(member.issued.not_after),
         is_revoked: member.is_revoked,
         token: member.token.as_bytes().to_vec(),
+        trusted: member.issued.trusted,
     };
     let denied = book.admissions.denied();
     let record = FileRecord {
@@ -113,6 +119,7 @@ pub(super) fn encode(book: &Book) -> Vec<u8> {
         grants: book.admissions.grants().map(grant).collect(),
         members: book.admissions.members().iter().map(member).collect(),
         denied_version: denied.version,
+        issuing: book.issuing,
         denied: denied.peers().iter().map(|peer| peer.as_bytes().to_vec()).collect(),
     };
     let body = record.encode_to_vec();
@@ -136,8 +143,11 @@ fn from_record(record: FileRecord) -> Option<Book> {
         let authority = Authority::from_key(PrivateKey::from_pem(&key_pem).ok()?, network);
         authorities.push(Numbered { number, authority });
     }
+    let newest = authorities.last()?.number;
+    let issuing = if record.issuing == 0 { newest } else { record.issuing };
+    let is_one_of_them = authorities.iter().any(|numbered| numbered.number == issuing);
     let is_rising = authorities.windows(2).all(|pair| pair[0].number < pair[1].number);
-    if authorities.is_empty() || authorities.len() > MAX_AUTHORITIES || !is_rising {
+    if !is_one_of_them || authorities.len() > MAX_AUTHORITIES || !is_rising {
         return None;
     }
     let grant = |grant: GrantRecord| {
@@ -154,7 +164,11 @@ fn from_record(record: FileRecord) -> Option<Book> {
             name: member.name.parse().ok()?,
             zone: ZoneId::new(member.zone),
             enrolled: time(member.enrolled)?,
-            issued: Issued { authority: member.authority, not_after: time(member.not_after)? },
+            issued: Issued {
+                authority: member.authority,
+                trusted: member.trusted,
+                not_after: time(member.not_after)?,
+            },
             is_revoked: member.is_revoked,
             token: TokenHash::from_bytes(member.token.try_into().ok()?),
         })
@@ -165,7 +179,7 @@ fn from_record(record: FileRecord) -> Option<Book> {
         record.members.into_iter().map(member).collect::<Option<_>>()?,
         DenyList::new(record.denied_version, denied.collect::<Option<_>>()?)?,
     )?;
-    Some(Book { admissions, authorities, network, rotations: 0 })
+    Some(Book { admissions, authorities, issuing, network, rotations: 0 })
 }
 
 fn millis(time: SystemTime) -> u64 {

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::wire::enrollment::signed;
+use crate::{net::authority::PEER_LIFETIME, wire::enrollment::signed};
 
 fn asked(invite: &Invite, key: &PrivateKey, name: &str) -> Enrollment {
     let (name, token) = (name.parse::<PeerName>().unwrap(), invite.token);
@@ -10,7 +10,7 @@ fn asked(invite: &Invite, key: &PrivateKey, name: &str) -> Enrollment {
 }
 
 async fn with_invite(data: &Path) -> (Closed, Invite) {
-    let closed = Closed::open(data, Shutdown::new()).unwrap();
+    let closed = Closed::open(data, PEER_LIFETIME, Shutdown::new()).unwrap();
     let (invite, _) = closed.invite(&InviteAsk::default(), "localhost:1").await.unwrap();
     (closed, invite)
 }
@@ -21,9 +21,9 @@ async fn an_invite_lets_nobody_in_after_its_time() {
     let asked = asked(&invite, &PrivateKey::generate().unwrap(), "ana");
     let day = Duration::from_secs(24 * 60 * 60);
     let mut book = closed.lock();
-    let late = book.enroll(&asked, SystemTime::now() + day).unwrap_err();
+    let late = book.enroll(&asked, day, SystemTime::now() + day).unwrap_err();
     assert!(matches!(late, Refused::NotAdmitted(NotAdmitted::UnknownToken)), "{late}");
-    book.enroll(&asked, SystemTime::now()).expect("in time");
+    book.enroll(&asked, day, SystemTime::now()).expect("in time");
 }
 
 #[tokio::test]
@@ -40,14 +40,14 @@ async fn what_could_not_be_written_is_not_answered_and_stays_used() {
     let refused = closed.enroll(&asked(&invite, &other, "ben")).await.unwrap_err();
     assert!(matches!(refused, Refused::NotAdmitted(NotAdmitted::UsedUp)), "{refused}");
     closed.enroll(&asked(&invite, &one, "ana")).await.expect("answered when it is written at last");
-    let again = Closed::open(&data, Shutdown::new()).unwrap();
+    let again = Closed::open(&data, PEER_LIFETIME, Shutdown::new()).unwrap();
     assert_eq!(again.members(None, 9).0.len(), 1);
 }
 
 #[tokio::test]
 async fn many_at_once_are_all_written_before_they_are_answered() {
     let folder = tempfile::tempdir().unwrap();
-    let closed = Closed::open(folder.path(), Shutdown::new()).unwrap();
+    let closed = Closed::open(folder.path(), PEER_LIFETIME, Shutdown::new()).unwrap();
     let ask = InviteAsk { uses: 40, ..InviteAsk::default() };
     let (invite, _) = closed.invite(&ask, "localhost:1").await.unwrap();
     let keys: Vec<_> = (0..40).map(|_| PrivateKey::generate().unwrap()).collect();
