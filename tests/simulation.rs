@@ -440,6 +440,41 @@ fn a_zone_that_is_entered_asks_by_keys_whom_summaries_cannot_tell_apart() {
 }
 
 #[test]
+fn few_members_are_left_to_the_gateway_that_the_query_goes_to_anyway() {
+    let world = World::new(TEAM, 200, 1);
+    let network = Network::new(&world, 50);
+    let searches = team::draw(&world, Kind::Miss, 100, 2);
+    let home = |network: &Network| {
+        let costs = network.run(&searches, Way::Filters, None, 3);
+        Figures::of(costs.iter().map(|cost| cost.home)).mean
+    };
+    let (by_keys, by_summaries) = (home(&network), home(&network.without_keys()));
+    println!("{by_keys} messages in the own zone by keys, {by_summaries} by summaries");
+    assert!(by_keys * 2.0 < by_summaries, "{by_keys} by keys, {by_summaries} by summaries");
+}
+
+#[test]
+fn what_the_own_zone_has_is_found_whatever_becomes_of_its_gateways() {
+    let world = World::new(TEAM, 100, 1);
+    let (size, network) = (50, Network::new(&world, 50));
+    let of_members = |peer: usize| peer % size >= GATEWAYS_PER_ZONE;
+    let searches = team::draw(&world, Kind::Words(3), 150, 2).into_iter();
+    let searches: Vec<_> =
+        searches.filter(|search| search.origin < size && of_members(search.origin)).collect();
+    let all = network.setup(3);
+    let dead = Setup { lost_zone: Some(0), ..all.clone() };
+    let cut = Setup { gateway_cuts: 0.5, ..all.clone() };
+    for setup in [all, dead, cut] {
+        let outcomes = network.outcomes(&searches, Way::Filters, None, &setup);
+        for (search, outcome) in searches.iter().zip(&outcomes) {
+            let here = search.asked.files.range(..size).filter(|(peer, _)| of_members(**peer));
+            let there: BTreeSet<u64> = here.flat_map(|(_, files)| files).copied().collect();
+            assert!(there.is_subset(&outcome.contents), "a hit was missed: {setup:?}");
+        }
+    }
+}
+
+#[test]
 fn one_copy_among_many_is_found_for_less_than_any_blind_search_needs() {
     let workload =
         Workload { replication: 0.001_25, trials: 12, zone_size: 100, peer_errors: 0.002, zone_errors: 0.04 };

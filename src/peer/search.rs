@@ -47,6 +47,7 @@ use crate::{
     index::Index,
     net::{Caller, guard::Scope},
     protocol::{
+        action::Connection,
         claim::{Reach, RulesOut},
         crossing::RulesOutZones,
         flood::{self, QueryCache, Refusal, Verdict},
@@ -150,15 +151,23 @@ impl Searcher {
     }
 
     /// Takes a query of another peer, or says why not. One that comes from another zone is asked of this one as if it
-    /// began here, and its report goes back as counts.
+    /// began here, and its report goes back as counts; so is one for whose origin this peer answers for the zone, and its report
+    /// goes back as it is.
     pub(crate) fn serve_other(
         self: &Arc<Self>,
         running: Running,
     ) -> Result<BoxStream<'static, Found>, NotServed> {
+        let knowledge = self.view.now();
+        if running.rules.reach == Reach::AllZones {
+            // Whoever asks trusts this peer to know what the registry knows, and knows that itself.
+            if knowledge.connection != Connection::Connected {
+                return Err(NotServed::Refused(Refusal::NotGateway));
+            }
+            return self.serve_whole_zone(running);
+        }
         if !matches!(running.rules.reach, Reach::WholeZone(_)) {
             return self.serve(running);
         }
-        let knowledge = self.view.now();
         let roster = knowledge.roster.clone().ok_or(NotServed::NoZone)?;
         let me = knowledge.me.id;
         let found = self.serve_whole_zone(running)?.map(move |found| match found {

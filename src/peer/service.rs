@@ -63,7 +63,8 @@ impl PeerService for Service {
             return Err(wire::Invalid::new("from_id", "must be the caller's own").into());
         }
         // What is for more than a zone comes from another one, through a gateway.
-        if search.reach == Reach::Inside && !self.searcher.admits(&caller) {
+        let is_of_zone = matches!(search.reach, Reach::Inside | Reach::AllZones);
+        if is_of_zone && !self.searcher.admits(&caller) {
             return Err(guard::not_of_zone());
         }
         if self.searcher.is_me(&search.from) {

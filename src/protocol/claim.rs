@@ -34,6 +34,9 @@ pub enum Reach {
     OtherZones,
     /// To a gateway of that zone, from another one: it asks the whole zone as if the query began there.
     WholeZone(ZoneId),
+    /// To a gateway of the sender's zone: it answers for that zone, the sender left out, since it knows better whom to ask, and
+    /// asks all other zones.
+    AllZones,
 }
 
 /// Peers that one branch of the flood answers for: the first that answers is responsible for itself and the others.
@@ -49,9 +52,9 @@ pub struct Part {
 }
 
 impl Part {
-    /// It leads out of the zone.
+    /// It leads out of the zone, and there alone.
     pub fn is_beyond(&self) -> bool {
-        self.reach != Reach::Inside
+        !matches!(self.reach, Reach::Inside | Reach::AllZones)
     }
 }
 

@@ -8,12 +8,16 @@
 use std::collections::BTreeMap;
 
 use super::{
-    claim::{Everyone, FIRST_WAVE, Part, Reach},
+    claim::{Everyone, FIRST_WAVE, Part, Reach, RulesOut},
     gateway::Gateways,
     id::{PeerId, QueryId, ZoneId},
     report::ZoneReport,
     roster::Member,
 };
+
+/// Most members of its own zone that an origin leaves to the gateway to which the query goes anyway. Few are mostly errors of
+/// their summaries, many are mostly hits (`docs/adr/0020-gateways-answer-for-their-own-zone.md`).
+pub const MAX_HANDED_OVER: usize = 32;
 
 /// Zones that one gateway asks at once: as many channels as that are open at most for queries to other zones. The next ones
 /// follow as waves do.
@@ -52,11 +56,9 @@ pub fn cross(
     id: QueryId,
     is_widening: bool,
 ) -> Crossing {
-    let own = gateways.of(zone);
     if !is_gateway(me, zone, gateways) {
-        let part = |members| Part { members, claim: None, reach: Reach::OtherZones };
-        let waves = if own.is_empty() { Vec::new() } else { vec![vec![part(in_turn(own, id))]] };
-        return Crossing { waves, zones: None };
+        let part = to_gateways(zone, gateways, id, Reach::OtherZones);
+        return Crossing { waves: part.map(|part| vec![part]).into_iter().collect(), zones: None };
     }
     let others = gateways.zones().filter(|other| *other != zone);
     let known: BTreeMap<ZoneId, ZoneReport> = others
@@ -80,6 +82,31 @@ pub fn cross(
         (left, size) = (rest, (size * 2).min(MAX_ZONES_AT_ONCE));
     }
     Crossing { waves, zones: Some(known) }
+}
+
+/// The gateways of the own zone as one part.
+pub fn to_gateways(zone: ZoneId, gateways: &Gateways, id: QueryId, reach: Reach) -> Option<Part> {
+    let members = in_turn(gateways.of(zone), id);
+    (!members.is_empty()).then_some(Part { members, claim: None, reach })
+}
+
+/// A rule at a gateway that answers for its zone: whoever asks it knows what it has itself.
+#[derive(Debug)]
+pub struct AllBut<'a> {
+    /// Who asks.
+    pub asker: PeerId,
+    /// Of the others.
+    pub rule: &'a dyn RulesOut,
+}
+
+impl RulesOut for AllBut<'_> {
+    fn rules_out(&self, member: &Member) -> bool {
+        member.id == self.asker || self.rule.rules_out(member)
+    }
+
+    fn knows_best(&self) -> bool {
+        self.rule.knows_best()
+    }
 }
 
 /// Queries of other zones enter this one through `me`, and those of this one leave.

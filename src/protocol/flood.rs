@@ -11,7 +11,7 @@ use lru::LruCache;
 
 use super::{
     claim::{Claim, Part, Reach, RulesOut, Split, split},
-    crossing::{self, RulesOutZones},
+    crossing::{self, AllBut, RulesOutZones},
     gateway::{GATEWAYS_PER_ZONE, Gateways},
     id::{PeerId, QueryId, ZoneId},
     report::ZoneReport,
@@ -98,7 +98,7 @@ impl Query {
 
     /// It goes out of a zone or into one: to gateways alone.
     fn is_crossing(&self) -> bool {
-        matches!(self.reach, Reach::OtherZones | Reach::WholeZone(_))
+        !matches!(self.reach, Reach::Inside | Reach::Everywhere)
     }
 }
 
@@ -190,6 +190,8 @@ pub enum Refusal {
 pub struct Plan {
     /// The branches, in waves: the next one begins when the one before has ended and more hits are wanted. None for a leaf.
     pub waves: Vec<Vec<Part>>,
+    /// Parts of the own zone that are left to a gateway of it: asked as far as it does not tell of them.
+    pub handed_over: Vec<Part>,
     /// Peers that need not be asked, by [`PeerId::short`].
     pub ruled_out: Vec<u64>,
     /// At a gateway that is to ask other zones: all of them, as they stand before one is asked.
@@ -231,7 +233,7 @@ pub fn on_query(cache: &mut QueryCache, query: &Query, view: &View<'_>, now: Ins
         }
         Reach::OtherZones => None,
         // The query begins here as far as this zone is concerned.
-        Reach::WholeZone(_) => Some(Claim { before: view.me }),
+        Reach::WholeZone(_) | Reach::AllZones => Some(Claim { before: view.me }),
     };
     let is_repair = query.claim.is_some() || query.is_crossing();
     let is_behind = query.claim.is_some() && view.roster.is_behind(query.roster_revision);
@@ -270,19 +272,26 @@ pub fn on_query(cache: &mut QueryCache, query: &Query, view: &View<'_>, now: Ins
     entry.is_searched |= is_searched_here;
     // Whatever it says of itself: what another peer sends was forwarded once, and what goes on from here is not this peer's own.
     let hops = query.hops.max(u8::from(query.from != view.me));
-    let is_first = hops == 0 || matches!(query.reach, Reach::WholeZone(_));
+    let is_first = hops == 0 || matches!(query.reach, Reach::WholeZone(_) | Reach::AllZones);
     let Split { mut waves, ruled_out } = if query.ttl == 0 {
         Split::default()
     } else if let Some(claim) = trusted {
-        split(view.roster, view.me, claim, view.rule, query.is_widening && is_first)
+        let is_widening = query.is_widening && is_first;
+        let all_but = AllBut { asker: query.from, rule: view.rule };
+        let rule = if query.reach == Reach::AllZones { &all_but } else { view.rule };
+        split(view.roster, view.me, claim, rule, is_widening)
     } else if entry.classic_ttl < classic_ttl {
         entry.classic_ttl = classic_ttl;
         Split { waves: to_neighbors(view, query.from), ruled_out: Vec::new() }
     } else {
         Split::default()
     };
-    let mut zones = None;
-    if matches!(query.reach, Reach::Everywhere | Reach::OtherZones) {
+    let is_claimed = trusted.is_some() && hops == 0 && !query.is_widening;
+    let to_gateways = is_claimed.then(|| to_gateways(query, view, &waves)).flatten();
+    let (mut zones, mut handed_over) = (None, Vec::new());
+    if let Some(part) = to_gateways {
+        handed_over = std::mem::replace(&mut waves, vec![vec![part]]).concat();
+    } else if matches!(query.reach, Reach::Everywhere | Reach::OtherZones | Reach::AllZones) {
         let zone = view.roster.zone();
         let crossing = crossing::cross(view.me, zone, view.gateways, view.zones, query.id, query.is_widening);
         zones = crossing.zones;
@@ -294,13 +303,30 @@ pub fn on_query(cache: &mut QueryCache, query: &Query, view: &View<'_>, now: Ins
         is_searched_here,
         plan: Plan {
             waves,
-            ruled_out: ruled_out.iter().map(PeerId::short).collect(),
+            handed_over,
+            ruled_out: ruled_out
+                .iter()
+                .filter(|id| query.reach != Reach::AllZones || **id != query.from)
+                .map(PeerId::short)
+                .collect(),
             zones,
             ttl: query.ttl.saturating_sub(1),
             hops: hops.saturating_add(1),
             deadline: query.deadline,
         },
     }
+}
+
+/// The part that an own query goes to in place of its zone, when a gateway is to answer for that: the query goes there anyway.
+fn to_gateways(query: &Query, view: &View<'_>, home: &[Vec<Part>]) -> Option<Part> {
+    let zone = view.roster.zone();
+    let asked: usize = home.iter().flatten().map(|part| part.members.len()).sum();
+    let is_left = query.reach == Reach::Everywhere && (1..=crossing::MAX_HANDED_OVER).contains(&asked);
+    // It gets a forward less, and needs one itself.
+    let is_open = query.ttl > 1 && !crossing::is_gateway(view.me, zone, view.gateways);
+    (is_left && is_open)
+        .then(|| crossing::to_gateways(zone, view.gateways, query.id, Reach::AllZones))
+        .flatten()
 }
 
 /// This peer is a gateway for what the query wants of one.

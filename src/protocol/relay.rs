@@ -14,7 +14,8 @@
 //! when its roster is another one and it asked its neighbors), which counts only where their own part does not say
 //! otherwise. Members of a part of whom nobody says anything are asked at the end.
 //!
-//! Gateways are asked in the same way, but none of them for itself: when one has reported the other is cancelled.
+//! Gateways are asked in the same way, but none of them for itself: when one has reported the other is cancelled. The parts of
+//! the own zone that were handed over to one are asked as soon as both are broken or silent, as far as nothing was told of them.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -130,7 +131,7 @@ pub struct Relay {
 impl Relay {
     /// Begins, with the first asks. When `is_searched_here`, the relay is not finished before [`Relay::on_searched`].
     pub fn new(me: PeerId, is_searched_here: bool, plan: Plan, now: Instant) -> (Self, Vec<Command>) {
-        let passed_by: BTreeSet<u64> = plan.ruled_out.into_iter().collect();
+        let (passed_by, handed_over) = (BTreeSet::from_iter(plan.ruled_out), plan.handed_over);
         let mut relay = Self {
             me,
             ttl: plan.ttl,
@@ -158,6 +159,9 @@ impl Relay {
         }
         let mut commands = Vec::new();
         relay.widen(now, &mut commands);
+        // Told by the gateway as by a branch that left out everyone but its first.
+        let handed_over = handed_over.into_iter().map(|part| Branch { part, asked: 0, is_reported: true });
+        relay.branches.extend(handed_over);
         (relay, commands)
     }
 
@@ -200,6 +204,7 @@ impl Relay {
         match reach {
             Reach::Inside | Reach::Everywhere => self.merge(at, report),
             Reach::OtherZones => self.report.merge_crossing(report),
+            Reach::AllZones => self.merge_handed_over(report),
             Reach::WholeZone(zone) => {
                 if !self.report.merge_zone(zone, report) {
                     // It did not run the query: as good as a refusal.
@@ -358,7 +363,9 @@ impl Relay {
 
     /// That peer did not answer. Those of other zones are told by none of their counts.
     fn lose(&mut self, at: usize, peer: PeerId) {
-        if !matches!(self.branches[at].part.reach, Reach::WholeZone(_)) {
+        let reach = self.branches[at].part.reach;
+        // What refuses as a gateway may answer as a member.
+        if !matches!(reach, Reach::WholeZone(_) | Reach::AllZones) {
             self.report.unreachable.insert(peer.short());
         }
     }
@@ -378,7 +385,13 @@ impl Relay {
 
     fn ask_next(&mut self, at: usize, now: Instant, commands: &mut Vec<Command>) {
         let branch = &mut self.branches[at];
-        let Some(peer) = branch.part.members.get(branch.asked).copied() else { return };
+        let is_handed_over = branch.part.reach == Reach::AllZones;
+        let Some(peer) = branch.part.members.get(branch.asked).copied() else {
+            if is_handed_over {
+                self.ask_forgotten(now, commands);
+            }
+            return;
+        };
         let left = self.deadline.saturating_duration_since(now);
         let Some(time) = child_time(left) else {
             self.report.truncated = true;
@@ -388,7 +401,7 @@ impl Relay {
         let ask = AskId(self.next_ask);
         self.next_ask += 1;
         let deadline = now + time;
-        let can_hedge = branch.asked < branch.part.members.len();
+        let can_hedge = branch.asked < branch.part.members.len() || is_handed_over;
         self.open.insert(
             ask,
             Open {

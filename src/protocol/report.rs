@@ -64,6 +64,9 @@ pub struct Report {
     pub unreachable: BTreeSet<u64>,
     /// Peers that were not asked, since their summaries say that they have nothing; none that answered or was tried.
     pub ruled_out: BTreeSet<u64>,
+    /// Those of them for whom a gateway of this zone vouches: it looked again at its end. Not told onward, since only an origin
+    /// hands its zone over.
+    pub vouched_for: BTreeSet<u64>,
     /// Other zones, at most [`MAX_ZONES`]; one that was not heard has no counts.
     pub zones: BTreeMap<ZoneId, ZoneReport>,
     /// A gateway told which other zones there are: `zones` has them all. Not told onward, since only a gateway is asked.
@@ -117,8 +120,13 @@ impl Report {
 
     /// Takes in what a gateway of the own zone tells of all other zones; it has no say on the members of this one.
     pub fn merge_crossing(&mut self, other: &Report) {
-        self.merge_zones(&other.zones);
+        self.merge_other_zones(other);
         self.merge_counters(other);
+    }
+
+    /// The same, when what it counts was taken in already.
+    pub fn merge_other_zones(&mut self, other: &Report) {
+        self.merge_zones(&other.zones);
         self.is_crossed = true;
     }
 

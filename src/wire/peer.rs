@@ -1,6 +1,9 @@
 //! What peers say to each other: searches and folder listings.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{Invalid, bounded, bytes, common, pb, required};
 use crate::protocol::{
@@ -124,6 +127,7 @@ fn reach(reach: i32, zone_id: u32) -> Result<Reach, Invalid> {
     match (reach, ZoneId::new(zone_id)) {
         (pb::Reach::Unspecified, None) => Ok(Reach::Inside),
         (pb::Reach::OtherZones, None) => Ok(Reach::OtherZones),
+        (pb::Reach::AllZones, None) => Ok(Reach::AllZones),
         (pb::Reach::WholeZone, Some(zone)) => Ok(Reach::WholeZone(zone)),
         (pb::Reach::WholeZone, None) => Err(Invalid::new("zone_id", "must name the zone that is meant")),
         (_, Some(_)) => Err(Invalid::new("zone_id", "must be 0 unless a whole zone is meant")),
@@ -135,6 +139,7 @@ fn to_reach(reach: Reach) -> (pb::Reach, u32) {
         // An origin's own reach is no hop's.
         Reach::Inside | Reach::Everywhere => (pb::Reach::Unspecified, 0),
         Reach::OtherZones => (pb::Reach::OtherZones, 0),
+        Reach::AllZones => (pb::Reach::AllZones, 0),
         Reach::WholeZone(zone) => (pb::Reach::WholeZone, zone.get()),
     }
 }
@@ -199,6 +204,7 @@ pub fn found(response: pb::SearchResponse) -> Result<Found, Invalid> {
                 answered: done.answered.into_iter().collect(),
                 unreachable: done.unreachable.into_iter().collect(),
                 ruled_out: done.ruled_out.into_iter().collect(),
+                vouched_for: BTreeSet::new(),
                 zones: zone_reports(&done.zones)?,
                 is_crossed: false,
                 duplicates: done.duplicates,

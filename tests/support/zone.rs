@@ -228,7 +228,7 @@ impl Zone {
         let outcome = &mut self.outcomes[query];
         outcome.messages += 1;
         match reach {
-            Reach::OtherZones => outcome.to_gateways += 1,
+            Reach::OtherZones | Reach::AllZones => outcome.to_gateways += 1,
             Reach::WholeZone(_) => {
                 outcome.to_gateways += 1;
                 outcome.entered.insert(to / self.setup.peers);

@@ -405,7 +405,9 @@ impl Flow {
             Reach::WholeZone(zone) => {
                 self.knowledge.gateways.of(zone).iter().find(|gateway| gateway.id == peer)
             }
-            Reach::Inside | Reach::Everywhere | Reach::OtherZones => self.knowledge.member(&peer),
+            Reach::Inside | Reach::Everywhere | Reach::OtherZones | Reach::AllZones => {
+                self.knowledge.member(&peer)
+            }
         };
         let Some(member) = member.cloned() else {
             return stream::iter([Event::Broken]).boxed();

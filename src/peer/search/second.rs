@@ -67,10 +67,11 @@ impl SecondLook {
 
     async fn begin(&self, report: &Report) -> Option<BoxStream<'static, Found>> {
         // One that has enough, or no time, says so itself.
-        if report.ruled_out.is_empty() || report.truncated {
+        let ruled_out = &report.ruled_out - &report.vouched_for;
+        if ruled_out.is_empty() || report.truncated {
             return None;
         }
-        let only = self.summaries.wrongly_ruled_out(&report.ruled_out, &self.probe).await;
+        let only = self.summaries.wrongly_ruled_out(&ruled_out, &self.probe).await;
         if only.is_empty() {
             return None;
         }

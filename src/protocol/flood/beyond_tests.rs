@@ -1,7 +1,7 @@
 use super::{tests::*, *};
 use crate::protocol::{
     claim::Everyone,
-    gateway::{Told, ZoneGateways},
+    gateway::{GATEWAYS_PER_ZONE, Told, ZoneGateways},
     relay::{Command, Relay, Report},
     roster::Member,
 };
@@ -36,7 +36,7 @@ fn reaches(wave: &[Part]) -> Vec<Reach> {
 
 #[test]
 fn a_query_for_everywhere_leaves_beside_the_home_flood_or_after_it_when_some_hits_are_enough() {
-    let (roster, now, mut cache) = (roster(5), Instant::now(), cache(10));
+    let (roster, now, mut cache) = (roster(50), Instant::now(), cache(10));
     let gateways = gateways(&roster);
     let own = |me| Query {
         reach: Reach::Everywhere,
@@ -51,7 +51,9 @@ fn a_query_for_everywhere_leaves_beside_the_home_flood_or_after_it_when_some_hit
         zones: &Everyone,
     };
     let (_, plan) = plan_of(on_query(&mut cache, &own(4), &view(4), now));
-    assert_eq!(reaches(&plan.waves[0]), [Reach::Inside, Reach::Inside, Reach::Inside, Reach::OtherZones]);
+    let leaving: Vec<Reach> =
+        reaches(&plan.waves[0]).into_iter().filter(|reach| *reach != Reach::Inside).collect();
+    assert_eq!((leaving, plan.waves[0].len()), (vec![Reach::OtherZones], 9));
     assert_eq!((plan.waves.len(), &plan.zones), (1, &None));
     let some = Query { is_widening: true, id: query_id(2), ..own(4) };
     let (_, plan) = plan_of(on_query(&mut cache, &some, &view(4), now));
@@ -199,4 +201,93 @@ fn a_gateway_passes_zones_by_that_are_ruled_out_and_reports_them_as_heard() {
     let entering = Query { id: query_id(2), reach: Reach::WholeZone(zone(1)), ..classic(1, 14, 101, now) };
     let (is_searched, plan) = plan_of(on_query(&mut cache, &entering, &view, now));
     assert!(is_searched && plan.zones.is_none() && !plan.waves.is_empty());
+}
+
+/// Asks these alone, as far as it knows.
+#[derive(Debug)]
+struct These(std::ops::Range<usize>);
+
+impl RulesOut for These {
+    fn rules_out(&self, member: &Member) -> bool {
+        !self.0.clone().any(|number| peer(number) == member.id)
+    }
+}
+
+#[test]
+fn few_members_are_left_to_the_gateway_that_the_query_goes_to_anyway() {
+    let (roster, now, mut cache) = (roster(60), Instant::now(), cache(100));
+    let gateways = gateways(&roster);
+    let mut number = 0;
+    let mut plan = |me, asked: usize, reach, is_widening| {
+        number += 1;
+        let own = Query::own(query_id(number), peer(me), Mode::Claimed, 16, now + WAIT, REVISION);
+        let rule = These(10..10 + asked);
+        let view = View {
+            me: peer(me),
+            roster: &roster,
+            neighbors: &[],
+            gateways: &gateways,
+            rule: &rule,
+            zones: &Everyone,
+        };
+        plan_of(on_query(&mut cache, &Query { reach, is_widening, ..own }, &view, now)).1
+    };
+    let everywhere = Reach::Everywhere;
+    for few in [1, crossing::MAX_HANDED_OVER] {
+        let plan = plan(4, few, everywhere, false);
+        assert_eq!(reaches(&plan.waves.concat()), [Reach::AllZones]);
+        assert_eq!(plan.waves[0][0].members.len(), GATEWAYS_PER_ZONE);
+        assert_eq!(plan.handed_over.iter().map(|part| part.members.len()).sum::<usize>(), few);
+        assert_eq!(plan.ruled_out.len(), 59 - few);
+    }
+    // Many are asked, and with nobody to ask the gateway is asked for the other zones alone.
+    for (asked, reach, is_widening, me) in [
+        (crossing::MAX_HANDED_OVER + 1, everywhere, false, 4),
+        (0, everywhere, false, 4),
+        (3, everywhere, true, 4),
+        (3, Reach::Inside, false, 4),
+        // A gateway has the keys itself.
+        (3, everywhere, false, 0),
+    ] {
+        let plan = plan(me, asked, reach, is_widening);
+        let is_left = reaches(&plan.waves.concat()).contains(&Reach::AllZones);
+        assert!(!is_left && plan.handed_over.is_empty(), "{asked} {reach:?} {is_widening} {me}");
+    }
+}
+
+#[test]
+fn a_gateway_answers_for_its_zone_except_for_whoever_asks() {
+    let (roster, now, mut cache) = (roster(9), Instant::now(), cache(10));
+    let gateways = gateways(&roster);
+    let view = View {
+        me: peer(0),
+        roster: &roster,
+        neighbors: &[],
+        gateways: &gateways,
+        rule: &These(2..6),
+        zones: &NotZone2,
+    };
+    let query = |id, reach| Query { reach, ..classic(id, 15, 4, now) };
+    let (is_searched, plan) = plan_of(on_query(&mut cache, &query(1, Reach::AllZones), &view, now));
+    let of = |reach: fn(Reach) -> bool| -> Vec<PeerId> {
+        plan.waves
+            .concat()
+            .into_iter()
+            .filter(|part| reach(part.reach))
+            .flat_map(|part| part.members)
+            .collect()
+    };
+    assert!(is_searched);
+    assert_eq!(of(|reach| reach == Reach::Inside), [2, 3, 5].map(peer));
+    assert_eq!(of(|reach| reach == Reach::WholeZone(zone(3))).len(), 2);
+    assert_eq!(
+        plan.ruled_out.len(),
+        4,
+        "neither this peer nor whoever asks is told of: {:?}",
+        plan.ruled_out
+    );
+    assert_eq!(plan.zones.expect("it knows the zones").len(), 2);
+    let stranger = View { me: peer(4), ..view };
+    let refused = on_query(&mut cache, &query(2, Reach::AllZones), &stranger, now);
+    assert_eq!(refused, Verdict::Refuse(Refusal::NotGateway));
 }

@@ -130,3 +130,73 @@ fn a_slow_home_zone_holds_up_the_others_for_a_part_of_the_time_only() {
     assert_eq!(wake, now + WAIT / 4);
     assert_eq!(asked(&relay.on_tick(wake)).len(), 1);
 }
+
+/// The members 3, 4 and 5 are left to the gateways 1 and 2; 6 was passed by.
+fn handed_over(now: Instant) -> Plan {
+    let home = plan(&[&[3, 4], &[5]], now);
+    Plan {
+        waves: vec![vec![beyond(&[1, 2], Reach::AllZones)]],
+        handed_over: home.waves.concat(),
+        ruled_out: vec![peer(6).short()],
+        ..home
+    }
+}
+
+#[test]
+fn a_gateway_tells_of_the_own_zone_and_whom_it_leaves_out_is_asked() {
+    let now = Instant::now();
+    let (mut relay, commands) = Relay::new(peer(0), true, handed_over(now), now);
+    let asks = asked(&commands);
+    assert_eq!(asks.iter().map(|(_, peer)| *peer).collect::<Vec<_>>(), [peer(1)], "at once");
+    let told = Report {
+        answered: [peer(1).short(), peer(4).short()].into(),
+        ruled_out: [peer(3).short(), peer(6).short(), peer(77).short()].into(),
+        ..heard(2, 8, 8)
+    };
+    let left_out = asked(&relay.on_done(asks[0].0, &told, now));
+    assert_eq!(left_out.iter().map(|(_, peer)| *peer).collect::<Vec<_>>(), [peer(5)]);
+    relay.on_done(left_out[0].0, &answered(&[5]), now);
+    relay.on_searched(false);
+    assert!(relay.is_finished());
+    let report = relay.report();
+    assert_eq!(report.answered, answered(&[0, 1, 4, 5]).answered);
+    assert_eq!(report.ruled_out, answered(&[3, 6]).answered, "it has no say on others");
+    assert_eq!(report.vouched_for, report.ruled_out);
+    assert!(report.is_crossed && report.zones[&zone(2)].answered == 8 && report.messages == 2);
+    // One that was cut short did not look again.
+    let (mut relay, commands) = Relay::new(peer(0), false, handed_over(now), now);
+    relay.on_done(asked(&commands)[0].0, &Report { truncated: true, ..told }, now);
+    assert!(relay.report().vouched_for.is_empty());
+}
+
+#[test]
+fn members_that_were_left_to_gateways_are_asked_when_both_refuse() {
+    let now = Instant::now();
+    let (mut relay, commands) = Relay::new(peer(0), false, handed_over(now), now);
+    let other = asked(&relay.on_broken(asked(&commands)[0].0, now));
+    let home = asked(&relay.on_broken(other[0].0, now));
+    assert_eq!(home.iter().map(|(_, peer)| *peer).collect::<Vec<_>>(), [peer(3), peer(5)]);
+    relay.on_done(home[0].0, &answered(&[3, 4]), now);
+    relay.on_done(home[1].0, &answered(&[5]), now);
+    assert!(relay.is_finished());
+    let report = relay.report();
+    assert_eq!(report.answered, answered(&[3, 4, 5]).answered);
+    assert!(report.unreachable.is_empty(), "what refuses as a gateway may have answered as a member");
+    assert!(!report.is_crossed && report.vouched_for.is_empty());
+}
+
+#[test]
+fn members_that_were_left_to_gateways_are_asked_when_both_are_silent() {
+    let now = Instant::now();
+    let (mut relay, _) = Relay::new(peer(0), false, handed_over(now), now);
+    let hedge = now + HEDGE_AFTER;
+    assert_eq!(asked(&relay.on_tick(hedge))[0].1, peer(2));
+    let home = asked(&relay.on_tick(hedge + HEDGE_AFTER));
+    assert_eq!(home.iter().map(|(_, peer)| *peer).collect::<Vec<_>>(), [peer(3), peer(5)]);
+    for (ask, answers) in home.iter().zip([&[3, 4][..], &[5]]) {
+        relay.on_done(ask.0, &answered(answers), hedge);
+    }
+    assert!(!relay.is_finished(), "the gateways may yet answer for the other zones");
+    relay.on_tick(hedge + SILENCE_LIMIT);
+    assert!(relay.is_finished() && relay.report().answered == answered(&[3, 4, 5]).answered);
+}

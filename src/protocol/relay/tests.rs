@@ -17,7 +17,15 @@ pub(super) fn plan(parts: &[&[u8]], now: Instant) -> Plan {
     };
     let wave: Vec<Part> = parts.iter().map(part).collect();
     let waves = if wave.is_empty() { Vec::new() } else { vec![wave] };
-    Plan { waves, ruled_out: Vec::new(), zones: None, ttl: 15, hops: 1, deadline: now + WAIT }
+    Plan {
+        waves,
+        handed_over: Vec::new(),
+        ruled_out: Vec::new(),
+        zones: None,
+        ttl: 15,
+        hops: 1,
+        deadline: now + WAIT,
+    }
 }
 
 pub(super) fn asked(commands: &[Command]) -> Vec<(AskId, PeerId)> {

@@ -17,17 +17,39 @@ impl Relay {
             return self.report.merge_members(report);
         }
         let part: BTreeSet<u64> = members.iter().map(PeerId::short).collect();
-        let is_of_part = |short: &u64| part.contains(short) || self.passed_by.contains(short);
         let mut own = report.clone();
-        own.unreachable.retain(is_of_part);
-        own.ruled_out.retain(is_of_part);
-        own.answered.retain(is_of_part);
-        for short in report.answered.difference(&own.answered) {
-            if *short != self.me.short() && self.answered_elsewhere.len() < MAX_REPORTED {
-                self.answered_elsewhere.insert(*short);
-            }
+        self.keep_of(&part, &mut own);
+        self.report.merge_members(&own);
+    }
+
+    /// Takes in what a gateway tells of other zones and of the own one, for the members that were left to it and those that were passed by. It looked
+    /// again at its end at those whom it ruled out, unless it was cut short.
+    pub(super) fn merge_handed_over(&mut self, report: &Report) {
+        let handed_over = self.branches.iter().filter(|branch| branch.part.claim.is_some());
+        let part: BTreeSet<u64> =
+            handed_over.flat_map(|branch| &branch.part.members).map(PeerId::short).collect();
+        let mut own = report.clone();
+        self.keep_of(&part, &mut own);
+        if !report.truncated {
+            self.report.vouched_for.extend(&own.ruled_out);
         }
         self.report.merge_members(&own);
+        self.report.merge_other_zones(report);
+    }
+
+    /// Leaves of a report what it says of those whom it was asked for, and beside that who answered elsewhere.
+    fn keep_of(&mut self, part: &BTreeSet<u64>, own: &mut Report) {
+        let is_of_part = |short: &u64| part.contains(short) || self.passed_by.contains(short);
+        let answered = std::mem::take(&mut own.answered);
+        own.unreachable.retain(is_of_part);
+        own.ruled_out.retain(is_of_part);
+        for short in answered {
+            if is_of_part(&short) {
+                own.answered.insert(short);
+            } else if short != self.me.short() && self.answered_elsewhere.len() < MAX_REPORTED {
+                self.answered_elsewhere.insert(short);
+            }
+        }
     }
 
     /// Makes parts of those whom a report on their part left out, of whom nobody else said anything either: it came too

@@ -28,7 +28,7 @@ fn told(zone_id: u32, listed: u32, answered: u32) -> pb::ZoneReport {
 #[test]
 fn how_far_a_query_goes_survives_the_way() {
     let zone = ZoneId::new(9).expect("not 0");
-    for reach in [Reach::Inside, Reach::OtherZones, Reach::WholeZone(zone)] {
+    for reach in [Reach::Inside, Reach::OtherZones, Reach::WholeZone(zone), Reach::AllZones] {
         assert_eq!(search(request(reach)).expect("valid").reach, reach);
     }
 }
@@ -38,7 +38,7 @@ fn a_reach_that_makes_no_sense_is_refused() {
     let whole = request(Reach::WholeZone(ZoneId::FIRST));
     let claim = Some(pb::Claim { before_id: vec![4; 32].into() });
     for (field, bad) in [
-        ("reach", pb::SearchRequest { reach: 3, ..whole.clone() }),
+        ("reach", pb::SearchRequest { reach: 4, ..whole.clone() }),
         ("zone_id", pb::SearchRequest { zone_id: 0, ..whole.clone() }),
         ("zone_id", pb::SearchRequest { zone_id: 2, ..request(Reach::Inside) }),
         ("zone_id", pb::SearchRequest { zone_id: 2, ..request(Reach::OtherZones) }),

@@ -3,6 +3,7 @@
 
 use floodplain::{
     protocol::{
+        crossing::MAX_HANDED_OVER,
         id::{PeerId, QueryId},
         summary::{Density, Summary},
     },
@@ -154,13 +155,18 @@ impl Large {
         let home = origin / scale.zone_size;
         let mut reach = Reach::default();
         let in_home = self.zone(home, scale, &need, &holders, is_miss, Some(origin), rng);
-        (reach.messages, reach.home, reach.hits) = (in_home.asked, in_home.asked, in_home.hits);
+        let is_gateway = origin % scale.zone_size < 2;
+        let is_left_to_gateway = scale.want.is_none()
+            && self.files.len() > scale.zone_size
+            && (is_gateway || in_home.asked <= MAX_HANDED_OVER as f64);
+        let asked = if is_left_to_gateway { in_home.asked_by_keys } else { in_home.asked };
+        (reach.messages, reach.home, reach.hits) = (asked, asked, in_home.hits);
         let is_enough = |hits: f64| scale.want.is_some_and(|want| hits >= want);
         let zones = self.files.len().div_ceil(scale.zone_size);
         if zones == 1 || is_enough(reach.hits) {
             return reach;
         }
-        reach.messages += f64::from(u8::from(origin % scale.zone_size >= 2));
+        reach.messages += f64::from(u8::from(!is_gateway));
         let offset = rng.random_range(0..zones);
         let others = (0..zones).map(|zone| (zone + offset) % zones).filter(|zone| *zone != home);
         let (mut in_wave, mut wave) = (0, if scale.want.is_some() { FIRST_ZONES } else { usize::MAX });
@@ -258,6 +264,9 @@ impl Large {
             let looks = files * self.places * (pair - need.hit).max(0.0);
             let has_pair = hits > 0.0 || happens(-(-looks).exp_m1(), rng);
             let mut seems = has_pair || happens(errors.pair, rng);
+            // Of those whom summaries let pass, the ones that a gateway of this zone asks.
+            let looks_by_keys = files * self.places * (need.gateway_pair - need.hit).max(0.0);
+            let mut has_keys = hits > 0.0 || happens(-(-looks_by_keys).exp_m1(), rng);
             for (single, in_zone) in need.singles.iter().zip(&mut found.has_single) {
                 let by_others = -(-files * self.words * single.mass).exp_m1();
                 let of_pair = if origin.is_some() { single.of_pair } else { single.of_gateway_pair };
@@ -265,12 +274,14 @@ impl Large {
                 let has = hits > 0.0 || happens(of_pair + (1.0 - of_pair) * by_others, rng);
                 *in_zone |= has;
                 seems &= has || happens(errors.single, rng);
+                has_keys &= has;
             }
             found.hits += hits;
             found.has_pair |= has_pair;
             let is_asking = origin.map_or(peer == gateway, |origin| origin == peer);
             if !is_asking && seems {
                 found.asked += 1.0;
+                found.asked_by_keys += f64::from(u8::from(has_keys));
             }
         }
         found
@@ -280,6 +291,8 @@ impl Large {
 #[derive(Default)]
 struct InZone {
     asked: f64,
+    /// Those of them whom keys do not rule out.
+    asked_by_keys: f64,
     hits: f64,
     has_pair: bool,
     has_single: Vec<bool>,

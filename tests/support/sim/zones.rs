@@ -109,18 +109,33 @@ impl Network {
         )
     }
 
-    /// What each search costs, one after the other has ended; everything that is anywhere must be found, or as much as is
-    /// wanted.
-    pub fn run(&self, searches: &[Search], way: Way<'_>, want: Option<usize>, seed: u64) -> Vec<Cost> {
-        let asks = searches.iter().map(|search| ask(search, way, want)).collect();
-        let setup = Setup {
+    /// Everyone lives, and searches come one after the other.
+    pub fn setup(&self, seed: u64) -> Setup {
+        Setup {
             zones: self.contents.filters.len(),
             pause: Duration::from_secs(4),
             cache: 256,
             ..Setup::new(seed, self.size, Mode::Claimed)
-        };
+        }
+    }
+
+    /// What became of each search.
+    pub fn outcomes(
+        &self,
+        searches: &[Search],
+        way: Way<'_>,
+        want: Option<usize>,
+        setup: &Setup,
+    ) -> Vec<Outcome> {
+        let asks = searches.iter().map(|search| ask(search, way, want)).collect();
         let contents = Contents { asks, ..self.contents.clone() };
-        let outcomes = Zone::run_with(&setup, &Rc::new(contents)).outcomes;
+        Zone::run_with(setup, &Rc::new(contents)).outcomes
+    }
+
+    /// What each search costs, one after the other has ended; everything that is anywhere must be found, or as much as is
+    /// wanted.
+    pub fn run(&self, searches: &[Search], way: Way<'_>, want: Option<usize>, seed: u64) -> Vec<Cost> {
+        let outcomes = self.outcomes(searches, way, want, &self.setup(seed));
         for (search, outcome) in searches.iter().zip(&outcomes) {
             let there: BTreeSet<u64> = search.asked.files.values().flatten().copied().collect();
             let least = there.len().min(want.unwrap_or(usize::MAX));
