@@ -8,6 +8,7 @@ pub mod advertise;
 pub mod authority;
 pub mod caller;
 pub mod channel;
+mod conduct;
 pub mod enroll;
 pub mod guard;
 pub mod identity;

@@ -253,7 +253,7 @@ async fn begin(
     let service = Service::new(index.clone(), searcher.clone(), words, uploads.clone(), receiver);
     let service = PeerServiceServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES);
     let pushes = service.clone().max_decoding_message_size(MAX_PUSH_BYTES);
-    let service = LargeRequests::new("/floodplain.v1.PeerService/Send", pushes, service);
+    let service = LargeRequests::new("/floodplain.v1.PeerService/Send", MAX_REQUEST_BYTES, pushes, service);
     let keeper = ReplicaServiceServer::new(ReplicaFace(keeping.clone()))
         .max_decoding_message_size(replica::MAX_REQUEST_BYTES);
     let routes = Routes::new(FastDownload::new(uploads, service)).add_service(keeper);

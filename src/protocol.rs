@@ -13,6 +13,7 @@ pub mod gateway;
 pub mod hedge;
 pub mod hits;
 pub mod id;
+pub mod idle;
 pub mod lease;
 pub mod manifest;
 pub mod membership;

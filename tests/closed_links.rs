@@ -126,6 +126,27 @@ async fn an_expired_certificate_is_good_for_renewal_at_the_registry_and_for_noth
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_has_no_more_connections_than_its_bound_and_others_have_theirs() {
+    let network = Network::found();
+    let server = Daemon::start(network.peer(zone(1), DAY), vec![]).await;
+    let (greedy, modest) = (network.peer(zone(1), DAY), network.peer(zone(1), DAY));
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        held.push(watch_health(&greedy, server.to()).await);
+    }
+    assert_eq!(ask_health(&greedy, server.to()).await, Err(Code::Unavailable));
+    assert!(held.iter_mut().all(harness::Open::is_open), "those that it has stay");
+    assert_eq!(ask_health(&modest, server.to()).await, Ok(()));
+    held.truncate(8);
+    let again = async {
+        while ask_health(&greedy, server.to()).await != Ok(()) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    soon("room for another one", again).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_belongs_to_a_zone_is_for_its_peers() {
     let network = Network::found();
     let known = network.peer(zone(2), DAY);

@@ -2,11 +2,16 @@
 //! memory each attack adds.
 //!
 //! The peers are processes. The attack comes from this one, and takes CPU as well: on a machine of few cores a part of what it
-//! costs is that. A quiet and an attacked batch take turns, so that whatever else the machine does is in both.
+//! costs is that. So there are three batches that take turns, and whatever else the machine does is in all of them: a quiet one,
+//! an attacked one, and one beside threads that do nothing but burn as much CPU as the attacker took in the one before.
 
 use std::{
     fs,
-    sync::atomic::Ordering::Relaxed,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -32,8 +37,13 @@ const ROUNDS: u32 = 5;
 /// For an attack to be at its height.
 const RAMP: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Threads that burn CPU beside a batch, as many as attack; and how long each works and rests.
+const BURNERS: u32 = 2;
+const BURN: Duration = Duration::from_millis(2);
 
-pub(crate) async fn run(samples: u32) -> Result<()> {
+/// `only` names the attacks, or all when it is empty; `pause` lies between two searches, as of people, or a batch would be over
+/// before the attack is dealt with.
+pub(crate) async fn run(samples: u32, pause: Duration, only: &[String]) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let size = PEERS.to_string();
     let layout = ["--network-size", &size, "--number-of-zones", "1"];
@@ -65,61 +75,116 @@ pub(crate) async fn run(samples: u32) -> Result<()> {
     }
     let (target, batch) = (&daemons[0], (samples / ROUNDS).max(1));
     // What a first search makes is not to be counted.
-    searches(&handles[..2], batch).await?;
+    searches(&handles[..2], batch, pause).await?;
     println!(
-        "{:20} {:>9} {:>9} {:>9} {:>9} {:>7} {:>9} {:>9} {:>8} {:>9}",
+        "{:20} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7} {:>9} {:>9} {:>8} {:>8} {:>9}",
         format!("{PEERS} peers"),
         "p50 quiet",
+        "burned",
         "p50 ms",
         "p99 quiet",
+        "burned",
         "p99 ms",
-        "p99 x",
+        "x quiet",
+        "x burned",
         "complete",
         "sent/s",
+        "attack %",
         "target %",
         "+MiB"
     );
     for attack in Attack::ALL {
-        row(attack, target, &handles[..2], batch).await?;
+        if only.is_empty() || only.iter().any(|name| attack.name().starts_with(name.as_str())) {
+            row(attack, target, &handles[..2], batch, pause).await?;
+        }
     }
     Ok(())
 }
 
-async fn row(attack: Attack, target: &Daemon, handles: &[Handle], batch: u32) -> Result<()> {
-    let (mut quiet, mut attacked) = (Batch::default(), Batch::default());
+async fn row(attack: Attack, target: &Daemon, handles: &[Handle], batch: u32, pause: Duration) -> Result<()> {
+    let [mut quiet, mut attacked, mut burned] = [(); 3].map(|()| Batch::default());
     let (mut sent, mut took, mut cpu, mut added_kib) = (0, Duration::ZERO, Duration::ZERO, 0);
+    let (mut own_cpu, me) = (Duration::ZERO, std::process::id());
     for _ in 0..ROUNDS {
-        quiet.add(searches(handles, batch).await?);
+        let (begun, before) = (Instant::now(), Cpu::of(me));
+        quiet.add(searches(handles, batch, pause).await?);
+        let asking = Cpu::of(me).since(&before).as_secs_f64() / begun.elapsed().as_secs_f64();
         let (rest, _) = memory_kib(target.pid());
         // From here on the system counts the most anew.
         fs::write(format!("/proc/{}/clear_refs", target.pid()), "5")?;
         let storm = Storm::begin(attack, target.address, "share/large.mkv");
         tokio::time::sleep(RAMP).await;
         let (begun, before, sent_before) = (Instant::now(), Cpu::of(target.pid()), storm.sent.load(Relaxed));
-        attacked.add(searches(handles, batch).await?);
+        let own_before = Cpu::of(me);
+        attacked.add(searches(handles, batch, pause).await?);
         took += begun.elapsed();
         cpu += Cpu::of(target.pid()).since(&before);
+        let own = Cpu::of(me).since(&own_before);
+        own_cpu += own.saturating_sub(begun.elapsed().mul_f64(asking));
+        let cores = own.as_secs_f64() / begun.elapsed().as_secs_f64() - asking;
         sent += storm.sent.load(Relaxed) - sent_before;
         added_kib = added_kib.max(most_kib(target.pid())?.saturating_sub(rest));
         storm.end().await;
-        // What the attack left behind ends before the next quiet batch.
+        // What the attack left behind ends before the next batch.
         tokio::time::sleep(RAMP).await;
+        let burners = Burners::begin(cores.max(0.0));
+        burned.add(searches(handles, batch, pause).await?);
+        drop(burners);
     }
-    let p99 = [&mut quiet, &mut attacked].map(|batch| millis(batch.times.quantile(0.99)));
+    let mut batches = [quiet, burned, attacked];
+    let [p50, p99] = [0.5, 0.99].map(|part| batches.each_mut().map(|batch| batch.quantile(part)));
+    let [_, _, attacked] = batches;
+    let part = |cpu: Duration| 100.0 * cpu.as_secs_f64() / took.as_secs_f64();
     println!(
-        "{:20} {:9.2} {:9.2} {:9.2} {:9.2} {:7.2} {:8.1}% {:9.0} {:7.0}% {:9.1}",
+        "{:20} {:9.2} {:9.2} {:9.2} {:9.2} {:9.2} {:9.2} {:7.2} {:7.2} {:8.1}% {:9.0} {:7.0}% {:7.0}% {:9.1}",
         attack.name(),
-        millis(quiet.times.quantile(0.5)),
-        millis(attacked.times.quantile(0.5)),
+        p50[0],
+        p50[1],
+        p50[2],
         p99[0],
         p99[1],
-        p99[1] / p99[0],
+        p99[2],
+        p99[2] / p99[0],
+        p99[2] / p99[1],
         100.0 * f64::from(attacked.complete) / attacked.times.count() as f64,
         sent as f64 / took.as_secs_f64(),
-        100.0 * cpu.as_secs_f64() / took.as_secs_f64(),
+        part(own_cpu),
+        part(cpu),
         added_kib as f64 / 1024.0,
     );
     Ok(())
+}
+
+/// Threads that together take so much of the machine until they are dropped.
+struct Burners(Arc<AtomicBool>, Vec<thread::JoinHandle<()>>);
+
+impl Burners {
+    fn begin(cores: f64) -> Self {
+        let is_over = Arc::<AtomicBool>::default();
+        let work = BURN.mul_f64((cores / f64::from(BURNERS)).min(1.0));
+        let burn = |is_over: Arc<AtomicBool>| {
+            move || {
+                while !is_over.load(Relaxed) {
+                    let begun = Instant::now();
+                    while begun.elapsed() < work {
+                        std::hint::spin_loop();
+                    }
+                    thread::sleep(BURN - work);
+                }
+            }
+        };
+        let threads = (0..BURNERS).map(|_| thread::spawn(burn(is_over.clone()))).collect();
+        Self(is_over, threads)
+    }
+}
+
+impl Drop for Burners {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+        for thread in self.1.drain(..) {
+            let _ = thread.join();
+        }
+    }
 }
 
 #[derive(Default)]
@@ -135,12 +200,17 @@ impl Batch {
         }
         self.complete += complete;
     }
+
+    fn quantile(&mut self, part: f64) -> f64 {
+        millis(self.times.quantile(part))
+    }
 }
 
 /// One after the other, of the target itself and of its neighbor in turn: how long each took, and how many heard everyone.
-async fn searches(handles: &[Handle], count: u32) -> Result<(Vec<Duration>, u32)> {
+async fn searches(handles: &[Handle], count: u32, pause: Duration) -> Result<(Vec<Duration>, u32)> {
     let (mut times, mut complete) = (Vec::new(), 0);
     for (_, handle) in (0..count).zip(handles.iter().cycle()) {
+        tokio::time::sleep(pause).await;
         let ask = SearchAsk { text: "report".into(), wait: Some(PATIENCE), ..SearchAsk::default() };
         let (begun, mut coverage) = (Instant::now(), None);
         let mut events = handle.search(ask).await?;

@@ -142,6 +142,11 @@ enum Figure {
         /// Searches with and without each attack.
         #[arg(long, default_value_t = 1000)]
         samples: u32,
+        /// Milliseconds between two searches.
+        #[arg(long, default_value_t = 5)]
+        pause: u64,
+        /// Beginnings of the names of attacks; all of them without.
+        only: Vec<String>,
     },
     /// A unary call with and without the shelter of every call.
     Shelter {
@@ -171,7 +176,7 @@ fn main() -> Result<()> {
         Figure::Memory { folder: "/dev/shm".into() },
         Figure::Storm { samples: 1000 },
         Figure::Tls { rounds: 50 },
-        Figure::Hostile { samples: 1000 },
+        Figure::Hostile { samples: 1000, pause: 5, only: Vec::new() },
         Figure::Shelter { samples: 20_000 },
     ];
     let figures = args.figure.map_or_else(|| Vec::from(all), |figure| vec![figure]);
@@ -194,7 +199,9 @@ fn main() -> Result<()> {
                 Figure::Small { samples, memory, disk } => small::run(samples, &memory, &disk).await,
                 Figure::Storm { samples } => storm::run(samples).await,
                 Figure::Tls { rounds } => tls::run(rounds).await,
-                Figure::Hostile { samples } => hostile::run(samples).await,
+                Figure::Hostile { samples, pause, only } => {
+                    hostile::run(samples, std::time::Duration::from_millis(pause), &only).await
+                }
                 Figure::Shelter { samples } => shelter::run(samples).await,
                 Figure::Memory { folder } => tokio::task::block_in_place(|| memory::run(&folder)),
             }

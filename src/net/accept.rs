@@ -4,6 +4,8 @@
 //! bind. A place is taken before a connection is accepted, so that those above the bound wait in the kernel's queue; one
 //! above the bound of its host is closed at once, or it would keep the others waiting.
 
+mod watch;
+
 use std::{
     convert::Infallible,
     io,
@@ -25,13 +27,16 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tonic::transport::server::Connected;
 
+use self::watch::Watch;
 use super::{
     Trust,
     caller::{Caller, Standing},
+    conduct::Conduct,
     leaf::{Leaf, Subject},
     limit::{Admission, Permit},
     link::{Bounds, Link},
 };
+use crate::protocol::rate::{Rate, Rates};
 
 /// From the accept to the end of the handshake.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(2);
@@ -43,6 +48,8 @@ const PREFACE_DEADLINE: Duration = Duration::from_secs(5);
 /// Connections of one other host at once: two peers have a few between them, and some hosts run many peers. This machine
 /// itself has no bound but that of all: a whole network may run on it.
 const MAX_PER_HOST: usize = 256;
+/// New connections of one other host: a handshake takes 0.5 ms of a core, so that a host that comes and goes takes a hundredth.
+const NEW_OF_HOST: Rate = Rate { burst: 512, interval: Duration::from_millis(50) };
 /// Bytes of the preface (RFC 9113, section 3.4).
 const PREFACE_BYTES: usize = 24;
 /// How long the loop rests after a failure: descriptors do not come back sooner for asking at once.
@@ -121,22 +128,39 @@ pub fn accepted<L: Accept>(
     listener: L,
     most: usize,
 ) -> impl Stream<Item = Result<Accepted<L::Stream>, Infallible>> {
+    accepted_by(listener, most, Conduct::default())
+}
+
+/// The same, under the conduct that the calls over them are told to.
+pub(super) fn accepted_by<L: Accept>(
+    listener: L,
+    most: usize,
+    conduct: Conduct,
+) -> impl Stream<Item = Result<Accepted<L::Stream>, Infallible>> {
     let places = Arc::new(Semaphore::new(most));
     let hosts = Admission::new(MAX_PER_HOST, most);
-    stream::unfold((listener, places, hosts), |(listener, places, hosts)| async move {
+    let door = (conduct, Rates::new(NEW_OF_HOST));
+    stream::unfold((listener, places, hosts, door), |(listener, places, hosts, mut door)| async move {
         let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
         loop {
             match Accept::accept(&listener).await {
                 Ok(stream) => {
-                    let Ok(host) = listener.host(&stream).map(|host| hosts.admit(host)).transpose() else {
-                        tracing::debug!(host = ?listener.host(&stream), "closed a connection above the bound of its host");
+                    let host = listener.host(&stream);
+                    if let Some(why) = host.and_then(|host| turned_away(&mut door, host)) {
+                        tracing::debug!(?host, why, "closed a connection");
+                        continue;
+                    }
+                    let Ok(host) = host.map(|host| hosts.admit(host)).transpose() else {
+                        tracing::debug!(?host, "closed a connection above the bound of its host");
                         continue;
                     };
                     let deadline = Box::pin(tokio::time::sleep(PREFACE_DEADLINE));
                     let preface = Some(Preface { left_bytes: PREFACE_BYTES, deadline });
                     let caller = Caller::at(listener.address(&stream));
-                    let accepted = Accepted { stream, caller, preface, _place: place, _host: host };
-                    return Some((Ok(accepted), (listener, places, hosts)));
+                    let bond = door.0.connect(&caller).expect("only those of peers are bounded here");
+                    let watch = Watch::new(bond);
+                    let accepted = Accepted { stream, caller, preface, watch, _place: place, _host: host };
+                    return Some((Ok(accepted), (listener, places, hosts, door)));
                 }
                 // A connection that is gone before it was taken says nothing about the next one.
                 Err(error) if !is_exhaustion(&error) => {}
@@ -149,26 +173,36 @@ pub fn accepted<L: Accept>(
     })
 }
 
+/// Why a connection of that host is closed before a byte of it is read.
+fn turned_away((conduct, new): &mut (Conduct, Rates<IpAddr>), host: IpAddr) -> Option<&'static str> {
+    let now = std::time::Instant::now();
+    if conduct.is_refused(host, now) {
+        return Some("its host asked too much and is not heard for now");
+    }
+    new.take(host, now).is_err().then_some("its host opens too many")
+}
+
 /// The same connections once they speak TLS and have shown who they are. Handshakes run beside each other and beside the
 /// accept loop; one that fails or takes too long ends its connection and says nothing to anyone else.
 pub(super) fn secured(
     connections: impl Stream<Item = Result<Accepted<TcpStream>, Infallible>> + Send + 'static,
     trust: Trust,
+    conduct: Conduct,
 ) -> impl Stream<Item = Result<Accepted<Link<TlsStream<TcpStream>>>, Infallible>> {
     let handshakes = JoinSet::new();
     stream::unfold(
-        (Box::pin(connections), handshakes, trust),
-        |(mut connections, mut handshakes, trust)| async move {
+        (Box::pin(connections), handshakes, (trust, conduct)),
+        |(mut connections, mut handshakes, (trust, conduct))| async move {
             loop {
                 tokio::select! {
                     Some(done) = handshakes.join_next() => {
                         // One that panicked or was dropped leaves only its own connection behind.
                         if let Ok(Some(secured)) = done {
-                            return Some((Ok(secured), (connections, handshakes, trust)));
+                            return Some((Ok(secured), (connections, handshakes, (trust, conduct))));
                         }
                     }
                     Some(Ok(connection)) = connections.next(), if handshakes.len() < MAX_HANDSHAKES => {
-                        handshakes.spawn(handshake(connection, trust.clone()));
+                        handshakes.spawn(handshake(connection, trust.clone(), conduct.clone()));
                     }
                 }
             }
@@ -179,13 +213,19 @@ pub(super) fn secured(
 async fn handshake(
     connection: Accepted<TcpStream>,
     trust: Trust,
+    conduct: Conduct,
 ) -> Option<Accepted<Link<TlsStream<TcpStream>>>> {
-    let Accepted { stream, caller, preface, _place: place, _host: host } = connection;
+    let Accepted { stream, caller, preface, watch: _, _place: place, _host: host } = connection;
     let proving = tokio::time::timeout(HANDSHAKE_DEADLINE, prove(stream, &trust));
     match proving.await.unwrap_or_else(|late| Err(late.into())) {
         Ok((stream, standing)) => {
             let caller = Caller::new(caller.address(), standing);
-            Some(Accepted { stream, caller, preface, _place: place, _host: host })
+            let Some(bond) = conduct.connect(&caller) else {
+                tracing::debug!(%caller, "closed a connection above the bound of its peer");
+                return None;
+            };
+            let watch = Watch::new(bond);
+            Some(Accepted { stream, caller, preface, watch, _place: place, _host: host })
         }
         Err(error) => {
             tracing::debug!(%caller, %error, "no handshake");
@@ -234,8 +274,18 @@ pub struct Accepted<S> {
     caller: Caller,
     /// What is still owed; `None` once it came.
     preface: Option<Preface>,
+    watch: Watch,
     _place: OwnedSemaphorePermit,
     _host: Option<Permit<IpAddr>>,
+}
+
+impl<S> Accepted<S> {
+    fn on_written(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = &written {
+            self.watch.on_written(*bytes);
+        }
+        written
+    }
 }
 
 #[derive(Debug)]
@@ -259,8 +309,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Accepted<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        std::task::ready!(self.watch.poll_quiet(cx));
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.watch.on_read(&buf.filled()[before..])?;
         if let Some(preface) = &mut self.preface {
             preface.left_bytes = preface.left_bytes.saturating_sub(buf.filled().len() - before);
             if preface.left_bytes == 0 {
@@ -275,7 +327,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Accepted<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.on_written(written)
     }
 
     fn poll_write_vectored(
@@ -283,7 +336,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.on_written(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -315,6 +369,19 @@ mod tests {
         assert!(futures::poll!(connections.next()).is_pending());
         drop(first);
         assert!(connections.next().await.is_some());
+    }
+
+    #[test]
+    fn a_host_that_comes_without_end_or_was_silenced_is_turned_away_and_no_other() {
+        let host = |last| IpAddr::from([10, 0, 0, last]);
+        let conduct = Conduct::default();
+        let mut door = (conduct.clone(), Rates::new(NEW_OF_HOST));
+        assert!((0..NEW_OF_HOST.burst).all(|_| turned_away(&mut door, host(1)).is_none()));
+        assert!(turned_away(&mut door, host(1)).is_some() && turned_away(&mut door, host(2)).is_none());
+        let caller = Caller::at(Some((host(3), 1).into()));
+        let _bond = conduct.connect(&caller).expect("room");
+        conduct.silence(caller.key(), HANDSHAKE_DEADLINE, std::time::Instant::now());
+        assert!(turned_away(&mut door, host(3)).is_some() && turned_away(&mut door, host(2)).is_none());
     }
 
     /// Connections of this machine as if those from 127.0.0.2 came from another host.

@@ -10,7 +10,8 @@ use tower::layer::util::{Identity, Stack};
 
 use super::{
     Transport, Trust,
-    accept::{accepted, secured},
+    accept::{accepted_by, secured},
+    conduct::Conduct,
     guard::{Guard, Scope},
     shelter::ShelterLayer,
 };
@@ -47,6 +48,24 @@ pub(super) const TRANSFER_FRAME: u32 = (256 << 10) + 64;
 const LEAST_AGE: f64 = 0.8;
 /// Part of the age at which a channel is better replaced.
 const CHANNEL_AGE: f64 = 0.6;
+
+/// What a connection may hold here that nobody has read yet.
+#[derive(Debug, Clone, Copy)]
+struct Windows {
+    stream: u32,
+    connection: u32,
+    frame: u32,
+}
+
+impl Windows {
+    const OF_PEER: Self = Self {
+        stream: TRANSFER_STREAM_WINDOW,
+        connection: TRANSFER_CONNECTION_WINDOW,
+        frame: TRANSFER_FRAME,
+    };
+    /// Requests are at most 16 KiB, and strangers may connect.
+    const OF_REGISTRY: Self = Self { stream: 64 << 10, connection: 256 << 10, frame: 16 << 10 };
+}
 
 /// A bound port.
 #[derive(Debug)]
@@ -93,19 +112,24 @@ impl Transport {
     ) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
         let address = listener.address;
         let trust = self.trust().cloned();
-        let guarded = server(trust.as_ref()).layer(Guard::new(trust.clone(), scope)).add_routes(routes);
+        // Only peers take files.
+        let windows = if scope.is_some() { Windows::OF_PEER } else { Windows::OF_REGISTRY };
+        let conduct = Conduct::default();
+        let guarded = server(trust.as_ref(), conduct.clone(), windows)
+            .layer(Guard::new(trust.clone(), scope))
+            .add_routes(routes);
         let (stopping, overdue) = (shutdown.stopping_owned(), shutdown.stopping_owned());
         async move {
             let overdue = async {
                 overdue.await;
                 tokio::time::sleep(DRAIN_GRACE).await;
             };
-            let plain = accepted(listener.socket, MAX_CONNECTIONS);
+            let plain = accepted_by(listener.socket, MAX_CONNECTIONS, conduct.clone());
             let serving = async {
                 match trust {
                     None => guarded.serve_with_incoming_shutdown(plain, stopping).await,
                     Some(trust) => {
-                        guarded.serve_with_incoming_shutdown(secured(plain, trust), stopping).await
+                        guarded.serve_with_incoming_shutdown(secured(plain, trust, conduct), stopping).await
                     }
                 }
             };
@@ -122,16 +146,20 @@ fn most_age(trust: Option<&Trust>) -> Duration {
     trust.map_or(MAX_AGE, |trust| MAX_AGE.min(trust.lifetime() / AGES_PER_LIFETIME))
 }
 
-fn server(trust: Option<&Trust>) -> Server<Stack<ShelterLayer, Identity>> {
+fn server(
+    trust: Option<&Trust>,
+    conduct: Conduct,
+    windows: Windows,
+) -> Server<Stack<ShelterLayer, Identity>> {
     // Connections that began together must not end together at all daemons of a network.
     let age = most_age(trust).mul_f64(rand::rng().random_range(LEAST_AGE..1.0));
     Server::builder()
-        .layer(ShelterLayer::default())
+        .layer(ShelterLayer::beside(conduct))
         .http2_max_pending_accept_reset_streams(Some(MAX_RESET_BEFORE_BEGUN))
         .http2_max_local_error_reset_streams(Some(MAX_RESET_FOR_ERRORS))
-        .initial_stream_window_size(TRANSFER_STREAM_WINDOW)
-        .initial_connection_window_size(TRANSFER_CONNECTION_WINDOW)
-        .max_frame_size(TRANSFER_FRAME)
+        .initial_stream_window_size(windows.stream)
+        .initial_connection_window_size(windows.connection)
+        .max_frame_size(windows.frame)
         .max_concurrent_streams(MAX_STREAMS)
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))

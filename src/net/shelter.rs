@@ -6,6 +6,7 @@
 mod body;
 mod deadline;
 mod door;
+mod first;
 mod large;
 
 use std::{
@@ -27,7 +28,7 @@ pub use body::Sheltered;
 pub use door::{Bounds, Door, Refused};
 pub use large::LargeRequests;
 
-use super::caller::Caller;
+use super::{caller::Caller, conduct::Conduct};
 
 /// From the call to the beginning of its answer, when the caller names no time or a longer one: a request that comes a byte
 /// at a time does not keep its place. A stream goes on for as long as its caller and its handler want.
@@ -44,6 +45,11 @@ impl ShelterLayer {
     /// With these bounds.
     pub fn new(bounds: Bounds) -> Self {
         Self(Door::new(bounds))
+    }
+
+    /// With the usual ones; connections of that conduct are not read while their caller is muted.
+    pub(super) fn beside(conduct: Conduct) -> Self {
+        Self(Door::beside(conduct, Bounds::default()))
     }
 }
 
@@ -84,6 +90,7 @@ where
             Err(refused) => return Box::pin(refuse(refused)),
         };
         if let Err(status) = is_grpc(&request) {
+            place.on_nonsense(now.into_std());
             let mut response = http::Response::new(Sheltered::bare(Body::empty()));
             *response.status_mut() = status;
             return Box::pin(async { Ok(response) });
@@ -102,7 +109,12 @@ where
         Box::pin(async move {
             let until = told.unwrap_or(now + HEAD_DEADLINE).min(now + HEAD_DEADLINE);
             match before(until, AssertUnwindSafe(answer).catch_unwind()).await {
-                Some(Ok(Ok(response))) => Ok(response.map(|body| Sheltered::new(body, method, told, place))),
+                Some(Ok(Ok(response))) => {
+                    if is_nonsense(response.headers()) {
+                        place.on_nonsense(std::time::Instant::now());
+                    }
+                    Ok(response.map(|body| Sheltered::new(body, method, told, place)))
+                }
                 Some(Ok(Err(never))) => match never {},
                 Some(Err(panic)) => {
                     panicked(&method, &*panic);
@@ -126,6 +138,13 @@ fn is_grpc(request: &http::Request<Body>) -> Result<(), http::StatusCode> {
         Some(None | Some(b'+' | b';')) => Ok(()),
         _ => Err(http::StatusCode::UNSUPPORTED_MEDIA_TYPE),
     }
+}
+
+/// The answer, or its end, says that the request could not be read, or makes no sense. `INTERNAL` is what gRPC libraries say
+/// of a message that is none.
+fn is_nonsense(headers: &http::HeaderMap) -> bool {
+    let Some(code) = headers.get(Status::GRPC_STATUS) else { return false };
+    matches!(Code::from_bytes(code.as_bytes()), Code::InvalidArgument | Code::OutOfRange | Code::Internal)
 }
 
 /// What the future gives before that time.

@@ -51,7 +51,7 @@ use crate::{
         claim::{Reach, RulesOut},
         crossing::RulesOutZones,
         flood::{self, QueryCache, Refusal, Verdict},
-        id::PeerId,
+        id::{PeerId, QueryId},
         report::Report,
         roster::{Member, Roster},
         summary::Probe,
@@ -102,6 +102,16 @@ pub(crate) struct Words {
     pub(crate) zones: Zones,
 }
 
+/// A query that the cache was told to serve; dropped, it has ended.
+#[derive(Debug)]
+struct Served(Arc<Mutex<QueryCache>>, QueryId);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).on_end(&self.1, Instant::now());
+    }
+}
+
 /// Runs queries.
 #[derive(Debug)]
 pub(crate) struct Searcher {
@@ -115,7 +125,7 @@ pub(crate) struct Searcher {
     room: Room,
     turns: Arc<Turns>,
     // Held for one verdict, never across an await.
-    cache: Mutex<QueryCache>,
+    cache: Arc<Mutex<QueryCache>>,
     shutdown: Shutdown,
 }
 
@@ -131,7 +141,7 @@ impl Searcher {
         shutdown: Shutdown,
     ) -> Self {
         let (gate, room, turns) = (Gate::new(), Room::of_peer(), Arc::new(Turns::of_machine()));
-        let cache = Mutex::new(cache);
+        let cache = Arc::new(Mutex::new(cache));
         Self { view, index, links, uploads, words, counts, gate, room, turns, cache, shutdown }
     }
 
@@ -233,6 +243,7 @@ impl Searcher {
             }
             Verdict::Serve { is_searched_here, plan } => (is_searched_here, plan),
         };
+        let served = Served(self.cache.clone(), running.id);
         if !is_own && is_searched_here {
             self.counts.add_queries_answered(1);
         }
@@ -249,6 +260,7 @@ impl Searcher {
         let (meter, wait) = metered.map_or((None, Duration::ZERO), |(meter, wait)| (Some(meter), wait));
         let away = absences.clone();
         let run = async move {
+            let _served = served;
             let mut begun = now;
             if !wait.is_zero() {
                 sleep(wait).await;

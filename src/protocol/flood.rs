@@ -25,8 +25,10 @@ pub const DEFAULT_TTL: u8 = 16;
 pub const MAX_TTL_PLUS_HOPS: u8 = 32;
 /// Most neighbors that a classic copy goes to.
 pub const MAX_FANOUT: usize = 64;
-/// How long a query id is remembered after its deadline: copies that were on their way are still known.
-pub const REMEMBERED_AFTER_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a query id is remembered after its deadline, and after it has ended here when that is earlier: copies that were on
+/// their way are still known. A hop gives one up after a second, so that later ones are rare; such a one begins the flood anew
+/// from there, once in this time at most.
+pub const REMEMBERED_AFTER_END: Duration = Duration::from_secs(5);
 /// How often one query id is served on claims. A break or a hedge above costs one; more than this is no repair but a
 /// peer that sends one query again and again, which the room of the query cache would not hold back.
 pub const MAX_SERVES: u8 = 16;
@@ -204,7 +206,7 @@ pub struct Plan {
     pub deadline: Instant,
 }
 
-/// Decides on one incoming query and remembers it.
+/// Decides on one incoming query and remembers it. Whoever serves it says so when it has ended: [`QueryCache::on_end`].
 ///
 /// - Unknown: searched and forwarded, if there is room for its id.
 /// - Known, on a claim: served again, with its search. The sender gives a part out again after a break, when hits that
@@ -239,7 +241,7 @@ pub fn on_query(cache: &mut QueryCache, query: &Query, view: &View<'_>, now: Ins
     let is_behind = query.claim.is_some() && view.roster.is_behind(query.roster_revision);
     let is_classic = trusted.is_none() && !query.is_crossing() && !is_behind;
     let classic_ttl = is_classic.then_some(query.ttl);
-    let expires = query.deadline + REMEMBERED_AFTER_DEADLINE;
+    let expires = query.deadline + REMEMBERED_AFTER_END;
     match cache.entries.peek_mut(&query.id) {
         None => {
             let entry = Entry {
@@ -248,6 +250,7 @@ pub fn on_query(cache: &mut QueryCache, query: &Query, view: &View<'_>, now: Ins
                 classic_ttl: None,
                 is_searched: false,
                 serves: 1,
+                running: 0,
             };
             if let Err(refusal) = cache.insert(query.id, entry, (view.me, view.sharers()), now) {
                 return Verdict::Refuse(refusal);
@@ -262,12 +265,15 @@ pub fn on_query(cache: &mut QueryCache, query: &Query, view: &View<'_>, now: Ins
         }
         Some(entry) => {
             if entry.is_searched && (query.ttl == 0 || entry.classic_ttl >= classic_ttl) {
+                // Where one copy came from there may be more.
+                entry.expires = entry.expires.max(expires.min(now + REMEMBERED_AFTER_END));
                 return Verdict::Duplicate;
             }
             entry.expires = entry.expires.max(expires);
         }
     }
     let entry = cache.entries.peek_mut(&query.id).expect("it is known or was inserted above");
+    entry.running += 1;
     let is_searched_here = query.reach != Reach::OtherZones && (is_repair || !entry.is_searched);
     entry.is_searched |= is_searched_here;
     // Whatever it says of itself: what another peer sends was forwarded once, and what goes on from here is not this peer's own.
@@ -375,6 +381,8 @@ struct Entry {
     is_searched: bool,
     /// How often it was served.
     serves: u8,
+    /// Of these, those that have not ended.
+    running: u8,
 }
 
 /// The query ids remembered to suppress duplicates. At most `capacity`; no live id is ever dropped, since an early
@@ -409,14 +417,24 @@ impl QueryCache {
         self.entries.contains(id)
     }
 
+    /// A query that was to be served has ended here, whether it was answered or dropped: copies of it travel no more for long,
+    /// however late its deadline is.
+    pub fn on_end(&mut self, id: &QueryId, now: Instant) {
+        let Some(entry) = self.entries.peek_mut(id) else { return };
+        entry.running = entry.running.saturating_sub(1);
+        if entry.running == 0 {
+            entry.expires = entry.expires.min(now + REMEMBERED_AFTER_END);
+        }
+    }
+
     /// Live ids that each of this many is sure of, however much the others send.
     pub fn share(&self, sharers: usize) -> usize {
         ((self.entries.cap().get() - self.own_room()) / 2 / sharers.max(1)).max(1)
     }
 
-    /// A third of the room is for this peer's own queries. Of the rest the first half is for whoever comes; in the second
-    /// half each sender holds its share at most, and another one for what it gives on, which leaves these to every sender
-    /// whatever the others do.
+    /// A third of the room is for this peer's own queries. Of the rest the first half is for whoever comes, but no sender has more
+    /// than it leaves free there; in the second half each sender holds its share at most, and another one for what it gives on,
+    /// which leaves these to every sender whatever the others do.
     fn insert(
         &mut self,
         id: QueryId,
@@ -439,8 +457,11 @@ impl QueryCache {
             }
         } else if others >= room {
             return Err(Refusal::NoRoom);
-        } else if others >= room / 2 && self.held_by(entry.sharer) >= self.share(sharers) {
-            return Err(Refusal::NoShare);
+        } else {
+            let (held, free) = (self.held_by(entry.sharer), (room / 2).saturating_sub(others));
+            if held >= free && held >= self.share(sharers) {
+                return Err(Refusal::NoShare);
+            }
         }
         *self.held.entry(entry.sharer).or_default() += 1;
         self.entries.put(id, entry);

@@ -1,14 +1,16 @@
 //! What is no message of gRPC or of protobuf, or is one of a size that nobody needs.
 
+use std::time::{Duration, Instant};
+
 use floodplain::wire::pb;
 use prost::Message;
 use tonic::Code;
 
 use super::{
-    Case, Network, check,
+    BORNE, Case, Network, check,
     fields::query,
     raw::{End, framed},
-    status_kib,
+    status_kib, uploads,
 };
 
 const SEARCH: &str = "/floodplain.v1.PeerService/Search";
@@ -147,6 +149,12 @@ fn messages() -> Vec<Case> {
     cases
 }
 
+/// Of a folder of one file.
+fn folder_offer() -> Vec<u8> {
+    let offer = pb::SendOffer { files: Some(1), ..uploads::offer("folder", b"x") };
+    uploads::say(pb::send_request::Message::Offer(offer))
+}
+
 /// Items of no bytes, each of which takes a hundred in memory.
 fn amplifiers() -> Vec<Case> {
     let empty = |count: usize| [0x0a, 0x00].repeat(count);
@@ -157,6 +165,18 @@ fn amplifiers() -> Vec<Case> {
             "512 KiB of empty files",
             SEND,
             framed(&field(3, &empty(256 << 10))),
+            status(Code::OutOfRange),
+        ),
+        Case::raw(
+            "16 KiB of empty files",
+            SEND,
+            framed(&field(3, &empty(8000))),
+            status(Code::InvalidArgument),
+        ),
+        Case::raw(
+            "512 KiB of empty files behind an offer",
+            SEND,
+            [folder_offer(), framed(&field(3, &empty(256 << 10)))].concat(),
             status(Code::InvalidArgument),
         ),
         Case::raw("4 MiB of empty files", SEND, framed(&field(3, &empty(2 << 20))), status(Code::OutOfRange)),
@@ -164,7 +184,7 @@ fn amplifiers() -> Vec<Case> {
             "512 KiB of empty packs",
             SEND,
             framed(&[0x1a, 0x00].repeat(256 << 10)),
-            status(Code::InvalidArgument),
+            status(Code::OutOfRange),
         ),
         Case::raw(
             "16 KiB of claims, one in place of the other",
@@ -202,13 +222,39 @@ async fn empty_items_take_no_more_memory_than_their_bytes() {
     // 32 at once: as objects, their 512 KiB would be 25 MiB each.
     let peer = network.to_peer().await;
     let all = (0..32).map(|_| {
-        let body = framed(&field(3, &[0x0a, 0x00].repeat(256 << 10)));
-        peer.call(SEND, &[], body)
+        let pack = framed(&field(3, &[0x0a, 0x00].repeat(256 << 10)));
+        peer.call(SEND, &[], [folder_offer(), pack].concat())
     });
     for end in futures::future::join_all(all).await {
         assert!(matches!(end, End::Grpc(Code::InvalidArgument | Code::ResourceExhausted)), "{end:?}");
     }
     let most = status_kib(network.peer.pid(), "VmHWM");
     assert!(most < before + (96 << 10), "from {before} to {most} KiB");
+    network.is_unharmed().await;
+}
+
+#[tokio::test]
+async fn who_sends_nonsense_is_not_read_for_a_while_and_others_are() {
+    let network = Network::start().await;
+    let (hostile, honest) = (network.to_peer().await, network.to_peer().await);
+    let browse = pb::BrowseRequest::default();
+    for _ in 0..BORNE + 1 {
+        assert_eq!(hostile.call(SEARCH, &[], framed(&[0xff; 64])).await, status(Code::Internal));
+    }
+    let began = Instant::now();
+    let (after, others) = tokio::join!(
+        async {
+            let end = hostile.ask(BROWSE, &browse).await;
+            (end, began.elapsed())
+        },
+        async {
+            for _ in 0..BORNE + 1 {
+                assert_eq!(honest.ask(BROWSE, &browse).await, status(Code::Ok));
+            }
+            began.elapsed()
+        }
+    );
+    assert_eq!(after.0, status(Code::Ok), "it is heard again");
+    assert!(after.1 > Duration::from_millis(150) && others < after.1, "{others:?}, {:?}", after.1);
     network.is_unharmed().await;
 }

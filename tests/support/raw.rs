@@ -40,6 +40,7 @@ impl fmt::Debug for End {
 
 /// A connection that is dropped with this.
 pub struct Connection {
+    pub address: SocketAddr,
     pub send: SendRequest<Bytes>,
     driver: tokio::task::JoinHandle<()>,
 }
@@ -61,7 +62,7 @@ impl Connection {
             .handshake(socket);
         let (send, connection) = handshake.await.expect("a handshake");
         let driver = tokio::spawn(async move { drop(connection.await) });
-        Self { send, driver }
+        Self { address, send, driver }
     }
 
     /// A call whose whole body is this.

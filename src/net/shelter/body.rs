@@ -13,7 +13,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Status, body::Body};
 
-use super::{door::Place, internal, is_over, late, panicked};
+use super::{door::Place, internal, is_nonsense, is_over, late, panicked};
 
 /// An answer's body in its shelter.
 #[derive(Debug)]
@@ -29,12 +29,12 @@ struct Call {
     deadline: Option<Instant>,
     // Made when the body first has to wait.
     timer: Option<Pin<Box<Sleep>>>,
-    _place: Place,
+    place: Place,
 }
 
 impl Sheltered {
     pub(super) fn new(inner: Body, method: http::Uri, deadline: Option<Instant>, place: Place) -> Self {
-        let call = (!inner.is_end_stream()).then_some(Call { method, deadline, timer: None, _place: place });
+        let call = (!inner.is_end_stream()).then_some(Call { method, deadline, timer: None, place });
         Self { inner, call }
     }
 
@@ -71,8 +71,12 @@ impl http_body::Body for Sheltered {
                 this.end(&internal())
             }
             Ok(Poll::Ready(frame)) => {
-                if frame.is_none() {
-                    this.call = None;
+                match &frame {
+                    Some(Ok(end)) if end.trailers_ref().is_some_and(is_nonsense) => {
+                        call.place.on_nonsense(std::time::Instant::now());
+                    }
+                    None => this.call = None,
+                    Some(_) => {}
                 }
                 Poll::Ready(frame)
             }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    net::caller::CallerKey,
+    net::{caller::CallerKey, conduct::Conduct},
     protocol::strikes::{Hearing, Patience, Strikes},
 };
 
@@ -23,6 +23,8 @@ const MOST_WAITING: usize = 4096;
 const LEAST_PAUSE: Duration = Duration::from_millis(100);
 /// And one that is muted for long hears it after this.
 const MOST_PAUSE: Duration = Duration::from_secs(1);
+/// A call that makes no sense, which no peer that keeps the rules sends often, counts as so many that come too fast.
+const NONSENSE_STRIKES: u32 = 4;
 /// A call that found no room is worth another try after this long.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -43,7 +45,8 @@ impl Default for Bounds {
             // Twice the most queries that one sender may ask, and above what a fetcher of small files one by one reaches. A call
             // that does nothing costs 10 to 20 us, so that a caller at its rate takes a tenth of a core.
             per_second: NonZeroU32::new(8000).expect("not zero"),
-            burst: 8000,
+            // What a core answers in 40 ms.
+            burst: 2000,
             strikes: NonZeroU32::new(64).expect("not zero"),
             first_mute: Duration::from_millis(250),
             longest_mute: Duration::from_secs(10),
@@ -64,6 +67,7 @@ pub struct Door(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     bounds: Bounds,
+    conduct: Conduct,
     // Held for a look-up and a count, never across an await.
     state: Mutex<State>,
 }
@@ -78,7 +82,11 @@ struct State {
 
 /// A call that was let in; its place is free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Place(Option<(Door, CallerKey)>);
+pub(super) struct Place {
+    door: Door,
+    caller: CallerKey,
+    counts: bool,
+}
 
 /// Why a call was not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,19 +114,25 @@ impl Default for Door {
 impl Door {
     /// With nobody known.
     pub fn new(bounds: Bounds) -> Self {
+        Self::beside(Conduct::default(), bounds)
+    }
+
+    /// The same; connections of that conduct hear of who is muted.
+    pub(in crate::net) fn beside(conduct: Conduct, bounds: Bounds) -> Self {
         let state =
             State { strikes: Strikes::new(bounds.rate), running: HashMap::new(), whole: 0, waiting: 0 };
-        Self(Arc::new(Inner { bounds, state: Mutex::new(state) }))
+        Self(Arc::new(Inner { bounds, conduct, state: Mutex::new(state) }))
     }
 
     pub(super) fn enter(&self, caller: CallerKey, path: &str, now: Instant) -> Result<Place, Refused> {
         let bounds = &self.0.bounds;
         let mut state = self.lock();
         if let Hearing::Refuse { retry_after } = state.strikes.hear(caller, now) {
+            self.silence(caller, retry_after, now);
             return Err(self.refused(&mut state, Why::Rate, retry_after));
         }
         if path == SESSION_PATH {
-            return Ok(Place(None));
+            return Ok(Place { door: self.clone(), caller, counts: false });
         }
         if state.whole >= bounds.whole {
             return Err(self.refused(&mut state, Why::Whole, RETRY_AFTER));
@@ -129,7 +143,15 @@ impl Door {
         }
         *running += 1;
         state.whole += 1;
-        Ok(Place(Some((self.clone(), caller))))
+        Ok(Place { door: self.clone(), caller, counts: true })
+    }
+
+    /// Of a mute its connections hear as well: to refuse calls one by one, after reading them, is what a flood wants.
+    fn silence(&self, caller: CallerKey, retry_after: Duration, now: Instant) {
+        // Less is no mute, or the rest of one that they have heard of.
+        if retry_after >= self.0.bounds.rate.first_mute {
+            self.0.conduct.silence(caller, retry_after, now);
+        }
     }
 
     fn refused(&self, state: &mut State, why: Why, retry_after: Duration) -> Refused {
@@ -167,15 +189,28 @@ impl Drop for Refused {
     }
 }
 
+impl Place {
+    /// The call made no sense.
+    pub(super) fn on_nonsense(&self, now: Instant) {
+        let mut state = self.door.lock();
+        let mutes = (0..NONSENSE_STRIKES).map(|_| state.strikes.strike(self.caller, now));
+        let mute = mutes.max().unwrap_or_default();
+        drop(state);
+        self.door.silence(self.caller, mute, now);
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
-        let Some((door, caller)) = self.0.take() else { return };
-        let mut state = door.lock();
+        if !self.counts {
+            return;
+        }
+        let mut state = self.door.lock();
         state.whole -= 1;
-        if let Some(running) = state.running.get_mut(&caller) {
+        if let Some(running) = state.running.get_mut(&self.caller) {
             *running -= 1;
             if *running == 0 {
-                state.running.remove(&caller);
+                state.running.remove(&self.caller);
             }
         }
     }
@@ -220,6 +255,39 @@ mod tests {
         drop(sessions);
         let state = door.lock();
         assert_eq!((state.whole, state.running.len(), state.waiting), (0, 0, 0));
+    }
+
+    #[test]
+    fn who_sends_nonsense_is_muted_after_a_few_and_read_no_more_meanwhile() {
+        let (conduct, now) = (Conduct::default(), Instant::now());
+        let door = Door::beside(conduct.clone(), Bounds::default());
+        let rate = Bounds::default().rate;
+        let caller = Caller::at(Some(([127, 0, 0, 1], 1).into()));
+        let bond = conduct.connect(&caller).expect("room");
+        let place = door.enter(caller.key(), BROWSE, now).expect("room");
+        for _ in 1..rate.strikes.get() / NONSENSE_STRIKES {
+            place.on_nonsense(now);
+            assert!(door.enter(caller.key(), BROWSE, now).is_ok() && bond.silent_until().is_none());
+        }
+        place.on_nonsense(now);
+        assert!(door.enter(caller.key(), BROWSE, now).is_err());
+        assert!(bond.silent_until().is_some_and(|until| until >= now + rate.first_mute));
+        assert!(door.enter(key(2), BROWSE, now).is_ok());
+    }
+
+    #[test]
+    fn who_is_muted_for_its_rate_is_read_no_more_meanwhile_and_who_is_only_early_is() {
+        let (conduct, now) = (Conduct::default(), Instant::now());
+        let door = Door::beside(conduct.clone(), Bounds::default());
+        let rate = Bounds::default().rate;
+        let caller = Caller::at(Some(([127, 0, 0, 1], 1).into()));
+        let bond = conduct.connect(&caller).expect("room");
+        for _ in 0..rate.burst + rate.strikes.get() - 1 {
+            let _ = door.enter(caller.key(), BROWSE, now);
+        }
+        assert!(bond.silent_until().is_none());
+        assert!(door.enter(caller.key(), BROWSE, now).is_err());
+        assert!(bond.silent_until().is_some());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Two sizes of requests in one service: the few methods that take much are answered by a part of its own.
 //!
-//! Invariant: a method that is not named is never given to the part that takes large requests.
+//! Invariant: a method that is not named is never given to the part that takes large requests, and that one takes no large
+//! request first.
 
 use std::{
     convert::Infallible,
@@ -9,18 +10,21 @@ use std::{
 
 use tonic::{body::Body, server::NamedService};
 
+use super::first::ShortFirst;
+
 /// Gives calls of one method to `large`, and all others to `small`.
 #[derive(Debug, Clone)]
 pub struct LargeRequests<L, S> {
     path: &'static str,
+    first_bytes: usize,
     large: L,
     small: S,
 }
 
 impl<L, S> LargeRequests<L, S> {
-    /// `path` is `/<service>/<method>`.
-    pub fn new(path: &'static str, large: L, small: S) -> Self {
-        Self { path, large, small }
+    /// `path` is `/<service>/<method>`; the first message to it has at most so many bytes.
+    pub fn new(path: &'static str, first_bytes: usize, large: L, small: S) -> Self {
+        Self { path, first_bytes, large, small }
     }
 }
 
@@ -46,6 +50,11 @@ where
     }
 
     fn call(&mut self, request: http::Request<Body>) -> S::Future {
-        if request.uri().path() == self.path { self.large.call(request) } else { self.small.call(request) }
+        if request.uri().path() == self.path {
+            let short_first = |body| Body::new(ShortFirst::new(body, self.first_bytes));
+            self.large.call(request.map(short_first))
+        } else {
+            self.small.call(request)
+        }
     }
 }

@@ -80,6 +80,85 @@ fn whoever_is_refused_again_and_again_is_muted_for_longer_and_longer() {
     }
 }
 
+/// How many pass at once, and when the next one may come.
+fn burst(strikes: &mut Strikes<u8>, now: Instant) -> (u32, Duration) {
+    let mut passed = 0;
+    loop {
+        match strikes.hear(1, now) {
+            Hearing::Pass => passed += 1,
+            Hearing::Refuse { retry_after } => return (passed, retry_after),
+        }
+    }
+}
+
+#[test]
+fn rate_and_burst_are_halved_with_each_mute_and_never_nothing() {
+    let (mut strikes, mut now) = (Strikes::new(patience()), Instant::now());
+    for (at_once, next) in
+        [(16, 10), (8, 20), (4, 40), (2, 83), (1, 166), (1, 333), (1, 1000), (1, 1000), (1, 1000), (1, 1000)]
+    {
+        let (passed, retry_after) = burst(&mut strikes, now);
+        assert_eq!((passed, retry_after.as_millis()), (at_once, next));
+        // That was one of the four.
+        strike_times(&mut strikes, 3, now);
+        let muted = refused(strikes.hear(1, now)).expect("it is muted");
+        assert!(muted >= millis(100));
+        now += muted + millis(1500);
+    }
+}
+
+#[test]
+fn a_pause_earns_no_more_than_a_burst() {
+    let (mut strikes, now) = (Strikes::new(patience()), Instant::now());
+    assert_eq!(strikes.hear(1, now), Hearing::Pass);
+    assert_eq!(burst(&mut strikes, now + millis(100_000)), (16, millis(10)));
+}
+
+#[test]
+fn the_refusal_that_mutes_tells_of_the_mute() {
+    let (mut strikes, now) = (Strikes::new(patience()), Instant::now());
+    strike_times(&mut strikes, 3, now);
+    assert_eq!(burst(&mut strikes, now), (16, millis(100)));
+}
+
+#[test]
+fn strikes_count_together_when_none_of_the_pauses_between_them_is_long() {
+    let (mut strikes, now) = (Strikes::new(patience()), Instant::now());
+    let told = [0, 1500, 3000, 4500].map(|after| strikes.strike(1, now + millis(after)));
+    assert_eq!(told, [0, 0, 0, 100].map(millis));
+}
+
+/// Strikes until it is muted, which is over then; how long that was.
+fn mute(strikes: &mut Strikes<u8>, now: &mut Instant) -> Duration {
+    strike_times(strikes, 3, *now);
+    let mute = strikes.strike(1, *now);
+    *now += mute;
+    mute
+}
+
+#[test]
+fn mutes_are_forgiven_one_by_one_and_after_the_strikes() {
+    let (mut strikes, mut now) = (Strikes::new(patience()), Instant::now());
+    for expected in [100, 200, 400] {
+        assert_eq!(mute(&mut strikes, &mut now), millis(expected));
+    }
+    now += millis(2000);
+    assert_eq!(mute(&mut strikes, &mut now), millis(400), "one of three is");
+    strike_times(&mut strikes, 3, now);
+    now += millis(2000);
+    assert_eq!(mute(&mut strikes, &mut now), millis(800), "the strikes are, and no mute");
+}
+
+#[test]
+fn however_many_mutes_there_were_as_many_as_count_are_to_be_forgiven() {
+    let (mut strikes, mut now) = (Strikes::new(patience()), Instant::now());
+    for _ in 0..100 {
+        mute(&mut strikes, &mut now);
+    }
+    now += millis(2000) * MAX_LEVEL;
+    assert_eq!(mute(&mut strikes, &mut now), millis(100));
+}
+
 #[test]
 fn asking_while_muted_makes_it_no_longer() {
     let (mut strikes, now) = (Strikes::new(patience()), Instant::now());
