@@ -54,8 +54,9 @@ export async function all(where, query = {}, limit = 10000) {
   const items = [];
   let token;
   do {
-    const page = await get(where, { ...query, page_token: token });
+    const page = await get(where, { ...query, page_size: 1000, page_token: token });
     items.push(...page.items);
+    items.isStale = page.is_stale;
     token = page.next_page_token;
   } while (token && items.length < limit);
   return items;

@@ -1,7 +1,7 @@
 // Peers and what they share: the list of them by zone, and one folder at a time.
 
 import { act, arrows, bdi, button, bytes, card, chosen, chosenBar, complain, day, div, el, field, keyed, kind, li, many, put, shown, span } from './dom.js';
-import { get, on, path, tell } from './api.js';
+import { all, get, on, path, tell } from './api.js';
 import { aboutFile, download } from './download.js';
 import { List } from './list.js';
 
@@ -70,7 +70,7 @@ async function next() {
     }
     for (const file of page.files) {
       const parts = file.path.split('/');
-      mine.entries.push({ modified_time: file.modified, ...file, key: `f ${file.path}`, parts, holders: [here(parts)] });
+      mine.entries.push({ ...file, key: `f ${file.path}`, parts, holders: [here(parts)] });
     }
     mine.token = page.next_page_token ?? undefined;
     list.set(mine.entries);
@@ -116,10 +116,8 @@ function drawPeers() {
 }
 
 export async function reload() {
-  const { items, is_stale: isStale } = await get('peers');
-  peers = items;
-  peers.isStale = isStale;
-  tell('peers', items);
+  peers = await all('peers');
+  tell('peers', peers);
   if (!place) drawPeers();
 }
 on('network', () => reload().catch(complain));

@@ -158,6 +158,8 @@ export function dialog(title, body, choices = []) {
     node.addEventListener('click', (event) => { if (event.target === node) node.close(); });
     document.body.append(node);
     node.showModal();
+    // What is asked comes first, not the way out.
+    node.querySelector('input:checked, input, .end button, .end a')?.focus();
   });
 }
 export const sure = async (title, text, words) => (await dialog(title, p('', text), [['Keep as it is', ''], [words, 'yes', 'danger']])) === 'yes';

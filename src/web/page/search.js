@@ -1,6 +1,6 @@
 // Searches: hits as they come, one row a content, and filters that write the query language, so that nothing is hidden in them.
 
-import { act, bdi, button, bytes, card, chosen, chosenBar, complain, day, dialog, div, el, field, keyed, kind, li, many, p, put, say, select, shown, span, toast } from './dom.js';
+import { act, bdi, button, bytes, card, chosen, chosenBar, day, dialog, div, el, field, keyed, kind, li, many, p, put, say, select, shown, span, toast } from './dom.js';
 import { follow, get, on, path, post, remove, tell } from './api.js';
 import { aboutFile, download } from './download.js';
 import { List } from './list.js';
@@ -264,11 +264,12 @@ async function reloadSaved() {
 }
 export async function reload() {
   list.refresh();
-  await reloadSaved().catch(complain);
-  const { items } = await get('peers');
-  selects.find((one) => one.dataset.filter === 'peer').replaceChildren(el('option', { value: '' }, 'Any peer'), ...items.slice(0, 500).map((peer) => el('option', { value: peer.name }, peer.name)));
-  reflect();
+  await reloadSaved();
 }
+on('peers', (peers) => {
+  selects.find((one) => one.dataset.filter === 'peer').replaceChildren(el('option', { value: '' }, 'Any peer'), ...peers.slice(0, 500).map(({ name }) => el('option', { value: name }, name)));
+  reflect();
+});
 
 on('new_hit', (hit) => {
   news.set(`${hit.search} ${hit.hash}`, hit);
