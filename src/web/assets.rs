@@ -53,7 +53,7 @@ const ASSETS: &[Asset] = assets![
 /// Serves them.
 pub(super) fn routes() -> Router {
     ASSETS.iter().fold(Router::new(), |router, asset| {
-        router.route(asset.path, get(|headers: HeaderMap| async move { asset.answer(&headers) }))
+        router.route(asset.path, get(move |headers: HeaderMap| async move { asset.answer(&headers) }))
     })
 }
 
