@@ -5,7 +5,7 @@
 #![allow(dead_code, missing_debug_implementations, unreachable_pub)]
 
 use std::{
-    io::{BufRead, BufReader},
+    io::BufRead,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -22,7 +22,7 @@ use thirtyfour::{
     session::http::{Body, HttpClient},
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
 };
 
@@ -54,14 +54,23 @@ async fn exchange(address: &str, method: &str, path: &str, body: &str) -> std::i
         "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
     );
     stream.write_all(format!("{head}{body}").as_bytes()).await?;
-    let mut answer = Vec::new();
-    // The driver closes when it has said everything.
-    stream.read_to_end(&mut answer).await?;
-    let text = String::from_utf8_lossy(&answer).into_owned();
-    let (head, body) =
-        text.split_once("\r\n\r\n").ok_or_else(|| std::io::Error::other("an answer without an end"))?;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    Ok((status.ok_or_else(|| std::io::Error::other("an answer without a status"))?, body.to_owned()))
+    let mut answer = BufReader::new(stream);
+    let (mut line, mut status, mut length) = (String::new(), None, 0);
+    // The driver keeps the connection, whatever it was told: the answer ends where it says.
+    while answer.read_line(&mut line).await? > 0 && !line.trim_end().is_empty() {
+        match line.split_once(':') {
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                length = value.trim().parse().unwrap_or(0);
+            }
+            None => status = line.split(' ').nth(1).and_then(|status| status.parse().ok()),
+            Some(_) => {}
+        }
+        line.clear();
+    }
+    let mut body = vec![0; length];
+    answer.read_exact(&mut body).await?;
+    let status = status.ok_or_else(|| std::io::Error::other("an answer without a status"))?;
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
 }
 
 #[tonic::async_trait]
@@ -89,6 +98,7 @@ pub struct Browser {
     chromedriver: Child,
     address: String,
     profile: TempDir,
+    _said: std::io::Lines<std::io::BufReader<std::process::ChildStdout>>,
 }
 
 impl Browser {
@@ -103,12 +113,15 @@ impl Browser {
             .stderr(Stdio::null())
             .spawn()
             .expect("chromedriver is there: apt-get install chromium chromium-driver");
-        let lines = BufReader::new(chromedriver.stdout.take().expect("piped")).lines();
-        let port = lines
+        // Kept: whoever writes into a pipe that nobody holds is ended.
+        let mut said = std::io::BufReader::new(chromedriver.stdout.take().expect("piped")).lines();
+        let port = said
+            .by_ref()
             .map_while(Result::ok)
             .find_map(|line| {
-                line.split_once("on port ")
-                    .and_then(|(_, port)| port.trim_end_matches('.').parse::<u16>().ok())
+                let (_, port) = line.split_once("on port ")?;
+                // It says `0` first, and then what the system chose.
+                port.trim_end_matches('.').parse::<u16>().ok().filter(|port| *port > 0)
             })
             .expect("chromedriver says its port");
         let address = format!("127.0.0.1:{port}");
@@ -128,7 +141,7 @@ impl Browser {
             .await
             .expect("a browser");
         driver.set_script_timeout(PATIENCE).await.expect("set");
-        Self { driver, chromedriver, address, profile }
+        Self { driver, chromedriver, address, profile, _said: said }
     }
 
     /// Where the browser itself puts what it downloads.

@@ -153,7 +153,8 @@ export function dialog(title, body, choices = []) {
       el('form', { method: 'dialog', onsubmit: (event) => { event.preventDefault(); node.close(event.submitter?.value ?? ''); } },
         div('head', el('h2', { id: heading }, title), span('fill'), button('', 'cancel', () => node.close(), { label: 'Close', class: 'plain' })),
         body, choices.length > 0 && div('row end',
-          choices.map(([words, value, style]) => el('button', { type: 'submit', value, class: style }, words)))));
+          // Enter is the choice that does something: what does not is no submit button.
+          choices.map(([words, value, style]) => (value ? el('button', { type: 'submit', value, class: style }, words) : button(words, null, () => node.close()))))));
     node.addEventListener('close', () => { node.remove(); resolve(node.returnValue || undefined); });
     node.addEventListener('click', (event) => { if (event.target === node) node.close(); });
     document.body.append(node);
