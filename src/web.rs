@@ -5,13 +5,18 @@
 mod api;
 mod assets;
 mod disposition;
+mod events;
 mod extract;
 pub mod guard;
 mod json;
 mod lazy;
+mod once;
 mod paging;
 pub mod problem;
 mod range;
+mod searches;
+mod spool;
+mod sse;
 pub mod token;
 
 use std::{
@@ -123,6 +128,10 @@ impl Bound {
 
     pub(crate) fn guard(&self) -> &Guard {
         &self.guard
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.gateway.folder
     }
 
     /// Serves until the stop, then lets running requests end for a short while.
