@@ -90,7 +90,7 @@ async fn another_site_can_do_nothing_with_the_browsers_leave() {
     });
     browser.open(&format!("http://{evil}/")).await;
     let seen = browser.until("window.seen").await;
-    assert_eq!(seen, serde_json::json!(["refused", "opaque0", "refused"]), "nothing can be read");
+    assert_eq!(seen, serde_json::json!(["refused", "refused", "refused"]), "nothing can be read");
     serving.abort();
     let token = fs::read_to_string(stage.at("ana").join("data/gateway/token")).unwrap();
     let owner = format!("Authorization: Bearer {}\r\n", token.trim());
@@ -105,7 +105,7 @@ async fn another_site_can_do_nothing_with_the_browsers_leave() {
         assert!(status == expected || expected == 421 && status == 403, "{headers}: {answer}");
     }
     stage.daemons.until("ana", "--json status", "\"connection\":\"connected\"");
-    browser.done_with(&["CORS", "net::ERR_FAILED", "status of 403"]).await;
+    browser.done_with(&["CORS", "net::ERR_", "status of 403"]).await;
 }
 
 #[ignore = "needs chromium and chromedriver; .ci/run installs them"]
@@ -134,9 +134,9 @@ async fn names_of_others_stay_text_whatever_they_hold() {
     browser.says("dialog", "evil").await;
     browser.press("Close").await;
     browser.press(&format!("Download {SHOWN}")).await;
-    browser.press("Transfers").await;
+    browser.view("transfers").await;
     browser.says("#view-transfers li[data-state=done]", "evil").await;
-    browser.press("Peers").await;
+    browser.view("peers").await;
     browser.press("ben").await;
     browser.press("share").await;
     browser.press(&format!("{SHOWN} folder")).await;
@@ -144,7 +144,7 @@ async fn names_of_others_stay_text_whatever_they_hold() {
     browser.driver.refresh().await.unwrap();
     browser.says("#view-peers [role=row] bdi", "evil & <b>bold<_b> %2e%2e.txt").await;
     browser.press("Download evil & <b>bold<_b> %2e%2e.txt").await;
-    browser.press("Transfers").await;
+    browser.view("transfers").await;
     browser.until("document.querySelectorAll('#view-transfers li[data-state=done]').length === 2").await;
 
     // Typed text is as harmless, in the address too.

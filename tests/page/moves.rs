@@ -56,12 +56,12 @@ async fn a_download_is_the_file_byte_for_byte() {
 
     // By the peer, which keeps it.
     browser.press("Download a song # 100% é.mp3").await;
-    browser.js("location.hash = '#/transfers'", Vec::new()).await;
+    browser.view("transfers").await;
     browser.says("#view-transfers li[data-state=done]", "a song # 100% é.mp3").await;
     let line = stage.daemons.until("ana", "--json transfers", "\"state\":\"done\"");
     let transfer: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!(hash(&fs::read(transfer["path"].as_str().unwrap()).unwrap()), hash(&bytes));
-    browser.js("location.hash = '#/search'", Vec::new()).await;
+    browser.view("search").await;
     browser.says("#view-search [role=row] .tag", "have").await;
     browser.done().await;
 }
@@ -85,12 +85,12 @@ async fn dropped_files_are_shared_sent_and_kept_unchanged() {
 
     // On a peer: it is who is meant.
     let sent = noise(4, 700_001);
-    browser.js("location.hash = '#/peers'", Vec::new()).await;
+    browser.view("peers").await;
     browser.until("document.querySelector('[data-drop=ben]')").await;
     dropped(&browser, "[data-drop=ben]", "for ben.bin", &sent).await;
     assert_eq!(browser.value("document.querySelector('[name=goal]:checked').value").await, "peer");
     browser.press("Go").await;
-    browser.js("location.hash = '#/transfers'", Vec::new()).await;
+    browser.view("transfers").await;
     browser.says("#view-transfers li[data-state=done]", "for ben.bin").await;
     assert_eq!(hash(&fs::read(stage.at("ben").join("inbox/for ben.bin")).unwrap()), hash(&sent));
 
@@ -144,7 +144,7 @@ async fn a_transfer_is_shown_again_after_a_reload_and_can_be_held() {
 
     browser.search("film").await;
     browser.press("Download long film.mkv").await;
-    browser.js("location.hash = '#/transfers'", Vec::new()).await;
+    browser.view("transfers").await;
     browser.until("document.querySelector('li[data-state=running] progress')?.value > 0").await;
     browser.says("li[data-state=running]", "left").await;
     browser.driver.refresh().await.unwrap();
@@ -193,7 +193,7 @@ async fn an_offer_appears_by_itself_and_is_accepted_declined_or_trusted() {
     let _ben = stage.peer("ben", &[]);
     stage.zone_has("ben", 2);
     let browser = stage.browser("ana").await;
-    browser.js("location.hash = '#/inbox'", Vec::new()).await;
+    browser.view("inbox").await;
     browser.says("#view-inbox", "No offer waits for you.").await;
 
     for (name, verb) in

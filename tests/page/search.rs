@@ -167,9 +167,9 @@ async fn a_saved_search_tells_of_a_new_file() {
     browser.says("#view-search", "New for you").await;
     browser.says(".toast", "New in “weekly”: weekly numbers.txt").await;
     browser.press("Download weekly numbers.txt").await;
-    browser.js("location.hash = '#/transfers'", Vec::new()).await;
+    browser.view("transfers").await;
     browser.says("#view-transfers li[data-state=done]", "weekly numbers.txt").await;
-    browser.js("location.hash = '#/search'", Vec::new()).await;
+    browser.view("search").await;
     browser.press("Forget the saved search weekly").await;
     browser.until("!document.querySelector('#saved-title + ul li')").await;
     browser.done().await;

@@ -16,7 +16,7 @@ async fn a_peers_folders_are_walked_and_several_files_fetched() {
     stage.daemons.until("ana", "--json search two", "two.txt");
     let browser = stage.browser("ana").await;
 
-    browser.press("Peers").await;
+    browser.view("peers").await;
     browser.says("#view-peers", "2 peers").await;
     browser.press("ben").await;
     browser.press("share").await;
@@ -29,12 +29,12 @@ async fn a_peers_folders_are_walked_and_several_files_fetched() {
     browser.press("Select all").await;
     browser.says("#view-peers .chosen", "2 entries").await;
     browser.js("document.querySelector('#view-peers .chosen .primary').click()", Vec::new()).await;
-    browser.press("Transfers").await;
+    browser.view("transfers").await;
     browser.until("document.querySelectorAll('#view-transfers li[data-state=done]').length === 2").await;
     // A folder as one transfer.
     browser.js("history.back()", Vec::new()).await;
     browser.press("Download this folder").await;
-    browser.press("Transfers").await;
+    browser.view("transfers").await;
     browser.until("document.querySelectorAll('#view-transfers li[data-state=done]').length === 3").await;
     browser.says("#view-transfers li", "Lectures #1").await;
     browser.done().await;
@@ -52,7 +52,7 @@ async fn a_folder_is_shared_read_and_shared_no_more() {
     fs::write(folder.join("harbour.jpg"), "a picture").unwrap();
     let browser = stage.browser("ana").await;
 
-    browser.press("Shares").await;
+    browser.view("shares").await;
     browser.fill("[name=folder]", folder.to_str().unwrap()).await;
     browser.press("Share it").await;
     browser.says("#view-shares li", "pictures <b>").await;
@@ -80,7 +80,7 @@ async fn a_message_is_left_found_read_and_taken_back() {
     stage.zone_has("ana", 2);
     let browser = stage.browser("ana").await;
 
-    browser.press("Messages").await;
+    browser.view("messages").await;
     browser.fill("[name=name]", "lunch today.txt").await;
     browser.fill("[name=text]", "At noon,\n<script>window.pwned = 1</script> \u{202e}at the gate").await;
     browser.press("Leave it in the network").await;
@@ -108,7 +108,7 @@ async fn the_map_shows_who_is_there_and_a_query_on_its_way() {
     stage.share("ana", "a map.txt", b"a map");
     stage.daemons.until("ben", "--json search map", "a map.txt");
     let browser = stage.browser("ana").await;
-    browser.press("Map").await;
+    browser.view("map").await;
     browser.says("#view-map .coverage", "1 zone, 2 peers").await;
     browser.until("document.querySelector('.node.me')").await;
     browser.until("document.querySelector('a.node[href=\"#/peers/ben\"]')").await;

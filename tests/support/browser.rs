@@ -222,11 +222,16 @@ impl Browser {
         self.js(script, vec![selector.into(), text.into()]).await;
     }
 
+    /// Goes to a view by its address, which is what the links of the page do.
+    pub async fn view(&self, view: &str) {
+        self.js("location.hash = arguments[0]", vec![format!("#/{view}").into()]).await;
+    }
+
     /// Searches by the box, all zones or the own one.
     pub async fn search(&self, query: &str) {
-        self.js("location.hash = '#/search'", Vec::new()).await;
+        self.view("search").await;
         self.fill("#query", query).await;
-        self.press("Search").await;
+        self.js("document.querySelector('#view-search [type=submit]').click()", Vec::new()).await;
     }
 
     /// A command of the browser's own protocol.
