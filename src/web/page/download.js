@@ -10,7 +10,7 @@ const AT_ONCE = 3;
 export const seeTransfers = () => el('a', { href: '#/transfers' }, 'Show');
 
 /** What names a file to the peer: its content, or where it is while it has no hash yet. */
-const ask = ({ hash, holders: [first] }) => (hash ? { hash } : { peer: first.peer_id, path: first.path });
+const ask = ({ hash, holders: [first] = [] }) => (hash ? { hash } : { peer: first.peer_id, path: first.path });
 
 /** Starts a download of each of these files. */
 export async function download(files) {
