@@ -17,6 +17,7 @@ pub mod searches;
 pub mod share;
 pub mod transfer;
 mod up;
+mod web;
 
 use std::{future::Future, process::ExitCode, time::Duration};
 
@@ -24,7 +25,7 @@ use clap::{CommandFactory, Parser};
 use tokio::runtime::{Builder, Runtime};
 
 use self::{
-    args::{Cli, Global, HealthArgs, Verb},
+    args::{Cli, Global, HealthArgs, Verb, WebArgs},
     exit::{Ended, Failure},
     output::{Output, Style},
 };
@@ -69,6 +70,7 @@ fn run(cli: Cli, out: &mut Output) -> Ended {
         Verb::Invite(_) | Verb::Revoke { .. } | Verb::Members | Verb::Authority { .. } => {
             ask_registry(&global, &verb, out)
         }
+        Verb::Web(args) => ask_web(&global, &args, out),
         Verb::Registry(args) => daemon::registry(&global, &args, out),
         Verb::Peer(args) => daemon::peer(&global, &args, out),
         Verb::Console => daemon::console(&global),
@@ -164,6 +166,13 @@ fn ask_health(global: &Global, args: &HealthArgs, out: &mut Output) -> Ended {
     start_logs(global, &raw, "error", Sink::Stderr)?;
     let daemon = health::Daemon::find(&raw, args.addr.as_deref())?;
     to_its_end(health::health(out, &daemon, args), Some(global.timeout.unwrap_or(health::DEADLINE)))
+}
+
+fn ask_web(global: &Global, args: &WebArgs, out: &mut Output) -> Ended {
+    let raw = read_settings(global, Vec::new())?;
+    start_logs(global, &raw, "warn", Sink::Stderr)?;
+    let data = raw.data().map_err(refused)?;
+    to_its_end(web::web(&data, out, args), global.timeout)
 }
 
 /// Runs one verb until it ends, its time is over, or it is interrupted; then it is dropped, which cancels what it asked.

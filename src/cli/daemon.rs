@@ -18,7 +18,7 @@ use super::{
     exit::{Ended, Exit, Failure},
     json,
     output::Output,
-    read_settings, refused, runtime, start_logs,
+    read_settings, refused, runtime, start_logs, web,
 };
 use crate::{
     config::{PeerSettings, RegistrySettings},
@@ -148,11 +148,22 @@ pub(super) async fn run_peer(
     signals: &mut Signals,
 ) -> Ended {
     let shutdown = Shutdown::new();
+    let (http, data) = (settings.http.clone(), settings.data.clone());
     let mut peer = tokio::select! {
         started = peer::start(settings, shutdown.clone()) => started.map_err(|error| failed(&error))?,
         () = signals.any() => return Ok(drain(shutdown.drain(DRAIN_GRACE), signals).await),
     };
+    let gateway = match web::open(&http, &data, peer.handle(), out, &shutdown).await {
+        Ok(gateway) => gateway,
+        Err(failure) => {
+            drain(shutdown.drain(DRAIN_GRACE), signals).await;
+            return Err(failure);
+        }
+    };
     let ended = if face.has_console {
+        if let Some(gateway) = &gateway {
+            out.note(format_args!("web page: {}", web::link_of(gateway)?));
+        }
         out.note(format_args!("listening on {}; logs go to {}", peer.address(), face.log.display()));
         let options = ConsoleOptions { history: Some(face.history.clone()), is_plain: face.is_plain };
         match tokio::time::timeout(READY_DEADLINE, peer.until_ready()).await {

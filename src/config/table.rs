@@ -60,8 +60,12 @@ settings! {
     LISTEN = "127.0.0.1:7001";
     /// Where others dial a peer.
     ADVERTISE = "";
-    /// Where the web page listens.
-    HTTP_LISTEN = "127.0.0.1:7080" not_yet;
+    /// Where a peer's page and REST interface listen.
+    HTTP_LISTEN = "127.0.0.1:7080";
+    /// Where a registry's page listens.
+    REGISTRY_HTTP_LISTEN = "127.0.0.1:7070" not_yet;
+    /// Further names by which pages are addressed.
+    HTTP_HOSTS = "";
     /// Offered folders.
     SHARES = "./share";
     /// Where pushed files arrive.

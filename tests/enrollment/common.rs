@@ -58,6 +58,7 @@ impl Registry {
             heartbeat: Duration::from_secs(10),
             certificate_lifetime: floodplain::net::authority::PEER_LIFETIME,
             data: data.path().join("registry"),
+            http: floodplain::config::HttpSettings::default(),
             insecure_loopback: false,
             advertise: None,
             invite_file: None,

@@ -165,6 +165,7 @@ async fn start(
         heartbeat: std::time::Duration::from_secs(10),
         certificate_lifetime: floodplain::net::authority::PEER_LIFETIME,
         data: data.to_path_buf(),
+        http: floodplain::config::HttpSettings::default(),
         insecure_loopback: false,
         advertise: None,
         invite_file: None,

@@ -52,6 +52,7 @@ impl Registry {
             heartbeat: Duration::from_secs(10),
             certificate_lifetime: floodplain::net::authority::PEER_LIFETIME,
             data: data.to_path_buf(),
+            http: floodplain::config::HttpSettings::default(),
             insecure_loopback: true,
         };
         let shutdown = Shutdown::new();

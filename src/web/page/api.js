@@ -1,0 +1,124 @@
+// Speaks with the peer: requests, uploads and the one stream of events. What comes is told on `bus`; problems carry what to do.
+
+export const bus = new EventTarget();
+export const tell = (type, detail) => bus.dispatchEvent(new CustomEvent(type, { detail }));
+export const on = (type, listener) => bus.addEventListener(type, (event) => listener(event.detail));
+
+/** What the peer said no with. */
+export class Problem extends Error {
+  constructor(status, body) {
+    super(body?.detail || body?.title || (status ? `The peer answered ${status}.` : 'Your peer does not answer.'));
+    this.status = status;
+    this.code = body?.code;
+    this.hint = body?.hint || (status ? '' : 'Is it still running on this machine?');
+    this.isLocked = status === 401;
+  }
+}
+
+const ROOT = '/api/v1/';
+export const url = (path, query) => {
+  const text = new URLSearchParams(Object.entries(query ?? {}).filter(([, value]) => value !== undefined && value !== null && value !== '')).toString();
+  return ROOT + path + (text && `?${text}`);
+};
+/** Parts of a path, each of which may hold anything. */
+export const path = (...parts) => parts.map((part) => encodeURIComponent(part)).join('/');
+
+/** Names one request, so that a repeated one does nothing twice. */
+const key = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+
+async function request(method, where, { query, body, signal } = {}) {
+  const headers = {};
+  if (body !== undefined) headers['Content-Type'] = 'application/json';
+  if (method === 'POST') headers['Idempotency-Key'] = key();
+  let answer;
+  try {
+    answer = await fetch(url(where, query), { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) });
+  } catch (error) {
+    if (error.name === 'AbortError') throw error;
+    throw new Problem(0);
+  }
+  if (!answer.ok) throw locked(new Problem(answer.status, await answer.json().catch(() => null)));
+  return answer;
+}
+const locked = (problem) => { if (problem.isLocked) tell('locked'); return problem; };
+const json = async (answer) => (answer.status === 204 ? null : answer.json().catch(() => null));
+
+export const get = async (where, query, signal) => json(await request('GET', where, { query, signal }));
+export const post = async (where, body = {}, query) => json(await request('POST', where, { query, body }));
+export const remove = async (where) => json(await request('DELETE', where));
+/** A small file's bytes. */
+export const read = async (where) => new Uint8Array(await (await request('GET', where)).arrayBuffer());
+
+/** Every page of a list, at most `limit` items. */
+export async function all(where, query = {}, limit = 10000) {
+  const items = [];
+  let token;
+  do {
+    const page = await get(where, { ...query, page_size: 1000, page_token: token });
+    items.push(...page.items);
+    items.isStale = page.is_stale;
+    token = page.next_page_token;
+  } while (token && items.length < limit);
+  return items;
+}
+
+/** Sends a file; `progress(done, whole)` tells how far it is. `fetch` cannot tell that. */
+export function upload(method, where, query, file, progress, signal) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open(method, url(where, query));
+    request.responseType = 'json';
+    if (method === 'POST') request.setRequestHeader('Idempotency-Key', key());
+    request.setRequestHeader('Content-Type', 'application/octet-stream');
+    request.upload.onprogress = (event) => progress(event.loaded, event.total);
+    request.onload = () => (request.status < 300 ? resolve(request.response) : reject(locked(new Problem(request.status, request.response))));
+    request.onerror = () => reject(new Problem(0));
+    request.onabort = () => reject(new DOMException('cancelled', 'AbortError'));
+    signal.addEventListener('abort', () => request.abort());
+    request.send(file);
+  });
+}
+
+/** Follows a search: tells each hit, and once how it ended: `end(coverage, problem)`. Gives what stops listening. */
+export function follow(id, hit, end) {
+  const stream = new EventSource(url(`${path('searches', id)}/events`));
+  const done = (...how) => { stream.close(); end(...how); };
+  stream.addEventListener('hit', (event) => hit(JSON.parse(event.data)));
+  stream.addEventListener('done', (event) => done(JSON.parse(event.data)));
+  stream.addEventListener('problem', (event) => done(null, new Problem(1, JSON.parse(event.data))));
+  // A break is mended by the browser, which goes on behind the last hit; a refusal is not.
+  stream.onerror = () => { if (stream.readyState === EventSource.CLOSED) done(null, new Problem(1, { detail: 'The search was lost.', hint: 'Search again.' })); };
+  return () => stream.close();
+}
+
+const TYPES = ['status', 'transfer', 'inbox', 'shares', 'network', 'new_hit', 'query'];
+/** A browser opens six connections to one place: a tab that nobody looks at gives its own back after this long. */
+const HIDDEN_MS = 30000;
+const RETRY_MS = 2000;
+let source = null;
+let timer = 0;
+
+/** Opens the stream of events. `open` is told each time it is there, `lost` when it is not. */
+export function listen() {
+  clearTimeout(timer);
+  source?.close();
+  source = new EventSource(`${ROOT}events`);
+  const opened = source;
+  opened.onopen = () => tell('open');
+  opened.onerror = () => {
+    tell('lost');
+    // A refused stream is over for the browser, which then says nothing of why: ask, and try again.
+    if (opened.readyState === EventSource.CLOSED && opened === source) {
+      timer = setTimeout(() => get('status').then(listen, (problem) => { if (!problem.isLocked) timer = setTimeout(listen, RETRY_MS); }), RETRY_MS);
+    }
+  };
+  for (const type of TYPES) opened.addEventListener(type, (event) => tell(type, JSON.parse(event.data)));
+  opened.addEventListener('reset', () => tell('open'));
+}
+
+let hiding = 0;
+document.addEventListener('visibilitychange', () => {
+  clearTimeout(hiding);
+  if (document.hidden) hiding = setTimeout(() => { source?.close(); clearTimeout(timer); source = null; }, HIDDEN_MS);
+  else if (source === null) listen();
+});

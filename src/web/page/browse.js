@@ -1,0 +1,123 @@
+// Peers and what they share: the list of them by zone, and one folder at a time.
+
+import { act, arrows, bdi, button, bytes, card, chosen, chosenBar, complain, day, div, el, field, keyed, kind, li, many, put, shown, span } from './dom.js';
+import { all, get, on, path, tell } from './api.js';
+import { aboutFile, download } from './download.js';
+import { List } from './list.js';
+
+export const about = { id: 'peers', title: 'Peers', sign: 'peers' };
+
+/** Peers shown at once; a word finds the others. */
+const MOST = 300;
+const PAGE = 500;
+let peers = [];
+let place = null;
+
+const word = el('input', { type: 'search', placeholder: 'Name of a peer', 'aria-label': 'Find a peer', autocomplete: 'off', oninput: () => drawPeers() });
+const told = el('p', { class: 'coverage', role: 'status' });
+const zones = el('div');
+const peersPart = div('', div('row', field(word)), told, zones);
+const crumbs = el('nav', { 'aria-label': 'Folder', class: 'crumbs' });
+const folderTold = el('p', { class: 'coverage', role: 'status' });
+const empty = el('p', { class: 'empty', hidden: true }, 'There is nothing in this folder.');
+const bar = chosenBar();
+const list = new List('Folder', {
+  keyOf: (entry) => entry.key,
+  isSelectable: (entry) => entry.parts.length > 1,
+  row, end: next,
+  changed: (entries) => chosen(bar, list, entries, many(entries.length, 'entry', 'entries'), () => fetchAll(entries)),
+  more: (entry) => { if (!entry.isFolder) aboutFile(entry); },
+  open: (entry) => (entry.isFolder ? go(entry.parts) : act(() => fetchAll([entry]))()),
+});
+const every = button('Select all', 'check', () => list.everything(), { hidden: true });
+const whole = button('Download this folder', 'download', act(() => download([{ holders: [here(place.parts)] }])), { hidden: true });
+const folderPart = el('div', { hidden: true }, crumbs, div('row tools', every, whole, button('Send files', 'upload', () => tell('add', { to: place.peer }))), folderTold, empty, list.node, bar);
+
+export const section = el('section', null, peersPart, folderPart);
+
+const address = (peer, parts) => `#/peers/${path(peer, ...parts)}`;
+const here = (parts) => ({ peer: place.peer, peer_id: place.peer, path: parts.join('/') });
+const go = (parts) => { location.hash = address(place.peer, parts); };
+
+export function show([peer, ...parts]) {
+  peersPart.hidden = Boolean(peer);
+  folderPart.hidden = !peer;
+  if (!peer) { place = null; drawPeers(); return; }
+  if (place?.peer === peer && place.parts.join('/') === parts.join('/')) { list.later(); return; }
+  place = { peer, parts: parts.filter(Boolean), entries: [], token: null, isBusy: false };
+  folderPart.dataset.drop = peer;
+  list.active = null;
+  list.select([]);
+  list.set([]);
+  empty.hidden = true;
+  put(crumbs, el('ol', null, li(el('a', { href: '#/peers' }, 'Peers')), [[], ...place.parts.map((_, at) => place.parts.slice(0, at + 1))].map((to) => li(el('a', { href: address(peer, to), 'aria-current': to.length === place.parts.length ? 'page' : null }, bdi(to.at(-1) ?? peer))))));
+  whole.hidden = place.parts.length === 0;
+  put(folderTold, 'Asking…');
+  next();
+}
+
+async function next() {
+  const mine = place;
+  if (!mine || mine.isBusy || mine.token === undefined) return;
+  mine.isBusy = true;
+  try {
+    const page = await get(`${path('peers', mine.peer)}/folder`, { path: mine.parts.join('/'), page_size: PAGE, page_token: mine.token });
+    if (mine !== place) return;
+    for (const folder of page.folders) {
+      const name = folder.name ?? folder;
+      const parts = [...mine.parts, name];
+      mine.entries.push({ key: `d ${name}`, name, isFolder: true, parts, holders: [here(parts)] });
+    }
+    for (const file of page.files) {
+      const parts = file.path.split('/');
+      mine.entries.push({ ...file, key: `f ${file.path}`, parts, holders: [here(parts)] });
+    }
+    mine.token = page.next_page_token ?? undefined;
+    list.set(mine.entries);
+    empty.hidden = mine.entries.length > 0;
+    every.hidden = !mine.entries.some(list.isSelectable);
+    put(folderTold, mine.entries.length ? `${many(mine.entries.length, 'entry', 'entries')}${mine.token ? ' so far' : ''}` : '');
+  } catch (error) {
+    if (mine === place) { put(folderTold, error.message, ' ', error.hint); mine.token = undefined; }
+  } finally { mine.isBusy = false; }
+}
+
+function row(entry) {
+  const one = entry.isFolder ? `folder ${shown(entry.name)}` : shown(entry.name);
+  return {
+    name: one, sign: entry.isFolder ? 'folder' : kind(entry.name),
+    body: [div('name', entry.isFolder ? el('a', { href: address(place.peer, entry.parts), class: 'clip' }, bdi(entry.name)) : bdi(entry.name, { class: 'clip', title: entry.name })),
+      div('meta', entry.isFolder ? 'Folder' : [bytes(entry.size_bytes), entry.modified_time && ` · ${day(entry.modified_time)}`])],
+    controls: [!entry.isFolder && button('', 'more', () => aboutFile(entry), { label: `About ${one}`, class: 'plain' }),
+      list.isSelectable(entry) && button('', 'download', act(() => fetchAll([entry])), { label: `Download ${one}` })],
+  };
+}
+
+async function fetchAll(entries) {
+  await download(entries);
+  list.select([]);
+}
+
+function drawPeers() {
+  const wanted = word.value.trim().toLowerCase();
+  const found = peers.filter((peer) => peer.name.toLowerCase().includes(wanted));
+  const byZone = Map.groupBy(found.slice(0, MOST), (peer) => peer.zone ?? 0);
+  put(told, `${many(found.length, 'peer')}${found.length > MOST ? `, of which ${MOST} are shown` : ''}${peers.isStale ? '. The registry cannot be asked: this is what was known last.' : ''}`);
+  keyed(zones, [...byZone].sort(([a], [b]) => a - b), ([zone]) => zone, ([zone]) => {
+    const cards = el('ul', { class: 'cards grid', 'aria-label': zone ? `Zone ${zone}` : 'In no zone' });
+    arrows(cards);
+    return Object.assign(el('section', null, div('row', el('h2', null, zone ? `Zone ${zone}` : 'In no zone'), span('fill'), zone > 0 && button('Send to all of it', 'upload', () => tell('add', { to: `zone:${zone}` }), { class: 'plain' })), cards), { cards });
+  }, (node, [, members]) => keyed(node.cards, members, (peer) => peer.peer_id, (peer) => el('li', { 'data-drop': peer.name }), (node, peer) => {
+    if (node.files === peer.shared_files) return;
+    node.files = peer.shared_files;
+    put(node, card('peers', el('a', { href: address(peer.name, []) }, bdi(peer.name)), many(peer.shared_files, 'file'), null,
+      button('', 'upload', () => tell('add', { to: peer.name }), { label: `Send files to ${shown(peer.name)}`, class: 'plain' })));
+  }));
+}
+
+export async function reload() {
+  peers = await all('peers');
+  tell('peers', peers);
+  if (!place) drawPeers();
+}
+on('network', () => reload().catch(complain));

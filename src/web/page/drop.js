@@ -1,0 +1,112 @@
+// Files that are dropped on the page or chosen: where they shall go is asked once, and they go one after the other.
+
+import { $, button, bytes, complain, dialog, div, el, many, p, put, shown, span, toast } from './dom.js';
+import { on, path, tell, upload } from './api.js';
+import { seeTransfers } from './download.js';
+
+let peers = [];
+const queue = [];
+let running = null;
+on('peers', (items) => { peers = items; });
+
+const GOALS = [['share', 'Share them: a copy goes into your first share'], ['peer', 'Send them to a peer'], ['zone', 'Send them to everyone in a zone'], ['all', 'Send them to everyone'], ['put', 'Have the network keep them, also when this machine is off']];
+
+/** Asks where `files` shall go; `to` is what was aimed at: `share`, a peer's name, `zone:N`, `all`, `put`, or nothing. */
+async function ask(files, to) {
+  const zones = [...new Set(peers.map((peer) => peer.zone).filter(Boolean))].sort((a, b) => a - b);
+  const given = !to ? 'share' : ['share', 'all', 'put'].includes(to) ? to : to.startsWith('zone:') ? 'zone' : 'peer';
+  const peer = el('select', { 'aria-label': 'Which peer' }, peers.map((one) => el('option', { value: one.peer_id, selected: one.name === to || one.peer_id === to }, one.name)));
+  const zone = el('select', { 'aria-label': 'Which zone' }, zones.map((one) => el('option', { value: one, selected: `zone:${one}` === to }, `Zone ${one}`)));
+  const replicas = el('input', { type: 'number', min: 1, max: 8, value: 2, 'aria-label': 'Copies' });
+  const more = { peer, zone, put: el('label', { class: 'inline' }, 'Copies ', replicas) };
+  const goals = el('fieldset', { onchange: () => mark() }, el('legend', null, 'What shall happen?'), GOALS.map(([value, words]) => div('goal', el('label', { class: 'inline' }, el('input', { type: 'radio', name: 'goal', value, checked: value === given, disabled: (value === 'peer' && !peers.length) || (value === 'zone' && !zones.length) }), ' ', words), more[value])));
+  const goal = () => goals.querySelector('input:checked')?.value;
+  const mark = () => { for (const [value, node] of Object.entries(more)) node.hidden = value !== goal(); };
+  mark();
+  const names = files.slice(0, 3).map((file) => file.name).join(', ');
+  const answer = await dialog(`${many(files.length, 'file')}, ${bytes(files.reduce((sum, file) => sum + file.size, 0))}`, [p('muted wrap', el('bdi', null, names), files.length > 3 && ` and ${files.length - 3} more`), goals], [['Nothing', ''], ['Go', 'go', 'primary']]);
+  if (answer !== 'go') return;
+  const target = { share: ['share'], peer: ['send', peer.value], zone: ['send', `zone:${zone.value}`], all: ['send', 'all'], put: ['put', replicas.value] }[goal()];
+  for (const file of files) queue.push({ file, target });
+  draw();
+  if (!running) pump();
+}
+
+async function pump() {
+  let sent = 0;
+  const ends = { share: 'shared', send: 'on the way', put: 'handed to the network' };
+  let last = 'share';
+  while (queue.length) {
+    const { file, target: [verb, more] } = queue[0];
+    last = verb;
+    running = { file, done: 0, stop: new AbortController() };
+    draw();
+    const progress = (done) => { running.done = done; draw(); };
+    try {
+      const { signal } = running.stop;
+      if (verb === 'share') await upload('PUT', `files/${path(file.name)}`, {}, file, progress, signal);
+      else if (verb === 'send') await upload('POST', 'sends', { to: more, name: file.name }, file, progress, signal);
+      else await upload('POST', 'puts', { name: file.name, replicas: more }, file, progress, signal);
+      sent += 1;
+    } catch (error) {
+      if (error.isLocked) queue.length = 1;
+      complain(error);
+    }
+    queue.shift();
+  }
+  running = null;
+  draw();
+  if (sent) toast(`${many(sent, 'file')} ${ends[last]}.`, { action: last === 'share' ? null : seeTransfers() });
+}
+
+const bar = el('progress', { max: 1, 'aria-label': 'Upload' });
+const told = el('p');
+function draw() {
+  const node = $('uploads');
+  node.hidden = !running;
+  if (!running) { node.replaceChildren(); return; }
+  if (!node.firstChild) node.append(told, bar, button('Stop', 'cancel', () => { queue.length = Math.min(queue.length, 1); running?.stop.abort(); }));
+  const whole = running.file.size;
+  bar.value = whole ? running.done / whole : 1;
+  put(told, el('bdi', { class: 'clip' }, running.file.name), span('muted', ` ${bytes(running.done)} of ${bytes(whole)}${queue.length > 1 ? `, ${queue.length - 1} more` : ''}`));
+}
+
+/** Folders have no bytes of their own: they are shared by their place on this machine. */
+function filesOf(transfer) {
+  const items = [...transfer.items].filter((item) => item.kind === 'file');
+  const folders = items.map((item) => item.webkitGetAsEntry?.()).filter((entry) => entry?.isDirectory);
+  if (folders.length) toast('Folders cannot be dropped.', { isError: true, hint: `Share “${shown(folders[0].name)}” by its place under Shares.` });
+  const names = new Set(folders.map((entry) => entry.name));
+  return [...transfer.files].filter((file) => !names.has(file.name));
+}
+
+export function start() {
+  let aim = null;
+  const mark = (node) => {
+    aim?.classList.remove('is-aim');
+    aim = node;
+    aim?.classList.add('is-aim');
+  };
+  const isFiles = (event) => event.dataTransfer?.types.includes('Files') && !document.querySelector('dialog[open]') && !document.body.classList.contains('is-locked');
+  addEventListener('dragover', (event) => {
+    if (!isFiles(event)) return;
+    event.preventDefault();
+    event.dataTransfer.dropEffect = 'copy';
+    const node = event.target.closest?.('[data-drop]') ?? document.body;
+    if (node !== aim) mark(node);
+  });
+  addEventListener('dragleave', (event) => { if (!event.relatedTarget) mark(null); });
+  addEventListener('drop', (event) => {
+    if (!isFiles(event)) return;
+    event.preventDefault();
+    const to = event.target.closest?.('[data-drop]')?.dataset.drop;
+    mark(null);
+    const files = filesOf(event.dataTransfer);
+    if (files.length) ask(files, to);
+  });
+  const picker = $('picker');
+  let to;
+  on('add', (how) => { to = how?.to; picker.value = ''; picker.click(); });
+  picker.addEventListener('change', () => { if (picker.files.length) ask([...picker.files], to); });
+  $('add-files').addEventListener('click', () => tell('add'));
+}

@@ -1,0 +1,46 @@
+// The folders that this peer offers, and how far their scan is.
+
+import { act, bdi, button, bytes, card, cards, complain, div, el, icon, keyed, li, many, p, put, say, shown, sure, toast } from './dom.js';
+import { get, on, path, post, remove, tell } from './api.js';
+
+export const about = { id: 'shares', title: 'Shares', sign: 'shares' };
+
+const list = cards('Shared folders');
+const bar = el('progress', { 'aria-label': 'Scan of the shares' });
+const told = p('coverage');
+const folder = el('input', { name: 'folder', required: true, autocomplete: 'off', spellcheck: 'false', placeholder: '/home/me/Pictures', maxlength: 4096 });
+const rescan = button('Look again', 'retry', act(async () => { await post('shares/rescan'); say('The shares were read again'); await reload(); }));
+const add = act(async () => {
+  await post('shares', { folder: folder.value.trim() });
+  folder.value = '';
+  toast('The folder is shared now.');
+  await reload();
+});
+export const section = el('section', { 'data-drop': 'share' },
+  p('muted', 'Everyone in your network can find and fetch what is in these folders.'), told, bar, list,
+  el('form', { class: 'card', onsubmit: (event) => { event.preventDefault(); add(event); } }, el('label', null, 'Share a folder of this machine', folder), div('row', el('button', { type: 'submit', class: 'primary' }, 'Share it'), rescan)),
+  div('card drop', icon('upload'), p('', 'Drop files here to put a copy of them into your first share.'), button('Choose files', null, () => tell('add', { to: 'share' }))));
+
+on('status', (now) => {
+  const isBusy = now.is_scanning || now.hashed_files < now.files;
+  bar.hidden = !isBusy;
+  if (now.files && !now.is_scanning) { bar.max = now.files; bar.value = now.hashed_files; } else bar.removeAttribute('value');
+  put(told, isBusy ? `Reading the shares: ${many(now.files, 'file')} found, ${Number(now.hashed_files).toLocaleString()} read.` : `${many(now.files, 'file')}, ${bytes(now.size_bytes)}, all can be found.`);
+});
+
+export async function reload() {
+  const { items } = await get('shares');
+  keyed(list, items, (share) => share.name, () => li(), (node, share) => {
+    const state = JSON.stringify(share);
+    if (node.state === state) return;
+    node.state = state;
+    put(node, card('folder', bdi(share.name), [`${many(share.files, 'file')} · ${bytes(share.size_bytes)} · `, bdi(share.folder)], share.problem && p('note bad', bdi(share.problem)),
+      button('Stop sharing', null, act(async () => {
+        if (!(await sure('Stop sharing this folder?', ['“', bdi(share.name), '” cannot be found any more. Its files stay where they are.'], 'Stop sharing'))) return;
+        await remove(path('shares', share.name));
+        say('Not shared any more');
+        await reload();
+      }), { label: `Stop sharing ${shown(share.name)}` })));
+  });
+}
+on('shares', () => reload().catch(complain));
