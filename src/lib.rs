@@ -38,5 +38,6 @@ pub mod peer;
 pub mod registry;
 
 pub mod console;
+pub mod web;
 
 pub mod cli;

@@ -42,7 +42,8 @@ impl LogSettings {
     }
 }
 
-fn filter(text: &str) -> Result<String, String> {
+/// A level or directives, checked.
+pub(crate) fn filter(text: &str) -> Result<String, String> {
     let problem =
         || "must be off, error, warn, info, debug or trace, or a list such as info,floodplain::peer=debug";
     // The parser cuts other text within a character, which panics.

@@ -28,6 +28,7 @@ use tonic::transport::server::Connected;
 use super::{
     Trust,
     caller::{Caller, Standing},
+    counts::{ConnectionCounts, Open},
     leaf::{Leaf, Subject},
     limit::{Admission, Permit},
     link::{Bounds, Link},
@@ -121,22 +122,33 @@ pub fn accepted<L: Accept>(
     listener: L,
     most: usize,
 ) -> impl Stream<Item = Result<Accepted<L::Stream>, Infallible>> {
+    counted(listener, most, ConnectionCounts::default())
+}
+
+/// As [`accepted`], counted there.
+pub(super) fn counted<L: Accept>(
+    listener: L,
+    most: usize,
+    counts: ConnectionCounts,
+) -> impl Stream<Item = Result<Accepted<L::Stream>, Infallible>> {
     let places = Arc::new(Semaphore::new(most));
     let hosts = Admission::new(MAX_PER_HOST, most);
-    stream::unfold((listener, places, hosts), |(listener, places, hosts)| async move {
+    stream::unfold((listener, places, hosts, counts), |(listener, places, hosts, counts)| async move {
         let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
         loop {
             match Accept::accept(&listener).await {
                 Ok(stream) => {
                     let Ok(host) = listener.host(&stream).map(|host| hosts.admit(host)).transpose() else {
+                        counts.refuse();
                         tracing::debug!(host = ?listener.host(&stream), "closed a connection above the bound of its host");
                         continue;
                     };
                     let deadline = Box::pin(tokio::time::sleep(PREFACE_DEADLINE));
                     let preface = Some(Preface { left_bytes: PREFACE_BYTES, deadline });
                     let caller = Caller::at(listener.address(&stream));
-                    let accepted = Accepted { stream, caller, preface, _place: place, _host: host };
-                    return Some((Ok(accepted), (listener, places, hosts)));
+                    let open = counts.opened();
+                    let accepted = Accepted { stream, caller, preface, open, _place: place, _host: host };
+                    return Some((Ok(accepted), (listener, places, hosts, counts)));
                 }
                 // A connection that is gone before it was taken says nothing about the next one.
                 Err(error) if !is_exhaustion(&error) => {}
@@ -180,14 +192,15 @@ async fn handshake(
     connection: Accepted<TcpStream>,
     trust: Trust,
 ) -> Option<Accepted<Link<TlsStream<TcpStream>>>> {
-    let Accepted { stream, caller, preface, _place: place, _host: host } = connection;
+    let Accepted { stream, caller, preface, open, _place: place, _host: host } = connection;
     let proving = tokio::time::timeout(HANDSHAKE_DEADLINE, prove(stream, &trust));
     match proving.await.unwrap_or_else(|late| Err(late.into())) {
         Ok((stream, standing)) => {
             let caller = Caller::new(caller.address(), standing);
-            Some(Accepted { stream, caller, preface, _place: place, _host: host })
+            Some(Accepted { stream, caller, preface, open, _place: place, _host: host })
         }
         Err(error) => {
+            open.is_unproven();
             tracing::debug!(%caller, %error, "no handshake");
             None
         }
@@ -233,6 +246,7 @@ pub struct Accepted<S> {
     caller: Caller,
     /// What is still owed; `None` once it came.
     preface: Option<Preface>,
+    open: Open,
     _place: OwnedSemaphorePermit,
     _host: Option<Permit<IpAddr>>,
 }

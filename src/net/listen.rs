@@ -10,7 +10,7 @@ use tower::layer::util::{Identity, Stack};
 
 use super::{
     Transport,
-    accept::{accepted, secured},
+    accept::{counted, secured},
     guard::{Guard, Scope},
     shelter::ShelterLayer,
 };
@@ -81,12 +81,13 @@ impl Transport {
         let trust = self.trust().cloned();
         let guarded = server().layer(Guard::new(trust.clone(), scope)).add_routes(routes);
         let (stopping, overdue) = (shutdown.stopping_owned(), shutdown.stopping_owned());
+        let counts = self.connections().clone();
         async move {
             let overdue = async {
                 overdue.await;
                 tokio::time::sleep(DRAIN_GRACE).await;
             };
-            let plain = accepted(listener.socket, MAX_CONNECTIONS);
+            let plain = counted(listener.socket, MAX_CONNECTIONS, counts);
             let serving = async {
                 match trust {
                     None => guarded.serve_with_incoming_shutdown(plain, stopping).await,

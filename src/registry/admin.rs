@@ -156,6 +156,7 @@ impl RegistryAdminService for Admin {
         let revoked = closed.revoke(&who).await;
         // Also when it could not be written down: whoever asked wants it gone now.
         self.hub.deny(&closed.denied());
+        self.hub.counts().revocations.add(u64::from(revoked.is_ok()));
         let member = revoked.map_err(|refusal| not_admitted(&refusal))?;
         let info = self.info(&member, !closed.is_on_older(&member.id()));
         Ok(Response::new(pb::RevokeResponse { member: Some(wire::to_member(&info)) }))
