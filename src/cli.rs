@@ -8,6 +8,8 @@ pub mod exit;
 pub mod health;
 mod join;
 pub mod json;
+pub mod log;
+mod man;
 pub mod network;
 pub mod output;
 mod progress;
@@ -24,7 +26,7 @@ use clap::{CommandFactory, Parser};
 use tokio::runtime::{Builder, Runtime};
 
 use self::{
-    args::{Cli, Global, HealthArgs, Verb},
+    args::{Cli, Global, HealthArgs, LogArgs, Verb},
     exit::{Ended, Failure},
     output::{Output, Style},
 };
@@ -59,11 +61,7 @@ fn run(cli: Cli, out: &mut Output) -> Ended {
             clap_complete::generate(shell, &mut Cli::command(), "floodplain", &mut script);
             out.bytes(&script).map(|()| exit::Exit::Done)
         }
-        Verb::Man => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-            out.bytes(&page).map(|()| exit::Exit::Done)
-        }
+        Verb::Man { dir } => man::man(dir.as_deref(), out),
         Verb::Up(args) => up::up(&global, &args, out),
         Verb::Join(args) => join::join(&global, &args, out),
         Verb::Invite(_) | Verb::Revoke { .. } | Verb::Members | Verb::Authority { .. } => {
@@ -74,6 +72,7 @@ fn run(cli: Cli, out: &mut Output) -> Ended {
         Verb::Console => daemon::console(&global),
         Verb::Demo(args) => demo::demo(&global, &args, out),
         Verb::Health(args) => ask_health(&global, &args, out),
+        Verb::Log(args) => ask_log(&global, &args, out),
         verb => one_shot(&global, &verb, out),
     }
 }
@@ -164,6 +163,13 @@ fn ask_health(global: &Global, args: &HealthArgs, out: &mut Output) -> Ended {
     start_logs(global, &raw, "error", Sink::Stderr)?;
     let daemon = health::Daemon::find(&raw, args.addr.as_deref())?;
     to_its_end(health::health(out, &daemon, args), Some(global.timeout.unwrap_or(health::DEADLINE)))
+}
+
+fn ask_log(global: &Global, args: &LogArgs, out: &mut Output) -> Ended {
+    let raw = read_settings(global, Vec::new())?;
+    start_logs(global, &raw, "warn", Sink::Stderr)?;
+    let data = raw.data().map_err(refused)?;
+    to_its_end(log::log(&data, out, args), global.timeout)
 }
 
 /// Runs one verb until it ends, its time is over, or it is interrupted; then it is dropped, which cancels what it asked.

@@ -2,6 +2,7 @@
 
 pub mod histogram;
 pub mod level;
+pub mod service;
 pub mod systemd;
 
 use std::{

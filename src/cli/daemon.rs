@@ -23,11 +23,11 @@ use super::{
 use crate::{
     config::{PeerSettings, RegistrySettings},
     console::{self, ConsoleOptions, ExitReason},
-    peer::{self, Handle, Peer, control, remote},
-    protocol::action::{ActionError, ErrorKind},
-    registry,
+    peer::{self, Handle, Peer, Vitals, control, remote},
+    protocol::action::{ActionError, Connection, ErrorKind},
+    registry::{self, overview::Overview},
     shutdown::Shutdown,
-    telemetry::Sink,
+    telemetry::{Sink, systemd::Manager},
 };
 
 /// For running work to end after the stop: `docker stop` kills after 10 s.
@@ -87,6 +87,7 @@ pub(super) fn registry(global: &Global, args: &RegistryArgs, out: &mut Output) -
     let ended = runtime.block_on(async {
         let (shutdown, mut signals) = (Shutdown::new(), Signals::install()?);
         let running = registry::start(settings, shutdown.clone()).await.map_err(|error| failed(&error))?;
+        watch_registry(&running.overview(), &shutdown);
         listening(out, running.address());
         let served = tokio::select! {
             () = signals.any() => Ok(()),
@@ -152,6 +153,7 @@ pub(super) async fn run_peer(
         started = peer::start(settings, shutdown.clone()) => started.map_err(|error| failed(&error))?,
         () = signals.any() => return Ok(drain(shutdown.drain(DRAIN_GRACE), signals).await),
     };
+    watch_peer(&peer.vitals(), &shutdown);
     let ended = if face.has_console {
         out.note(format_args!("listening on {}; logs go to {}", peer.address(), face.log.display()));
         let options = ConsoleOptions { history: Some(face.history.clone()), is_plain: face.is_plain };
@@ -249,6 +251,35 @@ async fn drain_within(grace: Duration, draining: impl Future<Output = bool>, sig
         }
         () = signals.any() => Exit::Interrupted,
     }
+}
+
+/// Tells the service manager of a registry, which is ready as soon as it serves.
+fn watch_registry(overview: &Overview, shutdown: &Shutdown) {
+    let overview = overview.clone();
+    let status = move || {
+        let now = overview.standing();
+        format!("serving {} peers in {} zones", now.peers, now.zones)
+    };
+    Manager::of_process().start(shutdown, std::future::ready(true), status);
+}
+
+/// Tells the service manager of a peer, which is ready once it has joined.
+fn watch_peer(vitals: &Vitals, shutdown: &Shutdown) {
+    let (joining, vitals) = (vitals.clone(), vitals.clone());
+    let joined = async move {
+        joining.until_joined().await;
+        true
+    };
+    let status = move || {
+        let now = vitals.now();
+        let (peers, files) = (now.zone_peers, now.index.files);
+        match now.connection {
+            Connection::Connected => format!("in a zone of {peers} peers, sharing {files} files"),
+            Connection::Reconnecting => "joining: the registry does not answer yet".to_owned(),
+            Connection::Disconnected => "left the network".to_owned(),
+        }
+    };
+    Manager::of_process().start(shutdown, joined, status);
 }
 
 /// The one line that scripts wait for. A closed stdout stops no daemon.

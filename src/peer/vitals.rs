@@ -143,13 +143,8 @@ impl Vitals {
         }
     }
 
-    /// Completes when it may have another problem, or none any more.
-    pub async fn changed(&self) {
-        let mut changes = self.0.view.changes();
-        tokio::select! {
-            () = self.0.shutdown.stopping() => {}
-            // The sender lives in the view.
-            _ = changes.changed() => {}
-        }
+    /// Completes when it has joined a zone.
+    pub async fn until_joined(&self) {
+        self.0.view.until(|now| now.connection == Connection::Connected).await;
     }
 }

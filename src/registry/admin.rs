@@ -24,6 +24,7 @@ use crate::{
         zone::Layout,
     },
     shutdown::Shutdown,
+    telemetry::service::Logs,
     wire::{
         admin::{self as wire, InviteAsk, MemberInfo},
         pb::{
@@ -103,6 +104,7 @@ impl Admin {
                 .max_concurrent_streams(MAX_STREAMS)
                 .add_service(health)
                 .add_service(service)
+                .add_service(Logs::service())
                 .serve_with_incoming_shutdown(incoming, stopping);
             let drained = async {
                 overdue.await;

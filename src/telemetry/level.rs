@@ -50,7 +50,7 @@ pub fn set_level(text: &str) -> Result<(), LevelError> {
     let mut asked = filter.asked.lock().unwrap_or_else(PoisonError::into_inner);
     filter.handle.reload(directives).map_err(|_| LevelError::NotStarted)?;
     *asked = text;
-    // At `error`, so that the change is told whichever way it goes.
+    // Told at `warn`, which most levels let pass.
     tracing::warn!(level = *asked, "the log level was changed");
     Ok(())
 }
