@@ -89,6 +89,7 @@ async fn serve(share: PathBuf, data: PathBuf) -> Result<()> {
         lease: Duration::from_secs(30),
         heartbeat: Duration::from_secs(10),
         data: data.join("registry"),
+        http: floodplain::config::HttpSettings::default(),
         insecure_loopback: true,
     };
     let registry = registry::start(settings, shutdown.clone()).await?;
@@ -101,7 +102,7 @@ async fn serve(share: PathBuf, data: PathBuf) -> Result<()> {
         is_name_default: false,
         listen: ([127, 0, 0, 1], 0).into(),
         advertise: None,
-        http_listen: ([127, 0, 0, 1], 0).into(),
+        http: floodplain::config::HttpSettings::default(),
         shares: vec![share],
         inbox: data.join("inbox"),
         data: data.join("peer"),

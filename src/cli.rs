@@ -19,6 +19,7 @@ pub mod searches;
 pub mod share;
 pub mod transfer;
 mod up;
+mod web;
 
 use std::{future::Future, process::ExitCode, time::Duration};
 
@@ -26,7 +27,7 @@ use clap::{CommandFactory, Parser};
 use tokio::runtime::{Builder, Runtime};
 
 use self::{
-    args::{Cli, Global, HealthArgs, LogArgs, Verb},
+    args::{Cli, Global, HealthArgs, LogArgs, Verb, WebArgs},
     exit::{Ended, Failure},
     output::{Output, Style},
 };
@@ -50,6 +51,7 @@ pub fn main() -> ExitCode {
     };
     let mut out = Output::of_process(Style::of_process(&cli.global));
     let ended = run(cli, &mut out);
+    telemetry::finish();
     out.finish(ended).into()
 }
 
@@ -67,6 +69,7 @@ fn run(cli: Cli, out: &mut Output) -> Ended {
         Verb::Invite(_) | Verb::Revoke { .. } | Verb::Members | Verb::Authority { .. } => {
             ask_registry(&global, &verb, out)
         }
+        Verb::Web(args) => ask_web(&global, &args, out),
         Verb::Registry(args) => daemon::registry(&global, &args, out),
         Verb::Peer(args) => daemon::peer(&global, &args, out),
         Verb::Console => daemon::console(&global),
@@ -107,11 +110,12 @@ fn start_logs(global: &Global, raw: &Raw, default: &str, sink: Sink<'_>) -> Resu
     } else if !settings.is_filter_set {
         default.clone_into(&mut settings.filter);
     }
-    telemetry::init(&settings, sink).map_err(|error| Failure::failed(format!("{error:#}")))?;
-    for note in raw.notes() {
-        tracing::warn!("{note}");
+    #[cfg(feature = "otlp")]
+    if default != "info" {
+        // A verb that asks a daemon begins no query itself.
+        settings.otlp_endpoint = None;
     }
-    Ok(())
+    telemetry::init(&settings, sink).map_err(|error| Failure::failed(format!("{error:#}")))
 }
 
 /// A verb that asks the running peer of this user.
@@ -170,6 +174,13 @@ fn ask_log(global: &Global, args: &LogArgs, out: &mut Output) -> Ended {
     start_logs(global, &raw, "warn", Sink::Stderr)?;
     let data = raw.data().map_err(refused)?;
     to_its_end(log::log(&data, out, args), global.timeout)
+}
+
+fn ask_web(global: &Global, args: &WebArgs, out: &mut Output) -> Ended {
+    let raw = read_settings(global, Vec::new())?;
+    start_logs(global, &raw, "warn", Sink::Stderr)?;
+    let data = raw.data().map_err(refused)?;
+    to_its_end(web::web(&data, out, args), global.timeout)
 }
 
 /// Runs one verb until it ends, its time is over, or it is interrupted; then it is dropped, which cancels what it asked.

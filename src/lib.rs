@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! L4  cli                      arguments -> one call; exit codes
-//! L3  console                  a face over peer::Handle (and nothing deeper)
+//! L3  console      web         two faces over peer::Handle (and nothing deeper)
 //! L2  peer         registry    the two daemons; they never import each other
 //! L1  wire  net  index  store  config  telemetry  shutdown
 //! L0  protocol                 the rules: (state, input, now, rng) -> value
@@ -22,6 +22,7 @@
 //! - [`registry`]: the daemon that tracks live peers and assigns zones.
 //! - [`peer`]: the daemon that shares, searches and transfers.
 //! - [`console`]: the interactive menu.
+//! - [`web`]: page, REST and gRPC on one loopback port.
 //! - [`cli`]: the command line.
 
 pub mod protocol;

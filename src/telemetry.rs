@@ -2,8 +2,11 @@
 
 pub mod histogram;
 pub mod level;
+#[cfg(feature = "otlp")]
+mod otlp;
 pub mod service;
 pub mod systemd;
+pub mod trace;
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -51,9 +54,17 @@ pub fn init(settings: &LogSettings, sink: Sink<'_>) -> anyhow::Result<()> {
     };
     let (filter, handle) = reload::Layer::new(directives(&settings.filter)?);
     let subscriber = Registry::default().with(lines(settings.format, target).with_filter(filter));
+    #[cfg(feature = "otlp")]
+    let subscriber = subscriber.with(settings.otlp_endpoint.as_deref().map(otlp::layer).transpose()?);
     tracing::subscriber::set_global_default(subscriber).context("logging was started before")?;
     level::started(handle, &settings.filter);
     Ok(())
+}
+
+/// Sends what waits to be sent; to be called when nothing runs any more.
+pub fn finish() {
+    #[cfg(feature = "otlp")]
+    otlp::finish();
 }
 
 /// What is logged, by a level or directives that were checked.

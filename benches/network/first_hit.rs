@@ -125,6 +125,7 @@ pub(crate) async fn zone(folder: &Path, size: u32, shutdown: &Shutdown) -> Resul
         lease: Duration::from_secs(30),
         heartbeat: Duration::from_secs(10),
         data: folder.join("registry"),
+        http: floodplain::config::HttpSettings::default(),
         insecure_loopback: true,
     };
     let registry = registry::start(settings, shutdown.clone()).await?;
@@ -171,7 +172,7 @@ pub(crate) fn peer_settings(
         is_name_default: false,
         listen: ([127, 0, 0, 1], 0).into(),
         advertise: None,
-        http_listen: ([127, 0, 0, 1], 0).into(),
+        http: floodplain::config::HttpSettings::default(),
         shares: vec![share],
         inbox: home.join("inbox"),
         data: home.join("data"),

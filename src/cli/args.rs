@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-pub use daemon::{DemoArgs, HealthArgs, LogArgs, PeerArgs, RegistryArgs};
+pub use daemon::{DemoArgs, HealthArgs, LogArgs, PeerArgs, RegistryArgs, WebArgs};
 pub use network::{AuthorityAction, InviteArgs, JoinArgs, UpArgs};
 pub use transfer::{ByteRange, GetArgs, TransferAction};
 
@@ -126,6 +126,8 @@ pub enum Verb {
     Peer(PeerArgs),
     /// Open a console on the running peer
     Console,
+    /// Print a link that opens the web page of the running peer, once and within ten minutes
+    Web(WebArgs),
     /// Search the network; 3 when nothing matches, 7 when nothing was found and not everyone answered
     Search(SearchArgs),
     /// Saved searches, asked again in the background: list, remove, run, watch what they find

@@ -18,7 +18,7 @@ use super::{
     exit::{Ended, Exit, Failure},
     json,
     output::Output,
-    read_settings, refused, runtime, start_logs,
+    read_settings, refused, runtime, start_logs, web,
 };
 use crate::{
     config::{PeerSettings, RegistrySettings},
@@ -82,11 +82,16 @@ impl Signals {
 pub(super) fn registry(global: &Global, args: &RegistryArgs, out: &mut Output) -> Ended {
     let raw = read_settings(global, args.settings())?;
     let settings = RegistrySettings::from_raw(&raw).map_err(refused)?;
+    let (http, data) = (settings.http.clone(), settings.data.clone());
     start_logs(global, &raw, "info", Sink::Stderr)?;
     let runtime = daemon_runtime()?;
     let ended = runtime.block_on(async {
         let (shutdown, mut signals) = (Shutdown::new(), Signals::install()?);
         let running = registry::start(settings, shutdown.clone()).await.map_err(|error| failed(&error))?;
+        if let Err(failure) = web::open_registry(&http, &data, running.overview(), out, &shutdown).await {
+            drain(shutdown.drain(DRAIN_GRACE), &mut signals).await;
+            return Err(failure);
+        }
         watch_registry(&running.overview(), &shutdown);
         listening(out, running.address());
         let served = tokio::select! {
@@ -149,12 +154,23 @@ pub(super) async fn run_peer(
     signals: &mut Signals,
 ) -> Ended {
     let shutdown = Shutdown::new();
+    let (http, data) = (settings.http.clone(), settings.data.clone());
     let mut peer = tokio::select! {
         started = peer::start(settings, shutdown.clone()) => started.map_err(|error| failed(&error))?,
         () = signals.any() => return Ok(drain(shutdown.drain(DRAIN_GRACE), signals).await),
     };
     watch_peer(&peer.vitals(), &shutdown);
+    let gateway = match web::open(&http, &data, &peer, out, &shutdown).await {
+        Ok(gateway) => gateway,
+        Err(failure) => {
+            drain(shutdown.drain(DRAIN_GRACE), signals).await;
+            return Err(failure);
+        }
+    };
     let ended = if face.has_console {
+        if let Some(gateway) = &gateway {
+            out.note(format_args!("web page: {}", web::link_of(gateway)?));
+        }
         out.note(format_args!("listening on {}; logs go to {}", peer.address(), face.log.display()));
         let options = ConsoleOptions { history: Some(face.history.clone()), is_plain: face.is_plain };
         match tokio::time::timeout(READY_DEADLINE, peer.until_ready()).await {

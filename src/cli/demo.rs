@@ -5,6 +5,7 @@ mod check;
 mod samples;
 
 use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -18,10 +19,10 @@ use super::{
     daemon::{Signals, failed, run_console},
     exit::{Ended, Failure},
     output::Output,
-    read_settings, runtime, start_logs,
+    read_settings, runtime, start_logs, web,
 };
 use crate::{
-    config::{PeerSettings, RegistrySettings},
+    config::{HttpSettings, PeerSettings, RegistrySettings},
     console::ConsoleOptions,
     peer::{self, Handle, Peer},
     protocol::{
@@ -47,6 +48,9 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 const CHECK_DEADLINE: Duration = Duration::from_secs(240);
 /// For everything to stop at the end; the files go then in any case.
 const STOP_GRACE: Duration = Duration::from_secs(3);
+
+/// Of the page of the first peer, when it is free.
+const HTTP_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7080);
 
 /// Names of the first peers; more are numbered.
 const NAMES: [&str; 16] = [
@@ -110,8 +114,14 @@ async fn run(
         };
     }
     let first = &network.nodes[0];
+    let http = HttpSettings { listen: Some(HTTP_LISTEN), is_default: true, hosts: Vec::new() };
+    let page = match web::open(&http, &first.data, &first.peer, out, shutdown).await? {
+        Some(gateway) => web::link_of(&gateway)?,
+        None => String::new(),
+    };
     out.note(format_args!(
         "{} peers in {} zones on this machine, ready in {:.1} s. You are {}; the files are in {}.\n\
+         Web page: {page}\n\
          Try: search handbook",
         args.peers,
         args.zones,
@@ -150,6 +160,7 @@ struct Node {
     shutdown: Shutdown,
     share: PathBuf,
     inbox: PathBuf,
+    data: PathBuf,
     /// Files made for it.
     files: u64,
 }
@@ -171,6 +182,7 @@ impl Network {
             lease: LEASE,
             heartbeat: LEASE / 3,
             data: folder.path().join("registry"),
+            http: HttpSettings::default(),
             insecure_loopback: false,
         };
         let registry = registry::start(settings, shutdown.clone()).await?;
@@ -196,6 +208,7 @@ impl Node {
         let name = NAMES.get(number).map_or_else(|| format!("peer{}", number + 1), |&name| name.to_owned());
         let folder = folder.join(&name);
         let (share, inbox) = (folder.join("share"), folder.join("inbox"));
+        let data = folder.join("data");
         let (made, owner) = (share.clone(), name.clone());
         let files = tokio::task::spawn_blocking(move || samples::make(&made, &owner, number)).await??;
         let name: PeerName = name.parse()?;
@@ -208,10 +221,10 @@ impl Node {
             is_name_default: false,
             listen: ([127, 0, 0, 1], 0).into(),
             advertise: None,
-            http_listen: ([127, 0, 0, 1], 0).into(),
+            http: HttpSettings::default(),
             shares: vec![share.clone()],
             inbox: inbox.clone(),
-            data: folder.join("data"),
+            data: data.clone(),
             ttl: 16,
             search_timeout: Duration::from_secs(3),
             saved_search_every: Duration::from_secs(300),
@@ -228,7 +241,7 @@ impl Node {
         };
         let peer = peer::start(settings, shutdown.clone()).await?;
         peer.until_ready().await?;
-        Ok(Self { name, peer, shutdown, share, inbox, files })
+        Ok(Self { name, peer, shutdown, share, inbox, data, files })
     }
 
     fn handle(&self) -> Handle {

@@ -381,6 +381,16 @@ pub struct LogLevel<'a> {
     pub level: &'a str,
 }
 
+/// A link to a web page.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "link")]
+pub struct Link<'a> {
+    /// Opens it once; a secret.
+    pub link: &'a str,
+    /// Where the page is.
+    pub address: &'a str,
+}
+
 /// A daemon that takes requests.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename = "listening")]

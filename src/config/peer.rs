@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use super::{Raw, SettingsError, raw::invalid, table, value};
+use super::{HttpSettings, Raw, SettingsError, raw::invalid, table, value};
 use crate::protocol::{
     action::AcceptPolicy, bucket::RateLimits, flood::MAX_TTL_PLUS_HOPS, id::PeerName, trust::invite::Invite,
 };
@@ -45,8 +45,8 @@ pub struct PeerSettings {
     /// Where others dial it, when that is not where it listens. `None` with an unspecified `listen`: the daemon finds
     /// the address of this machine that faces the registry.
     pub advertise: Option<SocketAddr>,
-    /// Where the web page will listen.
-    pub http_listen: SocketAddr,
+    /// The web page and the REST interface.
+    pub http: HttpSettings,
     /// The folders it offers.
     pub shares: Vec<PathBuf>,
     /// Where files pushed by others arrive.
@@ -98,7 +98,7 @@ impl PeerSettings {
             name: name.unwrap_or_else(machine_name),
             listen: raw.listen(table::LISTEN, "PEER_IP", "PEER_PORT")?,
             advertise: raw.parse(table::ADVERTISE, value::advertised)?,
-            http_listen: raw.required(table::HTTP_LISTEN, value::listen)?,
+            http: HttpSettings::from_raw(raw, table::HTTP_LISTEN)?,
             shares: raw.required(table::SHARES, |text| value::shares(text, folder))?,
             inbox: raw.required(table::INBOX, |text| value::path(text, folder))?,
             data: raw.data()?,
@@ -133,11 +133,8 @@ impl PeerSettings {
         if !self.insecure_loopback {
             return Ok(());
         }
-        let bound = [
-            (table::LISTEN, Some(self.listen)),
-            (table::HTTP_LISTEN, Some(self.http_listen)),
-            (table::ADVERTISE, self.advertise),
-        ];
+        self.http.stays_on_loopback(table::HTTP_LISTEN)?;
+        let bound = [(table::LISTEN, Some(self.listen)), (table::ADVERTISE, self.advertise)];
         let bound = bound.into_iter().filter_map(|(name, address)| Some((name, address?.to_string())));
         match bound.chain([(table::REGISTRY, self.registry.clone())]).find(|(_, at)| !value::is_loopback(at))
         {

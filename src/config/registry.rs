@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use super::{Raw, SettingsError, raw::invalid, table, value};
+use super::{HttpSettings, Raw, SettingsError, raw::invalid, table, value};
 use crate::protocol::zone::Layout;
 
 /// Most peers that one zone may be set to hold: its roster then still fits one message of 4 MiB twice over.
@@ -34,6 +34,8 @@ pub struct RegistrySettings {
     pub heartbeat: Duration,
     /// Folder of the snapshot file and of the authority's key.
     pub data: PathBuf,
+    /// The web page.
+    pub http: HttpSettings,
     /// Plaintext, loopback addresses only.
     pub insecure_loopback: bool,
 }
@@ -53,11 +55,15 @@ impl RegistrySettings {
             lease,
             heartbeat: heartbeat(raw, lease)?,
             data: raw.data()?,
+            http: HttpSettings::from_raw(raw, table::REGISTRY_HTTP_LISTEN)?,
             insecure_loopback: raw.required(table::INSECURE_LOOPBACK, value::boolean)?,
         };
         if settings.insecure_loopback && !settings.listen.ip().is_loopback() {
             let problem = "must be a loopback address while FLOODPLAIN_INSECURE_LOOPBACK is true".into();
             return Err(invalid(table::REGISTRY_LISTEN, settings.listen, problem));
+        }
+        if settings.insecure_loopback {
+            settings.http.stays_on_loopback(table::REGISTRY_HTTP_LISTEN)?;
         }
         Ok(settings)
     }

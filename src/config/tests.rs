@@ -59,6 +59,7 @@ fn defaults_are_those_of_the_design() {
             lease: Duration::from_secs(30),
             heartbeat: Duration::from_secs(10),
             data: "/data".into(),
+            http: HttpSettings { listen: Some(at("127.0.0.1:7070")), is_default: true, hosts: Vec::new() },
             insecure_loopback: false,
         }
     );
@@ -74,7 +75,7 @@ fn defaults_are_those_of_the_design() {
             is_name_default: true,
             listen: at("127.0.0.1:7001"),
             advertise: None,
-            http_listen: at("127.0.0.1:7080"),
+            http: HttpSettings { listen: Some(at("127.0.0.1:7080")), is_default: true, hosts: Vec::new() },
             shares: vec!["/nowhere/share".into()],
             inbox: "/nowhere/inbox".into(),
             data: "/data".into(),
@@ -163,7 +164,11 @@ fn every_good_value_of_a_peer_is_taken() {
     assert_eq!((named.name.as_str(), named.is_name_default), ("ana", false));
     assert_eq!(one("FLOODPLAIN_LISTEN", "0.0.0.0:7001").advertise, None);
     assert_eq!(one("FLOODPLAIN_ADVERTISE", "10.0.0.5:7001").advertise, Some(at("10.0.0.5:7001")));
-    assert_eq!(one("FLOODPLAIN_HTTP_LISTEN", "127.0.0.1:80").http_listen, at("127.0.0.1:80"));
+    let http = one("FLOODPLAIN_HTTP_LISTEN", "127.0.0.1:80").http;
+    assert_eq!((http.listen, http.is_default), (Some(at("127.0.0.1:80")), false));
+    assert_eq!(one("FLOODPLAIN_HTTP_LISTEN", "off").http.listen, None);
+    let hosts = one("FLOODPLAIN_HTTP_HOSTS", "Files.example.org, [::1],10.0.0.5").http.hosts;
+    assert_eq!(hosts, ["files.example.org", "[::1]", "10.0.0.5"]);
     let shares = one("FLOODPLAIN_SHARES", "./a:/b/c").shares;
     assert_eq!(shares, ["/nowhere/a", "/b/c"].map(PathBuf::from));
     assert_eq!(one("FLOODPLAIN_INBOX", "in").inbox, Path::new("/nowhere/in"));
@@ -436,10 +441,19 @@ fn a_value_that_is_not_text_is_refused_by_name() {
 }
 
 #[test]
-fn a_setting_without_effect_says_so() {
-    let raw = Raw::read(&environment(&[("FLOODPLAIN_HTTP_LISTEN", "127.0.0.1:80")])).unwrap();
-    assert_eq!(raw.notes(), ["FLOODPLAIN_HTTP_LISTEN is set, but has no effect in this version"]);
-    assert!(Raw::read(&environment(&[])).unwrap().notes().is_empty());
+fn a_gateway_that_others_can_reach_needs_the_names_that_they_use() {
+    let open = ("FLOODPLAIN_HTTP_LISTEN", "0.0.0.0:7080");
+    assert!(peer(&[open]).unwrap_err().contains("unless FLOODPLAIN_HTTP_HOSTS names"));
+    let named = [open, ("FLOODPLAIN_HTTP_HOSTS", "files.lan")];
+    assert_eq!(peer(&named).unwrap().http.listen, Some(at("0.0.0.0:7080")));
+    let plain = [named[0], named[1], ("FLOODPLAIN_INSECURE_LOOPBACK", "true")];
+    assert!(peer(&plain).unwrap_err().contains("must be a loopback address while"));
+    let registry_open = ("FLOODPLAIN_REGISTRY_HTTP_LISTEN", "0.0.0.0:7070");
+    assert!(registry(&[registry_open]).unwrap_err().contains("unless FLOODPLAIN_HTTP_HOSTS names"));
+    assert!(registry(&[registry_open, named[1]]).is_ok());
+    for hosts in ["files.lan:80", "a b", "a,,b", "http://x", "0.0.0.0", &"x,".repeat(20)] {
+        assert!(peer(&[("FLOODPLAIN_HTTP_HOSTS", hosts)]).is_err(), "{hosts}");
+    }
 }
 
 #[test]

@@ -5,12 +5,12 @@ use std::{fmt, future::Future, panic::AssertUnwindSafe, path::PathBuf, pin::Pin,
 
 use futures::{FutureExt, Stream, StreamExt, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::{Request, Response, Status, transport::Server};
+use tonic::{Request, Response, Status, service::Routes, transport::Server};
 use tonic_health::ServingStatus;
 
 use super::handle::{Events, Handle, Outcome};
 use crate::{
-    net::accept::accepted,
+    net::{accept::accepted, standard::with_standard},
     protocol::{
         action::{ActionError, ErrorKind, PeerPath, TransferControl, Which},
         id::ZoneId,
@@ -64,11 +64,7 @@ pub async fn serve(
 ) -> Result<(), tonic::transport::Error> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status(SERVICE_NAME, ServingStatus::Serving).await;
-    let service =
-        Service { handle, shutdown: shutdown.clone(), permits: Arc::new(Semaphore::new(MAX_ACTIONS)) };
-    let service = ControlServiceServer::new(service)
-        .max_decoding_message_size(MAX_REQUEST_BYTES)
-        .max_encoding_message_size(MAX_RESPONSE_BYTES);
+    let service = service(handle, shutdown.clone());
     let incoming = Box::pin(accepted(socket.listener(), MAX_CONNECTIONS));
     let server = Server::builder()
         .max_concurrent_streams(u32::try_from(MAX_ACTIONS).expect("a small constant"))
@@ -88,6 +84,22 @@ pub async fn serve(
         ended = server => ended,
         () = drained => Ok(()),
     }
+}
+
+/// The same service with health and reflection, for a door of another kind.
+///
+/// # Errors
+/// When the descriptors that were compiled in cannot be decoded.
+pub async fn routes(handle: Handle, shutdown: Shutdown) -> anyhow::Result<Routes> {
+    let service = service(handle, shutdown.clone());
+    with_standard::<ControlServiceServer<Service>>(Routes::new(service), &shutdown).await
+}
+
+fn service(handle: Handle, shutdown: Shutdown) -> ControlServiceServer<Service> {
+    let service = Service { handle, shutdown, permits: Arc::new(Semaphore::new(MAX_ACTIONS)) };
+    ControlServiceServer::new(service)
+        .max_decoding_message_size(MAX_REQUEST_BYTES)
+        .max_encoding_message_size(MAX_RESPONSE_BYTES)
 }
 
 /// Where the control socket of a data folder is.

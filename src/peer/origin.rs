@@ -34,6 +34,7 @@ use crate::{
         roster::Roster,
     },
     shutdown::Shutdown,
+    telemetry::trace::Trace,
     wire::peer::{Found, PeerHits},
 };
 
@@ -160,6 +161,7 @@ impl Origin {
             want: ask.want,
             only: None,
             rules,
+            trace: Trace::search(),
         };
         let found = self.searcher.serve_whole_zone(running).map_err(not_started)?;
         let is_beyond = ask.scope == Scope::All;

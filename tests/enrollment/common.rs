@@ -57,6 +57,7 @@ impl Registry {
             lease: Duration::from_secs(30),
             heartbeat: Duration::from_secs(10),
             data: data.path().join("registry"),
+            http: floodplain::config::HttpSettings::default(),
             insecure_loopback: false,
             advertise: None,
             invite_file: None,

@@ -164,6 +164,7 @@ async fn start(
         lease: std::time::Duration::from_secs(30),
         heartbeat: std::time::Duration::from_secs(10),
         data: data.to_path_buf(),
+        http: floodplain::config::HttpSettings::default(),
         insecure_loopback: false,
         advertise: None,
         invite_file: None,

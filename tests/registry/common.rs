@@ -51,6 +51,7 @@ impl Registry {
             lease: LEASE,
             heartbeat: Duration::from_secs(10),
             data: data.to_path_buf(),
+            http: floodplain::config::HttpSettings::default(),
             insecure_loopback: true,
         };
         let shutdown = Shutdown::new();

@@ -63,6 +63,7 @@ impl TestRegistry {
             lease: LEASE,
             heartbeat: Duration::from_millis(500),
             data: folder.path().into(),
+            http: floodplain::config::HttpSettings::default(),
             insecure_loopback: true,
         };
         change(&mut settings);
@@ -141,7 +142,7 @@ impl TestPeer {
             is_name_default: false,
             listen: ([127, 0, 0, 1], 0).into(),
             advertise: None,
-            http_listen: ([127, 0, 0, 1], 0).into(),
+            http: floodplain::config::HttpSettings::default(),
             shares: vec![share],
             inbox: folder.path().join("inbox"),
             data: folder.path().join("data"),

@@ -18,6 +18,17 @@ pub struct DemoArgs {
     pub check: bool,
 }
 
+/// Arguments of `web`.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct WebArgs {
+    /// Open it in the browser, in place of printing the link
+    #[arg(long)]
+    pub open: bool,
+    /// The page of the registry that runs here
+    #[arg(long)]
+    pub registry: bool,
+}
+
 /// Arguments of `registry`; each stands before its setting.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RegistryArgs {

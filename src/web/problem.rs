@@ -1,0 +1,133 @@
+//! What a request that failed is answered with: RFC 9457, with the kind of the error and what to do about it.
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::protocol::action::{ActionError, ErrorKind};
+
+/// Media type of a problem.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// Why a request was not done.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    status: StatusCode,
+    kind: ErrorKind,
+    detail: String,
+    hint: String,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+/// A problem as it is told (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody<'a> {
+    /// Always `about:blank`: the status and the code say all.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The status in words.
+    title: &'a str,
+    /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    /// What happened, and to what.
+    detail: &'a str,
+    /// What kind of thing went wrong.
+    #[schema(pattern = "^(usage|not_found|unreachable|refused|mismatch|timed_out|cancelled|failed)$")]
+    code: &'a str,
+    /// What to do about it; may be empty.
+    hint: &'a str,
+}
+
+impl Problem {
+    /// Of this status and kind.
+    pub fn new(status: StatusCode, kind: ErrorKind, detail: impl Into<String>) -> Self {
+        Self { status, kind, detail: detail.into(), hint: String::new(), header: None }
+    }
+
+    /// The request makes no sense.
+    pub fn usage(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, ErrorKind::Usage, detail)
+    }
+
+    /// What was named does not exist.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, ErrorKind::NotFound, detail)
+    }
+
+    /// A bound is reached; it may be asked again in a second.
+    pub fn busy(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorKind::Refused, detail)
+            .hint("try again in a second")
+            .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
+    /// The program's own fault.
+    pub fn failed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorKind::Failed, detail)
+    }
+
+    /// With what to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+
+    /// With a header beside it.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.header = Some((name, value));
+        self
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// As JSON, for an event.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(&self.body()).expect("plain texts and numbers become JSON")
+    }
+
+    fn body(&self) -> ProblemBody<'_> {
+        ProblemBody {
+            kind: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Problem"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            code: self.kind.name(),
+            hint: &self.hint,
+        }
+    }
+}
+
+impl From<ActionError> for Problem {
+    fn from(error: ActionError) -> Self {
+        let status = match error.kind {
+            ErrorKind::Usage => StatusCode::BAD_REQUEST,
+            ErrorKind::NotFound => StatusCode::NOT_FOUND,
+            ErrorKind::Refused => StatusCode::CONFLICT,
+            ErrorKind::Unreachable | ErrorKind::Mismatch => StatusCode::BAD_GATEWAY,
+            ErrorKind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            ErrorKind::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorKind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, error.kind, error.message).hint(error.hint)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, self.to_json()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if let Some((name, value)) = self.header {
+            headers.insert(name, value);
+        }
+        response
+    }
+}
