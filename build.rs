@@ -2,12 +2,13 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "floodplain/v1/common.proto",
     "floodplain/v1/enrollment.proto",
     "floodplain/v1/registry.proto",
     "floodplain/v1/peer.proto",
     "floodplain/v1/control.proto",
+    "floodplain/v1/log.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -8,6 +8,8 @@ pub mod exit;
 pub mod health;
 mod join;
 pub mod json;
+pub mod log;
+mod man;
 pub mod network;
 pub mod output;
 mod progress;
@@ -25,7 +27,7 @@ use clap::{CommandFactory, Parser};
 use tokio::runtime::{Builder, Runtime};
 
 use self::{
-    args::{Cli, Global, HealthArgs, Verb, WebArgs},
+    args::{Cli, Global, HealthArgs, LogArgs, Verb, WebArgs},
     exit::{Ended, Failure},
     output::{Output, Style},
 };
@@ -49,6 +51,7 @@ pub fn main() -> ExitCode {
     };
     let mut out = Output::of_process(Style::of_process(&cli.global));
     let ended = run(cli, &mut out);
+    telemetry::finish();
     out.finish(ended).into()
 }
 
@@ -60,11 +63,7 @@ fn run(cli: Cli, out: &mut Output) -> Ended {
             clap_complete::generate(shell, &mut Cli::command(), "floodplain", &mut script);
             out.bytes(&script).map(|()| exit::Exit::Done)
         }
-        Verb::Man => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-            out.bytes(&page).map(|()| exit::Exit::Done)
-        }
+        Verb::Man { dir } => man::man(dir.as_deref(), out),
         Verb::Up(args) => up::up(&global, &args, out),
         Verb::Join(args) => join::join(&global, &args, out),
         Verb::Invite(_) | Verb::Revoke { .. } | Verb::Members | Verb::Authority { .. } => {
@@ -76,6 +75,7 @@ fn run(cli: Cli, out: &mut Output) -> Ended {
         Verb::Console => daemon::console(&global),
         Verb::Demo(args) => demo::demo(&global, &args, out),
         Verb::Health(args) => ask_health(&global, &args, out),
+        Verb::Log(args) => ask_log(&global, &args, out),
         verb => one_shot(&global, &verb, out),
     }
 }
@@ -110,11 +110,12 @@ fn start_logs(global: &Global, raw: &Raw, default: &str, sink: Sink<'_>) -> Resu
     } else if !settings.is_filter_set {
         default.clone_into(&mut settings.filter);
     }
-    telemetry::init(&settings, sink).map_err(|error| Failure::failed(format!("{error:#}")))?;
-    for note in raw.notes() {
-        tracing::warn!("{note}");
+    #[cfg(feature = "otlp")]
+    if default != "info" {
+        // A verb that asks a daemon begins no query itself.
+        settings.otlp_endpoint = None;
     }
-    Ok(())
+    telemetry::init(&settings, sink).map_err(|error| Failure::failed(format!("{error:#}")))
 }
 
 /// A verb that asks the running peer of this user.
@@ -166,6 +167,13 @@ fn ask_health(global: &Global, args: &HealthArgs, out: &mut Output) -> Ended {
     start_logs(global, &raw, "error", Sink::Stderr)?;
     let daemon = health::Daemon::find(&raw, args.addr.as_deref())?;
     to_its_end(health::health(out, &daemon, args), Some(global.timeout.unwrap_or(health::DEADLINE)))
+}
+
+fn ask_log(global: &Global, args: &LogArgs, out: &mut Output) -> Ended {
+    let raw = read_settings(global, Vec::new())?;
+    start_logs(global, &raw, "warn", Sink::Stderr)?;
+    let data = raw.data().map_err(refused)?;
+    to_its_end(log::log(&data, out, args), global.timeout)
 }
 
 fn ask_web(global: &Global, args: &WebArgs, out: &mut Output) -> Ended {

@@ -9,6 +9,7 @@ pub mod authority;
 pub mod caller;
 pub mod channel;
 mod conduct;
+pub mod counts;
 pub mod enroll;
 pub mod guard;
 pub mod identity;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 pub use authority::Authority;
 pub use caller::{Caller, CallerKey, Standing};
 pub use channel::{DialError, Purpose, To};
+pub use counts::{ConnectionCounts, Connections};
 pub use identity::Identity;
 pub use key::{PrivateKey, verify};
 pub use listen::Listener;
@@ -61,12 +63,13 @@ pub struct Transport(Arc<Inner>);
 struct Inner {
     identity: Identity,
     security: Security,
+    connections: ConnectionCounts,
 }
 
 impl Transport {
     /// One for the life of a daemon.
     pub fn new(identity: Identity, security: Security) -> Self {
-        Self(Arc::new(Inner { identity, security }))
+        Self(Arc::new(Inner { identity, security, connections: ConnectionCounts::default() }))
     }
 
     /// Who we are.
@@ -77,6 +80,11 @@ impl Transport {
     /// What protects the bytes.
     pub fn security(&self) -> &Security {
         &self.0.security
+    }
+
+    /// What its listeners count.
+    pub fn connections(&self) -> &ConnectionCounts {
+        &self.0.connections
     }
 
     /// Our place in a closed network.

@@ -32,6 +32,7 @@ mod summaries;
 pub mod transfers;
 pub mod upload;
 mod view;
+pub mod vitals;
 mod zones;
 
 use std::{
@@ -47,6 +48,7 @@ use tonic::service::Routes;
 
 pub use handle::{Actions, Handle};
 pub use view::{Knowledge, View};
+pub use vitals::Vitals;
 
 use self::{
     channels::Channels,
@@ -112,6 +114,7 @@ pub struct Peer {
     searcher: Arc<Searcher>,
     address: SocketAddr,
     refusal: watch::Receiver<Option<ActionError>>,
+    vitals: Vitals,
     shutdown: Shutdown,
 }
 
@@ -251,6 +254,18 @@ async fn begin(
     mover.start_revived(revived);
     let known = Arc::new(view.clone());
     let receiver = Receiver::new(inbox, known, transfers.clone(), shutdown.clone());
+    let vitals = Vitals(Arc::new(vitals::Parts {
+        view: view.clone(),
+        index: index.clone(),
+        transport: transport.clone(),
+        searcher: searcher.clone(),
+        counts: counts.clone(),
+        transfers: transfers.clone(),
+        uploads: uploads.clone(),
+        replicas: replicas.clone(),
+        shutdown: shutdown.clone(),
+        started: Instant::now(),
+    }));
     let service = Service::new(index.clone(), searcher.clone(), words, uploads.clone(), receiver);
     let service = PeerServiceServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES);
     let pushes = service.clone().max_decoding_message_size(MAX_PUSH_BYTES);
@@ -318,13 +333,18 @@ async fn begin(
             tracing::error!(%error, "the control socket failed");
         }
     });
-    Ok(Peer { local, searcher, address, refusal, shutdown })
+    Ok(Peer { local, searcher, address, refusal, vitals, shutdown })
 }
 
 impl Peer {
     /// Its actions, for faces.
     pub fn handle(&self) -> Handle {
         self.local.clone()
+    }
+
+    /// Its numbers, for whoever operates it.
+    pub fn vitals(&self) -> Vitals {
+        self.vitals.clone()
     }
 
     /// Where others reach it.

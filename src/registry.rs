@@ -3,9 +3,11 @@
 
 pub mod admin;
 mod closed;
+pub mod counts;
 mod door;
 mod enroll;
 mod invite_file;
+pub mod overview;
 mod reach;
 mod refusal;
 mod service;
@@ -31,6 +33,7 @@ use self::{
     door::Door,
     enroll::Enroll,
     invite_file::InviteFile,
+    overview::Overview,
     reach::Reach,
     service::Service,
     session::Hub,
@@ -61,6 +64,7 @@ use crate::{
 pub struct Running {
     address: SocketAddr,
     admin: Admin,
+    overview: Overview,
     serving: JoinHandle<anyhow::Result<()>>,
 }
 
@@ -68,6 +72,11 @@ impl Running {
     /// Where it listens; the real port when 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// To watch it by.
+    pub fn overview(&self) -> Overview {
+        self.overview.clone()
     }
 
     /// The key that invites name, in a closed network.
@@ -141,6 +150,14 @@ async fn run(
         file.refresh(&admin, closed).await?;
     }
 
+    let overview = Overview(Arc::new(overview::Parts {
+        hub: hub.clone(),
+        closed: closed.clone(),
+        transport: transport.clone(),
+        address,
+        shutdown: shutdown.clone(),
+        started: Instant::now(),
+    }));
     let reach = closed.clone().map(|closed| (closed, Reach::new(transport.clone(), settings.lease)));
     let door = Arc::new(Door::new(hub.clone(), reach));
     let registry = Service { hub: hub.clone(), door, shutdown: shutdown.clone() };
@@ -175,7 +192,7 @@ async fn run(
         blocking.spawn_blocking(move || store.save(&hub)).await.context("the last snapshot failed")?;
         served
     });
-    Ok(Running { address, admin, serving })
+    Ok(Running { address, admin, overview, serving })
 }
 
 /// None, when the registry keeps nothing.

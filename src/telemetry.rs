@@ -1,5 +1,13 @@
 //! Logs: to stderr, or into a file where a console owns the terminal. No text from others reaches a terminal unescaped.
 
+pub mod histogram;
+pub mod level;
+#[cfg(feature = "otlp")]
+mod otlp;
+pub mod service;
+pub mod systemd;
+pub mod trace;
+
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
@@ -9,8 +17,9 @@ use std::{
 };
 
 use anyhow::Context;
-use tracing::Subscriber;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, filter::ParseError, layer::SubscriberExt as _, registry::LookupSpan, reload,
+};
 
 use crate::{
     config::{LogFormat, LogSettings},
@@ -43,24 +52,38 @@ pub fn init(settings: &LogSettings, sink: Sink<'_>) -> anyhow::Result<()> {
             LogFile::open(path).with_context(|| format!("could not open the log file {}", path.display()))?,
         )),
     };
-    tracing::subscriber::set_global_default(subscriber(settings, target)?)
-        .context("logging was started before")
+    let (filter, handle) = reload::Layer::new(directives(&settings.filter)?);
+    let subscriber = Registry::default().with(lines(settings.format, target).with_filter(filter));
+    #[cfg(feature = "otlp")]
+    let subscriber = subscriber.with(settings.otlp_endpoint.as_deref().map(otlp::layer).transpose()?);
+    tracing::subscriber::set_global_default(subscriber).context("logging was started before")?;
+    level::started(handle, &settings.filter);
+    Ok(())
 }
 
-fn subscriber(
-    settings: &LogSettings,
-    target: Arc<Mutex<dyn Write + Send>>,
-) -> anyhow::Result<Box<dyn Subscriber + Send + Sync>> {
-    let filter = EnvFilter::builder().parse(format!("{NOISY},{}", settings.filter))?;
-    let is_text = settings.format == LogFormat::Text;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+/// Sends what waits to be sent; to be called when nothing runs any more.
+pub fn finish() {
+    #[cfg(feature = "otlp")]
+    otlp::finish();
+}
+
+/// What is logged, by a level or directives that were checked.
+fn directives(filter: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::builder().parse(format!("{NOISY},{filter}"))
+}
+
+fn lines<S>(format: LogFormat, target: Arc<Mutex<dyn Write + Send>>) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'span> LookupSpan<'span>,
+{
+    let is_text = format == LogFormat::Text;
+    let layer = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .with_writer(move || LineWriter { target: target.clone(), is_text });
-    Ok(match settings.format {
-        LogFormat::Text => Box::new(builder.finish()),
-        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
-    })
+    match format {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+    }
 }
 
 /// Takes one event a write, which is how the formatter gives them, and escapes it.
@@ -133,9 +156,9 @@ mod tests {
     fn logged(filter: &str, format: LogFormat, events: impl FnOnce()) -> String {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("made/peer.log");
-        let settings = LogSettings { filter: filter.into(), is_filter_set: true, format };
         let target = Arc::new(Mutex::new(LogFile::open(&path).unwrap()));
-        tracing::subscriber::with_default(subscriber(&settings, target).unwrap(), events);
+        let lines = lines(format, target).with_filter(directives(filter).unwrap());
+        tracing::subscriber::with_default(Registry::default().with(lines), events);
         fs::read_to_string(path).unwrap()
     }
 

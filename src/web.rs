@@ -8,12 +8,15 @@ mod disposition;
 mod events;
 mod extract;
 pub mod guard;
+pub mod health;
 mod json;
 mod lazy;
+pub mod metrics;
 mod once;
 mod paging;
 pub mod problem;
 mod range;
+pub mod registry;
 mod searches;
 mod spool;
 mod sse;
@@ -31,13 +34,13 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tonic::{service::Routes, transport::Server};
 
-pub use self::{api::open_peer, lazy::Calls};
+pub use self::{api::open_peer, lazy::Calls, registry::open_registry};
 use self::{
     guard::{Guard, door, owner_only},
     lazy::Lazy,
     token::Token,
 };
-use crate::{config::HttpSettings, net::accept::accepted, shutdown::Shutdown};
+use crate::{config::HttpSettings, net::accept::accepted, peer::Vitals, shutdown::Shutdown};
 
 /// Connections at once; further ones wait in the listener's backlog. A browser has six to a host and one for events.
 const MAX_CONNECTIONS: usize = 512;
@@ -47,6 +50,12 @@ const MAX_STREAMS: u32 = 128;
 const MAX_HEADER_BYTES: u32 = 16 << 10;
 /// How long requests that still run may go on after the stop.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
+/// What needs no token of a peer: `/healthz`, `/readyz` and `/metrics`.
+pub fn of_peer(vitals: &Vitals) -> Router {
+    let ready = vitals.clone();
+    health::routes(move || ready.problem()).merge(metrics::of_peer(vitals.clone()))
+}
 
 /// A running gateway.
 #[derive(Debug, Clone)]

@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-pub use daemon::{DemoArgs, HealthArgs, PeerArgs, RegistryArgs, WebArgs};
+pub use daemon::{DemoArgs, HealthArgs, LogArgs, PeerArgs, RegistryArgs, WebArgs};
 pub use network::{AuthorityAction, InviteArgs, JoinArgs, UpArgs};
 pub use transfer::{ByteRange, GetArgs, TransferAction};
 
@@ -188,13 +188,19 @@ pub enum Verb {
     Status,
     /// Ask a daemon whether it is well; for container health checks
     Health(HealthArgs),
+    /// Print what the running daemon logs, or change it
+    Log(LogArgs),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
         shell: clap_complete::Shell,
     },
     /// Print the manual page
-    Man,
+    Man {
+        /// Write a page for every verb into this folder instead
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
 }
 
 /// Arguments of `search`.

@@ -23,11 +23,11 @@ use super::{
 use crate::{
     config::{PeerSettings, RegistrySettings},
     console::{self, ConsoleOptions, ExitReason},
-    peer::{self, Handle, Peer, control, remote},
-    protocol::action::{ActionError, ErrorKind},
-    registry,
+    peer::{self, Handle, Peer, Vitals, control, remote},
+    protocol::action::{ActionError, Connection, ErrorKind},
+    registry::{self, overview::Overview},
     shutdown::Shutdown,
-    telemetry::Sink,
+    telemetry::{Sink, systemd::Manager},
 };
 
 /// For running work to end after the stop: `docker stop` kills after 10 s.
@@ -82,11 +82,17 @@ impl Signals {
 pub(super) fn registry(global: &Global, args: &RegistryArgs, out: &mut Output) -> Ended {
     let raw = read_settings(global, args.settings())?;
     let settings = RegistrySettings::from_raw(&raw).map_err(refused)?;
+    let (http, data) = (settings.http.clone(), settings.data.clone());
     start_logs(global, &raw, "info", Sink::Stderr)?;
     let runtime = daemon_runtime()?;
     let ended = runtime.block_on(async {
         let (shutdown, mut signals) = (Shutdown::new(), Signals::install()?);
         let running = registry::start(settings, shutdown.clone()).await.map_err(|error| failed(&error))?;
+        if let Err(failure) = web::open_registry(&http, &data, running.overview(), out, &shutdown).await {
+            drain(shutdown.drain(DRAIN_GRACE), &mut signals).await;
+            return Err(failure);
+        }
+        watch_registry(&running.overview(), &shutdown);
         listening(out, running.address());
         let served = tokio::select! {
             () = signals.any() => Ok(()),
@@ -153,7 +159,8 @@ pub(super) async fn run_peer(
         started = peer::start(settings, shutdown.clone()) => started.map_err(|error| failed(&error))?,
         () = signals.any() => return Ok(drain(shutdown.drain(DRAIN_GRACE), signals).await),
     };
-    let gateway = match web::open(&http, &data, peer.handle(), out, &shutdown).await {
+    watch_peer(&peer.vitals(), &shutdown);
+    let gateway = match web::open(&http, &data, &peer, out, &shutdown).await {
         Ok(gateway) => gateway,
         Err(failure) => {
             drain(shutdown.drain(DRAIN_GRACE), signals).await;
@@ -260,6 +267,35 @@ async fn drain_within(grace: Duration, draining: impl Future<Output = bool>, sig
         }
         () = signals.any() => Exit::Interrupted,
     }
+}
+
+/// Tells the service manager of a registry, which is ready as soon as it serves.
+fn watch_registry(overview: &Overview, shutdown: &Shutdown) {
+    let overview = overview.clone();
+    let status = move || {
+        let now = overview.standing();
+        format!("serving {} peers in {} zones", now.peers, now.zones)
+    };
+    Manager::of_process().start(shutdown, std::future::ready(true), status);
+}
+
+/// Tells the service manager of a peer, which is ready once it has joined.
+fn watch_peer(vitals: &Vitals, shutdown: &Shutdown) {
+    let (joining, vitals) = (vitals.clone(), vitals.clone());
+    let joined = async move {
+        joining.until_joined().await;
+        true
+    };
+    let status = move || {
+        let now = vitals.now();
+        let (peers, files) = (now.zone_peers, now.index.files);
+        match now.connection {
+            Connection::Connected => format!("in a zone of {peers} peers, sharing {files} files"),
+            Connection::Reconnecting => "joining: the registry does not answer yet".to_owned(),
+            Connection::Disconnected => "left the network".to_owned(),
+        }
+    };
+    Manager::of_process().start(shutdown, joined, status);
 }
 
 /// The one line that scripts wait for. A closed stdout stops no daemon.

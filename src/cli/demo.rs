@@ -116,7 +116,7 @@ async fn run(
     }
     let first = &network.nodes[0];
     let http = HttpSettings { listen: Some(HTTP_LISTEN), is_default: true, hosts: Vec::new() };
-    let page = match web::open(&http, &first.data, first.handle(), out, shutdown).await? {
+    let page = match web::open(&http, &first.data, &first.peer, out, shutdown).await? {
         Some(gateway) => web::link_of(&gateway)?,
         None => String::new(),
     };

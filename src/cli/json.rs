@@ -373,6 +373,14 @@ pub struct Health<'a> {
     pub status: &'a str,
 }
 
+/// What a daemon logs.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "log_level")]
+pub struct LogLevel<'a> {
+    /// A level, or directives.
+    pub level: &'a str,
+}
+
 /// A link to a web page.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename = "link")]

@@ -13,7 +13,7 @@ use super::{
     exit::{Ended, Exit, Failure},
     json::{self, when},
     output::Output,
-    read_settings, refused, start_logs,
+    read_settings, refused, start_logs, web,
 };
 use crate::{
     config::{PeerSettings, RegistrySettings, table},
@@ -69,7 +69,9 @@ async fn run(
     shutdown: &Shutdown,
     signals: &mut Signals,
 ) -> Ended {
+    let http = hub.http.clone();
     let running = registry::start(hub, shutdown.clone()).await.map_err(|error| failed(&error))?;
+    web::open_registry(&http, &settings.data, running.overview(), out, shutdown).await?;
     // A member needs none, but is told by it that this is its network.
     let own = InviteAsk { lifetime: OWN_LIFETIME, ..InviteAsk::default() };
     let (own, _) = running.invite(&own).await.map_err(|error| failed(&error))?;

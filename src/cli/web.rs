@@ -11,8 +11,9 @@ use super::{
 };
 use crate::{
     config::HttpSettings,
-    peer::{Handle, control},
+    peer::{Peer, control},
     protocol::action::{ActionError, ErrorKind},
+    registry::overview::Overview,
     shutdown::Shutdown,
     web::{self, Gateway, token},
 };
@@ -24,20 +25,40 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 pub(super) async fn open(
     settings: &HttpSettings,
     data: &Path,
-    peer: Handle,
+    peer: &Peer,
     out: &mut Output,
     shutdown: &Shutdown,
 ) -> Result<Option<Gateway>, Failure> {
-    let (called, stop) = (peer.clone(), shutdown.clone());
+    let (handle, operator) = (peer.handle(), web::of_peer(&peer.vitals()));
+    let (called, stop) = (handle.clone(), shutdown.clone());
     let calls: web::Calls = Arc::new(move || Box::pin(control::routes(called.clone(), stop.clone())));
-    let opened = web::open_peer(settings, token::folder(data), peer, Some(calls), shutdown).await;
+    let opened = web::open_peer(settings, token::folder(data), handle, Some(calls), operator, shutdown).await;
     let gateway = opened.map_err(|error| failed(&error))?;
-    if let Some(gateway) = &gateway
+    tell_other(gateway.as_ref(), out);
+    Ok(gateway)
+}
+
+/// Opens the gateway of a registry of this process; `None` when its settings turn it off, or when it keeps no folder.
+pub(super) async fn open_registry(
+    settings: &HttpSettings,
+    data: &Path,
+    overview: Overview,
+    out: &mut Output,
+    shutdown: &Shutdown,
+) -> Result<Option<Gateway>, Failure> {
+    let opened = web::open_registry(settings, token::registry_folder(data), overview, shutdown).await;
+    let gateway = opened.map_err(|error| failed(&error))?;
+    tell_other(gateway.as_ref(), out);
+    Ok(gateway)
+}
+
+/// Says so when it listens on another port than the default one.
+fn tell_other(gateway: Option<&Gateway>, out: &mut Output) {
+    if let Some(gateway) = gateway
         && let Some(taken) = gateway.instead_of()
     {
         out.note(format_args!("{taken} is taken; the web page listens on {}", gateway.address()));
     }
-    Ok(gateway)
 }
 
 /// A link that opens the page of that gateway once.

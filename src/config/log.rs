@@ -22,6 +22,9 @@ pub struct LogSettings {
     pub is_filter_set: bool,
     /// How a line looks.
     pub format: LogFormat,
+    /// Where spans of queries are sent, `http://HOST:PORT`.
+    #[cfg(feature = "otlp")]
+    pub otlp_endpoint: Option<String>,
 }
 
 impl LogSettings {
@@ -38,11 +41,24 @@ impl LogSettings {
                 "json" => Ok(LogFormat::Json),
                 _ => Err("must be text or json".into()),
             })?,
+            #[cfg(feature = "otlp")]
+            otlp_endpoint: raw.parse(table::OTLP_ENDPOINT, otlp_endpoint)?,
         })
     }
 }
 
-fn filter(text: &str) -> Result<String, String> {
+/// A collector beside the daemon: no certificates are known for another one.
+#[cfg(feature = "otlp")]
+fn otlp_endpoint(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("http://").map(|host| host.trim_end_matches('/'));
+    match host.map(super::value::host_port) {
+        Some(Ok(_)) => Ok(text.to_owned()),
+        _ => Err("must be http://HOST:PORT such as http://127.0.0.1:4317".into()),
+    }
+}
+
+/// A level or directives, checked.
+pub(crate) fn filter(text: &str) -> Result<String, String> {
     let problem =
         || "must be off, error, warn, info, debug or trace, or a list such as info,floodplain::peer=debug";
     // The parser cuts other text within a character, which panics.

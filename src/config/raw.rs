@@ -259,15 +259,6 @@ impl Raw {
     pub fn is_plaintext(&self) -> Result<bool, SettingsError> {
         self.required(table::INSECURE_LOOPBACK, value::boolean)
     }
-
-    /// A sentence for each setting that is set and does nothing in this version; for the log.
-    pub fn notes(&self) -> Vec<String> {
-        table::SETTINGS
-            .iter()
-            .filter(|setting| !setting.is_live && self.is_set(setting.name))
-            .map(|setting| format!("{} is set, but has no effect in this version", setting.name))
-            .collect()
-    }
 }
 
 /// Refuses one value by its name.

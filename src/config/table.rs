@@ -7,24 +7,20 @@ pub struct Setting {
     pub name: &'static str,
     /// What it is when it is not set; empty where the default is worked out.
     pub default: &'static str,
-    /// Does something in this version. One that does not yet says so in the log when it is set.
-    pub is_live: bool,
 }
 
 /// Prefix of every setting.
 pub const PREFIX: &str = "FLOODPLAIN_";
 
 macro_rules! settings {
-    ($($(#[$doc:meta])* $name:ident = $default:literal $($dead:ident)?;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $default:literal;)*) => {
         $($(#[$doc])* pub const $name: &str = concat!("FLOODPLAIN_", stringify!($name));)*
 
         /// Every setting, in the order of `.env.example`.
         pub const SETTINGS: &[Setting] = &[
-            $(Setting { name: $name, default: $default, is_live: settings!(@live $($dead)?) }),*
+            $(Setting { name: $name, default: $default }),*
         ];
     };
-    (@live) => { true };
-    (@live not_yet) => { false };
 }
 
 settings! {
@@ -63,7 +59,7 @@ settings! {
     /// Where a peer's page and REST interface listen.
     HTTP_LISTEN = "127.0.0.1:7080";
     /// Where a registry's page listens.
-    REGISTRY_HTTP_LISTEN = "127.0.0.1:7070" not_yet;
+    REGISTRY_HTTP_LISTEN = "127.0.0.1:7070";
     /// Further names by which pages are addressed.
     HTTP_HOSTS = "";
     /// Offered folders.
@@ -106,6 +102,16 @@ settings! {
     INSECURE_LOOPBACK = "false";
 }
 
+/// Where spans of queries are sent; a setting of programs that are built with the feature `otlp`.
+#[cfg(feature = "otlp")]
+pub const OTLP_ENDPOINT: &str = "FLOODPLAIN_OTLP_ENDPOINT";
+
+/// Settings of features that were built in.
+const OF_FEATURES: &[Setting] = &[
+    #[cfg(feature = "otlp")]
+    Setting { name: OTLP_ENDPOINT, default: "" },
+];
+
 /// Keys of the systems before this one, understood in a `.env` file only.
 pub const OLD_KEYS: [&str; 8] =
     ["IP", "PORT", "NETWORK_SIZE", "NUMBER_OF_ZONES", "PEER_IP", "PEER_PORT", "SERVER_IP", "SERVER_PORT"];
@@ -115,7 +121,7 @@ pub const SECRETS: [&str; 1] = [INVITE];
 
 /// The setting of that name.
 pub fn known(name: &str) -> Option<&'static Setting> {
-    SETTINGS.iter().find(|setting| setting.name == name)
+    SETTINGS.iter().chain(OF_FEATURES).find(|setting| setting.name == name)
 }
 
 /// The known name that differs least from a misspelt one.

@@ -460,13 +460,6 @@ fn a_gateway_that_others_can_reach_needs_the_names_that_they_use() {
 }
 
 #[test]
-fn a_setting_without_effect_says_so() {
-    let raw = Raw::read(&environment(&[("FLOODPLAIN_REGISTRY_HTTP_LISTEN", "127.0.0.1:80")])).unwrap();
-    assert_eq!(raw.notes(), ["FLOODPLAIN_REGISTRY_HTTP_LISTEN is set, but has no effect in this version"]);
-    assert!(Raw::read(&environment(&[])).unwrap().notes().is_empty());
-}
-
-#[test]
 fn the_example_names_every_setting_with_its_default_and_no_other() {
     let example = include_str!("../../.env.example");
     let shown: Vec<_> = example

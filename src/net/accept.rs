@@ -32,6 +32,7 @@ use super::{
     Trust,
     caller::{Caller, Standing},
     conduct::Conduct,
+    counts::{ConnectionCounts, Open},
     leaf::{Leaf, Subject},
     limit::{Admission, Permit},
     link::{Bounds, Link},
@@ -128,38 +129,41 @@ pub fn accepted<L: Accept>(
     listener: L,
     most: usize,
 ) -> impl Stream<Item = Result<Accepted<L::Stream>, Infallible>> {
-    accepted_by(listener, most, Conduct::default())
+    accepted_by(listener, most, Conduct::default(), ConnectionCounts::default())
 }
 
-/// The same, under the conduct that the calls over them are told to.
+/// The same, under the conduct that the calls over them are told to, and counted there.
 pub(super) fn accepted_by<L: Accept>(
     listener: L,
     most: usize,
     conduct: Conduct,
+    counts: ConnectionCounts,
 ) -> impl Stream<Item = Result<Accepted<L::Stream>, Infallible>> {
     let places = Arc::new(Semaphore::new(most));
     let hosts = Admission::new(MAX_PER_HOST, most);
-    let door = (conduct, Rates::new(NEW_OF_HOST));
+    let door = ((conduct, Rates::new(NEW_OF_HOST)), counts);
     stream::unfold((listener, places, hosts, door), |(listener, places, hosts, mut door)| async move {
         let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
         loop {
             match Accept::accept(&listener).await {
                 Ok(stream) => {
                     let host = listener.host(&stream);
-                    if let Some(why) = host.and_then(|host| turned_away(&mut door, host)) {
+                    if let Some(why) = host.and_then(|host| turned_away(&mut door.0, host)) {
+                        door.1.refuse();
                         tracing::debug!(?host, why, "closed a connection");
                         continue;
                     }
                     let Ok(host) = host.map(|host| hosts.admit(host)).transpose() else {
+                        door.1.refuse();
                         tracing::debug!(?host, "closed a connection above the bound of its host");
                         continue;
                     };
                     let deadline = Box::pin(tokio::time::sleep(PREFACE_DEADLINE));
                     let preface = Some(Preface { left_bytes: PREFACE_BYTES, deadline });
                     let caller = Caller::at(listener.address(&stream));
-                    let bond = door.0.connect(&caller).expect("only those of peers are bounded here");
-                    let watch = Watch::new(bond);
-                    let accepted = Accepted { stream, caller, preface, watch, _place: place, _host: host };
+                    let bond = door.0.0.connect(&caller).expect("only those of peers are bounded here");
+                    let (watch, open) = (Watch::new(bond), door.1.opened());
+                    let accepted = Accepted { stream, caller, preface, watch, open, _place: place, _host: host };
                     return Some((Ok(accepted), (listener, places, hosts, door)));
                 }
                 // A connection that is gone before it was taken says nothing about the next one.
@@ -215,7 +219,7 @@ async fn handshake(
     trust: Trust,
     conduct: Conduct,
 ) -> Option<Accepted<Link<TlsStream<TcpStream>>>> {
-    let Accepted { stream, caller, preface, watch: _, _place: place, _host: host } = connection;
+    let Accepted { stream, caller, preface, watch: _, open, _place: place, _host: host } = connection;
     let proving = tokio::time::timeout(HANDSHAKE_DEADLINE, prove(stream, &trust));
     match proving.await.unwrap_or_else(|late| Err(late.into())) {
         Ok((stream, standing)) => {
@@ -225,9 +229,10 @@ async fn handshake(
                 return None;
             };
             let watch = Watch::new(bond);
-            Some(Accepted { stream, caller, preface, watch, _place: place, _host: host })
+            Some(Accepted { stream, caller, preface, watch, open, _place: place, _host: host })
         }
         Err(error) => {
+            open.is_unproven();
             tracing::debug!(%caller, %error, "no handshake");
             None
         }
@@ -275,6 +280,7 @@ pub struct Accepted<S> {
     /// What is still owed; `None` once it came.
     preface: Option<Preface>,
     watch: Watch,
+    open: Open,
     _place: OwnedSemaphorePermit,
     _host: Option<Permit<IpAddr>>,
 }

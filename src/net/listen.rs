@@ -119,12 +119,13 @@ impl Transport {
             .layer(Guard::new(trust.clone(), scope))
             .add_routes(routes);
         let (stopping, overdue) = (shutdown.stopping_owned(), shutdown.stopping_owned());
+        let counts = self.connections().clone();
         async move {
             let overdue = async {
                 overdue.await;
                 tokio::time::sleep(DRAIN_GRACE).await;
             };
-            let plain = accepted_by(listener.socket, MAX_CONNECTIONS, conduct.clone());
+            let plain = accepted_by(listener.socket, MAX_CONNECTIONS, conduct.clone(), counts);
             let serving = async {
                 match trust {
                     None => guarded.serve_with_incoming_shutdown(plain, stopping).await,

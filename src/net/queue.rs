@@ -45,6 +45,11 @@ impl<K: Eq + Hash + Clone> Queue<K> {
         Self(Arc::new(Mutex::new(State { rule: FairQueue::new(bounds), woken: HashMap::new() })))
     }
 
+    /// Places that there are.
+    pub fn places(&self) -> usize {
+        self.lock().rule.places()
+    }
+
     /// Places that are held.
     pub fn holding(&self) -> usize {
         self.lock().rule.holding()

@@ -16,6 +16,7 @@ use crate::{
         id::ZoneId,
     },
     shutdown::Shutdown,
+    telemetry::service::Logs,
     wire::{
         control as wire,
         pb::{
@@ -71,6 +72,7 @@ pub async fn serve(
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .add_service(health_service)
         .add_service(service)
+        .add_service(Logs::service())
         .serve_with_incoming_shutdown(incoming, shutdown.stopping_owned());
     let drained = async {
         shutdown.stopping().await;

@@ -34,6 +34,7 @@ use crate::{
         roster::Roster,
     },
     shutdown::Shutdown,
+    telemetry::trace::Trace,
     wire::peer::{Found, PeerHits},
 };
 
@@ -83,10 +84,12 @@ impl Origin {
     /// # Errors
     /// `Usage` for a query that makes no sense, `Unreachable` while this peer is in no zone, `Refused` when too much runs.
     pub(crate) fn start(&self, ask: SearchAsk) -> Outcome<Events<SearchEvent>> {
+        let began = Instant::now();
         let (found, gathering) = self.launch(ask)?;
-        self.counts.add_searches(1);
+        self.counts.add_search();
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = gathering.hits.clone();
-        Ok(events(found, gathering))
+        let timing = Timing { counts: self.counts.clone(), began, has_hit: false };
+        Ok(events(found, gathering, timing))
     }
 
     /// Everyone in scope who has that content. The last search stays the last.
@@ -158,6 +161,7 @@ impl Origin {
             want: ask.want,
             only: None,
             rules,
+            trace: Trace::search(),
         };
         let found = self.searcher.serve_whole_zone(running).map_err(not_started)?;
         let is_beyond = ask.scope == Scope::All;
@@ -176,24 +180,55 @@ impl Origin {
 }
 
 /// What is found, as it is told.
-fn events(found: BoxStream<'static, Found>, gathering: Gathering) -> Events<SearchEvent> {
-    let batches = stream::unfold((found, gathering), |(mut found, mut gathering)| async move {
+fn events(found: BoxStream<'static, Found>, gathering: Gathering, timing: Timing) -> Events<SearchEvent> {
+    let begun = (found, gathering, timing);
+    let batches = stream::unfold(begun, |(mut found, mut gathering, mut timing)| async move {
         if gathering.is_done {
             return None;
         }
         let batch = match found.next().await {
             Some(Found::Hits(hits)) => {
-                gathering.take(hits).into_iter().map(|hit| Ok(SearchEvent::Hit(hit))).collect()
+                let changed = gathering.take(hits);
+                timing.heard(&changed);
+                changed.into_iter().map(|hit| Ok(SearchEvent::Hit(hit))).collect()
             }
-            Some(Found::Done(report)) => vec![Ok(gathering.end(&report).await)],
+            Some(Found::Done(report)) => {
+                timing.ended();
+                vec![Ok(gathering.end(&report).await)]
+            }
             None => {
                 gathering.is_done = true;
                 vec![Err(cut_short())]
             }
         };
-        Some((stream::iter(batch), (found, gathering)))
+        Some((stream::iter(batch), (found, gathering, timing)))
     });
     batches.flatten().boxed()
+}
+
+/// When a search began, for the counters.
+struct Timing {
+    counts: Counts,
+    began: Instant,
+    has_hit: bool,
+}
+
+impl Timing {
+    fn heard(&mut self, changed: &[Hit]) {
+        if changed.is_empty() {
+            return;
+        }
+        if !std::mem::replace(&mut self.has_hit, true) {
+            self.counts.first_hit_after(self.began.elapsed());
+        }
+        // One that has a holder more was counted when it had one.
+        let new = changed.iter().filter(|hit| hit.holders.len() == 1).count();
+        self.counts.add_hits(new as u64);
+    }
+
+    fn ended(&self) {
+        self.counts.search_ended_after(self.began.elapsed());
+    }
 }
 
 fn cut_short() -> ActionError {

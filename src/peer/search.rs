@@ -36,7 +36,7 @@ use self::{
     turns::{Meter, Metered, Turns},
 };
 use super::{
-    counters::Counts,
+    counters::{Counts, Why},
     links::Links,
     summaries::Summaries,
     upload::Uploads,
@@ -54,6 +54,7 @@ use crate::{
         id::{PeerId, QueryId},
         report::Report,
         roster::{Member, Roster},
+        strikes::Tally,
         summary::Probe,
     },
     shutdown::Shutdown,
@@ -150,6 +151,11 @@ impl Searcher {
         self.room.holding()
     }
 
+    /// What senders of queries have been given so far.
+    pub(crate) fn tally(&self) -> Tally {
+        self.gate.tally()
+    }
+
     /// That is this peer.
     pub(crate) fn is_me(&self, id: &PeerId) -> bool {
         self.view.now().me.id == *id
@@ -238,14 +244,14 @@ impl Searcher {
             }
             Verdict::Refuse(refusal) => return Err(self.refused(NotServed::Refused(refusal))),
             Verdict::Duplicate => {
-                self.counts.add_duplicates_dropped(1);
+                self.counts.add_duplicate_dropped();
                 return Ok(stream::iter([Found::Done(Report::duplicate())]).boxed());
             }
             Verdict::Serve { is_searched_here, plan } => (is_searched_here, plan),
         };
         let served = Served(self.cache.clone(), running.id);
         if !is_own && is_searched_here {
-            self.counts.add_queries_answered(1);
+            self.counts.add_query_answered();
         }
         let (out, found) = mpsc::channel(FOUND_QUEUE);
         let parts = Parts {
@@ -284,7 +290,12 @@ impl Searcher {
     }
 
     fn refused(&self, why: NotServed) -> NotServed {
-        self.counts.add_queries_refused(1);
+        self.counts.add_refused(match &why {
+            NotServed::Refused(_) | NotServed::NoZone => Why::Rules,
+            NotServed::NoRoom(..) => Why::NoRoom,
+            NotServed::Busy(_) => Why::Busy,
+            NotServed::Muted(_) => Why::Muted,
+        });
         why
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     index::{Index, IndexError},
     net::{Caller, guard},
     protocol::{claim::Reach, flood::Refusal},
+    telemetry::trace::Trace,
     wire::{
         self,
         pb::{self, peer_service_server::PeerService},
@@ -58,7 +59,8 @@ impl PeerService for Service {
         request: Request<pb::SearchRequest>,
     ) -> Result<Response<Self::SearchStream>, Status> {
         let caller = Caller::of(request.extensions());
-        let search = wire::peer::search(request.into_inner())?;
+        let (metadata, _, message) = request.into_parts();
+        let search = wire::peer::search(message)?;
         if !caller.may_speak_for(&search.from) {
             return Err(wire::Invalid::new("from_id", "must be the caller's own").into());
         }
@@ -71,10 +73,13 @@ impl PeerService for Service {
             // It would take the room that is kept for this peer's own searches.
             return Err(wire::Invalid::new("from_id", "is the receiver's own").into());
         }
-        let served = self.searcher.serve_other(Running::incoming(search, std::time::Instant::now()));
+        let trace = Trace::answer(&metadata, search.hops);
+        let running = Running::incoming(search, std::time::Instant::now(), trace.clone());
+        let served = self.searcher.serve_other(running);
         let found = match served {
             Ok(found) => found,
             Err(error) => {
+                trace.is_refused();
                 let status = not_served(&error);
                 if let NotServed::NoRoom(_, refused) | NotServed::Busy(refused) | NotServed::Muted(refused) =
                     &error

@@ -9,14 +9,12 @@ mod saver;
 mod slots;
 mod speed;
 mod ticket;
+mod totals;
 
 use std::{
     collections::{BTreeMap, VecDeque},
     path::Path,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
 };
 
 use tokio::{
@@ -28,8 +26,9 @@ use tokio_util::sync::CancellationToken;
 pub use slots::DownloadSlot;
 pub use speed::WINDOW as SPEED_WINDOW;
 pub use ticket::{Interrupt, Ticket, Turn};
+pub use totals::{Slots, TransferCount};
 
-use self::{saver::Saver, slots::Queue, speed::Meter};
+use self::{saver::Saver, slots::Queue, speed::Meter, totals::Totals};
 use crate::{
     protocol::action::{ActionError, Direction, ErrorKind, Priority, Transfer, TransferState},
     shutdown::Shutdown,
@@ -63,13 +62,6 @@ struct Inner {
     revived: mpsc::Sender<(Job, Ticket)>,
     shutdown: Shutdown,
     totals: Arc<Totals>,
-}
-
-/// File bytes since the start.
-#[derive(Debug, Default)]
-struct Totals {
-    up: AtomicU64,
-    down: AtomicU64,
 }
 
 #[derive(Debug, Default)]

@@ -24,7 +24,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 pub use self::fast::FastDownload;
-use super::transfers::{Ticket, Transfers};
+use super::transfers::{Slots, Ticket, Transfers};
 use crate::{
     net::{
         Caller, CallerKey,
@@ -213,6 +213,13 @@ impl Uploads {
     /// The place in the line that a new fetcher would get now; 0 when it would begin at once.
     pub(super) fn next_place(&self) -> u32 {
         u32::try_from(self.0.slots.next_place()).unwrap_or(u32::MAX)
+    }
+
+    /// The slots of uploads.
+    pub(super) fn slots(&self) -> Slots {
+        let queue = &self.0.slots;
+        let (limit, in_use, waiting) = (queue.places(), queue.holding(), queue.waiting());
+        Slots { limit: limit as u64, in_use: in_use as u64, waiting: waiting as u64 }
     }
 
     /// With which its tasks end.

@@ -149,6 +149,11 @@ impl Leases {
         self.grants.get(peer).map(|grant| grant.lease)
     }
 
+    /// What is left of a peer's lease; zero for one that is held beyond its time.
+    pub fn left(&self, peer: &PeerId, now: Instant) -> Option<Duration> {
+        self.grants.get(peer).map(|grant| grant.expires.saturating_duration_since(now))
+    }
+
     /// Renews for a whole lease. `None`, and nothing changed, when the lease is not a present one.
     pub fn renew(&mut self, lease: &LeaseId, now: Instant) -> Option<PeerId> {
         let peer = self.owner(lease)?;

@@ -62,6 +62,11 @@ impl<K: Eq + Hash + Clone> FairQueue<K> {
         Self { bounds, last: 0, waiting: BTreeMap::new(), holding: HashMap::new(), counts: HashMap::new() }
     }
 
+    /// Places that there are.
+    pub fn places(&self) -> usize {
+        self.bounds.places
+    }
+
     /// Places that are held.
     pub fn holding(&self) -> usize {
         self.holding.len()

@@ -51,6 +51,16 @@ pub enum Hearing {
 pub struct Strikes<K: Eq + Hash> {
     patience: Patience,
     senders: LruCache<K, Record>,
+    tally: Tally,
+}
+
+/// What was given to all senders so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Asks that counted against their sender.
+    pub strikes: u64,
+    /// Times that a sender was silenced.
+    pub mutes: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +80,7 @@ impl<K: Eq + Hash> Strikes<K> {
     /// With nobody remembered.
     pub fn new(patience: Patience) -> Self {
         // Grows as senders come.
-        Self { patience, senders: LruCache::new(patience.senders) }
+        Self { patience, senders: LruCache::new(patience.senders), tally: Tally::default() }
     }
 
     /// A sender asks for something. To be asked before anything is done for it.
@@ -89,6 +99,7 @@ impl<K: Eq + Hash> Strikes<K> {
             return Hearing::Pass;
         }
         let muted = record.strike(&patience, now);
+        self.tally.count(muted);
         Hearing::Refuse { retry_after: muted.max(early) }
     }
 
@@ -96,7 +107,19 @@ impl<K: Eq + Hash> Strikes<K> {
     /// asked, when it has strikes left.
     pub fn strike(&mut self, sender: K, now: Instant) -> Duration {
         let patience = self.patience;
-        self.record(sender, now).strike(&patience, now)
+        let record = self.record(sender, now);
+        if let Some(left) = record.left_of_mute(now) {
+            // It was let in before the mute began.
+            return left;
+        }
+        let muted = record.strike(&patience, now);
+        self.tally.count(muted);
+        muted
+    }
+
+    /// What was given to all senders so far.
+    pub fn tally(&self) -> Tally {
+        self.tally
     }
 
     /// Senders that are remembered.
@@ -123,18 +146,21 @@ impl<K: Eq + Hash> Strikes<K> {
     }
 }
 
+impl Tally {
+    fn count(&mut self, muted: Duration) {
+        self.strikes += 1;
+        self.mutes += u64::from(!muted.is_zero());
+    }
+}
+
 impl Record {
     fn left_of_mute(&self, now: Instant) -> Option<Duration> {
         let left = self.muted_until.saturating_duration_since(now);
         (!left.is_zero()).then_some(left)
     }
 
-    /// What is left of its mute now.
+    /// Of one that is not muted; the mute that it brings.
     fn strike(&mut self, patience: &Patience, now: Instant) -> Duration {
-        if let Some(left) = self.left_of_mute(now) {
-            // It was let in before the mute began.
-            return left;
-        }
         self.quiet_since = now;
         self.strikes += 1;
         if self.strikes < patience.strikes.get() {

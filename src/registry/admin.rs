@@ -24,6 +24,7 @@ use crate::{
         zone::Layout,
     },
     shutdown::Shutdown,
+    telemetry::service::Logs,
     wire::{
         admin::{self as wire, InviteAsk, MemberInfo},
         pb::{
@@ -103,6 +104,7 @@ impl Admin {
                 .max_concurrent_streams(MAX_STREAMS)
                 .add_service(health)
                 .add_service(service)
+                .add_service(Logs::service())
                 .serve_with_incoming_shutdown(incoming, stopping);
             let drained = async {
                 overdue.await;
@@ -156,6 +158,7 @@ impl RegistryAdminService for Admin {
         let revoked = closed.revoke(&who).await;
         // Also when it could not be written down: whoever asked wants it gone now.
         self.hub.deny(&closed.denied());
+        self.hub.counts().revocations.add(u64::from(revoked.is_ok()));
         let member = revoked.map_err(|refusal| not_admitted(&refusal))?;
         let info = self.info(&member, !closed.is_on_older(&member.id()));
         Ok(Response::new(pb::RevokeResponse { member: Some(wire::to_member(&info)) }))

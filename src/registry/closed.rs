@@ -119,6 +119,18 @@ impl Closed {
         self.lock().admissions.denied().clone()
     }
 
+    /// How many members there are, and how many of them are shut out.
+    pub(super) fn member_counts(&self) -> (usize, usize) {
+        let book = self.lock();
+        let members = book.admissions.members();
+        (members.iter().count(), members.iter().filter(|member| member.is_revoked).count())
+    }
+
+    /// Keys that members may be certified by: two while the authority is being changed.
+    pub(super) fn authorities(&self) -> usize {
+        self.lock().authorities.len()
+    }
+
     /// Members that may be in one zone only.
     pub(super) fn zone_pins(&self) -> Vec<(PeerId, ZoneId)> {
         let book = self.lock();

@@ -49,6 +49,14 @@ impl Door {
 
     /// The registration may go on to the state.
     pub(super) async fn admit(&self, registration: &Registration, caller: &Caller) -> Result<(), Status> {
+        let admitted = self.check(registration, caller).await;
+        if admitted.is_err() {
+            self.hub.counts().refused.add_one();
+        }
+        admitted
+    }
+
+    async fn check(&self, registration: &Registration, caller: &Caller) -> Result<(), Status> {
         check_caller(registration, caller)?;
         let (peer, member) = (registration.member.id, &registration.member);
         // Only who proves the id counts against it.

@@ -56,6 +56,7 @@ impl EnrollmentService for Enroll {
         take(&self.enrollments, Caller::of(request.extensions()).key())?;
         let asked = wire::enrollment(&request.into_inner())?;
         let credentials = self.closed.enroll(&asked).await.map_err(|refusal| not_admitted(&refusal))?;
+        self.hub.counts().enrollments.add_one();
         Ok(Response::new(pb::EnrollResponse { credentials: Some(wire::to_credentials(&credentials)) }))
     }
 
@@ -70,6 +71,7 @@ impl EnrollmentService for Enroll {
         take(&self.renewals, peer)?;
         let zone = self.hub.read(|state| state.zone_of(&peer));
         let credentials = self.closed.renew(&peer, zone).map_err(|refusal| not_admitted(&refusal))?;
+        self.hub.counts().renewals.add_one();
         Ok(Response::new(pb::RenewResponse { credentials: Some(wire::to_credentials(&credentials)) }))
     }
 }

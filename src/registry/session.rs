@@ -13,6 +13,7 @@ use self::{
     gateways::{Due, Untold},
     orders::Orders,
 };
+use super::counts::Counts;
 use super::state::{Event, MAX_PEERS, Reason, Refusal, State};
 use crate::net::limit::{Admission, Full, Permit};
 use crate::protocol::{
@@ -133,6 +134,7 @@ struct Inner {
     /// In a closed network.
     denied: Option<Arc<DenyList>>,
     sessions: u64,
+    counts: Arc<Counts>,
 }
 
 /// The state with its sessions, behind one lock: everything under it takes microseconds, and nothing awaits there.
@@ -140,13 +142,21 @@ struct Inner {
 pub(super) struct Hub {
     inner: Mutex<Inner>,
     streams: Admission<PeerId>,
+    counts: Arc<Counts>,
 }
 
 impl Hub {
     pub(super) fn new(state: State) -> Self {
-        let inner =
-            Inner { state, outboxes: HashMap::new(), untold: Untold::default(), denied: None, sessions: 0 };
-        Self { inner: Mutex::new(inner), streams: Admission::new(STREAMS_PER_PEER, MAX_STREAMS) }
+        let counts = Arc::<Counts>::default();
+        let inner = Inner {
+            state,
+            outboxes: HashMap::new(),
+            untold: Untold::default(),
+            denied: None,
+            sessions: 0,
+            counts: counts.clone(),
+        };
+        Self { inner: Mutex::new(inner), streams: Admission::new(STREAMS_PER_PEER, MAX_STREAMS), counts }
     }
 
     /// Reads the state.
@@ -159,6 +169,22 @@ impl Hub {
         self.read(|state| state.zone_of(peer)).is_some()
     }
 
+    /// What is counted.
+    pub(super) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Peers with an open session.
+    pub(super) fn open_sessions(&self) -> usize {
+        self.lock().outboxes.len()
+    }
+
+    /// Which of these peers have an open session, in their order.
+    pub(super) fn have_sessions(&self, peers: impl Iterator<Item = PeerId>) -> Vec<bool> {
+        let inner = self.lock();
+        peers.map(|peer| inner.outboxes.contains_key(&peer)).collect()
+    }
+
     pub(super) fn register(&self, registration: Registration) -> Result<Membership, Refusal> {
         self.lock().register(registration)
     }
@@ -166,6 +192,7 @@ impl Hub {
     pub(super) fn heartbeat(&self, lease: &LeaseId, load: Load) -> Result<Renewal, Refusal> {
         let mut inner = self.lock();
         let (renewal, events) = inner.state.heartbeat(lease, load, Instant::now())?;
+        self.counts.heartbeats.add_one();
         inner.dispatch(events);
         Ok(renewal)
     }
@@ -192,6 +219,7 @@ impl Hub {
         let mut inner = self.lock();
         let membership = inner.register(registration).map_err(NotOpened::Refused)?;
         inner.sessions += 1;
+        self.counts.sessions.add_one();
         // Of its own zone the welcome tells.
         let gateways = Due::behind_welcome(&inner.state, &peer);
         let outbox = Outbox {
@@ -227,6 +255,7 @@ impl Hub {
     pub(super) fn beat(&self, session: &Opened, load: Load, sequence: u64) -> Result<(), Refusal> {
         let mut inner = self.lock();
         let (_, events) = inner.state.heartbeat(&session.lease, load, Instant::now())?;
+        self.counts.heartbeats.add_one();
         inner.dispatch(events);
         if let Some(outbox) = inner.outbox(session) {
             outbox.is_ack_due = true;
@@ -304,7 +333,10 @@ impl Inner {
         if self.denied.as_ref().is_some_and(|denied| denied.has(&registration.member.id)) {
             return Err(Refusal::ShutOut);
         }
-        let (membership, events) = self.state.register(registration, Instant::now(), &mut rand::rng())?;
+        let registered = self.state.register(registration, Instant::now(), &mut rand::rng());
+        let counted = if registered.is_ok() { &self.counts.registrations } else { &self.counts.refused };
+        counted.add_one();
+        let (membership, events) = registered?;
         self.dispatch(events);
         Ok(membership)
     }
@@ -314,6 +346,9 @@ impl Inner {
     }
 
     fn dispatch(&mut self, events: Vec<Event>) {
+        let (opened, closed) = self.state.take_zone_changes();
+        self.counts.zones_opened.add(opened);
+        self.counts.zones_closed.add(closed);
         for event in events {
             match event {
                 Event::Changed(delta) => self.publish(delta),
@@ -322,6 +357,7 @@ impl Inner {
                     self.untold.changed(zone, &new, &self.state, &mut self.outboxes);
                 }
                 Event::Moved { peer } => {
+                    self.counts.moves.add_one();
                     if let Some(outbox) = self.outboxes.get_mut(&peer) {
                         outbox.want_snapshot();
                         outbox.gateways.want_whole();
@@ -333,6 +369,12 @@ impl Inner {
                 }
                 Event::Ended { peer, lease, reason } => {
                     tracing::debug!(%peer, ?reason, "lease ended");
+                    match reason {
+                        Reason::Expired => self.counts.expiries.add_one(),
+                        Reason::Left => self.counts.leaves.add_one(),
+                        // Counted where it is decided.
+                        Reason::Replaced | Reason::Expelled => {}
+                    }
                     if self.outboxes.get(&peer).is_some_and(|outbox| outbox.lease == lease)
                         && let Some(outbox) = self.outboxes.remove(&peer)
                     {

@@ -21,6 +21,7 @@ use crate::protocol::{
 mod gateway;
 mod list;
 mod saved;
+mod seen;
 #[cfg(test)]
 mod tests;
 
@@ -165,6 +166,8 @@ pub struct State {
     revision: u64,
     /// Rises whenever a snapshot would differ.
     generation: u64,
+    /// Zones opened and closed that nobody was told yet.
+    zone_changes: (u64, u64),
 }
 
 impl State {
@@ -184,6 +187,7 @@ impl State {
             addresses: HashMap::new(),
             revision,
             generation: 0,
+            zone_changes: (0, 0),
         }
     }
 
@@ -418,8 +422,10 @@ impl State {
             let from_revision = self.revision;
             self.revision += 1;
             self.generation += 1;
-            let roster =
-                self.rosters.entry(zone).or_insert_with(|| Roster::new(zone, from_revision, Vec::new()));
+            let roster = self.rosters.entry(zone).or_insert_with(|| {
+                self.zone_changes.0 += 1;
+                Roster::new(zone, from_revision, Vec::new())
+            });
             let from_revision = roster.revision();
             let delta = Delta { zone, from_revision, to_revision: self.revision, joined, left };
             roster.apply(&delta).expect("a delta made from the roster's own revision applies");
@@ -427,6 +433,7 @@ impl State {
             let is_closed =
                 roster.members().is_empty() && matches!(self.terms.layout, Layout::Elastic { .. });
             if is_closed {
+                self.zone_changes.1 += 1;
                 self.rosters.remove(&zone);
             } else {
                 events.push(Event::Changed(delta));

@@ -172,6 +172,18 @@ impl Replicas {
         self.room(&self.lock())
     }
 
+    /// Contents that are kept, and their bytes.
+    pub fn kept(&self) -> (u64, u64) {
+        let state = self.lock();
+        let sizes = state.kept.values().map(|kept| kept.replica.size_bytes);
+        sizes.fold((0, 0), |(contents, bytes), size| (contents + 1, bytes + size))
+    }
+
+    /// Bytes that it may keep.
+    pub fn quota_bytes(&self) -> u64 {
+        self.0.quota_bytes
+    }
+
     /// Everything that is kept, in order of the hashes.
     pub fn list(&self) -> Vec<Replica> {
         self.lock().kept.values().map(|kept| kept.replica.clone()).collect()

@@ -49,6 +49,8 @@ use crate::{
     shutdown::Shutdown,
 };
 
+pub(super) use self::{describe::Security, entry::login};
+
 /// Longest name of a peer, or id in hexadecimal digits.
 const MAX_PEER_BYTES: usize = 64;
 /// Their bodies are files: they look after a repetition themselves.
@@ -74,7 +76,8 @@ struct Parts {
 /// An answer, or why there is none.
 type Answer<T> = Result<T, Problem>;
 
-/// Starts a peer's gateway, in this folder; `None` when its settings turn it off.
+/// Starts a peer's gateway, in this folder; `None` when its settings turn it off. `operator` has the routes of
+/// [`super::of_peer`]: numbers that the handle does not give.
 ///
 /// # Errors
 /// When a port that somebody chose is taken, or the folder cannot be used.
@@ -83,6 +86,7 @@ pub async fn open_peer(
     folder: PathBuf,
     peer: Handle,
     calls: Option<Calls>,
+    operator: Router,
     shutdown: &Shutdown,
 ) -> Result<Option<Gateway>> {
     let Some(listen) = settings.listen else { return Ok(None) };
@@ -105,8 +109,9 @@ pub async fn open_peer(
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(api.clone());
     let open = assets::routes()
+        .merge(operator)
         .route("/openapi.json", get(describe::openapi_json))
-        .merge(Router::new().route("/login", get(entry::login)).with_state(api));
+        .merge(Router::new().route("/login", get(login)).with_state(bound.guard().clone()));
     bound.serve(Content { open, owned, calls }, shutdown).map(Some)
 }
 

@@ -141,6 +141,17 @@ pub struct HealthArgs {
     pub addr: Option<String>,
 }
 
+/// Arguments of `log`.
+#[derive(Debug, Clone, Args)]
+pub struct LogArgs {
+    /// off, error, warn, info, debug or trace, or a list such as info,floodplain::peer=debug; without one, print what it is
+    #[arg(value_name = "LEVEL")]
+    pub level: Option<String>,
+    /// Of the registry, where the data folder has a peer's as well
+    #[arg(long)]
+    pub registry: bool,
+}
+
 pub(super) fn share_folder(text: &str) -> Result<String, String> {
     if text.contains(':') {
         return Err("a folder whose path holds `:` cannot be given here; use `floodplain share add`".into());

@@ -16,6 +16,7 @@ use crate::{
     net::queue::Place,
     protocol::{relay::SILENCE_LIMIT, report::Report, roster::Member},
     shutdown::Shutdown,
+    telemetry::trace::Trace,
     wire::{
         pb::{SearchRequest, SearchResponse},
         peer::{self as wire, Found, PeerHits},
@@ -60,12 +61,13 @@ pub(super) async fn open(
     (links, shutdown): (Arc<Links>, Shutdown),
     member: Member,
     sender: Sender,
-    message: impl FnOnce() -> SearchRequest,
+    (trace, message): (Trace, impl FnOnce() -> SearchRequest),
 ) -> Option<(Duration, impl futures::Stream<Item = Event>)> {
     let (mut client, room) = links.for_query(&member).ok()?;
     let mut place = room.enter(sender).ok()?;
     place.come().await;
-    let (sent_at, message) = (Instant::now(), Request::new(message()));
+    let (sent_at, mut message) = (Instant::now(), Request::new(message()));
+    trace.tell(message.metadata_mut());
     let answer = async move { (client.search(message).await, place) }.boxed();
     let mut call = Call { answer: Some(answer), shutdown };
     let begun = call.answer.as_mut().expect("it was just put there").await;
@@ -75,7 +77,7 @@ pub(super) async fn open(
             let peer = member.id;
             let found = response.into_inner().map_err(|status| status.to_string());
             let found = found.map(move |item| {
-                let _on_link = &place;
+                let _on_link = (&place, &trace);
                 let checked = item.and_then(|item| wire::found(item).map_err(|invalid| invalid.to_string()));
                 match checked {
                     Ok(Found::Hits(hits)) => Event::Hits(hits),

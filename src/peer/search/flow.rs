@@ -37,6 +37,7 @@ use crate::{
         relay::{AskId, Command, Relay},
     },
     shutdown::Shutdown,
+    telemetry::trace::Trace,
     wire::peer::{self as wire, Found, IncomingSearch, MAX_FILES, OutgoingSearch, PeerHits},
 };
 
@@ -74,11 +75,13 @@ pub(crate) struct Running {
     pub(crate) only: Option<Arc<BTreeSet<PeerId>>>,
     /// As the rules see it.
     pub(crate) rules: flood::Query,
+    /// Its way through the network.
+    pub(crate) trace: Trace,
 }
 
 impl Running {
     /// A query that arrived now.
-    pub(crate) fn incoming(search: IncomingSearch, now: Instant) -> Self {
+    pub(crate) fn incoming(search: IncomingSearch, now: Instant, trace: Trace) -> Self {
         let rules = flood::Query {
             id: search.id,
             ttl: search.ttl,
@@ -99,6 +102,7 @@ impl Running {
             want: search.want,
             only: None,
             rules,
+            trace,
         }
     }
 }
@@ -435,7 +439,7 @@ impl Flow {
             })
         };
         let parts = (self.parts.links.clone(), self.parts.shutdown.clone());
-        let opened = branch::open(parts, member, self.sender, message);
+        let opened = branch::open(parts, member, self.sender, (running.trace.forward(), message));
         stream::once(opened)
             .flat_map(|opened| match opened {
                 Some((delay, found)) => stream::iter([Event::Heard(delay)])

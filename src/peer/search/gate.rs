@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::room::{MOST_ON_LINK, Sender};
-use crate::protocol::strikes::{Hearing, Patience, Strikes};
+use crate::protocol::strikes::{Hearing, Patience, Strikes, Tally};
 
 /// Queries of one sender. A peer that answers in 0.1 ms of a core is busy with two fifths of it at this rate; 24 peers that
 /// share two cores reach 300 a second of all together.
@@ -81,6 +81,11 @@ impl Gate {
         self.refused(&mut state, sender, retry_after)
     }
 
+    /// What senders have been given so far.
+    pub(crate) fn tally(&self) -> Tally {
+        self.lock().strikes.tally()
+    }
+
     fn refused(&self, state: &mut State, sender: Sender, retry_after: Duration) -> Refused {
         let waits = state.waiting < MOST_WAITING;
         if waits {
@@ -144,6 +149,7 @@ mod tests {
         }
         let storm: Vec<Refused> = (0..MOST_AT_ONCE + 32).map(|_| gate.refuse(member(2), now)).collect();
         let told = gate.enter(member(2), now).expect_err("it is muted");
+        assert_eq!(gate.tally(), Tally { strikes: 32, mutes: 1 });
         assert_eq!(told.retry_after(), PATIENCE.first_mute);
         drop((storm, told));
         assert!(gate.enter(member(2), now + PATIENCE.first_mute / 2).is_err());

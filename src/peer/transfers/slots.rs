@@ -12,6 +12,7 @@ use crate::protocol::action::Priority;
 /// The order alone.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
+    slots: usize,
     free: usize,
     // Ids rise with age, and a download that was paused has its old place again.
     waiting: BTreeSet<(Reverse<Priority>, u64)>,
@@ -19,7 +20,7 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) fn new(slots: usize) -> Self {
-        Self { free: slots, waiting: BTreeSet::new() }
+        Self { slots, free: slots, waiting: BTreeSet::new() }
     }
 
     fn push(&mut self, id: u64, priority: Priority) {
@@ -43,6 +44,11 @@ impl Queue {
 
     fn give_back(&mut self) {
         self.free += 1;
+    }
+
+    /// How many slots there are and how many are free, and how many transfers wait.
+    pub(super) fn counts(&self) -> (usize, usize, usize) {
+        (self.slots, self.free, self.waiting.len())
     }
 
     #[cfg(test)]

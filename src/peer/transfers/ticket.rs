@@ -337,6 +337,7 @@ impl Drop for Ticket {
         });
         self.ended.cancel();
         let transfer = self.news.borrow().clone();
+        self.table.0.totals.count_end(&transfer);
         match (&transfer.state, job) {
             // On disk it is as it was.
             (TransferState::Failed(_) | TransferState::Cancelled, Some(_))

@@ -41,7 +41,7 @@ pub struct Saved {
 impl State {
     /// What is to outlive this run.
     pub fn save(&self) -> Saved {
-        let epoch = u32::try_from(self.revision >> 32).expect("the upper half of a u64 fits a u32");
+        let epoch = self.epoch();
         let mut peers = Vec::with_capacity(self.peers());
         for (zone, peer, locality) in self.zones.members() {
             if let Some((_, member)) = self.member(&peer)

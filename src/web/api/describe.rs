@@ -39,9 +39,23 @@ const REPEATED: (&str, &str) = ("422", "The Idempotency-Key came with another re
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
     components(schemas(ProblemBody<'static>)),
+    modifiers(&Security),
     security(("token" = []), ("session" = [])),
 )]
 struct Base;
+
+/// How a request shows that it is the owner's.
+pub(in crate::web) struct Security;
+
+impl utoipa::Modify for Security {
+    fn modify(&self, api: &mut openapi::OpenApi) {
+        let components = api.components.get_or_insert_default();
+        let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        components.add_security_scheme("token", SecurityScheme::Http(token));
+        let session = ApiKey::Cookie(ApiKeyValue::new("floodplain-PORT"));
+        components.add_security_scheme("session", SecurityScheme::ApiKey(session));
+    }
+}
 
 /// What is not said of one route alone.
 pub(super) fn base() -> openapi::OpenApi {
@@ -55,11 +69,6 @@ pub(super) async fn openapi_json() -> impl IntoResponse {
 
 fn whole() -> openapi::OpenApi {
     let mut api = routes().split_for_parts().1;
-    let components = api.components.get_or_insert_default();
-    let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
-    components.add_security_scheme("token", SecurityScheme::Http(token));
-    let session = ApiKey::Cookie(ApiKeyValue::new("floodplain-PORT"));
-    components.add_security_scheme("session", SecurityScheme::ApiKey(session));
     for item in api.paths.paths.values_mut() {
         let PathItem { get, put, post, delete, head, .. } = item;
         for operation in [get, put, delete, head].into_iter().flatten() {

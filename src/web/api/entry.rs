@@ -9,26 +9,24 @@ use axum::{
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 
-use super::Api;
 use crate::{
     protocol::action::ErrorKind,
-    web::{extract::Params, problem::Problem},
+    web::{extract::Params, guard::Guard, problem::Problem},
 };
 
 /// The query of a link.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Login {
+pub(in crate::web) struct Login {
     ticket: String,
 }
 
 /// Uses the ticket up, and gives the browser a session.
-pub(super) async fn login(
-    State(api): State<Api>,
+pub(in crate::web) async fn login(
+    State(guard): State<Guard>,
     headers: HeaderMap,
     Params(Login { ticket }): Params<Login>,
 ) -> Response {
-    let guard = &api.0.guard;
     match guard.token().redeem(&ticket, SystemTime::now()) {
         Ok(()) => {
             let headers = [(header::SET_COOKIE, guard.cookie()), (header::LOCATION, "/".to_owned())];
