@@ -31,8 +31,11 @@ use floodplain::{
 use futures::{StreamExt, stream};
 use tonic::{Request, Response, service::Routes, transport::Channel};
 
-use crate::measure::{Times, micros};
 use crate::stand_in::{Answer, Answers, Replies, StandIn};
+use crate::{
+    heap,
+    measure::{Times, micros, own_cpu_nanos},
+};
 
 /// Rounds before anything is counted: links open, caches fill.
 const WARM_UP: u32 = 200;
@@ -71,30 +74,92 @@ impl Row {
     }
 }
 
-pub(crate) async fn run(samples: u32) -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let shutdown = Shutdown::new();
-    let pair = zone(&folder.path().join("pair"), 2, &shutdown).await?;
-    let square = zone(&folder.path().join("square"), 4, &shutdown).await?;
-    let mut asked = direct(&pair).await?;
-    let (request, answers) = one_answer(&pair, &mut asked).await?;
-    let mut echo = echo(answers, &shutdown).await?;
+/// What is taken in turns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Kind {
+    /// A plain tonic call.
+    Echo,
+    /// A peer's `Search`, called directly.
+    Direct,
+    /// A search in a zone of 2.
+    Pair,
+    /// A search in a zone of 4, in which everybody is asked.
+    Square,
+    /// The same, in which summaries name the holder.
+    Named,
+}
 
-    let (mut plain, mut straight, mut near) = (Row::default(), Row::default(), Row::default());
-    let (mut one, mut two, mut named) = (Row::default(), Row::default(), Row::default());
-    for round in 0..samples + WARM_UP {
-        let of_echo = call(&mut echo, request.clone()).await?;
-        let of_peer = call(&mut asked, fresh(&request)).await?;
+const KINDS: [Kind; 5] = [Kind::Echo, Kind::Direct, Kind::Pair, Kind::Square, Kind::Named];
+
+/// All that is asked, over warm links.
+struct Asked {
+    pair: Vec<Peer>,
+    square: Vec<Peer>,
+    peer: PeerServiceClient<Channel>,
+    echo: PeerServiceClient<Channel>,
+    request: pb::SearchRequest,
+    _folder: tempfile::TempDir,
+}
+
+impl Asked {
+    async fn new(shutdown: &Shutdown) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let pair = zone(&folder.path().join("pair"), 2, shutdown).await?;
+        let square = zone(&folder.path().join("square"), 4, shutdown).await?;
+        let mut peer = direct(&pair).await?;
+        let (request, answers) = one_answer(&pair, &mut peer).await?;
+        let echo = echo(answers, shutdown).await?;
+        Ok(Self { pair, square, peer, echo, request, _folder: folder })
+    }
+
+    /// The times to the first hit and to the end, and the hops to the holder.
+    async fn ask(&mut self, kind: Kind, round: u32) -> Result<((Duration, Duration), u8)> {
         let blind = |holder| format!("report size:{}", report_bytes(holder));
-        let (of_pair, _) = search(&pair[0], blind(1)).await?;
-        let (of_square, hops) = search(&square[0], blind(1 + round % 3)).await?;
-        let (of_named, _) = search(&square[0], format!("peer{} report", 1 + round % 3)).await?;
-        if round >= WARM_UP {
-            plain.push(of_echo);
-            straight.push(of_peer);
-            near.push(of_pair);
-            if hops == 1 { &mut one } else { &mut two }.push(of_square);
-            named.push(of_named);
+        let other = 1 + round % 3;
+        match kind {
+            Kind::Echo => Ok((call(&mut self.echo, self.request.clone()).await?, 1)),
+            Kind::Direct => Ok((call(&mut self.peer, fresh(&self.request)).await?, 1)),
+            Kind::Pair => search(&self.pair[0], blind(1)).await,
+            Kind::Square => search(&self.square[0], blind(other)).await,
+            Kind::Named => search(&self.square[0], format!("peer{other} report")).await,
+        }
+    }
+
+    /// What one costs, the echo's or the peers' part included.
+    async fn print_cost(&mut self, kind: Kind, samples: u32) -> Result<()> {
+        heap::begin();
+        let begun = own_cpu_nanos();
+        for round in 0..samples {
+            self.ask(kind, round).await?;
+        }
+        let (nanos, allocations) = (own_cpu_nanos() - begun, heap::allocations());
+        heap::end();
+        let each = f64::from(samples);
+        let name = format!("{kind:?}").to_lowercase();
+        println!("{name:38} {:12.1} {:12.1}", nanos as f64 / 1e3 / each, allocations as f64 / each);
+        Ok(())
+    }
+}
+
+pub(crate) async fn run(samples: u32) -> Result<()> {
+    let shutdown = Shutdown::new();
+    let mut asked = Asked::new(&shutdown).await?;
+    let [mut plain, mut straight, mut near, mut one, mut two, mut named] = [(); 6].map(|()| Row::default());
+    for round in 0..samples + WARM_UP {
+        for kind in KINDS {
+            let (times, hops) = asked.ask(kind, round).await?;
+            if round < WARM_UP {
+                continue;
+            }
+            let row = match kind {
+                Kind::Echo => &mut plain,
+                Kind::Direct => &mut straight,
+                Kind::Pair => &mut near,
+                Kind::Square if hops == 1 => &mut one,
+                Kind::Square => &mut two,
+                Kind::Named => &mut named,
+            };
+            row.push(times);
         }
     }
     println!(
@@ -111,6 +176,18 @@ pub(crate) async fn run(samples: u32) -> Result<()> {
     one.print("search, zone of 4, holder at one hop", base);
     two.print("search, zone of 4, holder at two hops", base);
     named.print("the same, but summaries name the holder", base);
+    println!("{:38} {:>12} {:>12}", "one after another, both ends", "CPU us", "allocations");
+    for kind in KINDS {
+        asked.print_cost(kind, samples).await?;
+    }
+    shutdown.drain(Duration::from_secs(5)).await;
+    Ok(())
+}
+
+/// One kind alone, that many times.
+pub(crate) async fn run_one(samples: u32, kind: Kind) -> Result<()> {
+    let shutdown = Shutdown::new();
+    Asked::new(&shutdown).await?.print_cost(kind, samples).await?;
     shutdown.drain(Duration::from_secs(5)).await;
     Ok(())
 }

@@ -4,25 +4,32 @@
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
-    sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
 };
 
 #[global_allocator]
 static HEAP: Counting = Counting;
 static IS_COUNTED: AtomicBool = AtomicBool::new(false);
 static GROWTH_BYTES: AtomicI64 = AtomicI64::new(0);
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
 struct Counting;
 
 /// Counts from now on, from nought.
 pub(crate) fn begin() {
     GROWTH_BYTES.store(0, Relaxed);
+    ALLOCATIONS.store(0, Relaxed);
     IS_COUNTED.store(true, Relaxed);
 }
 
 /// What is held more than at the beginning.
 pub(crate) fn growth_bytes() -> i64 {
     GROWTH_BYTES.load(Relaxed)
+}
+
+/// How often memory was asked for since the beginning.
+pub(crate) fn allocations() -> u64 {
+    ALLOCATIONS.load(Relaxed)
 }
 
 /// Counts no more.
@@ -33,6 +40,7 @@ pub(crate) fn end() {
 fn count(layout: Layout, sign: i64) {
     if IS_COUNTED.load(Relaxed) {
         GROWTH_BYTES.fetch_add(sign * i64::try_from(layout.size()).unwrap_or(0), Relaxed);
+        ALLOCATIONS.fetch_add(u64::from(sign > 0), Relaxed);
     }
 }
 

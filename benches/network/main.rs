@@ -58,6 +58,9 @@ enum Figure {
         /// Searches of each kind.
         #[arg(long, default_value_t = 4000)]
         samples: u32,
+        /// Only this kind, and no times, for tools that count instructions or system calls.
+        #[arg(long)]
+        only: Option<first_hit::Kind>,
     },
     /// A zone of real processes under rising load.
     Load {
@@ -165,7 +168,7 @@ enum Figure {
 fn main() -> Result<()> {
     let args = Args::parse();
     let all = [
-        Figure::FirstHit { samples: 4000 },
+        Figure::FirstHit { samples: 4000, only: None },
         Figure::Load { peers: 24, seconds: 5 },
         Figure::Fanout { peers: 24, rounds: 15 },
         Figure::Tree { files: 20_000, rounds: 50, folder: "/dev/shm".into() },
@@ -187,7 +190,8 @@ fn main() -> Result<()> {
         // On a worker, as everything in a daemon runs.
         runtime.block_on(runtime.spawn(async move {
             match figure {
-                Figure::FirstHit { samples } => first_hit::run(samples).await,
+                Figure::FirstHit { samples, only: None } => first_hit::run(samples).await,
+                Figure::FirstHit { samples, only: Some(kind) } => first_hit::run_one(samples, kind).await,
                 Figure::Load { peers, seconds } => load::run(peers, seconds).await,
                 Figure::Fanout { peers, rounds } => fanout::run(peers, rounds).await,
                 Figure::Tree { files, rounds, folder } => tree::run(files, rounds, &folder).await,

@@ -45,6 +45,13 @@ impl Cpu {
     }
 }
 
+/// Time on a CPU of all threads of this process, in nanoseconds.
+pub(crate) fn own_cpu_nanos() -> i64 {
+    use nix::time::{ClockId, clock_gettime};
+    let now = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).expect("every process has that clock");
+    now.tv_sec() * 1_000_000_000 + now.tv_nsec()
+}
+
 /// Resident memory in KiB: all of it, and what is not shared with files on disk.
 pub(crate) fn memory_kib(pid: u32) -> (u64, u64) {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

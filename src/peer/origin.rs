@@ -151,11 +151,10 @@ impl Origin {
             rules.reach = Reach::Everywhere;
         }
         // Spans of time in it have become times, the same for everyone who is asked.
-        let text = query.text().to_owned();
+        let query = Arc::new(query);
         let running = Running {
             id,
             query: query.clone(),
-            text,
             origin: me,
             asked_by: me,
             want: ask.want,
@@ -167,7 +166,7 @@ impl Origin {
         let is_beyond = ask.scope == Scope::All;
         let asked = is_beyond.then(|| Asked::begin(self.directory.clone(), &knowledge, &self.shutdown));
         let gathering = Gathering {
-            hits: Arc::new(Mutex::new(HitList::new(query.clone(), ask.want))),
+            hits: Arc::new(Mutex::new(HitList::new(Query::clone(&query), ask.want))),
             query,
             typed: ask.text,
             index: self.index.clone(),
@@ -247,7 +246,7 @@ fn not_started(error: NotServed) -> ActionError {
 
 /// What a search has gathered.
 struct Gathering {
-    query: Query,
+    query: Arc<Query>,
     /// The query before spans of time became times.
     typed: String,
     hits: Arc<Mutex<HitList>>,
@@ -277,7 +276,8 @@ impl Gathering {
                 zone,
                 hops: found.hops,
                 queue_place: found.queue_place,
-                path: file.path.clone(),
+                // Set from the file by the list.
+                path: String::new(),
             };
             changed.extend(hits.add(file, holder, have));
         }

@@ -182,7 +182,8 @@ impl Searcher {
             return self.serve_whole_zone(running);
         }
         if !matches!(running.rules.reach, Reach::WholeZone(_)) {
-            return self.serve(running);
+            let probe = Probe::of(&running.query);
+            return self.serve(running, &probe);
         }
         let roster = knowledge.roster.clone().ok_or(NotServed::NoZone)?;
         let me = knowledge.me.id;
@@ -199,14 +200,18 @@ impl Searcher {
         running: Running,
     ) -> Result<BoxStream<'static, Found>, NotServed> {
         let (again, probe) = (running.clone(), Probe::of(&running.query));
-        let found = self.serve(running)?;
+        let found = self.serve(running, &probe)?;
         let (summaries, searcher) = (self.words.summaries.clone(), self.clone());
         Ok(SecondLook { summaries, searcher, probe, again }.behind(found))
     }
 
     /// Takes a query, or says why not. What is found comes as it is found; the last item is the report. Dropping the
     /// stream ends everything behind it.
-    fn serve(self: &Arc<Self>, running: Running) -> Result<BoxStream<'static, Found>, NotServed> {
+    fn serve(
+        self: &Arc<Self>,
+        running: Running,
+        probe: &Probe,
+    ) -> Result<BoxStream<'static, Found>, NotServed> {
         let now = Instant::now();
         let knowledge = self.view.now();
         let roster = knowledge.roster.clone().ok_or(NotServed::NoZone)?;
@@ -227,7 +232,6 @@ impl Searcher {
         };
         let (me, neighbors, gateways) = (knowledge.me.id, &knowledge.neighbors, &knowledge.gateways);
         let only = running.only.clone().map(Only);
-        let probe = Probe::of(&running.query);
         let decide = |rule: &dyn RulesOut, zones: &dyn RulesOutZones| {
             let rule: &dyn RulesOut = only.as_ref().map_or(rule, |only| only);
             let seen = flood::View { me, roster: &roster, neighbors, gateways, rule, zones };
@@ -237,7 +241,7 @@ impl Searcher {
         let verdict = self
             .words
             .zones
-            .with_rule(&probe, |zones| self.words.summaries.with_rule(&probe, |rule| decide(rule, zones)));
+            .with_rule(probe, |zones| self.words.summaries.with_rule(probe, |rule| decide(rule, zones)));
         let (is_searched_here, plan) = match verdict {
             Verdict::Refuse(refusal @ (Refusal::NoRoom | Refusal::NoShare | Refusal::TooOften)) => {
                 return Err(self.refused(NotServed::NoRoom(refusal, self.gate.refuse(sender, now))));

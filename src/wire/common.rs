@@ -97,9 +97,14 @@ pub fn file_info(file: pb::FileEntry) -> Result<FileInfo, Invalid> {
 
 /// One shared file on its way out.
 pub fn to_file_entry(file: &FileInfo) -> pb::FileEntry {
+    into_file_entry(file.clone())
+}
+
+/// As [`to_file_entry`], of a file that is not needed here any more.
+pub fn into_file_entry(file: FileInfo) -> pb::FileEntry {
     pb::FileEntry {
         content_hash: file.hash.map(|hash| bytes(hash.as_bytes())).unwrap_or_default(),
-        path: file.path.clone(),
+        path: file.path,
         size_bytes: file.size_bytes,
         modify_time: Some(Timestamp::from(file.modified)),
     }

@@ -266,7 +266,7 @@ pub fn to_found(found: Found) -> pb::SearchResponse {
             zone_id: hits.zone.map_or(0, ZoneId::get),
             hops: hits.hops.into(),
             queue_place: hits.queue_place,
-            files: hits.files.iter().map(common::to_file_entry).collect(),
+            files: hits.files.into_iter().map(common::into_file_entry).collect(),
         }),
         Found::Done(report) => Message::Done(pb::SearchDone {
             answered: report.answered.into_iter().collect(),

@@ -5,16 +5,20 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use futures::{
-    FutureExt, StreamExt,
+    FutureExt, Stream, StreamExt,
     future::{BoxFuture, ready},
     stream::{self, AbortHandle, BoxStream, SelectAll},
 };
-use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::{
+    sync::mpsc::{self, error::TrySendError},
+    time::{Sleep, sleep_until},
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -62,9 +66,7 @@ pub(crate) struct Running {
     /// Its identity.
     pub(crate) id: QueryId,
     /// What it asks.
-    pub(crate) query: Query,
-    /// The same as text.
-    pub(crate) text: String,
+    pub(crate) query: Arc<Query>,
     /// Who asked first.
     pub(crate) origin: PeerId,
     /// Who asked this peer; itself for an own search.
@@ -95,8 +97,7 @@ impl Running {
         };
         Self {
             id: search.id,
-            query: search.query,
-            text: search.text,
+            query: Arc::new(search.query),
             origin: search.origin,
             asked_by: search.from,
             want: search.want,
@@ -145,7 +146,7 @@ struct Asked {
 impl Parts {
     /// Searches the index when it is this sender's turn; a large one on the blocking pool, so that a broad query does not
     /// hold up the others.
-    async fn look_up(self, line: Option<Arc<Line>>, query: Query, most: usize) -> Vec<FileInfo> {
+    async fn look_up(self, line: Option<Arc<Line>>, query: Arc<Query>, most: usize) -> Vec<FileInfo> {
         let turn = self.turns.take(line.as_deref()).await;
         let index = self.index;
         if index.state().files <= INLINE_FILES {
@@ -187,6 +188,28 @@ impl Wanted {
         self.left -= 1;
         self.seen.extend(file.hash);
         true
+    }
+}
+
+/// When the relay is to be asked again. It is set anew for an earlier time only: each setting takes the lock of all timers
+/// and may wake a thread, and nearly every query ends before any of them. One that comes early is set again then.
+#[derive(Default)]
+struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// Waits until that time. May be dropped, and asked for another time.
+    async fn come(&mut self, wake: tokio::time::Instant) {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(wake)));
+        if wake < sleep.deadline() {
+            sleep.as_mut().reset(wake);
+        }
+        loop {
+            sleep.as_mut().await;
+            if sleep.deadline() >= wake {
+                return;
+            }
+            sleep.as_mut().reset(wake);
+        }
     }
 }
 
@@ -253,6 +276,7 @@ impl Flow {
             let commands = self.pass_own(own.await).await?;
             self.perform(commands);
         }
+        let mut alarm = Alarm::default();
         while let Some(wake) = self.relay.next_wake() {
             let commands = tokio::select! {
                 biased;
@@ -260,7 +284,7 @@ impl Flow {
                     own = None;
                     self.pass_own(files).await?
                 }
-                () = tokio::time::sleep_until(wake.into()) => {
+                () = alarm.come(wake.into()) => {
                     // A branch that answered while whoever listens held this up is not silent.
                     self.hear().await?;
                     self.relay.on_tick(Instant::now())
@@ -404,7 +428,7 @@ impl Flow {
         (claim, reach): (Option<Claim>, Reach),
         (ttl, hops): (u8, u8),
         deadline: Instant,
-    ) -> BoxStream<'static, Event> {
+    ) -> impl Stream<Item = Event> + Send + use<> {
         let member = match reach {
             Reach::WholeZone(zone) => {
                 self.knowledge.gateways.of(zone).iter().find(|gateway| gateway.id == peer)
@@ -414,16 +438,16 @@ impl Flow {
             }
         };
         let Some(member) = member.cloned() else {
-            return stream::iter([Event::Broken]).boxed();
+            return stream::iter([Event::Broken]).left_stream();
         };
         let running = &self.running;
-        let (id, text, want, origin) = (running.id, running.text.clone(), running.want, running.origin);
+        let (id, query, want, origin) = (running.id, running.query.clone(), running.want, running.origin);
         let roster_revision = self.knowledge.roster.as_ref().map_or(0, |roster| roster.revision());
         let from = self.knowledge.me.id;
         let message = move || {
             // It may have waited for room on the link.
             let deadline = deadline.saturating_duration_since(Instant::now());
-            let text = &text;
+            let text = query.text();
             wire::to_search(&OutgoingSearch {
                 id,
                 text,
@@ -445,10 +469,10 @@ impl Flow {
                 Some((delay, found)) => stream::iter([Event::Heard(delay)])
                     .chain(found)
                     .chain(stream::iter([Event::Broken]))
-                    .boxed(),
-                None => stream::iter([Event::Broken]).boxed(),
+                    .left_stream(),
+                None => stream::iter([Event::Broken]).right_stream(),
             })
-            .boxed()
+            .right_stream()
     }
 }
 

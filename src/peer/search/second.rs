@@ -85,6 +85,6 @@ impl SecondLook {
         again.rules.claim = Some(Claim { before: now.me.id });
         again.rules.roster_revision = now.roster.as_deref().map_or(0, Roster::revision);
         again.rules.reach = Reach::Inside;
-        self.searcher.serve(again).ok()
+        self.searcher.serve(again, &self.probe).ok()
     }
 }
