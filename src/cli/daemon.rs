@@ -293,6 +293,7 @@ fn watch_peer(vitals: &Vitals, shutdown: &Shutdown) {
             Connection::Connected => format!("in a zone of {peers} peers, sharing {files} files"),
             Connection::Reconnecting => "joining: the registry does not answer yet".to_owned(),
             Connection::Disconnected => "left the network".to_owned(),
+            Connection::Revoked => "shut out of the network".to_owned(),
         }
     };
     Manager::of_process().start(shutdown, joined, status);

@@ -92,7 +92,7 @@ pub async fn serve(
 /// When the descriptors that were compiled in cannot be decoded.
 pub async fn routes(handle: Handle, shutdown: Shutdown) -> anyhow::Result<Routes> {
     let service = service(handle, shutdown.clone());
-    with_standard::<ControlServiceServer<Service>>(Routes::new(service), &shutdown).await
+    with_standard(Routes::new(service), &[SERVICE_NAME], &shutdown).await
 }
 
 fn service(handle: Handle, shutdown: Shutdown) -> ControlServiceServer<Service> {

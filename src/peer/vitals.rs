@@ -140,6 +140,7 @@ impl Vitals {
             Connection::Connected => None,
             Connection::Reconnecting => Some("not joined: the registry does not answer"),
             Connection::Disconnected => Some("not joined: it left the network"),
+            Connection::Revoked => Some("not joined: the registry has shut it out"),
         }
     }
 
