@@ -62,14 +62,14 @@ fn missing(zone: &Zone, outcome: &Outcome, is_reachable: impl Fn(ZoneId) -> bool
 }
 
 #[test]
-fn every_peer_of_ten_zones_is_found_for_one_message_each_and_one_to_leave() {
+fn every_peer_of_ten_small_zones_is_found_for_one_message_each() {
     for seed in 0..3 {
         let setup = ten_zones(seed);
         let zone = run(&setup);
         for outcome in &zone.outcomes {
             assert_eq!(missing(&zone, outcome, |_| true), NOBODY, "seed {seed}");
-            let is_gateway = outcome.origin % setup.peers < 2;
-            assert_eq!(outcome.messages, 79 + usize::from(!is_gateway), "seed {seed}");
+            // The gateway that a query leaves by is asked in place of its zone, so few are its members.
+            assert_eq!(outcome.messages, 79, "seed {seed}");
             assert!(outcome.hits.values().max() <= Some(&4), "seed {seed}");
             let report = report(outcome);
             assert!(report.is_crossed && !report.truncated && report.zones.len() == 9, "seed {seed}");

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use floodplain::protocol::{flood::Mode, query, summary::Density};
+use floodplain::protocol::{flood::Mode, gateway::GATEWAYS_PER_ZONE, query, summary::Density};
 use sim::{
     filter::Shape,
     large::{Errors, Large, Scale},

@@ -449,6 +449,7 @@ async fn what_a_hostile_gateway_tells_rules_nothing_out() {
     let mallory = Mallory::default();
     mallory.join(&registry).await;
     let ana = TestPeer::start(registry.address, "ana", &[]).await;
+    ana.until_gateways_of(2).await;
     let coverage = until_messages(&ana, MISS, 0).await;
     assert_eq!(of(&coverage, mallory.zone()).ruled_out, 1, "{coverage:?}");
     *mallory.0.tells.lock().unwrap() = Tells::Nothing;
