@@ -131,13 +131,13 @@ async fn a_peer_has_no_more_connections_than_its_bound_and_others_have_theirs() 
     let server = Daemon::start(network.peer(zone(1), DAY), vec![]).await;
     let (greedy, modest) = (network.peer(zone(1), DAY), network.peer(zone(1), DAY));
     let mut held = Vec::new();
-    for _ in 0..16 {
+    for _ in 0..32 {
         held.push(watch_health(&greedy, server.to()).await);
     }
     assert_eq!(ask_health(&greedy, server.to()).await, Err(Code::Unavailable));
     assert!(held.iter_mut().all(harness::Open::is_open), "those that it has stay");
     assert_eq!(ask_health(&modest, server.to()).await, Ok(()));
-    held.truncate(8);
+    held.truncate(16);
     let again = async {
         while ask_health(&greedy, server.to()).await != Ok(()) {
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -16,9 +16,9 @@ use std::{
 
 use super::caller::{Caller, CallerKey};
 
-/// Connections of one peer at once, wherever they come from; two peers have a few between them. Each may hold a whole window of
+/// Connections of one peer at once, wherever they come from; two peers have a few between them, and some that are just ending. Each may hold a whole window of
 /// bytes that nobody reads (4 MiB), and a frame.
-pub(super) const MAX_PER_PEER: usize = 16;
+pub(super) const MAX_PER_PEER: usize = 32;
 /// Hosts that get no connection for now; with more the rest does.
 const MOST_HOSTS: usize = 1024;
 
