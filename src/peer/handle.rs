@@ -5,9 +5,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use futures::stream::BoxStream;
 
 use crate::protocol::action::{
-    ActionError, Answer, FolderPage, GetAsk, InboxInfo, IndexState, Listing, NewHit, PageAsk, PeerInfo,
-    PeerPath, PutAsk, ReadAsk, ReadEvent, SaveAsk, SavedSearch, SearchAsk, SearchEvent, SendAsk, ShareInfo,
-    Status, Transfer, TransferControl, Unput, Which, ZoneInfo,
+    ActionError, Activity, Answer, FolderPage, GetAsk, InboxInfo, IndexState, Listing, NewHit, PageAsk,
+    PeerInfo, PeerPath, PutAsk, ReadAsk, ReadEvent, SaveAsk, SavedSearch, SearchAsk, SearchEvent, SendAsk,
+    ShareInfo, Status, Transfer, TransferControl, Unput, Which, ZoneInfo,
 };
 use crate::protocol::id::ZoneId;
 
@@ -68,6 +68,9 @@ pub trait Actions: fmt::Debug + Send + Sync {
     async fn answer_offer(&self, id: u64, answer: Answer) -> Outcome<()>;
     /// Leaves the network and keeps running, or joins again. Answers when it has happened.
     async fn set_connected(&self, connected: bool) -> Outcome<()>;
+    /// Every query that begins or ends at the peer from now on, own ones and those of others. A slow listener loses the
+    /// oldest, and is told how many. Ends with the peer.
+    async fn activity(&self) -> Outcome<Events<Activity>>;
 }
 
 /// A peer, here or elsewhere; cheap to clone.
