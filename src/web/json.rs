@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 pub(super) use self::{
     network::{Folder, Network, Peer, PeerListing, Zone, ZoneListing},
-    search::{Coverage, Hit, NewHit, SavedSearch},
+    search::{Activity, Coverage, Hit, NewHit, SavedSearch},
     transfer::{Changed, Inbox, Transfer, Unput},
 };
 use crate::protocol::{

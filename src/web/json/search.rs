@@ -189,3 +189,41 @@ impl From<&action::NewHit> for NewHit {
         }
     }
 }
+
+/// A query at this peer, as it begins and as it ends here.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::web) struct Activity {
+    #[schema(required)]
+    time: Option<String>,
+    /// The beginning of its id, 16 hexadecimal digits.
+    query: String,
+    /// `began` or `answered`.
+    kind: &'static str,
+    text: String,
+    /// Id of the peer that it came from; `null` when it began here.
+    #[schema(required)]
+    from: Option<String>,
+    #[schema(required)]
+    zone: Option<u32>,
+    hops: u8,
+    /// Hits that this peer passed on.
+    hits: u32,
+    /// Ids of the first peers that it went on to.
+    asked: Vec<String>,
+}
+
+impl From<&action::Activity> for Activity {
+    fn from(activity: &action::Activity) -> Self {
+        Self {
+            time: time(activity.time),
+            query: data_encoding::HEXLOWER.encode(&activity.query),
+            kind: activity.kind.name(),
+            text: activity.text.clone(),
+            from: activity.from.map(|peer| peer.to_string()),
+            zone: activity.zone.map(ZoneId::get),
+            hops: activity.hops,
+            hits: activity.hits,
+            asked: activity.asked.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
