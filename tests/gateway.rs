@@ -374,7 +374,7 @@ async fn offers_shares_saved_searches_and_messages_are_answered() {
         .await;
     let back = client.delete("/api/v1/puts/hello.txt").await;
     assert_eq!(back.good()["hash"], hash(b"hello all"));
-    client.delete("/api/v1/puts/hello.txt").await.problem(404, "not_found");
+    client.delete("/api/v1/puts/hello.txt").await.problem(409, "refused");
     let put = client.with("POST", "/api/v1/puts?name=kept.bin&replicas=1", &[], b"kept").await;
     assert_eq!(put.status, 202, "{put:?}");
 
