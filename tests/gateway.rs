@@ -85,10 +85,14 @@ async fn only_the_owner_gets_in_and_a_link_opens_once() {
 async fn a_search_tells_its_hits_as_they_come_and_keeps_them() {
     let (_registry, peers) = network(1, 3).await;
     let client = Client::open(&peers[0]).await;
+    let mut happenings = client.events("/api/v1/events", None).await;
+    happenings.until("status").await;
     let begun = client.post("/api/v1/searches", &json!({ "query": "report", "zones": "all" })).await;
     assert_eq!(begun.status, 201);
     let id = begun.json()["id"].as_str().unwrap().to_owned();
     assert_eq!(begun.header("location"), format!("/api/v1/searches/{id}"));
+    let told = happenings.until("query").await;
+    assert_eq!((&told.data["kind"], &told.data["text"]), (&json!("began"), &json!("report")));
     let path = format!("/api/v1/searches/{id}/events");
     let mut events = client.events(&path, None).await;
     let (mut names, mut ids, mut coverage) = (std::collections::BTreeSet::new(), Vec::new(), None);

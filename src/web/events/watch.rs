@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use futures::StreamExt as _;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
@@ -49,6 +50,7 @@ pub(super) fn start(inner: &Arc<Inner>) {
         tokio::select! {
             () = look(&inner) => {}
             () = take_new_hits(&inner) => {}
+            () = pass_on_queries(&inner) => {}
         }
     }));
 }
@@ -144,6 +146,23 @@ async fn take_new_hits(inner: &Inner) {
             Ok(hits) => hits.iter().for_each(|hit| tell(inner, "new_hit", &json::NewHit::from(hit))),
             Err(_) => sleep(FAILURE_PAUSE).await,
         }
+    }
+}
+
+/// Queries that pass through the peer; nobody pays for them while nobody reads.
+async fn pass_on_queries(inner: &Inner) {
+    loop {
+        if inner.has_readers()
+            && let Ok(mut activity) = inner.peer.activity().await
+        {
+            while let Some(Ok(query)) = activity.next().await {
+                tell(inner, "query", &json::Activity::from(&query));
+                if !inner.has_readers() {
+                    break;
+                }
+            }
+        }
+        sleep(FAILURE_PAUSE).await;
     }
 }
 
