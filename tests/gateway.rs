@@ -444,3 +444,24 @@ async fn grpc_is_served_on_the_same_port_to_the_owner_only() {
     let status = calls.get_status(request).await.unwrap().into_inner();
     assert_eq!(status.self_.unwrap().name, "peer1");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_taken_port_is_named_unless_nobody_chose_it() {
+    use floodplain::{config::HttpSettings, web};
+    let (_registry, peers) = network(1, 1).await;
+    let client = Client::open(&peers[0]).await;
+    let open = async |is_default| {
+        let settings = HttpSettings { listen: Some(client.address()), is_default, hosts: Vec::new() };
+        let folder = peers[0].folder.path().join("second");
+        web::open_peer(&settings, folder, peers[0].handle.clone(), None, &peers[0].shutdown).await
+    };
+    let refused = open(false).await.unwrap_err().to_string();
+    assert!(refused.contains(&client.address().to_string()), "{refused}");
+    let second = open(true).await.unwrap().unwrap();
+    assert_eq!(second.instead_of(), Some(client.address()));
+    assert_ne!(second.address(), client.address());
+    let off = HttpSettings::default();
+    let folder = peers[0].folder.path().join("third");
+    let none = web::open_peer(&off, folder, peers[0].handle.clone(), None, &peers[0].shutdown).await.unwrap();
+    assert!(none.is_none());
+}
