@@ -85,10 +85,14 @@ async fn only_the_owner_gets_in_and_a_link_opens_once() {
 async fn a_search_tells_its_hits_as_they_come_and_keeps_them() {
     let (_registry, peers) = network(1, 3).await;
     let client = Client::open(&peers[0]).await;
+    let mut happenings = client.events("/api/v1/events", None).await;
+    happenings.until("status").await;
     let begun = client.post("/api/v1/searches", &json!({ "query": "report", "zones": "all" })).await;
     assert_eq!(begun.status, 201);
     let id = begun.json()["id"].as_str().unwrap().to_owned();
     assert_eq!(begun.header("location"), format!("/api/v1/searches/{id}"));
+    let told = happenings.until("query").await;
+    assert_eq!((&told.data["kind"], &told.data["text"]), (&json!("began"), &json!("report")));
     let path = format!("/api/v1/searches/{id}/events");
     let mut events = client.events(&path, None).await;
     let (mut names, mut ids, mut coverage) = (std::collections::BTreeSet::new(), Vec::new(), None);
@@ -374,7 +378,7 @@ async fn offers_shares_saved_searches_and_messages_are_answered() {
         .await;
     let back = client.delete("/api/v1/puts/hello.txt").await;
     assert_eq!(back.good()["hash"], hash(b"hello all"));
-    client.delete("/api/v1/puts/hello.txt").await.problem(404, "not_found");
+    client.delete("/api/v1/puts/hello.txt").await.problem(409, "refused");
     let put = client.with("POST", "/api/v1/puts?name=kept.bin&replicas=1", &[], b"kept").await;
     assert_eq!(put.status, 202, "{put:?}");
 
@@ -439,4 +443,25 @@ async fn grpc_is_served_on_the_same_port_to_the_owner_only() {
     request.metadata_mut().insert("authorization", format!("Bearer {}", client.token).parse().unwrap());
     let status = calls.get_status(request).await.unwrap().into_inner();
     assert_eq!(status.self_.unwrap().name, "peer1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_taken_port_is_named_unless_nobody_chose_it() {
+    use floodplain::{config::HttpSettings, web};
+    let (_registry, peers) = network(1, 1).await;
+    let client = Client::open(&peers[0]).await;
+    let open = async |is_default| {
+        let settings = HttpSettings { listen: Some(client.address()), is_default, hosts: Vec::new() };
+        let folder = peers[0].folder.path().join("second");
+        web::open_peer(&settings, folder, peers[0].handle.clone(), None, &peers[0].shutdown).await
+    };
+    let refused = open(false).await.unwrap_err().to_string();
+    assert!(refused.contains(&client.address().to_string()), "{refused}");
+    let second = open(true).await.unwrap().unwrap();
+    assert_eq!(second.instead_of(), Some(client.address()));
+    assert_ne!(second.address(), client.address());
+    let off = HttpSettings::default();
+    let folder = peers[0].folder.path().join("third");
+    let none = web::open_peer(&off, folder, peers[0].handle.clone(), None, &peers[0].shutdown).await.unwrap();
+    assert!(none.is_none());
 }

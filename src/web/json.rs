@@ -10,8 +10,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 pub(super) use self::{
-    network::{Folder, Network, Peer, PeerListing, Zone, ZoneListing},
-    search::{Activity, Coverage, Hit, NewHit, SavedSearch},
+    network::{Activity, Folder, Network, Peer, PeerListing, Zone, ZoneListing},
+    search::{Coverage, Hit, NewHit, SavedSearch},
     transfer::{Changed, Inbox, Transfer, Unput},
 };
 use crate::protocol::{

@@ -52,7 +52,7 @@ pub(super) fn start(inner: &Arc<Inner>) {
         tokio::select! {
             () = look(&inner) => {}
             () = take_new_hits(&inner) => {}
-            () = follow_queries(&inner) => {}
+            () = pass_on_queries(&inner) => {}
         }
     }));
 }
@@ -151,23 +151,23 @@ async fn take_new_hits(inner: &Inner) {
     }
 }
 
-/// Queries are told as they pass, only while somebody reads: listening costs the peer a little.
-async fn follow_queries(inner: &Inner) {
+/// Queries that pass through the peer; nobody pays for them while nobody reads.
+async fn pass_on_queries(inner: &Inner) {
     let (mut second, mut told) = (Instant::now(), 0);
     loop {
         if inner.has_readers()
-            && let Ok(mut activities) = inner.peer.activity().await
+            && let Ok(mut activity) = inner.peer.activity().await
         {
-            while let Some(Ok(activity)) = activities.next().await {
-                if !inner.has_readers() {
-                    break;
-                }
+            while let Some(Ok(query)) = activity.next().await {
                 if second.elapsed() >= Duration::from_secs(1) {
                     (second, told) = (Instant::now(), 0);
                 }
                 told += 1;
                 if told <= MAX_QUERIES_A_SECOND {
-                    tell(inner, "query", &json::Activity::from(&activity));
+                    tell(inner, "query", &json::Activity::from(&query));
+                }
+                if !inner.has_readers() {
+                    break;
                 }
             }
         }
