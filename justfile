@@ -26,7 +26,7 @@ python:
 
 # The REST API, by its own description.
 rest:
-    tests/rest/run
+    tests/rest/schemathesis
 
 # The documentation as a site, in target/site/html; the browser tests make its pictures.
 site:

@@ -2,6 +2,7 @@
 //!
 //! [`start`] brings the parts up in the order in which they need each other; every task ends with the `Shutdown` given.
 
+mod activity;
 pub mod channels;
 pub mod control;
 mod counters;
@@ -200,6 +201,7 @@ async fn begin(
         cache,
         shutdown.clone(),
     ));
+    let activities = searcher.activities().clone();
     let directory = Arc::new(Directory::new(settings.registry.clone(), transport.clone(), view.clone()));
     let origin = Arc::new(Origin::new(
         view.clone(),
@@ -325,6 +327,8 @@ async fn begin(
         mover,
         keeping,
         transfers,
+        activities,
+        shutdown: shutdown.clone(),
         started: Instant::now(),
     });
     let controlled = control::serve(local.clone(), socket, shutdown.clone());

@@ -189,6 +189,16 @@ async fn the_inbox_is_the_same_through_the_socket() {
 }
 
 #[tokio::test]
+async fn activity_is_the_same_through_the_socket_until_it_is_dropped() {
+    let served = served().await;
+    let seen = same!(served, actions => async {
+        actions.activity().await?.take(3).try_collect::<Vec<_>>().await
+    });
+    assert_eq!(seen, Ok(actions::activities()));
+    served.double.cancelled().await;
+}
+
+#[tokio::test]
 async fn a_dropped_stream_cancels_the_action() {
     let served = served().await;
     let ask = SearchAsk { text: "slow".into(), ..Default::default() };

@@ -11,11 +11,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use floodplain::protocol::{
-    action::{ErrorKind, NewHit, SaveAsk, Scope},
-    hits::in_order,
-    zone::Layout,
+use floodplain::{
+    peer::handle::Events,
+    protocol::{
+        action::{Activity, ActivityKind, ErrorKind, NewHit, SaveAsk, Scope, SearchAsk},
+        hits::in_order,
+        zone::Layout,
+    },
 };
+use futures::StreamExt;
 use support::{TestPeer, TestRegistry, network, put, soon};
 
 /// Long enough for any run that is due.
@@ -190,4 +194,43 @@ async fn one_saved_search_too_many_is_refused() {
     assert_eq!(save(&ana, "more", "x").await, Err(ErrorKind::Refused));
     ana.handle.remove_saved_search("s0".into()).await.unwrap();
     assert_eq!(save(&ana, "more", "x").await, Ok(0));
+}
+
+/// The beginning and the end of the next query that has this text.
+async fn told(activity: &mut Events<Activity>, text: &str) -> (Activity, Activity) {
+    let mut began = None;
+    loop {
+        let activity = soon("an activity", activity.next()).await.unwrap().unwrap();
+        match (activity.kind, &began) {
+            _ if activity.text != text => {}
+            (ActivityKind::Began, None) => began = Some(activity),
+            (ActivityKind::Answered, Some(began)) if began.query == activity.query => {
+                return (began.clone(), activity);
+            }
+            _ => panic!("{activity:?} after {began:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_is_told_where_it_begins_and_where_it_passes() {
+    let (_registry, peers) = network(1, 3).await;
+    let ids: Vec<_> = peers.iter().map(|peer| peer.peer.view().now().me.id).collect();
+    let mut at_origin = peers[0].handle.activity().await.unwrap();
+    let mut at_other = peers[1].handle.activity().await.unwrap();
+    assert_eq!(peers[0].search("report").await.0.len(), 3);
+
+    let (began, answered) = told(&mut at_origin, "report").await;
+    assert_eq!((began.from, began.hops, began.hits, began.missed), (None, 0, 0, 0));
+    assert_eq!((answered.hits, answered.zone.is_some()), (3, true));
+    assert!(answered.time >= began.time && answered.asked.contains(&ids[1]), "{answered:?}");
+    let (began, answered) = told(&mut at_other, "report").await;
+    assert_eq!((began.from.is_some(), began.hops > 0), (true, true));
+    assert!(answered.hits >= 1, "its own: {answered:?}");
+
+    // One that its person gives up ends too.
+    let ask = SearchAsk { text: "report".into(), ..SearchAsk::default() };
+    drop(peers[0].handle.search(ask).await.unwrap());
+    let (began, answered) = told(&mut at_origin, "report").await;
+    assert_eq!((began.query, began.asked.is_empty()), (answered.query, false));
 }

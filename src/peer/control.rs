@@ -204,6 +204,7 @@ impl ControlService for Service {
     type StartReadStream = Replies<pb::StartReadResponse>;
     type StartSendStream = Replies<pb::StartSendResponse>;
     type StartPutStream = Replies<pb::StartPutResponse>;
+    type WatchActivityStream = Replies<pb::WatchActivityResponse>;
 
     async fn start_search(
         &self,
@@ -421,5 +422,12 @@ impl ControlService for Service {
     ) -> Result<Response<pb::SetConnectedResponse>, Status> {
         self.run(ANSWER_DEADLINE, self.handle.set_connected(request.into_inner().connected)).await?;
         Ok(Response::new(pb::SetConnectedResponse {}))
+    }
+
+    async fn watch_activity(
+        &self,
+        _: Request<pb::WatchActivityRequest>,
+    ) -> Result<Response<Self::WatchActivityStream>, Status> {
+        self.relay(TRANSFER_DEADLINE, self.handle.activity(), wire::to_activity).await
     }
 }

@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use futures::stream::BoxStream;
 
 use crate::protocol::action::{
-    ActionError, Answer, FolderPage, GetAsk, InboxInfo, IndexState, Listing, NewHit, PageAsk, PeerInfo,
-    PeerPath, PutAsk, ReadAsk, ReadEvent, SaveAsk, SavedSearch, SearchAsk, SearchEvent, SendAsk,
+    ActionError, Activity, Answer, FolderPage, GetAsk, InboxInfo, IndexState, Listing, NewHit, PageAsk,
+    PeerInfo, PeerPath, PutAsk, ReadAsk, ReadEvent, SaveAsk, SavedSearch, SearchAsk, SearchEvent, SendAsk,
     ShareFileAsk, ShareInfo, SharedFile, Status, Transfer, TransferControl, Unput, Which, ZoneInfo,
 };
 use crate::protocol::id::ZoneId;
@@ -70,6 +70,9 @@ pub trait Actions: fmt::Debug + Send + Sync {
     async fn answer_offer(&self, id: u64, answer: Answer) -> Outcome<()>;
     /// Leaves the network and keeps running, or joins again. Answers when it has happened.
     async fn set_connected(&self, connected: bool) -> Outcome<()>;
+    /// Every query that begins or ends at the peer from now on, own ones and those of others. A slow listener loses the
+    /// oldest, and is told how many. Ends with the peer.
+    async fn activity(&self) -> Outcome<Events<Activity>>;
 }
 
 /// A peer, here or elsewhere; cheap to clone.

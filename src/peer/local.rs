@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use tonic::{Code, Request};
 
 use super::{
+    activity::Activities,
     control,
     counters::Counts,
     directory::Directory,
@@ -29,14 +30,15 @@ use crate::{
     index::{Index, IndexError},
     protocol::{
         action::{
-            ActionError, Answer, Connection, Counters, ErrorKind, FolderPage, GetAsk, InboxInfo, IndexState,
-            Listing, NewHit, PageAsk, PeerInfo, PeerPath, PutAsk, ReadAsk, ReadEvent, SaveAsk, SavedSearch,
-            SearchAsk, SearchEvent, SendAsk, ShareFileAsk, ShareInfo, SharedFile, Status, Transfer,
-            TransferControl, Unput, Which, ZoneInfo,
+            ActionError, Activity, Answer, Connection, Counters, ErrorKind, FolderPage, GetAsk, InboxInfo,
+            IndexState, Listing, NewHit, PageAsk, PeerInfo, PeerPath, PutAsk, ReadAsk, ReadEvent, SaveAsk,
+            SavedSearch, SearchAsk, SearchEvent, SendAsk, ShareFileAsk, ShareInfo, SharedFile, Status,
+            Transfer, TransferControl, Unput, Which, ZoneInfo,
         },
         id::ZoneId,
         roster::Member,
     },
+    shutdown::Shutdown,
     wire,
 };
 
@@ -63,6 +65,8 @@ pub(super) struct Local {
     pub(super) mover: Mover,
     pub(super) keeping: Keeping,
     pub(super) transfers: Transfers,
+    pub(super) activities: Activities,
+    pub(super) shutdown: Shutdown,
     pub(super) started: Instant,
 }
 
@@ -211,6 +215,10 @@ impl Actions for Local {
             self.session.leave().await;
         }
         Ok(())
+    }
+
+    async fn activity(&self) -> Outcome<Events<Activity>> {
+        Ok(self.activities.listen(&self.shutdown))
     }
 }
 

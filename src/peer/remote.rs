@@ -25,8 +25,8 @@ use super::{
 use crate::{
     protocol::{
         action::{
-            ActionError, Answer, ErrorKind, FolderPage, GetAsk, InboxInfo, IndexState, Listing, NewHit,
-            PageAsk, PeerInfo, PeerPath, PutAsk, ReadAsk, ReadEvent, SaveAsk, SavedSearch, SearchAsk,
+            ActionError, Activity, Answer, ErrorKind, FolderPage, GetAsk, InboxInfo, IndexState, Listing,
+            NewHit, PageAsk, PeerInfo, PeerPath, PutAsk, ReadAsk, ReadEvent, SaveAsk, SavedSearch, SearchAsk,
             SearchEvent, SendAsk, ShareFileAsk, ShareInfo, SharedFile, Status, Transfer, TransferControl,
             Unput, Which, ZoneInfo,
         },
@@ -303,5 +303,11 @@ impl Actions for Remote {
     async fn set_connected(&self, connected: bool) -> Outcome<()> {
         let request = pb::SetConnectedRequest { connected };
         self.call(ANSWER_DEADLINE, self.client.clone().set_connected(request)).await.map(drop)
+    }
+
+    async fn activity(&self) -> Outcome<Events<Activity>> {
+        let request = pb::WatchActivityRequest {};
+        let replies = self.call(ANSWER_DEADLINE, self.client.clone().watch_activity(request)).await?;
+        Ok(self.events(replies, |reply| wire::activity(reply.activity)))
     }
 }

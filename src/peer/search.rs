@@ -7,6 +7,7 @@ mod branch;
 mod flow;
 mod gate;
 mod in_place;
+mod parts;
 mod room;
 mod second;
 mod turns;
@@ -29,13 +30,15 @@ pub(crate) use self::{
     room::{Room, Sender},
 };
 use self::{
-    flow::{Flow, Parts, REPORT_GRACE},
+    flow::{Flow, REPORT_GRACE},
     gate::{Gate, Refused},
     in_place::{Absences, InPlace},
+    parts::Parts,
     second::SecondLook,
     turns::{Meter, Metered, Turns},
 };
 use super::{
+    activity::Activities,
     counters::{Counts, Why},
     links::Links,
     summaries::Summaries,
@@ -121,6 +124,7 @@ pub(crate) struct Searcher {
     uploads: Uploads,
     words: Words,
     counts: Counts,
+    activities: Activities,
     gate: Gate,
     room: Room,
     turns: Arc<Turns>,
@@ -141,8 +145,13 @@ impl Searcher {
         shutdown: Shutdown,
     ) -> Self {
         let (gate, room, turns) = (Gate::new(), Room::of_peer(), Arc::new(Turns::of_machine()));
-        let cache = Arc::new(Mutex::new(cache));
-        Self { view, index, links, uploads, words, counts, gate, room, turns, cache, shutdown }
+        let (cache, activities) = (Arc::new(Mutex::new(cache)), Activities::new());
+        Self { view, index, links, uploads, words, counts, activities, gate, room, turns, cache, shutdown }
+    }
+
+    /// Where its queries are told.
+    pub(crate) fn activities(&self) -> &Activities {
+        &self.activities
     }
 
     /// Queries that run now.
@@ -258,6 +267,7 @@ impl Searcher {
             links: self.links.clone(),
             turns: self.turns.clone(),
             uploads: self.uploads.clone(),
+            activities: self.activities.clone(),
             shutdown: self.shutdown.clone(),
         };
         let absences = Arc::new(Absences::new(now));

@@ -2,6 +2,7 @@
 //!
 //! Console, command line, control service and web page all speak in these.
 
+mod activity;
 mod error;
 mod file;
 mod inbox;
@@ -10,6 +11,7 @@ mod saved;
 mod search;
 mod transfer;
 
+pub use activity::{Activity, ActivityKind, MAX_ACTIVITY_ASKED, MAX_ACTIVITY_CHARS};
 pub use error::{ActionError, ErrorKind};
 pub use file::{
     GetAsk, PeerPath, PutAsk, PutContent, ReadAsk, ReadEvent, SendAsk, ShareFileAsk, SharedFile, Target,

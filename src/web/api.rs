@@ -252,9 +252,9 @@ fn lost() -> ActionError {
 /// A peer's name or the beginning of its id, within bounds.
 fn checked_peer(peer: String) -> Answer<String> {
     if peer.is_empty() || peer.len() > MAX_PEER_BYTES {
-        return Err(Problem::usage(format!(
-            "peer: must be a name or the beginning of an id, 1 to {MAX_PEER_BYTES} bytes"
-        )));
+        return Err(
+            Problem::not_found("there is no peer of that name or id").hint("GET /api/v1/peers lists them")
+        );
     }
     Ok(peer)
 }
@@ -262,7 +262,7 @@ fn checked_peer(peer: String) -> Answer<String> {
 /// A path in a peer's shares, within bounds.
 fn checked_path(path: String) -> Answer<String> {
     if path.is_empty() || path.len() > MAX_PATH_BYTES {
-        return Err(Problem::usage(format!("path: must be 1 to {MAX_PATH_BYTES} bytes")));
+        return Err(Problem::not_found("there is no file or folder of that path"));
     }
     Ok(path)
 }

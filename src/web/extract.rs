@@ -3,7 +3,10 @@
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request, rejection::JsonRejection};
 use http::{StatusCode, request::Parts};
 use http_body::Body as _;
-use serde::de::DeserializeOwned;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _},
+};
 
 use super::problem::Problem;
 use crate::protocol::action::ErrorKind;
@@ -102,4 +105,28 @@ fn problem(error: &JsonRejection) -> Problem {
         StatusCode::UNSUPPORTED_MEDIA_TYPE => problem.hint("send `Content-Type: application/json`"),
         _ => problem,
     }
+}
+
+/// A whole number of a JSON body, which may be written as `6.0`: JSON knows no other kind of number.
+///
+/// # Errors
+/// A fraction, or a number that does not fit.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "checked to be whole, not negative and small"
+)]
+pub(super) fn whole<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: TryFrom<u64>,
+{
+    /// Every whole number up to here has a form of its own.
+    const MAX: f64 = 9_007_199_254_740_991.0;
+    let Some(number) = Option::<f64>::deserialize(deserializer)? else { return Ok(None) };
+    let is_whole = number.fract() == 0.0 && (0.0..=MAX).contains(&number);
+    let fitting = is_whole.then(|| T::try_from(number as u64).ok()).flatten();
+    fitting
+        .map(Some)
+        .ok_or_else(|| D::Error::custom(format!("{number} is no whole number within the bounds")))
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 pub(super) use self::{
-    network::{Folder, Network, Peer, PeerListing, Zone, ZoneListing},
+    network::{Activity, Folder, Network, Peer, PeerListing, Zone, ZoneListing},
     search::{Coverage, Hit, NewHit, SavedSearch},
     transfer::{Changed, Inbox, Transfer, Unput},
 };

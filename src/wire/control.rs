@@ -19,11 +19,13 @@ use crate::protocol::{
     query::{Fit, MAX_QUERY_BYTES, MAX_SUGGESTIONS},
 };
 
+mod activity;
 mod ask;
 mod error;
 mod saved;
 mod transfer;
 
+pub use activity::{activity, to_activity};
 pub use ask::{
     MAX_PAGE_SIZE, MAX_REASON_BYTES, MAX_TEXT_BYTES, MAX_TOKEN_BYTES, MAX_TTL, MAX_WAIT, add_share_ask,
     answer, browse_ask, control_ask, get_ask, put_ask, read_ask, remove_share_ask, search_ask, send_ask,

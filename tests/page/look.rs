@@ -55,7 +55,7 @@ impl Scene {
             stage.daemons.until("ana", &format!("--json search {name}"), "\"type\":\"hit\"");
         }
         stage.daemons.ok("ana", "--json search harbour");
-        stage.daemons.ok("ana", "get --wait 1");
+        stage.daemons.ok("ana", "get --detach 1");
         let line = stage.daemons.until("ana", "--json search alps", "\"type\":\"hit\"");
         assert!(line.contains("Alps"));
         stage.daemons.ok("ana", "get --detach 1");

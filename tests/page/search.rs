@@ -87,7 +87,7 @@ async fn ten_thousand_hits_stay_usable() {
         others.push(stage.peer(&name, &[]));
     }
     for peer in 0..PEERS {
-        stage.daemons.until(&format!("p{peer}"), "--json share ls", "\"hashed_files\":1000");
+        stage.daemons.until(&format!("p{peer}"), "--json status", "\"hashed_files\":1000");
     }
     let browser = stage.browser("ana").await;
 

@@ -18,11 +18,11 @@ use floodplain::{
     },
     protocol::{
         action::{
-            AcceptPolicy, ActionError, Answer, Connection, Counters, Coverage, Direction, ErrorKind,
-            FileInfo, FolderPage, GetAsk, Hit, Holder, InboxInfo, IndexState, Listing, NewHit, Offer,
-            PageAsk, PeerInfo, PeerPath, Priority, PutAsk, ReadAsk, ReadEvent, SaveAsk, SavedSearch, Scope,
-            SearchAsk, SearchEvent, SendAsk, ShareFileAsk, ShareInfo, SharedFile, Status, Target, Transfer,
-            TransferControl, TransferState, Unput, Which, ZoneCoverage, ZoneInfo,
+            AcceptPolicy, ActionError, Activity, ActivityKind, Answer, Connection, Counters, Coverage,
+            Direction, ErrorKind, FileInfo, FolderPage, GetAsk, Hit, Holder, InboxInfo, IndexState, Listing,
+            NewHit, Offer, PageAsk, PeerInfo, PeerPath, Priority, PutAsk, ReadAsk, ReadEvent, SaveAsk,
+            SavedSearch, Scope, SearchAsk, SearchEvent, SendAsk, ShareFileAsk, ShareInfo, SharedFile, Status,
+            Target, Transfer, TransferControl, TransferState, Unput, Which, ZoneCoverage, ZoneInfo,
         },
         id::{ContentHash, PeerId, ZoneId},
         query::Fit,
@@ -239,6 +239,26 @@ pub(crate) fn status(connection: Connection) -> Status {
         uptime: Duration::new(3661, 5),
         version: "0.1.0".into(),
     }
+}
+
+/// A query of a neighbor that went on and found something, then an own one whose text tries to clear the terminal.
+pub(crate) fn activities() -> Vec<Activity> {
+    let began = Activity {
+        time: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+        query: [7; 8],
+        kind: ActivityKind::Began,
+        text: "annual report".into(),
+        from: Some(peer_id(1)),
+        zone: ZoneId::new(1),
+        hops: 1,
+        hits: 0,
+        asked: vec![peer_id(2)],
+        missed: 0,
+    };
+    let answered = Activity { kind: ActivityKind::Answered, hits: 3, ..began.clone() };
+    let text = "own\u{1b}[2J".into();
+    let own = Activity { query: [8; 8], text, from: None, hops: 0, missed: 4, ..began.clone() };
+    vec![began, answered, own]
 }
 
 #[tonic::async_trait]
@@ -466,5 +486,10 @@ impl Actions for Double {
         *self.connection.lock().unwrap() =
             if connected { Connection::Connected } else { Connection::Disconnected };
         Ok(())
+    }
+
+    async fn activity(&self) -> Outcome<Events<Activity>> {
+        self.record("activity()".into());
+        Ok(self.unending(activities()))
     }
 }

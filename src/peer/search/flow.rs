@@ -19,17 +19,16 @@ use tokio::{
     sync::mpsc::{self, error::TrySendError},
     time::{Sleep, sleep_until},
 };
-use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    super::{links::Links, upload::Uploads, view::Knowledge},
+    super::{activity::Telling, view::Knowledge},
     branch::{self, Event},
     in_place::Absences,
+    parts::Parts,
     room::Sender,
-    turns::{Line, Turns},
+    turns::Line,
 };
 use crate::{
-    index::Index,
     net::queue::Place,
     protocol::{
         action::FileInfo,
@@ -40,7 +39,6 @@ use crate::{
         query::{Query, is_peer},
         relay::{AskId, Command, Relay},
     },
-    shutdown::Shutdown,
     telemetry::trace::Trace,
     wire::peer::{self as wire, Found, IncomingSearch, MAX_FILES, OutgoingSearch, PeerHits},
 };
@@ -56,10 +54,6 @@ const FILE_BYTES: usize = 64;
 const MAX_PASSED: usize = MAX_PLACES;
 /// How long whoever listens may take for the report once nothing else is left to do.
 pub(super) const REPORT_GRACE: Duration = Duration::from_secs(1);
-/// Names that are searched without leaving the thread: the broadest query over so many takes about 1 ms, and the way to
-/// another thread and back 20 us.
-const INLINE_FILES: u64 = 5_000;
-
 /// A query as it runs here.
 #[derive(Debug, Clone)]
 pub(crate) struct Running {
@@ -108,16 +102,6 @@ impl Running {
     }
 }
 
-/// What a query needs of its peer.
-#[derive(Clone)]
-pub(super) struct Parts {
-    pub(super) index: Index,
-    pub(super) links: Arc<Links>,
-    pub(super) turns: Arc<Turns>,
-    pub(super) uploads: Uploads,
-    pub(super) shutdown: Shutdown,
-}
-
 /// One query while it runs.
 pub(super) struct Flow {
     parts: Parts,
@@ -128,6 +112,7 @@ pub(super) struct Flow {
     branches: SelectAll<BoxStream<'static, (AskId, Event)>>,
     handles: HashMap<AskId, Asked>,
     passed: usize,
+    telling: Option<Telling>,
     absences: Arc<Absences>,
     out: mpsc::Sender<Found>,
     sender: Sender,
@@ -141,33 +126,6 @@ struct Asked {
     at: Instant,
     is_heard: bool,
     handle: AbortHandle,
-}
-
-impl Parts {
-    /// Searches the index when it is this sender's turn; a large one on the blocking pool, so that a broad query does not
-    /// hold up the others.
-    async fn look_up(self, line: Option<Arc<Line>>, query: Arc<Query>, most: usize) -> Vec<FileInfo> {
-        let turn = self.turns.take(line.as_deref()).await;
-        let index = self.index;
-        if index.state().files <= INLINE_FILES {
-            return index.search(&query, most);
-        }
-        // When this is dropped, since nobody listens any more, a search that runs ends soon and one that waits never begins.
-        let wanted = Arc::new(());
-        let seen = Arc::downgrade(&wanted);
-        let search = move || {
-            // Who goes away meanwhile gives the turn back no sooner.
-            let (_turn, begun) = (turn, Instant::now());
-            let files = index.search_while(&query, most, || seen.strong_count() > 0);
-            if let Some(line) = line {
-                line.charge(begun.elapsed(), Instant::now());
-            }
-            files
-        };
-        let files = AbortOnDropHandle::new(self.shutdown.spawn_blocking(search)).await;
-        drop(wanted);
-        files.unwrap_or_default()
-    }
 }
 
 /// Counts the contents that are still wanted. Many holders of one content are one hit.
@@ -237,6 +195,7 @@ impl Flow {
             branches: SelectAll::new(),
             handles: HashMap::new(),
             passed: 0,
+            telling: None,
             absences,
             out,
             sender,
@@ -267,6 +226,7 @@ impl Flow {
     }
 
     async fn spread(&mut self, commands: Vec<Command>, is_searched_here: bool) -> Result<(), Gone> {
+        self.begin_telling(&commands);
         self.perform(commands);
         let mut own = is_searched_here.then(|| self.search_here());
         // When some hits are enough nobody else is asked before the own ones are known; otherwise nobody waits for them.
@@ -296,6 +256,17 @@ impl Flow {
             self.perform(commands);
         }
         Ok(())
+    }
+
+    fn begin_telling(&mut self, commands: &[Command]) {
+        let (running, me) = (&self.running, self.knowledge.me.id);
+        let from = Some(running.asked_by).filter(|from| *from != me);
+        let asked = commands.iter().filter_map(|command| match command {
+            Command::Ask { peer, .. } => Some(*peer),
+            Command::Cancel(_) => None,
+        });
+        let (query, came) = ((&running.id, &running.text[..]), (from, running.rules.hops));
+        self.telling = self.parts.activities.begin(query, came, self.knowledge.zone(), asked);
     }
 
     /// Takes what has come, one event of each branch at most. Those that were not asked yet are asked by it.
@@ -386,6 +357,9 @@ impl Flow {
             return Ok(());
         }
         self.passed += hits.files.len();
+        if let Some(telling) = &mut self.telling {
+            telling.on_hits(hits.files.len());
+        }
         let hits = match self.out.try_send(Found::Hits(hits)) {
             Ok(()) => return Ok(()),
             Err(TrySendError::Closed(_)) => return Err(Gone),
@@ -414,6 +388,9 @@ impl Flow {
                     let branch = self.ask(peer, (claim, reach), (ttl, hops), deadline);
                     let (branch, handle) = stream::abortable(branch.map(move |event| (ask, event)));
                     self.handles.insert(ask, Asked { peer, at: Instant::now(), is_heard: false, handle });
+                    if let Some(telling) = &mut self.telling {
+                        telling.on_asked(peer);
+                    }
                     self.relay.on_asked(ask, self.parts.links.hedge_after(&peer));
                     self.branches.push(branch.boxed());
                 }

@@ -11,9 +11,16 @@ use utoipa::{
     },
 };
 
-use super::routes;
+use super::{
+    people::Reply,
+    routes,
+    searches::Zones,
+    transfers::{Control, Direction, Priority, TransferState},
+};
 use crate::web::problem::{MEDIA_TYPE, ProblemBody};
 
+/// Media type of any bytes.
+const BYTES: &str = "application/octet-stream";
 /// What any route may answer.
 const COMMON: [(&str, &str); 8] = [
     ("400", "The request makes no sense"),
@@ -38,7 +45,7 @@ const REPEATED: (&str, &str) = ("422", "The Idempotency-Key came with another re
         description = "The REST interface of a peer. How to get the token, and examples: docs/REST.md.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
-    components(schemas(ProblemBody<'static>)),
+    components(schemas(ProblemBody<'static>, Control, Direction, Priority, Reply, TransferState, Zones)),
     modifiers(&Security),
     security(("token" = []), ("session" = [])),
 )]
@@ -69,6 +76,9 @@ pub(super) async fn openapi_json() -> impl IntoResponse {
 
 fn whole() -> openapi::OpenApi {
     let mut api = routes().split_for_parts().1;
+    // The router's word for a path of several segments.
+    let paths = std::mem::take(&mut api.paths.paths);
+    api.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
     for item in api.paths.paths.values_mut() {
         let PathItem { get, put, post, delete, head, .. } = item;
         for operation in [get, put, delete, head].into_iter().flatten() {
@@ -84,8 +94,13 @@ fn whole() -> openapi::OpenApi {
 /// Adds what all routes have in common, and to every problem what it looks like.
 fn complete(operation: &mut Operation, is_post: bool) {
     let mut common: Vec<_> = COMMON.to_vec();
-    if operation.request_body.is_some() {
+    if let Some(RefOr::T(body)) = &mut operation.request_body {
         common.extend(WITH_BODY);
+        if let Some(RefOr::T(bytes)) = body.content.get_mut(BYTES) {
+            // Any bytes, none included.
+            bytes.schema = None;
+            body.required = Some(Required::False);
+        }
     }
     if is_post {
         common.push(REPEATED);
@@ -99,6 +114,9 @@ fn complete(operation: &mut Operation, is_post: bool) {
     }
     for (status, response) in responses {
         let RefOr::T(response) = response else { continue };
+        if let Some(RefOr::T(bytes)) = response.content.get_mut(BYTES) {
+            bytes.schema = None;
+        }
         if status.starts_with(['4', '5']) && response.content.is_empty() {
             let schema = RefOr::Ref(Ref::from_schema_name("Problem"));
             response.content.insert(MEDIA_TYPE.into(), Content::new(Some(schema)).into());

@@ -197,7 +197,14 @@ impl Api {
             // Only to learn how long it is.
             Some(Range::Last(_)) | None => (0, Some(1)),
         };
-        let mut begun = self.begin(&target, offset, length).await?;
+        let mut begun = self.begin(&target, offset, length).await;
+        // A first byte behind the end is a mistake for a reader, and an answer of its own here.
+        let is_behind =
+            offset > 0 && begun.as_ref().is_err_and(|problem| problem.status() == StatusCode::BAD_REQUEST);
+        if is_behind {
+            begun = self.begin(&target, 0, Some(1)).await;
+        }
+        let mut begun = begun?;
         let size_bytes = begun.file.size_bytes;
         let etag = begun.file.hash.map(|hash| format!("\"{hash}\""));
         let is_it = |name| headers.get(name).map(|value: &HeaderValue| names(value, etag.as_deref()));
@@ -216,7 +223,7 @@ impl Api {
             return Ok(response);
         }
         let (first, length) = part.unwrap_or((0, size_bytes));
-        let is_begun = asked.is_none() || matches!(range, Some(Range::From(..)));
+        let is_begun = !is_behind && (asked.is_none() || matches!(range, Some(Range::From(..))));
         if !is_begun {
             begun = self.begin(&target, first, Some(length).filter(|length| *length > 0)).await?;
             if begun.file.size_bytes != size_bytes {

@@ -29,7 +29,7 @@ const MAX_MAP_PEERS: usize = 10_000;
 #[into_params(parameter_in = Query)]
 pub(super) struct PeerParams {
     /// Only those of this zone.
-    #[param(minimum = 1)]
+    #[param(minimum = 1, maximum = 4_294_967_295_i64, value_type = Option<i64>)]
     zone: Option<u32>,
     /// Rows of a page.
     #[param(minimum = 1, maximum = 1000, default = 100)]
@@ -90,13 +90,13 @@ pub(super) async fn network(State(api): State<Api>, _: NoParams) -> Answer<Json<
 pub(super) struct FolderParams {
     /// `<share>/<path>`; the list of shares unless told.
     #[serde(default)]
-    #[param(max_length = 1024)]
+    #[param(max_length = 4096)]
     path: String,
     /// Entries of a page.
     #[param(minimum = 1, maximum = 1000, default = 100)]
     page_size: Option<u32>,
     /// `next_page_token` of the page before.
-    #[param(max_length = 1024)]
+    #[param(max_length = 4096)]
     page_token: Option<String>,
 }
 
@@ -146,7 +146,7 @@ pub(super) enum Reply {
 pub(super) struct ReplyBody {
     /// The sender is told so when its offer is declined.
     #[serde(default)]
-    #[schema(max_length = 64)]
+    #[schema(max_length = 256)]
     reason: String,
 }
 

@@ -21,7 +21,7 @@ use crate::{
         placement::{DEFAULT_REPLICAS, MAX_REPLICAS},
     },
     web::{
-        extract::{Body, NoParams, Params, Segments},
+        extract::{Body, NoParams, Params, Segments, whole},
         json,
         problem::Problem,
         spool::{Spooled, taken_name},
@@ -123,12 +123,13 @@ pub(super) async fn put(
 #[serde(deny_unknown_fields)]
 pub(super) struct MessageBody {
     /// What it is found by; the beginning of the text unless told.
-    #[schema(min_length = 1, max_length = 120)]
+    #[schema(min_length = 1, max_length = 255)]
     name: Option<String>,
     /// At most 8,192 bytes.
-    #[schema(min_length = 1, max_length = 2048)]
+    #[schema(min_length = 1, max_length = 8192)]
     text: String,
     /// How many peers keep it.
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 16)]
     replicas: Option<usize>,
 }

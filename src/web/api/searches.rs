@@ -16,7 +16,7 @@ use crate::{
         query::MAX_QUERY_BYTES,
     },
     web::{
-        extract::{Body, NoParams, Params, Segments},
+        extract::{Body, NoParams, Params, Segments, whole},
         json,
         paging::{Page, PageParams},
         problem::Problem,
@@ -50,20 +50,22 @@ impl From<Zones> for Scope {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SearchBody {
-    //// Words, `"a phrase"`, `-not`, `ext:pdf`, `size:>1M`, `type:video`, `peer:ana`, `hash:..`; at most 1,024 bytes.
-    #[schema(min_length = 1, max_length = 256)]
+    //// Words, `"a phrase"`, `-not`, `ext:pdf`, `size:>1M`, `type:video`, `peer:ana`, `hash:..`; at most 512 bytes.
+    #[schema(min_length = 1, max_length = 512)]
     query: String,
     /// How far.
     #[serde(default)]
     zones: Zones,
     /// Set: classic flood with this TTL.
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 32)]
     ttl: Option<u8>,
     /// How long to wait for answers; the peer's setting unless told.
     #[schema(exclusive_minimum = 0, maximum = 60)]
     wait_seconds: Option<f64>,
     /// Stop after so many hits.
-    #[schema(minimum = 1)]
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = 1, maximum = 4_294_967_295_i64, value_type = Option<i64>)]
     want: Option<u32>,
 }
 

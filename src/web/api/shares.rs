@@ -35,7 +35,7 @@ pub(super) async fn list(
 #[serde(deny_unknown_fields)]
 pub(super) struct ShareBody {
     /// Absolute path of a folder on the peer's machine.
-    #[schema(pattern = "^/", max_length = 1024)]
+    #[schema(pattern = "^/", max_length = 4096)]
     folder: String,
 }
 
@@ -98,7 +98,7 @@ pub(super) struct SaveBody {
     /// What it is to be called: letters, digits, `-`, `_` and `.`.
     #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_-][A-Za-z0-9._-]*$")]
     name: String,
-    #[schema(min_length = 1, max_length = 256)]
+    #[schema(min_length = 1, max_length = 512)]
     query: String,
     #[serde(default)]
     zones: Zones,

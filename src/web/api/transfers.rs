@@ -207,10 +207,10 @@ pub(super) struct DownloadBody {
     #[schema(min_length = 1, max_length = 64)]
     peer: Option<String>,
     /// `<share>/<path>`; a folder comes whole.
-    #[schema(min_length = 1, max_length = 1024)]
+    #[schema(min_length = 1, max_length = 4096)]
     path: Option<String>,
     /// Absolute path on the peer's machine: an existing folder to put it in, or the file to make; the downloads share unless told.
-    #[schema(pattern = "^/", max_length = 1024)]
+    #[schema(pattern = "^/", max_length = 4096)]
     destination: Option<String>,
     #[serde(default)]
     priority: Priority,

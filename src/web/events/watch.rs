@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use futures::StreamExt as _;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
@@ -18,6 +19,8 @@ const NETWORK_EVERY: Duration = Duration::from_secs(5);
 const NEWS_WAIT: Duration = Duration::from_secs(5);
 /// After a call that failed.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+/// Queries told within a second; others are passed by, so that a storm does not push all other events out.
+const MAX_QUERIES_A_SECOND: u32 = 50;
 /// How long is watched on after the last reader: one that comes back at once has missed nothing.
 const LINGER: Duration = Duration::from_secs(30);
 
@@ -49,6 +52,7 @@ pub(super) fn start(inner: &Arc<Inner>) {
         tokio::select! {
             () = look(&inner) => {}
             () = take_new_hits(&inner) => {}
+            () = pass_on_queries(&inner) => {}
         }
     }));
 }
@@ -144,6 +148,30 @@ async fn take_new_hits(inner: &Inner) {
             Ok(hits) => hits.iter().for_each(|hit| tell(inner, "new_hit", &json::NewHit::from(hit))),
             Err(_) => sleep(FAILURE_PAUSE).await,
         }
+    }
+}
+
+/// Queries that pass through the peer; nobody pays for them while nobody reads.
+async fn pass_on_queries(inner: &Inner) {
+    let (mut second, mut told) = (Instant::now(), 0);
+    loop {
+        if inner.has_readers()
+            && let Ok(mut activity) = inner.peer.activity().await
+        {
+            while let Some(Ok(query)) = activity.next().await {
+                if second.elapsed() >= Duration::from_secs(1) {
+                    (second, told) = (Instant::now(), 0);
+                }
+                told += 1;
+                if told <= MAX_QUERIES_A_SECOND {
+                    tell(inner, "query", &json::Activity::from(&query));
+                }
+                if !inner.has_readers() {
+                    break;
+                }
+            }
+        }
+        sleep(FAILURE_PAUSE).await;
     }
 }
 

@@ -89,6 +89,42 @@ impl From<action::FolderPage> for Folder {
     }
 }
 
+/// A query at this peer, as it begins and as it ends here.
+#[derive(Debug, Serialize)]
+pub(in crate::web) struct Activity {
+    time: Option<String>,
+    /// 16 hexadecimal digits, the beginning of its id.
+    query: String,
+    /// `began` or `answered`.
+    kind: &'static str,
+    text: String,
+    /// Id of the previous hop; `null` when it began here.
+    from: Option<String>,
+    zone: Option<u32>,
+    hops: u8,
+    hits: u32,
+    /// Ids of those whom it went on to, the first 16.
+    asked: Vec<String>,
+    missed: u64,
+}
+
+impl From<&action::Activity> for Activity {
+    fn from(activity: &action::Activity) -> Self {
+        Self {
+            time: super::time(activity.time),
+            query: format!("{:016x}", u64::from_be_bytes(activity.query)),
+            kind: activity.kind.name(),
+            text: activity.text.clone(),
+            from: activity.from.map(|peer| peer.to_string()),
+            zone: activity.zone.map(ZoneId::get),
+            hops: activity.hops,
+            hits: activity.hits,
+            asked: activity.asked.iter().map(ToString::to_string).collect(),
+            missed: activity.missed,
+        }
+    }
+}
+
 /// The network, as a map shows it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::web) struct Network {
