@@ -26,6 +26,7 @@ mod search;
 pub mod send;
 mod service;
 mod session;
+mod shared;
 mod summaries;
 pub mod transfers;
 pub mod upload;

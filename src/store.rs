@@ -4,6 +4,7 @@
 //! another; everything else bears the name of a part file, and is removed or gone on with by its transfer, or removed at
 //! the next start.
 
+pub mod adopt;
 pub mod inbox;
 mod inline;
 pub mod jobs;

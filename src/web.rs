@@ -5,16 +5,21 @@
 mod api;
 mod assets;
 mod disposition;
+mod events;
 mod extract;
 pub mod guard;
 pub mod health;
 mod json;
 mod lazy;
 pub mod metrics;
+mod once;
 mod paging;
 pub mod problem;
 mod range;
 pub mod registry;
+mod searches;
+mod spool;
+mod sse;
 pub mod token;
 
 use std::{
@@ -132,6 +137,10 @@ impl Bound {
 
     pub(crate) fn guard(&self) -> &Guard {
         &self.guard
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.gateway.folder
     }
 
     /// Serves until the stop, then lets running requests end for a short while.

@@ -344,6 +344,15 @@ impl ControlService for Service {
         Ok(Response::new(pb::AddShareResponse { share: Some(wire::to_share(share)) }))
     }
 
+    async fn share_file(
+        &self,
+        request: Request<pb::ShareFileRequest>,
+    ) -> Result<Response<pb::ShareFileResponse>, Status> {
+        let ask = wire::share_file_ask(request.into_inner())?;
+        let shared = self.run(SCAN_DEADLINE, self.handle.share_file(ask)).await?;
+        Ok(Response::new(wire::to_shared_file(shared)))
+    }
+
     async fn remove_share(
         &self,
         request: Request<pb::RemoveShareRequest>,

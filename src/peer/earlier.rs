@@ -39,7 +39,9 @@ pub(super) async fn open_transfers(
 ) -> Result<(Transfers, Revived)> {
     let (transfers, revived) = Transfers::open(settings.download_slots, &settings.data, shutdown)
         .context("could not read the kept downloads")?;
-    let folders = vec![settings.inbox.clone(), downloads.to_path_buf()];
+    let mut folders = vec![settings.inbox.clone(), downloads.to_path_buf()];
+    // Files that are shared by their bytes go into the first.
+    folders.extend(settings.shares.first().cloned());
     sweep(folders, started, kept_parts(&transfers.list()), shutdown).await;
     let places = transfers.kept().iter().filter_map(Place::of_job).collect();
     sweep_folders(downloads.to_path_buf(), started, places, shutdown).await;

@@ -6,8 +6,8 @@ use futures::stream::BoxStream;
 
 use crate::protocol::action::{
     ActionError, Answer, FolderPage, GetAsk, InboxInfo, IndexState, Listing, NewHit, PageAsk, PeerInfo,
-    PeerPath, PutAsk, ReadAsk, ReadEvent, SaveAsk, SavedSearch, SearchAsk, SearchEvent, SendAsk, ShareInfo,
-    Status, Transfer, TransferControl, Unput, Which, ZoneInfo,
+    PeerPath, PutAsk, ReadAsk, ReadEvent, SaveAsk, SavedSearch, SearchAsk, SearchEvent, SendAsk,
+    ShareFileAsk, ShareInfo, SharedFile, Status, Transfer, TransferControl, Unput, Which, ZoneInfo,
 };
 use crate::protocol::id::ZoneId;
 
@@ -55,6 +55,8 @@ pub trait Actions: fmt::Debug + Send + Sync {
     async fn add_share(&self, folder: std::path::PathBuf) -> Outcome<ShareInfo>;
     /// Stops offering a folder; its files stay.
     async fn remove_share(&self, name: String) -> Outcome<()>;
+    /// Takes a file over into the first share, without replacing any, and has it found at once.
+    async fn share_file(&self, ask: ShareFileAsk) -> Outcome<SharedFile>;
     /// Walks all shares again; answers when the index is as the folders are.
     async fn rescan(&self) -> Outcome<IndexState>;
     /// Running transfers, failed downloads that can be retried, and the last 100 ended, in order of their ids.

@@ -20,6 +20,7 @@ use super::{
     replicas::Keeping,
     saved::SavedSearches,
     session::SessionControl,
+    shared,
     summaries::Summaries,
     transfers::Transfers,
     view::View,
@@ -30,8 +31,8 @@ use crate::{
         action::{
             ActionError, Answer, Connection, Counters, ErrorKind, FolderPage, GetAsk, InboxInfo, IndexState,
             Listing, NewHit, PageAsk, PeerInfo, PeerPath, PutAsk, ReadAsk, ReadEvent, SaveAsk, SavedSearch,
-            SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Transfer, TransferControl, Unput, Which,
-            ZoneInfo,
+            SearchAsk, SearchEvent, SendAsk, ShareFileAsk, ShareInfo, SharedFile, Status, Transfer,
+            TransferControl, Unput, Which, ZoneInfo,
         },
         id::ZoneId,
         roster::Member,
@@ -159,6 +160,10 @@ impl Actions for Local {
     async fn add_share(&self, folder: std::path::PathBuf) -> Outcome<ShareInfo> {
         let index = self.index.clone();
         blocking(move || index.add_share(&folder)).await
+    }
+
+    async fn share_file(&self, ask: ShareFileAsk) -> Outcome<SharedFile> {
+        shared::share_file(self.index.clone(), self.keeping.folder().to_path_buf(), ask).await
     }
 
     async fn remove_share(&self, name: String) -> Outcome<()> {

@@ -27,7 +27,8 @@ use crate::{
         action::{
             ActionError, Answer, ErrorKind, FolderPage, GetAsk, InboxInfo, IndexState, Listing, NewHit,
             PageAsk, PeerInfo, PeerPath, PutAsk, ReadAsk, ReadEvent, SaveAsk, SavedSearch, SearchAsk,
-            SearchEvent, SendAsk, ShareInfo, Status, Transfer, TransferControl, Unput, Which, ZoneInfo,
+            SearchEvent, SendAsk, ShareFileAsk, ShareInfo, SharedFile, Status, Transfer, TransferControl,
+            Unput, Which, ZoneInfo,
         },
         id::ZoneId,
     },
@@ -259,6 +260,11 @@ impl Actions for Remote {
         let request = wire::to_add_share_request(&folder).map_err(|invalid| usage(&invalid))?;
         let response = self.call(SCAN_DEADLINE, self.client.clone().add_share(request)).await?;
         sound(crate::wire::required("share", response.share).and_then(wire::share))
+    }
+
+    async fn share_file(&self, ask: ShareFileAsk) -> Outcome<SharedFile> {
+        let request = wire::to_share_file_request(&ask).map_err(|invalid| usage(&invalid))?;
+        sound(wire::shared_file(self.call(SCAN_DEADLINE, self.client.clone().share_file(request)).await?))
     }
 
     async fn remove_share(&self, name: String) -> Outcome<()> {

@@ -11,7 +11,10 @@ mod search;
 mod transfer;
 
 pub use error::{ActionError, ErrorKind};
-pub use file::{GetAsk, PeerPath, PutAsk, PutContent, ReadAsk, ReadEvent, SendAsk, Target, Unput};
+pub use file::{
+    GetAsk, PeerPath, PutAsk, PutContent, ReadAsk, ReadEvent, SendAsk, ShareFileAsk, SharedFile, Target,
+    Unput,
+};
 pub use inbox::{AcceptPolicy, Answer, InboxInfo, Offer};
 pub use peer::{
     Connection, Counters, FolderPage, IndexState, Listing, PageAsk, PeerInfo, ShareInfo, Status, ZoneInfo,

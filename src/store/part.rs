@@ -311,7 +311,7 @@ impl Drop for Part {
 }
 
 /// Hidden, recognised by its ending, and never longer than a name may be.
-fn part_name(destination: &Path) -> String {
+pub(super) fn part_name(destination: &Path) -> String {
     let name = destination.file_name().unwrap_or_default().to_string_lossy();
     let random: u64 = rand::rng().random();
     let tail = format!(".{random:016x}{PART_SUFFIX}");

@@ -1,18 +1,39 @@
-//! The REST interface of a peer: its routes, what they share, and its OpenAPI, which is made of the handlers.
+//! The REST interface of a peer: its routes, and what their handlers share.
 
+mod describe;
 mod entry;
+mod files;
+mod people;
+mod pushes;
+mod searches;
+mod shares;
 mod status;
+mod transfers;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Result;
-use axum::{Router, extract::DefaultBodyLimit, response::IntoResponse, routing::get};
-use http::{StatusCode, header};
-use utoipa::{OpenApi, openapi};
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request, State},
+    middleware::{Next, from_fn_with_state},
+    response::Response,
+    routing::get,
+};
+use http::{Method, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use tokio::sync::Semaphore;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Bound, Calls, Content, Gateway, assets, extract::MAX_BODY_BYTES, guard::Guard, problem::Problem,
+    Bound, Calls, Content, Gateway, assets,
+    events::Happenings,
+    extract::MAX_BODY_BYTES,
+    once::{self, Once},
+    problem::Problem,
+    searches::Searches,
+    spool::Spool,
+    sse::Streams,
 };
 use crate::{
     config::HttpSettings,
@@ -20,11 +41,19 @@ use crate::{
         control::{ANSWER_DEADLINE, SCAN_DEADLINE},
         handle::{Handle, Outcome},
     },
-    protocol::action::ErrorKind,
+    protocol::{
+        action::{ActionError, ErrorKind},
+        name::MAX_PATH_BYTES,
+    },
     shutdown::Shutdown,
 };
 
-pub(super) use self::entry::login;
+pub(super) use self::{describe::finish, entry::login};
+
+/// Longest name of a peer, or id in hexadecimal digits.
+const MAX_PEER_BYTES: usize = 64;
+/// Their bodies are files: they look after a repetition themselves.
+const UPLOADS: [&str; 2] = ["/api/v1/sends", "/api/v1/puts"];
 
 /// What all handlers work with; cheap to clone.
 #[derive(Debug, Clone)]
@@ -33,8 +62,13 @@ pub(super) struct Api(Arc<Parts>);
 #[derive(Debug)]
 struct Parts {
     peer: Handle,
-    guard: Guard,
     shutdown: Shutdown,
+    searches: Searches,
+    streams: Streams,
+    happenings: Happenings,
+    spool: Spool,
+    once: Once,
+    reads: Arc<Semaphore>,
 }
 
 /// An answer, or why there is none.
@@ -55,48 +89,61 @@ pub async fn open_peer(
 ) -> Result<Option<Gateway>> {
     let Some(listen) = settings.listen else { return Ok(None) };
     let bound = Bound::bind(listen, settings, folder).await?;
-    let parts = Parts { peer, guard: bound.guard().clone(), shutdown: shutdown.clone() };
-    let api = Api(Arc::new(parts));
-    let (owned, _) = described().split_for_parts();
-    let owned = owned.layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(api.clone());
+    let folder = bound.folder().to_path_buf();
+    let api = Api(Arc::new(Parts {
+        happenings: Happenings::new(peer.clone(), shutdown.clone()),
+        peer,
+        searches: Searches::new(shutdown.clone()),
+        streams: Streams::new(shutdown.clone()),
+        spool: tokio::task::spawn_blocking(move || Spool::open(&folder)).await??,
+        once: Once::new(shutdown.clone()),
+        reads: Arc::new(Semaphore::new(files::MAX_READS)),
+        shutdown: shutdown.clone(),
+    }));
+    let (owned, _) = routes().split_for_parts();
+    let owned = owned
+        .layer(from_fn_with_state(api.clone(), done_once))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(api.clone());
     let open = assets::routes()
         .merge(operator)
-        .route("/openapi.json", get(openapi_json))
+        .route("/openapi.json", get(describe::openapi_json))
         .merge(Router::new().route("/login", get(login)).with_state(bound.guard().clone()));
     bound.serve(Content { open, owned, calls }, shutdown).map(Some)
 }
 
 /// Every route with its description.
-fn described() -> OpenApiRouter<Api> {
-    OpenApiRouter::with_openapi(Base::openapi()).routes(routes!(status::status))
-}
-
-#[derive(OpenApi)]
-#[openapi(
-    info(title = "Floodplain", description = "The REST interface of a peer. How to get the token, and examples: docs/REST.md.",
-        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")),
-    modifiers(&Security),
-    security(("token" = []), ("session" = [])),
-)]
-struct Base;
-
-/// How a request shows that it is the owner's.
-pub(super) struct Security;
-
-impl utoipa::Modify for Security {
-    fn modify(&self, api: &mut openapi::OpenApi) {
-        use openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-        let components = api.components.get_or_insert_default();
-        let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
-        components.add_security_scheme("token", SecurityScheme::Http(token));
-        let session = ApiKey::Cookie(ApiKeyValue::new("floodplain-PORT"));
-        components.add_security_scheme("session", SecurityScheme::ApiKey(session));
-    }
-}
-
-/// Made anew at each request: few ask, and it would take memory all the time.
-async fn openapi_json() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], axum::Json(described().split_for_parts().1))
+fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(describe::base())
+        .routes(routes!(status::status))
+        .routes(routes!(status::connection))
+        .routes(routes!(status::events))
+        .routes(routes!(searches::begin, searches::list))
+        .routes(routes!(searches::get, searches::forget))
+        .routes(routes!(searches::events))
+        .routes(routes!(shares::saved, shares::save))
+        .routes(routes!(shares::unsave))
+        .routes(routes!(files::by_hash, files::share))
+        .routes(routes!(files::by_hash_as))
+        .routes(routes!(files::by_place))
+        .routes(routes!(transfers::list))
+        .routes(routes!(transfers::control_all))
+        .routes(routes!(transfers::control))
+        .routes(routes!(transfers::priority))
+        .routes(routes!(transfers::download))
+        .routes(routes!(pushes::send))
+        .routes(routes!(pushes::put))
+        .routes(routes!(pushes::unput))
+        .routes(routes!(pushes::message))
+        .routes(routes!(people::peers))
+        .routes(routes!(people::folder))
+        .routes(routes!(people::zones))
+        .routes(routes!(people::network))
+        .routes(routes!(people::inbox))
+        .routes(routes!(people::reply))
+        .routes(routes!(shares::list, shares::add))
+        .routes(routes!(shares::rescan))
+        .routes(routes!(shares::remove))
 }
 
 /// For every route: this is not one of its methods.
@@ -109,9 +156,60 @@ pub(super) async fn wrong_method() -> Problem {
     problem.hint("the header Allow names those that it takes")
 }
 
+/// A POST with a key is done once.
+async fn done_once(State(api): State<Api>, request: Request, next: Next) -> Response {
+    use axum::response::IntoResponse as _;
+    let has_key = request.method() == Method::POST && request.headers().contains_key(once::HEADER);
+    if !has_key || UPLOADS.contains(&request.uri().path()) {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    let body = match Limited::new(body, MAX_BODY_BYTES).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(_) => {
+            let problem = Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                ErrorKind::Usage,
+                "the body is too large or broke off",
+            );
+            return problem.hint(format!("at most {MAX_BODY_BYTES} bytes")).into_response();
+        }
+    };
+    let mut fingerprint = blake3::Hasher::new();
+    fingerprint.update(parts.uri.to_string().as_bytes()).update(&[0]).update(&body);
+    let headers = parts.headers.clone();
+    let request = Request::from_parts(parts, body.into());
+    let work = async move { next.run(request).await };
+    api.once().run(&headers, fingerprint.finalize(), work).await.into_response()
+}
+
 impl Api {
     fn peer(&self) -> &Handle {
         &self.0.peer
+    }
+
+    fn searches(&self) -> &Searches {
+        &self.0.searches
+    }
+
+    fn streams(&self) -> &Streams {
+        &self.0.streams
+    }
+
+    fn happenings(&self) -> &Happenings {
+        &self.0.happenings
+    }
+
+    fn spool(&self) -> &Spool {
+        &self.0.spool
+    }
+
+    fn once(&self) -> &Once {
+        &self.0.once
+    }
+
+    fn reads(&self) -> &Arc<Semaphore> {
+        &self.0.reads
     }
 
     /// What the peer answers by itself or with one call to another.
@@ -141,4 +239,27 @@ impl Api {
 /// The peer ends.
 fn stopping() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, ErrorKind::Cancelled, "the peer is stopping")
+}
+
+/// What was to answer is gone without a word.
+fn lost() -> ActionError {
+    ActionError::new(ErrorKind::Failed, "the peer ended this without saying how").hint("its log may tell why")
+}
+
+/// A peer's name or the beginning of its id, within bounds.
+fn checked_peer(peer: String) -> Answer<String> {
+    if peer.is_empty() || peer.len() > MAX_PEER_BYTES {
+        return Err(Problem::usage(format!(
+            "peer: must be a name or the beginning of an id, 1 to {MAX_PEER_BYTES} bytes"
+        )));
+    }
+    Ok(peer)
+}
+
+/// A path in a peer's shares, within bounds.
+fn checked_path(path: String) -> Answer<String> {
+    if path.is_empty() || path.len() > MAX_PATH_BYTES {
+        return Err(Problem::usage(format!("path: must be 1 to {MAX_PATH_BYTES} bytes")));
+    }
+    Ok(path)
 }

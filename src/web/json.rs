@@ -10,9 +10,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 pub(super) use self::{
-    network::{Folder, Network, NetworkPeer, NetworkZone, Peer, PeerListing, Zone, ZoneListing},
+    network::{Folder, Network, Peer, PeerListing, Zone, ZoneListing},
     search::{Coverage, Hit, NewHit, SavedSearch},
-    transfer::{Changed, Inbox, Offer, Transfer, Unput},
+    transfer::{Changed, Inbox, Transfer, Unput},
 };
 use crate::protocol::{
     action::{self, FileInfo},

@@ -75,15 +75,15 @@ impl PageParams {
 
 impl<T> Page<T> {
     /// The page of a whole list that a window shows.
-    pub(super) fn of<R>(rows: &[R], window: Window, show: impl Fn(&R) -> T) -> Self {
+    pub(super) fn of<'a, R>(rows: &'a [R], window: Window, show: impl Fn(&'a R) -> T) -> Self {
         let end = window.start.saturating_add(window.size).min(rows.len());
         let items = rows.get(window.start..end).unwrap_or_default().iter().map(show).collect();
         Self { items, next_page_token: (end < rows.len()).then(|| end.to_string()) }
     }
 
-    /// A list that has one page only.
-    pub(super) fn whole(items: Vec<T>) -> Self {
-        Self { items, next_page_token: None }
+    /// The rows, and where the next page begins.
+    pub(super) fn into_parts(self) -> (Vec<T>, Option<String>) {
+        (self.items, self.next_page_token)
     }
 }
 

@@ -27,8 +27,9 @@ mod transfer;
 pub use ask::{
     MAX_PAGE_SIZE, MAX_REASON_BYTES, MAX_TEXT_BYTES, MAX_TOKEN_BYTES, MAX_TTL, MAX_WAIT, add_share_ask,
     answer, browse_ask, control_ask, get_ask, put_ask, read_ask, remove_share_ask, search_ask, send_ask,
-    to_add_share_request, to_answer_request, to_browse_request, to_control_request, to_get_request,
-    to_put_request, to_read_request, to_search_request, to_send_request, to_unput, unput, unput_ask,
+    share_file_ask, shared_file, to_add_share_request, to_answer_request, to_browse_request,
+    to_control_request, to_get_request, to_put_request, to_read_request, to_search_request, to_send_request,
+    to_share_file_request, to_shared_file, to_unput, unput, unput_ask,
 };
 pub use error::{to_action_error, to_malformed, to_status};
 pub use saved::{

@@ -21,8 +21,8 @@ use floodplain::{
             AcceptPolicy, ActionError, Answer, Connection, Counters, Coverage, Direction, ErrorKind,
             FileInfo, FolderPage, GetAsk, Hit, Holder, InboxInfo, IndexState, Listing, NewHit, Offer,
             PageAsk, PeerInfo, PeerPath, Priority, PutAsk, ReadAsk, ReadEvent, SaveAsk, SavedSearch, Scope,
-            SearchAsk, SearchEvent, SendAsk, ShareInfo, Status, Target, Transfer, TransferControl,
-            TransferState, Unput, Which, ZoneCoverage, ZoneInfo,
+            SearchAsk, SearchEvent, SendAsk, ShareFileAsk, ShareInfo, SharedFile, Status, Target, Transfer,
+            TransferControl, TransferState, Unput, Which, ZoneCoverage, ZoneInfo,
         },
         id::{ContentHash, PeerId, ZoneId},
         query::Fit,
@@ -412,6 +412,12 @@ impl Actions for Double {
     async fn add_share(&self, folder: PathBuf) -> Outcome<ShareInfo> {
         self.record(format!("add_share({})", folder.display()));
         Ok(share())
+    }
+
+    async fn share_file(&self, ask: ShareFileAsk) -> Outcome<SharedFile> {
+        self.record(format!("share_file({}, {:?})", ask.path.display(), ask.name));
+        let path = format!("docs/{}", ask.name);
+        Ok(SharedFile { share: "docs".into(), path, hash: hash(), size_bytes: 5 })
     }
 
     async fn remove_share(&self, name: String) -> Outcome<()> {

@@ -96,6 +96,28 @@ pub struct PutAsk {
     pub replicas: usize,
 }
 
+/// A file to take over into a share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShareFileAsk {
+    /// Absolute path of a regular file on the peer's machine. It is moved from there.
+    pub path: PathBuf,
+    /// Its name in the share, under the portable policy.
+    pub name: String,
+}
+
+/// A file that was taken over into a share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedFile {
+    /// Name of the share.
+    pub share: String,
+    /// Where it can be found: `<share>/<name>`, with a number when the name was taken.
+    pub path: String,
+    /// Its content.
+    pub hash: ContentHash,
+    /// Its size.
+    pub size_bytes: u64,
+}
+
 /// What became of a content that was taken back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unput {

@@ -1,18 +1,50 @@
-//! The peer's own state, and its coming and going.
+//! The peer's own state, its coming and going, and what happens at it.
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, response::Response};
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::{Answer, Api};
-use crate::web::{json, problem::ProblemBody};
+use crate::web::{
+    extract::{Body, NoParams},
+    json,
+    sse::last_event_id,
+};
 
 /// The peer's own state.
-#[utoipa::path(
-    get, path = "/api/v1/status", tag = "peer",
-    responses(
-        (status = 200, body = json::Status),
-        (status = 400, body = ProblemBody<'static>, content_type = "application/problem+json", description = "The request makes no sense"),
-    ),
-)]
-pub(super) async fn status(State(api): State<Api>) -> Answer<Json<json::Status>> {
+#[utoipa::path(get, path = "/api/v1/status", tag = "peer", responses((status = 200, body = json::Status)))]
+pub(super) async fn status(State(api): State<Api>, _: NoParams) -> Answer<Json<json::Status>> {
     Ok(Json(api.answer(api.peer().status()).await?.into()))
+}
+
+/// Whether the peer is to be in the network.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConnectionBody {
+    connected: bool,
+}
+
+/// Leaves the network and keeps running, or joins again. Answers when it has happened.
+#[utoipa::path(
+    post, path = "/api/v1/connection", tag = "peer", request_body = ConnectionBody,
+    responses((status = 204, description = "It has happened")),
+)]
+pub(super) async fn connection(
+    State(api): State<Api>,
+    _: NoParams,
+    Body(body): Body<ConnectionBody>,
+) -> Answer<StatusCode> {
+    api.answer(api.peer().set_connected(body.connected)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Everything that happens: `status`, `transfer`, `inbox`, `shares`, `network`, `new_hit`, `query`. `Last-Event-ID` goes on behind
+/// that event; `reset` says that some were lost, so that all is to be asked for again.
+#[utoipa::path(
+    get, path = "/api/v1/events", tag = "peer", params(("Last-Event-ID" = Option<String>, Header)),
+    responses((status = 200, body = String, content_type = "text/event-stream")),
+)]
+pub(super) async fn events(State(api): State<Api>, _: NoParams, headers: HeaderMap) -> Answer<Response> {
+    api.streams().open(api.happenings().read(last_event_id(&headers)))
 }

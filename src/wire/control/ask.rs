@@ -16,11 +16,11 @@ use super::{
 use crate::protocol::{
     action::{
         Answer, GetAsk, PageAsk, PeerPath, Priority, PutAsk, PutContent, ReadAsk, Scope, SearchAsk, SendAsk,
-        Target, TransferControl, Unput, Which,
+        ShareFileAsk, SharedFile, Target, TransferControl, Unput, Which,
     },
     flood::MAX_TTL_PLUS_HOPS,
     id::ContentHash,
-    name::{MAX_NAME_BYTES, MAX_PATH_BYTES},
+    name::{MAX_NAME_BYTES, MAX_PATH_BYTES, portable_name},
     placement::{DEFAULT_REPLICAS, MAX_REPLICAS},
     query::MAX_QUERY_BYTES,
 };
@@ -308,6 +308,39 @@ pub fn add_share_ask(request: pb::AddShareRequest) -> Result<PathBuf, Invalid> {
 /// The folder to offer, on its way out.
 pub fn to_add_share_request(folder: &Path) -> Result<pb::AddShareRequest, Invalid> {
     Ok(pb::AddShareRequest { folder: utf8("folder", folder)? })
+}
+
+/// The file to take over.
+pub fn share_file_ask(request: pb::ShareFileRequest) -> Result<ShareFileAsk, Invalid> {
+    Ok(ShareFileAsk {
+        path: absolute("path", request.path)?,
+        name: portable_name(&request.name).map_err(|error| Invalid::new("name", error.to_string()))?,
+    })
+}
+
+/// The file to take over, on its way out.
+pub fn to_share_file_request(ask: &ShareFileAsk) -> Result<pb::ShareFileRequest, Invalid> {
+    Ok(pb::ShareFileRequest { path: utf8("path", &ask.path)?, name: ask.name.clone() })
+}
+
+/// The file that was taken over.
+pub fn shared_file(response: pb::ShareFileResponse) -> Result<SharedFile, Invalid> {
+    Ok(SharedFile {
+        hash: ContentHash::try_from(&response.content_hash[..]).map_err(Invalid::id("content_hash"))?,
+        share: bounded("share", response.share, MAX_NAME_BYTES)?,
+        path: bounded("path", response.path, MAX_PATH_BYTES)?,
+        size_bytes: response.size_bytes,
+    })
+}
+
+/// The file that was taken over, on its way out.
+pub fn to_shared_file(shared: SharedFile) -> pb::ShareFileResponse {
+    pb::ShareFileResponse {
+        share: shared.share,
+        path: shared.path,
+        content_hash: shared.hash.as_bytes().to_vec().into(),
+        size_bytes: shared.size_bytes,
+    }
 }
 
 /// The name of the share to take away.
