@@ -28,10 +28,10 @@ static EXPORT: OnceLock<(SdkTracerProvider, Runtime)> = OnceLock::new();
 /// When the endpoint is none, or its thread cannot be had.
 pub(super) fn layer<S>(endpoint: &str) -> anyhow::Result<impl Layer<S> + Send + Sync>
 where
-    S: tracing::Subscriber + for<'span> LookupSpan<'span>,
+    S: tracing::Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
 {
     let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("otlp").enable_all().build()?;
-    let _within = runtime.enter();
+    let within = runtime.enter();
     let exporter = SpanExporter::builder()
         .with_tonic()
         .with_endpoint(endpoint)
@@ -45,7 +45,7 @@ where
         .build();
     let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();
     let tracer = provider.tracer("floodplain");
-    drop(_within);
+    drop(within);
     // A second one would be of logging that was started before, which fails.
     let _ = EXPORT.set((provider, runtime));
     let only = Targets::new().with_target(TARGET, LevelFilter::TRACE);

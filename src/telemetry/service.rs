@@ -49,7 +49,6 @@ impl LogService for Logs {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the shape of `map_err`")]
 fn refused(error: LevelError) -> Status {
     match error {
         LevelError::Invalid(problem) => Invalid::new("level", Printable(&problem).to_string()).into(),

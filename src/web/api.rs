@@ -29,7 +29,6 @@ use super::{
     Bound, Calls, Content, Gateway, assets,
     events::Happenings,
     extract::MAX_BODY_BYTES,
-    guard::Guard,
     once::{self, Once},
     problem::Problem,
     searches::Searches,
@@ -49,7 +48,7 @@ use crate::{
     shutdown::Shutdown,
 };
 
-pub(super) use self::{describe::Security, entry::login};
+pub(super) use self::{describe::finish, entry::login};
 
 /// Longest name of a peer, or id in hexadecimal digits.
 const MAX_PEER_BYTES: usize = 64;
@@ -63,7 +62,6 @@ pub(super) struct Api(Arc<Parts>);
 #[derive(Debug)]
 struct Parts {
     peer: Handle,
-    guard: Guard,
     shutdown: Shutdown,
     searches: Searches,
     streams: Streams,
@@ -95,7 +93,6 @@ pub async fn open_peer(
     let api = Api(Arc::new(Parts {
         happenings: Happenings::new(peer.clone(), shutdown.clone()),
         peer,
-        guard: bound.guard().clone(),
         searches: Searches::new(shutdown.clone()),
         streams: Streams::new(shutdown.clone()),
         spool: tokio::task::spawn_blocking(move || Spool::open(&folder)).await??,

@@ -1,4 +1,4 @@
-//! `/metrics`: a daemon's numbers for Prometheus, in the OpenMetrics text format.
+//! `/metrics`: a daemon's numbers for Prometheus, in the text format of `OpenMetrics`.
 //!
 //! Invariant: labels are words of this program. No name, query, path, address or id is ever in one, so that the number of
 //! series is fixed and nothing of what people do can be read here. Every name is in `docs/OPERATIONS.md`, which a test

@@ -14,7 +14,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Bound, Content, Gateway,
-    api::{Security, login},
+    api::{finish, login},
     extract::Params,
     health, metrics,
     paging::checked_size,
@@ -83,14 +83,16 @@ fn described() -> OpenApiRouter<Overview> {
 #[openapi(
     info(title = "Floodplain registry", description = "What a registry tells its owner; nothing can be changed here.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")),
-    modifiers(&Security),
+    components(schemas(ProblemBody<'static>)),
     security(("token" = []), ("session" = [])),
 )]
 struct Base;
 
 /// Made anew at each request: few ask, and it would take memory all the time.
 async fn openapi_json() -> impl IntoResponse {
-    Json::<openapi::OpenApi>(described().split_for_parts().1)
+    let mut api: openapi::OpenApi = described().split_for_parts().1;
+    finish(&mut api);
+    Json(api)
 }
 
 /// Everything but the lists.
@@ -118,10 +120,7 @@ struct ZonesAsk {
 /// The zones, in order of their numbers.
 #[utoipa::path(
     get, path = "/api/v1/zones", tag = "registry", params(ZonesAsk),
-    responses(
-        (status = 200, body = json::Zones),
-        (status = 400, body = ProblemBody<'static>, content_type = "application/problem+json", description = "The request makes no sense"),
-    ),
+    responses((status = 200, body = json::Zones)),
 )]
 async fn zones(
     State(overview): State<Overview>,
@@ -152,10 +151,7 @@ struct PeersAsk {
 /// The live peers, in order of zones and names.
 #[utoipa::path(
     get, path = "/api/v1/peers", tag = "registry", params(PeersAsk),
-    responses(
-        (status = 200, body = json::Peers),
-        (status = 400, body = ProblemBody<'static>, content_type = "application/problem+json", description = "The request makes no sense"),
-    ),
+    responses((status = 200, body = json::Peers)),
 )]
 async fn peers(
     State(overview): State<Overview>,

@@ -145,6 +145,7 @@ pub struct HealthArgs {
 #[derive(Debug, Clone, Args)]
 pub struct LogArgs {
     /// off, error, warn, info, debug or trace, or a list such as info,floodplain::peer=debug; without one, print what it is
+    #[expect(clippy::doc_markdown, reason = "the help shows it as it is")]
     #[arg(value_name = "LEVEL")]
     pub level: Option<String>,
     /// Of the registry, where the data folder has a peer's as well

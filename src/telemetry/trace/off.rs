@@ -6,7 +6,6 @@ use tonic::metadata::MetadataMap;
 #[derive(Debug, Clone)]
 pub struct Trace;
 
-#[expect(clippy::unused_self, reason = "as with the feature")]
 impl Trace {
     /// A search that begins here.
     #[inline]

@@ -46,23 +46,9 @@ const REPEATED: (&str, &str) = ("422", "The Idempotency-Key came with another re
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
     components(schemas(ProblemBody<'static>, Control, Direction, Priority, Reply, TransferState, Zones)),
-    modifiers(&Security),
     security(("token" = []), ("session" = [])),
 )]
 struct Base;
-
-/// How a request shows that it is the owner's.
-pub(in crate::web) struct Security;
-
-impl utoipa::Modify for Security {
-    fn modify(&self, api: &mut openapi::OpenApi) {
-        let components = api.components.get_or_insert_default();
-        let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
-        components.add_security_scheme("token", SecurityScheme::Http(token));
-        let session = ApiKey::Cookie(ApiKeyValue::new("floodplain-PORT"));
-        components.add_security_scheme("session", SecurityScheme::ApiKey(session));
-    }
-}
 
 /// What is not said of one route alone.
 pub(super) fn base() -> openapi::OpenApi {
@@ -79,6 +65,17 @@ fn whole() -> openapi::OpenApi {
     // The router's word for a path of several segments.
     let paths = std::mem::take(&mut api.paths.paths);
     api.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
+    finish(&mut api);
+    api
+}
+
+/// Adds what all routes of a gateway have in common: how a request shows that it is the owner's, and what else it may be answered.
+pub(in crate::web) fn finish(api: &mut openapi::OpenApi) {
+    let components = api.components.get_or_insert_default();
+    let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+    components.add_security_scheme("token", SecurityScheme::Http(token));
+    let session = ApiKey::Cookie(ApiKeyValue::new("floodplain-PORT"));
+    components.add_security_scheme("session", SecurityScheme::ApiKey(session));
     for item in api.paths.paths.values_mut() {
         let PathItem { get, put, post, delete, head, .. } = item;
         for operation in [get, put, delete, head].into_iter().flatten() {
@@ -88,7 +85,6 @@ fn whole() -> openapi::OpenApi {
             complete(operation, true);
         }
     }
-    api
 }
 
 /// Adds what all routes have in common, and to every problem what it looks like.

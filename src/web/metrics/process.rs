@@ -51,7 +51,7 @@ struct Process {
 }
 
 impl Process {
-    /// `None` where `/proc` is not as proc_pid_stat(5) says.
+    /// `None` where `/proc` is not as `proc_pid_stat(5)` says.
     fn read() -> Option<Self> {
         let stat = fs::read_to_string("/proc/self/stat").ok()?;
         // The name of the program is in brackets and may hold anything, brackets too.
