@@ -8,6 +8,7 @@ pub mod advertise;
 pub mod authority;
 pub mod caller;
 pub mod channel;
+pub mod discovery;
 pub mod enroll;
 pub mod guard;
 pub mod identity;
