@@ -4,6 +4,7 @@ pub mod admin;
 pub mod args;
 mod daemon;
 mod demo;
+pub mod doctor;
 pub mod exit;
 pub mod health;
 mod join;
@@ -17,6 +18,7 @@ pub mod put;
 pub mod search;
 pub mod searches;
 pub mod share;
+mod top;
 pub mod transfer;
 mod up;
 mod web;
@@ -73,6 +75,8 @@ fn run(cli: Cli, out: &mut Output) -> Ended {
         Verb::Registry(args) => daemon::registry(&global, &args, out),
         Verb::Peer(args) => daemon::peer(&global, &args, out),
         Verb::Console => daemon::console(&global),
+        Verb::Top => top::top(&global, out),
+        Verb::Doctor => doctor::doctor(&global, out),
         Verb::Demo(args) => demo::demo(&global, &args, out),
         Verb::Health(args) => ask_health(&global, &args, out),
         Verb::Log(args) => ask_log(&global, &args, out),
@@ -186,7 +190,18 @@ fn ask_web(global: &Global, args: &WebArgs, out: &mut Output) -> Ended {
 /// Runs one verb until it ends, its time is over, or it is interrupted; then it is dropped, which cancels what it asked.
 fn to_its_end(work: impl Future<Output = Ended>, timeout: Option<Duration>) -> Ended {
     let runtime = runtime(Builder::new_current_thread())?;
-    let ended = runtime.block_on(async {
+    let ended = to_its_end_in(&runtime, work, timeout);
+    // A thread may still wait for an answer on stdin.
+    runtime.shutdown_background();
+    ended
+}
+
+fn to_its_end_in<T>(
+    runtime: &Runtime,
+    work: impl Future<Output = Result<T, Failure>>,
+    timeout: Option<Duration>,
+) -> Result<T, Failure> {
+    runtime.block_on(async {
         let late = async {
             match timeout {
                 Some(span) => tokio::time::sleep(span).await,
@@ -204,10 +219,7 @@ fn to_its_end(work: impl Future<Output = Ended>, timeout: Option<Duration>) -> E
                 Err(ActionError::new(ErrorKind::TimedOut, format!("gave up after {span}")).into())
             }
         }
-    });
-    // A thread may still wait for an answer on stdin.
-    runtime.shutdown_background();
-    ended
+    })
 }
 
 fn runtime(mut builder: Builder) -> Result<Runtime, Failure> {

@@ -21,6 +21,7 @@ pub mod pages;
 pub mod parse;
 mod screen;
 mod session;
+pub mod top;
 pub mod view;
 
 use complete::{Completion, Names};

@@ -46,7 +46,7 @@ use crate::{
         Identity, Security, Transport, advertise::advertised, secret_file, socket::ControlSocket,
         standard::with_standard,
     },
-    protocol::trust::{PublicKey, invite::Invite},
+    protocol::trust::{NetworkId, PublicKey, invite::Invite},
     shutdown::Shutdown,
     wire::{
         admin::InviteAsk,
@@ -82,6 +82,11 @@ impl Running {
     /// The key that invites name, in a closed network.
     pub fn authority(&self) -> Option<PublicKey> {
         self.admin.closed.as_deref().map(Closed::authority)
+    }
+
+    /// Which network it is, in a closed one.
+    pub fn network(&self) -> Option<NetworkId> {
+        self.admin.closed.as_deref().map(|closed| closed.trust().network())
     }
 
     /// Makes an invite, and tells until when it is good.

@@ -4,14 +4,20 @@
 
 #[path = "support/actions.rs"]
 mod actions;
+#[path = "support/emulator.rs"]
+mod emulator;
+#[path = "support/pty.rs"]
+mod pty;
 
 use std::{path::Path, process::Command, time::Duration};
 
 use actions::Double;
+use emulator::Emulator;
 use floodplain::{
     console::{self, ConsoleOptions},
     shutdown::Shutdown,
 };
+use pty::Pty;
 use rexpect::session::{Options, PtySession, spawn_with_options};
 
 const HISTORY: &str = "FLOODPLAIN_TEST_CONSOLE_HISTORY";
@@ -203,6 +209,39 @@ fn a_stop_in_the_middle_of_a_line_gives_the_terminal_back() {
     console.exp_string("half").unwrap();
     assert!(Command::new("kill").arg(pid.trim_start_matches("pid ")).status().unwrap().success());
     console.exp_string("ended: Stopped; restored: true").unwrap();
+}
+
+#[test]
+fn lines_of_progress_stay_one_row_when_the_window_is_resized() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["child", "--exact", "--nocapture"]).current_dir(folder.path());
+    command.env("TERM", "xterm").env("HOME", folder.path()).env(HISTORY, folder.path().join("history"));
+    let mut console = Pty::start(&command, 100, 30);
+    console.expect(PROMPT);
+    console.type_in("3 5\r");
+    // Three bytes a line at most: the name and the end of it do not change.
+    console.expect("#7 report.pdf: running");
+    console.type_in("stat");
+    for columns in [40, 25, 120] {
+        console.resize(columns, 30);
+        let mark = console.mark();
+        // The first line behind the change stands below the last one, the next over it.
+        console.expect_since(mark, "\u{1b}[1A\r\u{1b}[2K#7");
+        let mark = console.mark();
+        console.expect_since(mark, "\u{1b}[1A\r\u{1b}[2K#7");
+        let written = console.written();
+        let seen = Emulator::seen(columns.into(), &written[written.rfind("[1A").unwrap() + 3..]);
+        let rows = seen.iter().filter(|row| row.contains("report.pdf")).count();
+        assert!(rows <= 1, "{columns}: {seen:?}");
+        let mut pieces = written[mark..].split("\u{1b}[2K").filter_map(|piece| piece.split('\r').next());
+        assert!(pieces.all(|piece| piece.chars().count() < columns.into()), "{columns}: {written:?}");
+    }
+    // The half-typed line is still there.
+    console.type_in("us\r");
+    console.expect("bytes down");
+    console.type_in("0\r");
+    console.expect("ended: Quit");
 }
 
 /// User and system time of a process, in clock ticks (proc(5), fields 14 and 15).

@@ -103,7 +103,7 @@ pub enum Verb {
     Demo(DemoArgs),
     /// Make a closed network, or start it again: its registry and a peer, with an invite for others
     Up(UpArgs),
-    /// Enter a closed network by an invite, and run a peer in it
+    /// Enter a closed network by an invite, and run a peer in it; without an invite, list what is on the local network
     Join(JoinArgs),
     /// Print an invite into the network whose registry runs here; a secret
     Invite(InviteArgs),
@@ -186,6 +186,10 @@ pub enum Verb {
     },
     /// Print the running peer's state
     Status,
+    /// Watch the running peer on the whole screen: peers, transfers, queries; keys pause, resume, retry, cancel
+    Top,
+    /// Look for what is wrong here, and say what to do about it; 1 when something is
+    Doctor,
     /// Ask a daemon whether it is well; for container health checks
     Health(HealthArgs),
     /// Print what the running daemon logs, or change it

@@ -16,13 +16,15 @@ use tokio::{
 use super::{
     args::{Global, PeerArgs, RegistryArgs},
     exit::{Ended, Exit, Failure},
+    join::default_listen,
     json,
     output::Output,
     read_settings, refused, runtime, start_logs, web,
 };
 use crate::{
-    config::{PeerSettings, RegistrySettings},
+    config::{PeerSettings, Raw, RegistrySettings},
     console::{self, ConsoleOptions, ExitReason},
+    net::discovery::{self, Announcement},
     peer::{self, Handle, Peer, Vitals, control, remote},
     protocol::action::{ActionError, Connection, ErrorKind},
     registry::{self, overview::Overview},
@@ -93,6 +95,7 @@ pub(super) fn registry(global: &Global, args: &RegistryArgs, out: &mut Output) -
             return Err(failure);
         }
         watch_registry(&running.overview(), &shutdown);
+        announce(&raw, &running, &shutdown);
         listening(out, running.address());
         let served = tokio::select! {
             () = signals.any() => Ok(()),
@@ -105,9 +108,23 @@ pub(super) fn registry(global: &Global, args: &RegistryArgs, out: &mut Output) -
     ended
 }
 
+/// Tells the local network of a registry that others can enter. Whatever fails, the registry runs.
+pub(super) fn announce(raw: &Raw, running: &registry::Running, shutdown: &Shutdown) {
+    let (listening, is_wanted) = (running.address(), raw.is_discovery_wanted().unwrap_or_default());
+    let (Some(network), Some(authority)) = (running.network(), running.authority()) else { return };
+    if !is_wanted || listening.ip().to_canonical().is_loopback() {
+        return;
+    }
+    let announcement = Announcement { network, authority, listening };
+    if let Err(error) = discovery::announce(&announcement, shutdown) {
+        tracing::info!(error = format!("{error:#}"), "not announced on the local network");
+    }
+}
+
 /// Runs a peer, with a console where there is a terminal.
 pub(super) fn peer(global: &Global, args: &PeerArgs, out: &mut Output) -> Ended {
-    let raw = read_settings(global, args.settings())?;
+    let mut raw = read_settings(global, args.settings())?;
+    default_listen(&mut raw);
     let settings = PeerSettings::from_raw(&raw).map_err(refused)?;
     let face = Face::of(global, &settings, args.headless);
     start_logs(global, &raw, "info", face.sink())?;

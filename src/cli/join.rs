@@ -1,6 +1,10 @@
-//! `join`: enters a closed network by an invite, and runs a peer in it.
+//! `join`: enters a closed network by an invite, and runs a peer in it. Without an invite it lists the registries that announce
+//! themselves nearby, which prove nothing by that.
 
-use std::io::{self, IsTerminal, Read};
+use std::{
+    io::{self, IsTerminal, Read},
+    time::Duration,
+};
 
 use super::{
     args::{Global, JoinArgs},
@@ -8,26 +12,36 @@ use super::{
     exit::{Ended, Exit, Failure},
     json,
     output::Output,
-    read_settings, refused, start_logs,
+    read_settings, refused, start_logs, to_its_end,
 };
 use crate::{
-    config::{PeerSettings, table, value},
-    net::secret_file,
+    config::{PeerSettings, Raw, table, value},
+    net::{
+        discovery::{self, Found},
+        secret_file,
+    },
     peer::{control, enroll},
     protocol::{
         action::{ActionError, ErrorKind},
         trust::invite::Invite,
     },
-    store::membership::Enrolled,
+    store::membership::{Enrolled, NetworkFolder},
+    telemetry::Sink,
 };
 
 /// Longest text that is read for an invite.
 const MAX_STDIN_BYTES: u64 = 4096;
+/// How long the local network is looked at: a responder may take 120 ms before it answers (RFC 6762, section 6), and a
+/// question may be lost.
+const LOOK: Duration = Duration::from_secs(3);
+/// Addresses that an invite is tried at beside its own.
+const MAX_TRIED: usize = 8;
 /// Where the peer listens when the registry is on another machine and nothing else is said.
 const EVERYWHERE: &str = "0.0.0.0:7001";
 
 pub(super) fn join(global: &Global, args: &JoinArgs, out: &mut Output) -> Ended {
-    let invite = read(&args.invite)?;
+    let Some(invite) = &args.invite else { return list(global, args, out) };
+    let invite = read(invite)?;
     let mut raw = read_settings(global, args.peer.settings())?;
     if !value::is_loopback(&invite.registry) {
         raw.set_default(table::LISTEN, EVERYWHERE);
@@ -38,6 +52,7 @@ pub(super) fn join(global: &Global, args: &JoinArgs, out: &mut Output) -> Ended 
         let hint = "run `floodplain peer`, or leave out FLOODPLAIN_INSECURE_LOOPBACK";
         return Err(ActionError::new(ErrorKind::Usage, message).hint(hint).into());
     }
+    let looks_around = raw.is_discovery_wanted().map_err(refused)?;
     // This invite is meant, whatever the settings name beside it.
     (settings.invite, settings.invite_file) = (None, None);
     let face = Face::of(global, &settings, args.peer.headless);
@@ -46,7 +61,7 @@ pub(super) fn join(global: &Global, args: &JoinArgs, out: &mut Output) -> Ended 
     let ended = runtime.block_on(async {
         let mut signals = Signals::install()?;
         let enrolled = tokio::select! {
-            enrolled = enroll(&settings, &invite, args.leave_old) => enrolled?,
+            enrolled = enroll(&settings, &invite, args.leave_old, looks_around) => enrolled?,
             () = signals.any() => return Err(ActionError::new(ErrorKind::Cancelled, "interrupted").into()),
         };
         tell(out, &enrolled)?;
@@ -57,6 +72,18 @@ pub(super) fn join(global: &Global, args: &JoinArgs, out: &mut Output) -> Ended 
     });
     runtime.shutdown_background();
     ended
+}
+
+/// A member of a network whose registry is on another machine listens where others reach it, unless it is told otherwise: as
+/// when it joined.
+pub(super) fn default_listen(raw: &mut Raw) {
+    let is_plaintext = raw.is_plaintext().unwrap_or(true);
+    let Some(data) = raw.data().ok().filter(|_| !is_plaintext) else { return };
+    // What is damaged is told by whoever needs it.
+    let enrolled = NetworkFolder::of(&data).load().ok().flatten();
+    if enrolled.is_some_and(|enrolled| !value::is_loopback(&enrolled.registry)) {
+        raw.set_default(table::LISTEN, EVERYWHERE);
+    }
 }
 
 /// The invite as it was typed, or from stdin.
@@ -81,12 +108,83 @@ fn read(text: &str) -> Result<Invite, Failure> {
     })
 }
 
-async fn enroll(settings: &PeerSettings, invite: &Invite, leaves_old: bool) -> Result<Enrolled, Failure> {
+async fn enroll(
+    settings: &PeerSettings,
+    invite: &Invite,
+    leaves_old: bool,
+    looks_around: bool,
+) -> Result<Enrolled, Failure> {
     secret_file::make_folder(&settings.data).map_err(|error| failed(&error))?;
     // Held meanwhile, for a peer that runs with this folder must not find itself in another network.
     let lock = control::ControlSocket::bind(&control::socket_path(&settings.data));
     let _lock = lock.map_err(|error| failed(&error.into()))?;
-    Ok(enroll::enroll(settings, invite, leaves_old).await?)
+    let missed = match enroll::enroll(settings, invite, leaves_old).await {
+        Ok(enrolled) => return Ok(enrolled),
+        Err(error) if error.kind == ErrorKind::Unreachable && looks_around => error,
+        Err(error) => return Err(error.into()),
+    };
+    for invite in elsewhere(invite).await {
+        tracing::info!(
+            registry = invite.registry,
+            "trying where the local network says that this registry is"
+        );
+        if let Ok(enrolled) = enroll::enroll(settings, &invite, leaves_old).await {
+            return Ok(enrolled);
+        }
+    }
+    Err(missed.into())
+}
+
+/// The same invite at the addresses where a registry of its network announces itself. Whoever answers there still has to
+/// prove the key that the invite names, before the token is sent.
+async fn elsewhere(invite: &Invite) -> Vec<Invite> {
+    let found = discovery::find(LOOK).await.unwrap_or_else(|error| {
+        tracing::debug!(error = format!("{error:#}"), "the local network was not looked at");
+        Vec::new()
+    });
+    let same = found.into_iter().filter(|found| found.authority == invite.authority);
+    let addresses = same.flat_map(|found| found.addresses).map(|address| address.to_string());
+    let others = addresses.filter(|address| *address != invite.registry).take(MAX_TRIED);
+    others.map(|registry| Invite { registry, ..invite.clone() }).collect()
+}
+
+/// Lists the registries nearby.
+fn list(global: &Global, args: &JoinArgs, out: &mut Output) -> Ended {
+    let needs = "`join` needs an invite; `floodplain invite` prints one where the registry runs";
+    if args.enroll_only || args.leave_old || args.peer.headless {
+        return Err(Failure::usage(needs));
+    }
+    let raw = read_settings(global, Vec::new())?;
+    start_logs(global, &raw, "warn", Sink::Stderr)?;
+    if !raw.is_discovery_wanted().map_err(refused)? {
+        let error = ActionError::new(ErrorKind::Usage, needs);
+        return Err(error.hint("FLOODPLAIN_DISCOVERY=false: the local network is not looked at").into());
+    }
+    let look = async {
+        let found = discovery::find(LOOK).await.map_err(|error| failed(&error))?;
+        print(out, &found)?;
+        if found.is_empty() {
+            out.note(format_args!("no registry announces itself on the local network; {needs}"));
+            return Ok(Exit::NotFound);
+        }
+        out.note(format_args!("none of them proves anything yet; {needs}"));
+        Ok(Exit::Done)
+    };
+    to_its_end(look, global.timeout)
+}
+
+fn print(out: &mut Output, found: &[Found]) -> Result<(), Failure> {
+    if out.style.json {
+        return found.iter().try_for_each(|found| out.json(&json::Nearby::from(found)));
+    }
+    if found.is_empty() {
+        return Ok(());
+    }
+    let rows = found.iter().map(|found| {
+        let addresses: Vec<String> = found.addresses.iter().map(ToString::to_string).collect();
+        [found.name.clone(), addresses.join(", "), found.authority.to_string(), found.version.clone()]
+    });
+    out.table(["name", "address", "fingerprint", "version"], rows)
 }
 
 fn tell(out: &mut Output, enrolled: &Enrolled) -> Result<(), Failure> {

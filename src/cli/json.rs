@@ -7,7 +7,7 @@ mod network;
 mod saved;
 mod transfer;
 
-pub use network::{Authority, Enrolled, Invite, Member, Registry, when};
+pub use network::{Authority, Enrolled, Invite, Member, Nearby, Registry, when};
 pub use saved::{NewHit, SavedSearch};
 pub use transfer::{Controlled, Transfer, Unput};
 

@@ -9,14 +9,14 @@ use std::{
 use super::{
     admin::{UP_FOLDER, lets_in},
     args::{Global, UpArgs},
-    daemon::{DRAIN_GRACE, Face, Signals, daemon_runtime, drain, failed, run_peer},
+    daemon::{DRAIN_GRACE, Face, Signals, announce, daemon_runtime, drain, failed, run_peer},
     exit::{Ended, Exit, Failure},
     json::{self, when},
     output::Output,
     read_settings, refused, start_logs, web,
 };
 use crate::{
-    config::{PeerSettings, RegistrySettings, table},
+    config::{PeerSettings, Raw, RegistrySettings, table},
     protocol::{
         action::{ActionError, ErrorKind},
         trust::invite::Invite,
@@ -51,7 +51,7 @@ pub(super) fn up(global: &Global, args: &UpArgs, out: &mut Output) -> Ended {
     let runtime = daemon_runtime()?;
     let ended = runtime.block_on(async {
         let (shutdown, mut signals) = (Shutdown::new(), Signals::install()?);
-        let ended = run(hub, settings, args.uses, &face, out, &shutdown, &mut signals).await;
+        let ended = run((&raw, hub), settings, args.uses, &face, out, &shutdown, &mut signals).await;
         let drained = drain(shutdown.drain(DRAIN_GRACE), &mut signals).await;
         ended.map(|exit| if exit == Exit::Done { drained } else { exit })
     });
@@ -61,7 +61,7 @@ pub(super) fn up(global: &Global, args: &UpArgs, out: &mut Output) -> Ended {
 
 /// The registry, and then the peer, which leaves before the registry ends.
 async fn run(
-    hub: RegistrySettings,
+    (raw, hub): (&Raw, RegistrySettings),
     mut settings: PeerSettings,
     uses: u32,
     face: &Face,
@@ -72,6 +72,7 @@ async fn run(
     let http = hub.http.clone();
     let running = registry::start(hub, shutdown.clone()).await.map_err(|error| failed(&error))?;
     web::open_registry(&http, &settings.data, running.overview(), out, shutdown).await?;
+    announce(raw, &running, shutdown);
     // A member needs none, but is told by it that this is its network.
     let own = InviteAsk { lifetime: OWN_LIFETIME, ..InviteAsk::default() };
     let (own, _) = running.invite(&own).await.map_err(|error| failed(&error))?;

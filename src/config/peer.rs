@@ -86,6 +86,7 @@ impl PeerSettings {
     /// The first value that is refused.
     pub fn from_raw(raw: &Raw) -> Result<Self, SettingsError> {
         let folder = raw.folder();
+        raw.is_discovery_wanted()?;
         let name = raw.parse(table::NAME, |text| text.parse::<PeerName>().map_err(|error| error.problem))?;
         let (registry, is_registry_default) = registry(raw)?;
         let settings = Self {

@@ -129,17 +129,28 @@ impl Raw {
     /// # Errors
     /// An unknown `FLOODPLAIN_` key, a value that is not UTF-8, or a file that cannot be read.
     pub fn read(sources: &Sources) -> Result<Self, SettingsError> {
-        let mut raw = Self { folder: sources.folder.clone(), ..Self::default() };
+        let (raw, problems) = Self::read_all(sources);
+        problems.into_iter().next().map_or(Ok(raw), Err)
+    }
+
+    /// As [`Self::read`], with everything that is wrong, and without what is.
+    pub fn read_all(sources: &Sources) -> (Self, Vec<SettingsError>) {
+        let (mut raw, mut problems) =
+            (Self { folder: sources.folder.clone(), ..Self::default() }, Vec::new());
         // Least first: what comes later replaces.
         let file = sources.env_file.clone().unwrap_or_else(|| PathBuf::from(".env"));
         let path = sources.folder.join(&file);
         if sources.env_file.is_some() || path.symlink_metadata().is_ok() {
             let origin = Origin::File(file);
-            for (name, value) in read_file(&path).map_err(|problem| SettingsError::File { path, problem })? {
+            let read = read_file(&path).map_err(|problem| SettingsError::File { path, problem });
+            for (name, value) in read.unwrap_or_else(|problem| {
+                problems.push(problem);
+                Vec::new()
+            }) {
                 if let Some(old) = table::OLD_KEYS.iter().find(|old| **old == name) {
                     raw.old.insert(old, value);
                 } else {
-                    raw.set(&name, value, &origin)?;
+                    problems.extend(raw.set(&name, value, &origin).err());
                 }
             }
         }
@@ -149,15 +160,16 @@ impl Raw {
                 name: name.to_owned(),
                 value: if is_secret(name) { HIDDEN.into() } else { value.to_string_lossy().into_owned() },
                 problem: "must be UTF-8 text".into(),
-            })?;
-            raw.set(name, value, &Origin::Environment)?;
+            });
+            let set = value.and_then(|value| raw.set(name, value, &Origin::Environment));
+            problems.extend(set.err());
         }
         for (name, value) in &sources.flags {
-            raw.set(name, value.clone(), &Origin::Flag)?;
+            problems.extend(raw.set(name, value.clone(), &Origin::Flag).err());
         }
         raw.values.retain(|_, value| !value.is_empty());
         raw.old.retain(|_, value| !value.is_empty());
-        Ok(raw)
+        (raw, problems)
     }
 
     fn set(&mut self, name: &str, value: String, origin: &Origin) -> Result<(), SettingsError> {
@@ -181,6 +193,11 @@ impl Raw {
     /// The working folder.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Keys of the systems before this one that are set.
+    pub fn old_keys(&self) -> Vec<&'static str> {
+        self.old.keys().copied().collect()
     }
 
     /// It is set somewhere.
@@ -258,6 +275,14 @@ impl Raw {
     /// When the setting is neither true nor false.
     pub fn is_plaintext(&self) -> Result<bool, SettingsError> {
         self.required(table::INSECURE_LOOPBACK, value::boolean)
+    }
+
+    /// Registries are announced and looked for on the local network.
+    ///
+    /// # Errors
+    /// When the setting is neither true nor false.
+    pub fn is_discovery_wanted(&self) -> Result<bool, SettingsError> {
+        self.required(table::DISCOVERY, value::boolean)
     }
 }
 

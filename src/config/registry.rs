@@ -54,6 +54,7 @@ impl RegistrySettings {
     /// # Errors
     /// The first value that is refused.
     pub fn from_raw(raw: &Raw) -> Result<Self, SettingsError> {
+        raw.is_discovery_wanted()?;
         let lease = raw.required(table::LEASE, |text| value::duration(text, "30s", MIN_LEASE, MAX_LEASE))?;
         let settings = Self {
             listen: raw.listen(table::REGISTRY_LISTEN, "IP", "PORT")?,

@@ -34,6 +34,8 @@ settings! {
     INVITE = "";
     /// A file with an invite: a registry writes it, a peer reads it.
     INVITE_FILE = "";
+    /// Registries announce themselves on the local network, and are looked for there.
+    DISCOVERY = "true";
     /// Peers of a network of fixed layout.
     NETWORK_SIZE = "";
     /// Zones of a network of fixed layout.

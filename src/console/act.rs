@@ -108,6 +108,8 @@ impl Acting {
         lines.extend(view::best_first(hits.values().map(|(hit, _)| hit)));
         lines.push(view::coverage(coverage, hits.len()));
         lines.extend(view::suggestions(text, coverage));
+        lines
+            .extend(view::next_step(hits.values().map(|(hit, _)| hit)).filter(|_| self.screen.is_terminal()));
         self.screen.lines(lines).await;
     }
 

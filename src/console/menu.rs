@@ -36,6 +36,8 @@ pub(super) fn help() -> Vec<String> {
         ("8, shares [add FOLDER | rm NAME], rescan", "list, add, remove or rescan shares"),
         ("9, inbox, accept | decline | trust NUMBER", "list offers and answer them"),
         ("0, quit", "quit; so does Ctrl-C twice"),
+        ("in a shell: floodplain top", "watch this peer on the whole screen"),
+        ("in a shell: floodplain doctor", "look for what is wrong, and what to do about it"),
     ]
     .iter()
     .map(|(command, what)| format!("{command:<43}{what}"))

@@ -19,6 +19,9 @@ pub(super) trait Sink: Send + 'static {
 
     /// Cursor movements are understood: a line may be written over.
     fn is_terminal(&self) -> bool;
+
+    /// How wide it is now; `None` where lines have no end.
+    fn columns(&self) -> Option<usize>;
 }
 
 /// Lines to a pipe, a file or a terminal that understands no escapes.
@@ -33,6 +36,10 @@ impl<W: Write + Send + 'static> Sink for Plain<W> {
     fn is_terminal(&self) -> bool {
         false
     }
+
+    fn columns(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// Lines above the half-typed one.
@@ -45,6 +52,12 @@ impl<P: rustyline::ExternalPrinter + Send + 'static> Sink for AbovePrompt<P> {
 
     fn is_terminal(&self) -> bool {
         true
+    }
+
+    fn columns(&self) -> Option<usize> {
+        let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+        // Some terminals tell none.
+        Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
     }
 }
 
@@ -126,10 +139,12 @@ fn write(mut sink: impl Sink, mut queue: mpsc::Receiver<Output>) {
                 lines.iter().flat_map(|line| [printable_lines(line), "\n".into()]).collect()
             }
             Output::Progress { key, line } => {
-                let is_same = replaceable.replace(key) == Some(key);
+                let columns = sink.columns();
+                // In a window of another width the last one may be in several rows by now, or may not: it stays.
+                let is_same = replaceable.replace((key, columns)) == Some((key, columns));
                 // One row up, and clear it.
                 let over = if is_same && sink.is_terminal() { "\x1b[1A\r\x1b[2K" } else { "" };
-                format!("{over}{}\n", printable_lines(&line))
+                format!("{over}{}\n", in_one_row(&printable_lines(&line), columns))
             }
             Output::Entered => {
                 replaceable = None;
@@ -143,5 +158,69 @@ fn write(mut sink: impl Sink, mut queue: mpsc::Receiver<Output>) {
         if !text.is_empty() && sink.write(text).is_err() {
             return;
         }
+    }
+}
+
+/// Cut so that it takes one row, and leaves the last column, after which some terminals break. A character that is not ASCII
+/// may be two columns wide.
+fn in_one_row(line: &str, columns: Option<usize>) -> String {
+    let Some(room) = columns.map(|columns| columns.saturating_sub(1)) else { return line.to_owned() };
+    let mut width = 0;
+    let fits = |c: &char| {
+        width += if c.is_ascii() { 1 } else { 2 };
+        width <= room
+    };
+    line.chars().take_while(fits).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// A terminal that changes its width after each write.
+    struct Window(Arc<Mutex<String>>, Vec<usize>);
+
+    impl Sink for Window {
+        fn write(&mut self, text: String) -> io::Result<()> {
+            self.0.lock().unwrap().push_str(&text);
+            self.1.pop();
+            Ok(())
+        }
+
+        fn is_terminal(&self) -> bool {
+            true
+        }
+
+        fn columns(&self) -> Option<usize> {
+            self.1.last().copied()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_of_progress_is_one_row_and_goes_over_the_last_one_of_the_same_width_only() {
+        let shown = Arc::<Mutex<String>>::default();
+        let screen = Screen::start(Window(shown.clone(), vec![11, 11, 11, 21, 21])).unwrap();
+        for _ in 0..4 {
+            screen.progress(1, "0123456789é123456789".into()).await;
+        }
+        screen.progress(2, "other".into()).await;
+        screen.written().await;
+        let over = "\u{1b}[1A\r\u{1b}[2K";
+        let (wide, narrow) = ("0123456789é12345678", "0123456789");
+        let expected = format!("{wide}\n{over}{wide}\n{narrow}\n{over}{narrow}\nother\n");
+        assert_eq!(*shown.lock().unwrap(), expected);
+    }
+
+    #[test]
+    fn a_row_is_never_longer_than_the_window() {
+        assert_eq!(in_one_row("abc", None), "abc");
+        assert_eq!(in_one_row("abc", Some(4)), "abc");
+        assert_eq!(in_one_row("abc", Some(3)), "ab");
+        assert_eq!(in_one_row("漢字", Some(4)), "漢");
+        assert_eq!(in_one_row("abc", Some(0)), "");
     }
 }

@@ -63,6 +63,12 @@ pub fn best_first<'a>(hits: impl IntoIterator<Item = &'a Hit>) -> Option<String>
     (!numbers.is_sorted()).then(|| format!("best first: {}", shown.join(" ")))
 }
 
+/// What a person may do with the hits; nothing when there is none that this peer has not.
+pub fn next_step<'a>(hits: impl IntoIterator<Item = &'a Hit>) -> Option<String> {
+    let best = in_order(hits).into_iter().find(|hit| !hit.have)?;
+    Some(format!("`get {}` downloads {}", best.number, Printable(best.file.name())))
+}
+
 /// What a search that found nothing may have meant.
 pub fn suggestions(text: &str, coverage: &Coverage) -> Option<String> {
     let quoted: Vec<String> =
@@ -210,7 +216,11 @@ pub fn transfers(transfers: &[Transfer]) -> Vec<String> {
             sources(transfer),
         ]
     });
-    table(["number", "way", "file", "bytes", "speed", "priority", "state", "with"], rows, "no transfers")
+    table(
+        ["number", "way", "file", "bytes", "speed", "priority", "state", "with"],
+        rows,
+        "no transfers; `get WHAT` starts one",
+    )
 }
 
 /// What was done to one transfer or to all, and to how many.

@@ -30,7 +30,9 @@ pub async fn advertised(
         Ok(mut addresses) => addresses.next(),
         Err(_) => None,
     };
-    let is_registry_elsewhere = registry_address.is_some_and(|address| !is_loopback(address.ip()));
+    // A registry that listens everywhere is here: `0.0.0.0` leads back to this machine.
+    let is_elsewhere = |address: SocketAddr| !is_loopback(address.ip()) && !address.ip().is_unspecified();
+    let is_registry_elsewhere = registry_address.is_some_and(is_elsewhere);
     if !listening.ip().is_unspecified() {
         if is_registry_elsewhere && is_loopback(listening.ip()) {
             bail!(
@@ -73,9 +75,12 @@ mod tests {
 
     #[tokio::test]
     async fn listening_everywhere_never_advertises_the_unspecified_address() {
-        let told = advertised(None, at("0.0.0.0:7001"), "127.0.0.1:7000").await.expect("an address");
-        assert!(!told.ip().is_unspecified());
-        assert_eq!(told.port(), 7001);
+        let faces = local_ip_towards(ANYWHERE).await.unwrap_or(Ipv4Addr::LOCALHOST.into());
+        // The second is how a registry asks for its own invites.
+        for registry in ["127.0.0.1:7000", "0.0.0.0:7000"] {
+            let told = advertised(None, at("0.0.0.0:7001"), registry).await.expect("an address");
+            assert_eq!(told, SocketAddr::new(faces, 7001), "{registry}");
+        }
     }
 
     #[tokio::test]

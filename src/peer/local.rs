@@ -208,7 +208,7 @@ impl Actions for Local {
                     ErrorKind::Unreachable,
                     format!("the registry at {} does not answer", self.registry),
                 )
-                .hint("the peer goes on trying")
+                .hint("the peer goes on trying; `floodplain doctor` looks for what is wrong")
             })?;
         } else {
             self.keeping.hand_over(HAND_OVER_TIMEOUT).await;

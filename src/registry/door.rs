@@ -2,6 +2,7 @@
 //! closed network, that it is a member, that its name is its own, and that it is where it says.
 
 use std::{
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -12,7 +13,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use super::{
     closed::Closed,
     reach::Reach,
-    refusal::{check_caller, not_admitted, refused},
+    refusal::{check_caller, check_source, not_admitted, refused},
     session::Hub,
     state::Refusal,
 };
@@ -63,11 +64,7 @@ impl Door {
         if registration.credential.is_some_and(|credential| credential.peer_id() != peer) {
             return Err(refused(&Refusal::WrongCredential));
         }
-        self.rates
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take(peer, Instant::now())
-            .map_err(too_often)?;
+        self.count(peer)?;
         let Some((closed, reach)) = &self.closed else { return Ok(()) };
         closed.check_told(&peer).map_err(|refusal| not_admitted(&refusal))?;
         reach.check(peer, member.address).await?;
@@ -75,6 +72,20 @@ impl Door {
         // Should it have been shut out meanwhile, the hub knows.
         self.hub.pin(peer, zone);
         Ok(())
+    }
+
+    /// The caller is a member and would be found at the address, as [`Self::admit`] would have it.
+    pub(super) async fn check_reach(&self, address: SocketAddr, caller: &Caller) -> Result<(), Status> {
+        check_source(address, caller.address())?;
+        let (Some((closed, reach)), Some(peer)) = (&self.closed, caller.peer()) else { return Ok(()) };
+        self.count(peer)?;
+        closed.check_standing(&peer).map_err(|refusal| not_admitted(&refusal))?;
+        reach.dial_back(peer, address).await
+    }
+
+    fn count(&self, peer: PeerId) -> Result<(), Status> {
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        rates.take(peer, Instant::now()).map_err(too_often)
     }
 
     /// The certificate of a peer that was let in is to be renewed now.

@@ -53,6 +53,11 @@ impl Reach {
         if self.is_proven(peer, address) {
             return Ok(());
         }
+        self.dial_back(peer, address).await
+    }
+
+    /// As [`Self::check`], whatever was proven before.
+    pub(super) async fn dial_back(&self, peer: PeerId, address: SocketAddr) -> Result<(), Status> {
         let turn = tokio::time::timeout(TURN_WITHIN, self.turns.acquire()).await;
         let Ok(Ok(_turn)) = turn else {
             let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(1)));

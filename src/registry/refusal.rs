@@ -39,7 +39,7 @@ pub(super) fn check_caller(registration: &Registration, caller: &Caller) -> Resu
 }
 
 /// A peer on another machine cannot be dialed at a loopback address.
-fn check_source(advertised: SocketAddr, source: Option<SocketAddr>) -> Result<(), Invalid> {
+pub(super) fn check_source(advertised: SocketAddr, source: Option<SocketAddr>) -> Result<(), Invalid> {
     let is_loopback = |address: SocketAddr| address.ip().to_canonical().is_loopback();
     match source {
         Some(source) if is_loopback(advertised) && !is_loopback(source) => Err(Invalid::new(

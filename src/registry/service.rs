@@ -17,7 +17,7 @@ use crate::{
     protocol::id::ZoneId,
     shutdown::Shutdown,
     wire::{
-        common::to_peer,
+        common::{address, to_peer},
         pb::{self, registry_service_server::RegistryService},
         registry as wire,
     },
@@ -114,5 +114,15 @@ impl RegistryService for Service {
             last.map(|(zone, member)| wire::to_peer_page_token(*zone, &member.name)).unwrap_or_default();
         let peers = page.items.iter().map(|(zone, member)| to_peer(member, Some(*zone))).collect();
         Ok(Response::new(pb::ListPeersResponse { peers, next_page_token }))
+    }
+
+    async fn check_reach(
+        &self,
+        request: Request<pb::CheckReachRequest>,
+    ) -> Result<Response<pb::CheckReachResponse>, Status> {
+        let caller = Caller::of(request.extensions());
+        let address = address("address", &request.into_inner().address)?;
+        self.door.check_reach(address, &caller).await?;
+        Ok(Response::new(pb::CheckReachResponse {}))
     }
 }

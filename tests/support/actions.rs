@@ -2,12 +2,15 @@
 //!
 //! Searches: `slow` gives one hit and never ends, `missing` finds nothing, `bugdet` neither but has a suggestion, `broken` fails
 //! after one hit, `worse first` finds the better one last.
-//! Downloads: hit 1 is done, hit 2 stays at half, hit 3 fails, hit 4 waits in the queue and then runs; everything else is not found.
+//! Downloads: hit 1 is done, hit 2 stays at half, hit 3 fails, hit 4 waits in the queue and then runs, hit 5 goes on by a byte ten times a second; everything else is not found.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -40,6 +43,8 @@ pub(crate) struct Double {
     news: Mutex<Vec<NewHit>>,
     connection: Mutex<Connection>,
     cancelled: Arc<Notify>,
+    /// How often `status` is still answered.
+    statuses: AtomicU32,
 }
 
 /// Tells when the stream that holds it is dropped.
@@ -63,6 +68,7 @@ impl Double {
             news: Mutex::default(),
             connection: Mutex::new(Connection::Connected),
             cancelled: Arc::default(),
+            statuses: AtomicU32::new(u32::MAX),
         })
     }
 
@@ -84,6 +90,11 @@ impl Double {
     /// Nothing runs any more.
     pub(crate) fn end_transfers(&self) {
         self.transfers.lock().unwrap().truncate(1);
+    }
+
+    /// The first status is answered; the next one is a fault of this program.
+    pub(crate) fn panic_at_the_second_status(&self) {
+        self.statuses.store(1, Relaxed);
     }
 
     /// Completes once for every unending stream that was dropped.
@@ -334,6 +345,15 @@ impl Actions for Double {
                 let fast = Transfer { bytes_per_second: 512, ..running };
                 return Ok(self.unending(vec![queued, fast]));
             }
+            Target::Hit(5) => {
+                let steps = stream::unfold(0, move |done_bytes| async move {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    let now =
+                        Transfer { done_bytes, bytes_per_second: 10, ..transfer(7, TransferState::Running) };
+                    Some((Ok(now), done_bytes + 1))
+                });
+                return Ok(steps.boxed());
+            }
             Target::Hit(3) => transfer(7, TransferState::Failed(mismatch())),
             Target::Hit(number) => {
                 return Err(ActionError::new(
@@ -414,6 +434,7 @@ impl Actions for Double {
     }
 
     async fn status(&self) -> Outcome<Status> {
+        assert!(self.statuses.fetch_sub(1, Relaxed) > 0, "a status on purpose");
         Ok(status(*self.connection.lock().unwrap()))
     }
 

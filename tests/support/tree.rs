@@ -214,4 +214,8 @@ impl RegistryService for Tree {
     async fn list_peers(&self, _: Request<pb::ListPeersRequest>) -> Answer<pb::ListPeersResponse> {
         none()
     }
+
+    async fn check_reach(&self, _: Request<pb::CheckReachRequest>) -> Answer<pb::CheckReachResponse> {
+        none()
+    }
 }

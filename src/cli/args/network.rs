@@ -68,9 +68,10 @@ impl UpArgs {
 /// Arguments of `join`.
 #[derive(Debug, Clone, Args)]
 pub struct JoinArgs {
-    /// What `floodplain invite` printed, or - to read it from stdin, so that it is not seen in the list of processes
+    /// What `floodplain invite` printed, or - to read it from stdin, so that it is not seen in the list of processes. Without
+    /// one, the registries on the local network are listed
     #[arg(value_name = "INVITE|-")]
-    pub invite: String,
+    pub invite: Option<String>,
     /// Enter the network, and end
     #[arg(long)]
     pub enroll_only: bool,

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::time;
+use crate::net::discovery::Found;
 
 /// An invite: a secret that was asked for.
 #[derive(Debug, Serialize)]
@@ -73,4 +74,27 @@ pub struct Enrolled {
 /// A point in time as it is printed.
 pub fn when(at: SystemTime) -> Option<String> {
     time(at)
+}
+
+/// A registry that announces itself nearby; nothing of it is proven.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "registry_nearby")]
+pub struct Nearby<'a> {
+    name: &'a str,
+    addresses: Vec<String>,
+    fingerprint: String,
+    network: &'a str,
+    version: &'a str,
+}
+
+impl<'a> From<&'a Found> for Nearby<'a> {
+    fn from(found: &'a Found) -> Self {
+        Self {
+            name: &found.name,
+            addresses: found.addresses.iter().map(ToString::to_string).collect(),
+            fingerprint: found.authority.to_string(),
+            network: &found.network,
+            version: &found.version,
+        }
+    }
 }

@@ -146,7 +146,7 @@ fn empty_lists_say_so() {
     let none = |is_stale| Listing { rows: vec![], is_stale };
     assert_eq!(peers(&none(false)), ["no peers"]);
     assert_eq!(zones(&Listing { rows: vec![], is_stale: false }), ["no zones"]);
-    assert_eq!(transfers(&[]), ["no transfers"]);
+    assert_eq!(transfers(&[]), ["no transfers; `get WHAT` starts one"]);
     assert_eq!(folder(&FolderPage::default()), ["an empty folder"]);
     assert_eq!(shares(&[]), ["no shares; `shares add FOLDER` offers one"]);
     assert_eq!(peers(&none(true)).len(), 2);

@@ -1,0 +1,75 @@
+//! What a look at a peer may find. The ids are for scripts: they stay.
+
+use serde::Serialize;
+
+/// One fault.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename = "finding")]
+pub struct Finding {
+    /// One of [`ALL`].
+    pub id: &'static str,
+    /// What was seen.
+    pub what: String,
+    /// What that does, or where it comes from.
+    pub why: String,
+    /// What to do.
+    pub todo: String,
+}
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident = $id:literal;)*) => {
+        $($(#[$doc])* pub const $name: &str = $id;)*
+
+        /// Every id there is.
+        pub const ALL: &[&str] = &[$($name),*];
+    };
+}
+
+ids! {
+    /// A key begins like a setting and is none.
+    UNKNOWN_SETTING = "unknown-setting";
+    /// A setting is out of its bounds.
+    BAD_SETTING = "bad-setting";
+    /// Keys of an earlier system.
+    OLD_SETTING = "old-setting";
+    /// The settings file cannot be read.
+    BAD_SETTINGS_FILE = "bad-settings-file";
+    /// Others can read a secret.
+    EXPOSED_SECRET = "exposed-secret";
+    /// The data folder cannot be written.
+    DATA_NOT_WRITABLE = "data-not-writable";
+    /// The inbox cannot be written.
+    INBOX_NOT_WRITABLE = "inbox-not-writable";
+    /// Too little space is left to receive anything large.
+    DISK_NEARLY_FULL = "disk-nearly-full";
+    /// Nothing is offered.
+    NO_SHARES = "no-shares";
+    /// A share cannot be read.
+    UNREADABLE_SHARE = "unreadable-share";
+    /// No peer runs.
+    NOT_RUNNING = "peer-not-running";
+    /// It was told to leave.
+    DISCONNECTED = "peer-disconnected";
+    /// It belongs to no network.
+    NO_MEMBERSHIP = "no-membership";
+    /// What it keeps of its membership is damaged.
+    BAD_MEMBERSHIP = "bad-membership";
+    /// Its certificate has run out.
+    CERTIFICATE_EXPIRED = "certificate-expired";
+    /// It was shut out.
+    SHUT_OUT = "shut-out";
+    /// The name of the registry has no address.
+    REGISTRY_UNKNOWN = "registry-unknown";
+    /// Nobody listens there.
+    REGISTRY_REFUSED = "registry-refused";
+    /// Nobody answers there.
+    REGISTRY_TIMED_OUT = "registry-timed-out";
+    /// Somebody else answers there.
+    REGISTRY_FOREIGN = "registry-foreign";
+    /// This machine's clock and the registry's differ.
+    CLOCK_OFF = "clock-off";
+    /// The port is somebody else's.
+    PORT_TAKEN = "port-taken";
+    /// The registry cannot dial the peer back.
+    NOT_REACHABLE = "not-reachable";
+}

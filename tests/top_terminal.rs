@@ -1,0 +1,167 @@
+//! The full-screen view on a real pseudo-terminal, against a peer in memory behind a real socket.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "support/actions.rs"]
+mod actions;
+#[path = "support/pty.rs"]
+mod pty;
+
+use std::{process::Command, sync::Arc};
+
+use actions::Double;
+use floodplain::{
+    console::top,
+    peer::control::{self, ControlSocket},
+    shutdown::Shutdown,
+};
+use pty::Pty;
+
+/// Switches to the other screen, and back.
+const ENTERED: &str = "\u{1b}[?1049h";
+const LEFT: &str = "\u{1b}[?1049l";
+const CURSOR_SHOWN: &str = "\u{1b}[?25h";
+const CHILD: &str = "FLOODPLAIN_TEST_TOP";
+
+/// Not a test by itself: the view in the child process, of a peer that makes it panic.
+#[test]
+fn child() {
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let double = Double::new();
+    double.panic_at_the_second_status();
+    let _ = runtime.block_on(top::run(double, false, Shutdown::new()));
+}
+
+fn command(folder: &std::path::Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_floodplain"));
+    command.env("TERM", "xterm").env("HOME", folder).current_dir(folder);
+    command.arg("--data").arg(folder).args(arguments);
+    command
+}
+
+async fn on_a_terminal(
+    (columns, rows): (u16, u16),
+    look: impl FnOnce(&mut Pty, &Double) + Send + 'static,
+) -> Arc<Double> {
+    let folder = tempfile::tempdir().unwrap();
+    let (double, shutdown) = (Double::new(), Shutdown::new());
+    let socket = ControlSocket::bind(&control::socket_path(folder.path())).unwrap();
+    shutdown.spawn_draining("control", control::serve(double.clone(), socket, shutdown.clone()));
+    let (command, seen) = (command(folder.path(), &["top"]), double.clone());
+    let looked = tokio::task::spawn_blocking(move || {
+        let mut terminal = Pty::start(&command, columns, rows);
+        terminal.expect(ENTERED);
+        look(&mut terminal, &seen);
+        terminal.expect(&format!("{LEFT}{CURSOR_SHOWN}"));
+        assert_eq!(terminal.modes(), terminal.modes_before, "the terminal's modes are as they were");
+        let written = terminal.written();
+        assert!(written.rfind(ENTERED) < written.rfind(LEFT), "{written:?}");
+        assert!(!written.contains("\u{1b}[2Jl"), "text of others cleared the screen: {written:?}");
+    });
+    looked.await.unwrap();
+    shutdown.stop();
+    double
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_shows_the_peer_and_q_gives_the_terminal_back() {
+    on_a_terminal((80, 24), |terminal, _| {
+        for shown in ["Transfers:", "Peers:", "Queries:", "ana", "report.pdf", "annual", "own\\u{1b}[2J"] {
+            terminal.expect(shown);
+        }
+        terminal.type_in("q");
+        assert_eq!(terminal.ended(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn escape_and_ctrl_c_end_it_too() {
+    for (key, code) in [("\u{1b}", 0), ("\u{3}", 130)] {
+        on_a_terminal((80, 24), move |terminal, _| {
+            terminal.expect("Transfers:");
+            terminal.type_in(key);
+            assert_eq!(terminal.ended(), code);
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_follows_the_size_of_the_window() {
+    on_a_terminal((100, 30), |terminal, _| {
+        terminal.expect("Transfers:");
+        let mark = terminal.mark();
+        terminal.resize(50, 12);
+        // A blank that was blank before is not written again.
+        terminal.expect_since(mark, "50x12;");
+        let mark = terminal.mark();
+        terminal.resize(80, 24);
+        terminal.expect_since(mark, "Transfers:");
+        terminal.type_in("q");
+        assert_eq!(terminal.ended(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_act_on_the_chosen_transfer() {
+    let double = on_a_terminal((80, 24), |terminal, double| {
+        terminal.expect("report.pdf");
+        let asked = |what: &str| double.calls().iter().any(|call| call == what);
+        terminal.type_in("p");
+        terminal.expect("paused");
+        assert!(asked("control_transfers(One(2), Pause)"), "{:?}", double.calls());
+        terminal.type_in("c");
+        terminal.expect("y/n");
+        terminal.type_in("y");
+        terminal.expect("cancelled");
+        assert!(asked("control_transfers(One(2), Cancel)"), "{:?}", double.calls());
+        terminal.type_in("q");
+        assert_eq!(terminal.ended(), 0);
+    })
+    .await;
+    // What it listened to ended with it.
+    double.cancelled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_gives_the_terminal_back() {
+    on_a_terminal((80, 24), |terminal, _| {
+        terminal.expect("Transfers:");
+        terminal.terminate();
+        assert_eq!(terminal.ended(), 130);
+    })
+    .await;
+}
+
+#[test]
+fn a_panic_gives_the_terminal_back_and_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["child", "--exact", "--nocapture"]).env("TERM", "xterm").env(CHILD, "1");
+    command.env("HOME", folder.path()).current_dir(folder.path());
+    let mut terminal = Pty::start(&command, 80, 24);
+    terminal.expect(ENTERED);
+    assert_ne!(terminal.ended(), 0);
+    terminal.expect("a status on purpose");
+    let written = terminal.written();
+    let (left, told) = (written.find(LEFT).unwrap(), written.find("a status on purpose").unwrap());
+    assert!(left < told, "it is told where it stays to be read: {written:?}");
+    assert_eq!(terminal.modes(), terminal.modes_before);
+}
+
+#[test]
+fn where_nothing_can_be_drawn_it_says_what_to_ask_instead() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [&["top"][..], &["top", "--json"], &["top", "--plain"]] {
+        let output = command(folder.path(), arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains("floodplain status --json") && !said.contains('\u{1b}'), "{said}");
+    }
+}
