@@ -24,7 +24,7 @@ use floodplain::{
     shutdown::Shutdown,
     wire::{
         self,
-        pb::{self, peer_service_client::PeerServiceClient, peer_service_server::PeerServiceServer},
+        pb::{self, peer_service_client::PeerServiceClient, peer_service_server::{self, PeerServiceServer}},
         peer::OutgoingSearch,
     },
 };
@@ -378,7 +378,7 @@ pub(crate) async fn serve_echo(
     let listener = transport.listen(([127, 0, 0, 1], 0).into()).await?;
     let address = listener.address();
     let routes = Routes::new(StandIn::service(Echo(answers)));
-    let routes = with_standard::<PeerServiceServer<StandIn<Echo>>>(routes, shutdown).await?;
+    let routes = with_standard(routes, &[peer_service_server::SERVICE_NAME], shutdown).await?;
     shutdown.spawn("echo", transport.serve(listener, routes, None, shutdown));
     Ok(address)
 }

@@ -163,7 +163,8 @@ pub(super) fn accepted_by<L: Accept>(
                     let caller = Caller::at(listener.address(&stream));
                     let bond = door.0.0.connect(&caller).expect("only those of peers are bounded here");
                     let (watch, open) = (Watch::new(bond), door.1.opened());
-                    let accepted = Accepted { stream, caller, preface, watch, open, _place: place, _host: host };
+                    let accepted =
+                        Accepted { stream, caller, preface, watch, open, _place: place, _host: host };
                     return Some((Ok(accepted), (listener, places, hosts, door)));
                 }
                 // A connection that is gone before it was taken says nothing about the next one.

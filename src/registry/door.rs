@@ -79,7 +79,7 @@ impl Door {
         check_source(address, caller.address())?;
         let (Some((closed, reach)), Some(peer)) = (&self.closed, caller.peer()) else { return Ok(()) };
         self.count(peer)?;
-        closed.check_standing(&peer).map_err(|refusal| not_admitted(&refusal))?;
+        closed.check_told(&peer).map_err(|refusal| not_admitted(&refusal))?;
         reach.dial_back(peer, address).await
     }
 

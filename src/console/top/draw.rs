@@ -90,12 +90,13 @@ fn heading(model: &Model, look: Look) -> Vec<Line<'static>> {
     };
     let style = match status.connection {
         Connection::Connected => look.bold(),
-        Connection::Reconnecting | Connection::Disconnected => look.bold().patch(look.colored(Color::Red)),
+        Connection::Reconnecting | Connection::Disconnected | Connection::Revoked => look.bold().patch(look.colored(Color::Red)),
     };
     let standing = match status.connection {
         Connection::Connected => "connected to",
         Connection::Reconnecting => "looking for",
         Connection::Disconnected => "left",
+        Connection::Revoked => "shut out by",
     };
     let registry = Printable(&status.registry);
     let up = short(status.uptime);

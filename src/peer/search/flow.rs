@@ -265,7 +265,7 @@ impl Flow {
             Command::Ask { peer, .. } => Some(*peer),
             Command::Cancel(_) => None,
         });
-        let (query, came) = ((&running.id, &running.text[..]), (from, running.rules.hops));
+        let (query, came) = ((&running.id, running.query.text()), (from, running.rules.hops));
         self.telling = self.parts.activities.begin(query, came, self.knowledge.zone(), asked);
     }
 

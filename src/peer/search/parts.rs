@@ -34,7 +34,12 @@ pub(super) struct Parts {
 impl Parts {
     /// Searches the index when it is this sender's turn; a large one on the blocking pool, so that a broad query does not
     /// hold up the others.
-    pub(super) async fn look_up(self, line: Option<Arc<Line>>, query: Arc<Query>, most: usize) -> Vec<FileInfo> {
+    pub(super) async fn look_up(
+        self,
+        line: Option<Arc<Line>>,
+        query: Arc<Query>,
+        most: usize,
+    ) -> Vec<FileInfo> {
         let turn = self.turns.take(line.as_deref()).await;
         let index = self.index;
         if index.state().files <= INLINE_FILES {

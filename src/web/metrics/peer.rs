@@ -15,7 +15,7 @@ use crate::peer::{
 pub(super) struct PeerNumbers(pub(super) Signs);
 
 /// States of a peer's connection with the registry.
-const CONNECTIONS: &[&str] = &["connected", "reconnecting", "disconnected"];
+const CONNECTIONS: &[&str] = &["connected", "reconnecting", "disconnected", "revoked"];
 
 impl Collector for PeerNumbers {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
