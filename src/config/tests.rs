@@ -297,7 +297,6 @@ fn plaintext_on_loopback_refuses_every_other_address() {
         ("FLOODPLAIN_REGISTRY", "registry.lan:7000"),
         ("FLOODPLAIN_LISTEN", "0.0.0.0:7001"),
         ("FLOODPLAIN_ADVERTISE", "10.0.0.5:7001"),
-        ("FLOODPLAIN_HTTP_LISTEN", "[::]:80"),
     ] {
         assert!(peer(&[(name, value)]).is_ok());
         let error = peer(&[(name, value), ("FLOODPLAIN_INSECURE_LOOPBACK", "true")]).unwrap_err();

@@ -256,7 +256,9 @@ fn checked_peer(peer: String) -> Answer<String> {
 
 /// A path in a peer's shares, within bounds.
 fn checked_path(path: String) -> Answer<String> {
-    if path.is_empty() || path.len() > MAX_PATH_BYTES {
+    // No share has such a segment, and a peer would take it for a broken request.
+    let is_odd = path.split('/').any(|segment| matches!(segment, "" | "." | "..")) || path.contains('\0');
+    if is_odd || path.len() > MAX_PATH_BYTES {
         return Err(Problem::not_found("there is no file or folder of that path"));
     }
     Ok(path)
