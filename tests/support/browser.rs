@@ -5,7 +5,7 @@
 #![allow(dead_code, missing_debug_implementations, unreachable_pub)]
 
 use std::{
-    io::BufRead,
+    io::{BufRead, Read, Write},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -106,7 +106,6 @@ impl Browser {
         let profile = tempfile::tempdir().expect("a folder");
         let mut chromedriver = Command::new("chromedriver")
             .args(["--port=0"])
-            // The browser is of this group: both end together.
             .process_group(0)
             .env("HOME", profile.path())
             .stdout(Stdio::piped())
@@ -286,7 +285,18 @@ impl Browser {
 }
 
 impl Drop for Browser {
+    /// The driver starts the browser in a group of its own, so that only the driver can end it: it is asked first.
     fn drop(&mut self) {
+        if let Ok(mut stream) = std::net::TcpStream::connect(&self.address) {
+            let path = format!("/session/{}", self.driver.session_id());
+            let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+            let _ = write!(
+                stream,
+                "DELETE {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\n\r\n",
+                self.address
+            );
+            let _ = stream.read(&mut [0; 512]);
+        }
         let _ = kill_process_group(Pid::from_child(&self.chromedriver), Signal::KILL);
         let _ = self.chromedriver.wait();
     }
