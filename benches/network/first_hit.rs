@@ -24,7 +24,11 @@ use floodplain::{
     shutdown::Shutdown,
     wire::{
         self,
-        pb::{self, peer_service_client::PeerServiceClient, peer_service_server::{self, PeerServiceServer}},
+        pb::{
+            self,
+            peer_service_client::PeerServiceClient,
+            peer_service_server::{self, PeerServiceServer},
+        },
         peer::OutgoingSearch,
     },
 };

@@ -88,7 +88,9 @@ async fn look(settings: &PeerSettings, out: &mut Output) -> Result<Vec<Finding>,
     let status = running.as_ref().map(|(_, status, _)| status);
     let Found { findings: more, notes } = network::look(settings, status).await;
     findings.extend(more);
-    notes.into_iter().for_each(|note| out.note(note));
+    for note in notes {
+        out.note(note);
+    }
     Ok(findings)
 }
 

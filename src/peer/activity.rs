@@ -103,7 +103,7 @@ impl Drop for Telling {
         let asked = std::mem::take(&mut self.activity.asked);
         let text = std::mem::take(&mut self.activity.text);
         let (time, kind) = (SystemTime::now(), ActivityKind::Answered);
-        let _ = self.to.send(Arc::new(Activity { time, kind, asked, text, ..self.activity.clone() }));
+        let _ = self.to.send(Arc::new(Activity { time, kind, text, asked, ..self.activity.clone() }));
     }
 }
 

@@ -49,7 +49,7 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model, now: SystemTime) {
     let look = Look { has_color: model.has_color };
     frame.render_widget(Paragraph::new(heading(model, look)), head);
     transfers(frame, upper, model, look);
-    peers(frame, left, model, look);
+    peers(frame, left, model);
     queries(frame, right, model, now, look);
     frame.render_widget(footer(model, look), foot);
 }
@@ -65,7 +65,7 @@ impl Look {
         if self.has_color { Style::new().fg(color) } else { Style::new() }
     }
 
-    fn bold(self) -> Style {
+    fn bold() -> Style {
         Style::new().add_modifier(Modifier::BOLD)
     }
 
@@ -81,7 +81,7 @@ impl Look {
 
 fn heading(model: &Model, look: Look) -> Vec<Line<'static>> {
     let Some(status) = &model.status else {
-        return vec![Line::styled("floodplain top: asking the peer ...", look.bold())];
+        return vec![Line::styled("floodplain top: asking the peer ...", Look::bold())];
     };
     let Status { me, counters, .. } = status;
     let zone = match me.zone {
@@ -89,8 +89,10 @@ fn heading(model: &Model, look: Look) -> Vec<Line<'static>> {
         None => "in no zone".into(),
     };
     let style = match status.connection {
-        Connection::Connected => look.bold(),
-        Connection::Reconnecting | Connection::Disconnected | Connection::Revoked => look.bold().patch(look.colored(Color::Red)),
+        Connection::Connected => Look::bold(),
+        Connection::Reconnecting | Connection::Disconnected | Connection::Revoked => {
+            Look::bold().patch(look.colored(Color::Red))
+        }
     };
     let standing = match status.connection {
         Connection::Connected => "connected to",
@@ -122,9 +124,9 @@ fn heading(model: &Model, look: Look) -> Vec<Line<'static>> {
 
 fn footer(model: &Model, look: Look) -> Paragraph<'static> {
     match (&model.said, &model.problem) {
-        (Some(said), _) => Paragraph::new(Line::styled(said.clone(), look.bold())),
+        (Some(said), _) => Paragraph::new(Line::styled(said.clone(), Look::bold())),
         (None, Some(problem)) => {
-            Paragraph::new(Line::styled(problem.clone(), look.bold().patch(look.colored(Color::Red))))
+            Paragraph::new(Line::styled(problem.clone(), Look::bold().patch(look.colored(Color::Red))))
         }
         (None, None) => Paragraph::new(KEYS),
     }
@@ -170,7 +172,7 @@ fn transfers(frame: &mut Frame<'_>, area: Rect, model: &Model, look: Look) {
         Constraint::Length(6),
         Constraint::Length(with),
     ];
-    let header = Row::new(["no", "way", "file", "", "", "speed", "left", "with"]).style(look.bold());
+    let header = Row::new(["no", "way", "file", "", "", "speed", "left", "with"]).style(Look::bold());
     let table = Table::new(rows, widths)
         .header(header)
         .block(block)
@@ -210,7 +212,7 @@ fn bar(percent: Option<u8>) -> String {
     format!("{}{}", "█".repeat(full), "░".repeat(BAR - full))
 }
 
-fn peers(frame: &mut Frame<'_>, area: Rect, model: &Model, look: Look) {
+fn peers(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     let stale = if model.is_stale { ", as last heard" } else { "" };
     let mut block = Block::bordered().title(format!(" Peers: {}{stale} ", model.peers.len()));
     let room = usize::from(area.height.saturating_sub(3));
@@ -222,10 +224,10 @@ fn peers(frame: &mut Frame<'_>, area: Rect, model: &Model, look: Look) {
         let is_me = me == Some(peer.id);
         let zone = peer.zone.map(|zone| zone.to_string()).unwrap_or_default();
         let cells = [zone, peer.name.to_string(), peer.shared_files.to_string()];
-        Row::new(cells.map(Cell::from)).style(if is_me { look.bold() } else { Style::new() })
+        Row::new(cells.map(Cell::from)).style(if is_me { Look::bold() } else { Style::new() })
     });
     let widths = [Constraint::Length(4), Constraint::Fill(1), Constraint::Length(6)];
-    let header = Row::new(["zone", "peer", "files"]).style(look.bold());
+    let header = Row::new(["zone", "peer", "files"]).style(Look::bold());
     frame.render_widget(Table::new(rows, widths).header(header).block(block), area);
 }
 
@@ -252,7 +254,7 @@ fn queries(frame: &mut Frame<'_>, area: Rect, model: &Model, now: SystemTime, lo
         Constraint::Length(5),
         Constraint::Length(7),
     ];
-    let header = Row::new(["ago", "query", "from", "asked", "hits"]).style(look.bold());
+    let header = Row::new(["ago", "query", "from", "asked", "hits"]).style(Look::bold());
     frame.render_widget(Table::new(rows, widths).header(header).block(block), area);
 }
 

@@ -96,14 +96,14 @@ pub(super) enum Input {
 
 /// The thread that reads.
 pub(super) struct Inputs {
-    inputs: mpsc::Receiver<Input>,
+    received: mpsc::Receiver<Input>,
     is_over: Arc<AtomicBool>,
     reader: Option<JoinHandle<()>>,
 }
 
 impl Inputs {
     pub(super) fn start() -> io::Result<Self> {
-        let (sender, inputs) = mpsc::channel(INPUT_QUEUE);
+        let (sender, received) = mpsc::channel(INPUT_QUEUE);
         let is_over = Arc::new(AtomicBool::new(false));
         let ended = is_over.clone();
         let reader = std::thread::Builder::new().name("top-input".into()).spawn(move || {
@@ -123,12 +123,12 @@ impl Inputs {
                 }
             }
         })?;
-        Ok(Self { inputs, is_over, reader: Some(reader) })
+        Ok(Self { received, is_over, reader: Some(reader) })
     }
 
     /// The next one. Survives being dropped half way.
     pub(super) async fn next(&mut self) -> Input {
-        self.inputs.recv().await.unwrap_or(Input::End)
+        self.received.recv().await.unwrap_or(Input::End)
     }
 }
 
@@ -136,7 +136,7 @@ impl Drop for Inputs {
     fn drop(&mut self) {
         self.is_over.store(true, Relaxed);
         // A sender that waits for room sees that nobody takes any more.
-        self.inputs.close();
+        self.received.close();
         // What is typed next is for the shell, and not for this thread.
         if let Some(reader) = self.reader.take() {
             _ = reader.join();
