@@ -71,7 +71,7 @@ fn run(cli: Cli, out: &mut Output) -> Ended {
         Verb::Invite(_) | Verb::Revoke { .. } | Verb::Members | Verb::Authority { .. } => {
             ask_registry(&global, &verb, out)
         }
-        Verb::Web(args) => ask_web(&global, &args, out),
+        Verb::Web(args) => ask_web(&global, args, out),
         Verb::Registry(args) => daemon::registry(&global, &args, out),
         Verb::Peer(args) => daemon::peer(&global, &args, out),
         Verb::Console => daemon::console(&global),
@@ -180,7 +180,7 @@ fn ask_log(global: &Global, args: &LogArgs, out: &mut Output) -> Ended {
     to_its_end(log::log(&data, out, args), global.timeout)
 }
 
-fn ask_web(global: &Global, args: &WebArgs, out: &mut Output) -> Ended {
+fn ask_web(global: &Global, args: WebArgs, out: &mut Output) -> Ended {
     let raw = read_settings(global, Vec::new())?;
     start_logs(global, &raw, "warn", Sink::Stderr)?;
     let data = raw.data().map_err(refused)?;

@@ -67,7 +67,7 @@ pub(super) fn link_of(gateway: &Gateway) -> Result<String, Failure> {
 }
 
 /// Prints a link to the page, or opens it in a browser.
-pub(super) async fn web(data: &Path, out: &mut Output, args: &WebArgs) -> Ended {
+pub(super) async fn web(data: &Path, out: &mut Output, args: WebArgs) -> Ended {
     let (folder, daemon) = if args.registry {
         (token::registry_folder(data), "registry")
     } else {

@@ -164,17 +164,15 @@ async fn done_once(State(api): State<Api>, request: Request, next: Next) -> Resp
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
-    let body = match Limited::new(body, MAX_BODY_BYTES).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(_) => {
-            let problem = Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                ErrorKind::Usage,
-                "the body is too large or broke off",
-            );
-            return problem.hint(format!("at most {MAX_BODY_BYTES} bytes")).into_response();
-        }
+    let Ok(body) = Limited::new(body, MAX_BODY_BYTES).collect().await else {
+        let problem = Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            ErrorKind::Usage,
+            "the body is too large or broke off",
+        );
+        return problem.hint(format!("at most {MAX_BODY_BYTES} bytes")).into_response();
     };
+    let body = body.to_bytes();
     let mut fingerprint = blake3::Hasher::new();
     fingerprint.update(parts.uri.to_string().as_bytes()).update(&[0]).update(&body);
     let headers = parts.headers.clone();
@@ -224,13 +222,13 @@ impl Api {
 
     async fn within<T>(&self, deadline: Duration, action: impl Future<Output = Outcome<T>>) -> Answer<T> {
         tokio::select! {
-            outcome = tokio::time::timeout(deadline, action) => match outcome {
-                Ok(outcome) => Ok(outcome?),
-                Err(_) => {
+            outcome = tokio::time::timeout(deadline, action) => {
+                let Ok(outcome) = outcome else {
                     let detail = format!("no answer within {}", humantime::format_duration(deadline));
-                    Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, ErrorKind::TimedOut, detail))
-                }
-            },
+                    return Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, ErrorKind::TimedOut, detail));
+                };
+                Ok(outcome?)
+            }
             () = self.0.shutdown.stopping() => Err(stopping()),
         }
     }

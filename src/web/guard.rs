@@ -328,11 +328,11 @@ mod tests {
     async fn a_handler_that_panics_is_a_problem_and_ends_nothing_else() {
         use tower::ServiceExt as _;
         let routes = axum::Router::new().route("/broken", axum::routing::get(broken));
-        let router = routes.layer(axum::middleware::from_fn_with_state(guard(), door));
+        let app = routes.layer(axum::middleware::from_fn_with_state(guard(), door));
         for _ in 0..2 {
             let request = Request::builder().uri("/broken").header("host", "127.0.0.1:7080");
             let request = request.body(axum::body::Body::empty()).expect("a request");
-            let response = router.clone().oneshot(request).await.expect("an answer");
+            let response = app.clone().oneshot(request).await.expect("an answer");
             assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
             assert_eq!(response.headers()[header::CONTENT_TYPE], crate::web::problem::MEDIA_TYPE);
             assert!(response.headers().contains_key(header::CONTENT_SECURITY_POLICY));

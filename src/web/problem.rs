@@ -10,9 +10,12 @@ use crate::protocol::action::{ActionError, ErrorKind};
 /// Media type of a problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
-/// Why a request was not done.
+/// Why a request was not done. A pointer wide, since every answer may be one.
 #[derive(Debug, Clone)]
-pub struct Problem {
+pub struct Problem(Box<Parts>);
+
+#[derive(Debug, Clone)]
+struct Parts {
     status: StatusCode,
     kind: ErrorKind,
     detail: String,
@@ -44,7 +47,7 @@ pub struct ProblemBody<'a> {
 impl Problem {
     /// Of this status and kind.
     pub fn new(status: StatusCode, kind: ErrorKind, detail: impl Into<String>) -> Self {
-        Self { status, kind, detail: detail.into(), hint: String::new(), header: None }
+        Self(Box::new(Parts { status, kind, detail: detail.into(), hint: String::new(), header: None }))
     }
 
     /// The request makes no sense.
@@ -72,20 +75,20 @@ impl Problem {
     /// With what to do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = hint.into();
+        self.0.hint = hint.into();
         self
     }
 
     /// With a header beside it.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.header = Some((name, value));
+        self.0.header = Some((name, value));
         self
     }
 
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
-        self.status
+        self.0.status
     }
 
     /// As JSON, for an event.
@@ -96,11 +99,11 @@ impl Problem {
     fn body(&self) -> ProblemBody<'_> {
         ProblemBody {
             kind: "about:blank",
-            title: self.status.canonical_reason().unwrap_or("Problem"),
-            status: self.status.as_u16(),
-            detail: &self.detail,
-            code: self.kind.name(),
-            hint: &self.hint,
+            title: self.0.status.canonical_reason().unwrap_or("Problem"),
+            status: self.0.status.as_u16(),
+            detail: &self.0.detail,
+            code: self.0.kind.name(),
+            hint: &self.0.hint,
         }
     }
 }
@@ -122,10 +125,10 @@ impl From<ActionError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = (self.status, self.to_json()).into_response();
+        let mut response = (self.0.status, self.to_json()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        if let Some((name, value)) = self.header {
+        if let Some((name, value)) = self.0.header {
             headers.insert(name, value);
         }
         response

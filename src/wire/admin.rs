@@ -238,8 +238,14 @@ mod tests {
         ] {
             assert!(invite_ask(&to_invite_ask(&bad)).is_err(), "{bad:?}");
         }
-        use RotationStep::{Begin, Finish, Force, Switch, Tell};
-        for step in [Tell, Begin, Switch, Finish, Force] {
+        let steps = [
+            RotationStep::Tell,
+            RotationStep::Begin,
+            RotationStep::Switch,
+            RotationStep::Finish,
+            RotationStep::Force,
+        ];
+        for step in steps {
             assert_eq!(rotation_step(to_rotation_step(step)), Ok(step));
         }
         assert!(rotation_step(pb::RotateAuthorityRequest { step: 9 }).is_err());

@@ -15,12 +15,12 @@ async fn hits_are_shown_before_the_search_is_over() {
     stage.share("cem", "report of cem.txt", b"of cem");
     let _ana = stage.peer("ana", &["SEARCH_TIMEOUT=30s"]);
     let _ben = stage.peer("ben", &[]);
-    let cem = stage.peer("cem", &[]);
+    let slow = stage.peer("cem", &[]);
     stage.zone_has("ana", 3);
     stage.daemons.until("ana", "--json search report", "report of cem.txt");
     let browser = stage.browser("ana").await;
 
-    cem.signal(Signal::STOP);
+    slow.signal(Signal::STOP);
     browser.search("report").await;
     browser.says("[role=row]", "report of ben.txt").await;
     let state = browser.value("document.querySelector('#view-search').dataset.state").await;
@@ -28,7 +28,7 @@ async fn hits_are_shown_before_the_search_is_over() {
     assert!(browser.text("#view-search .coverage").await.contains("so far"));
     let painted = browser.until("performance.getEntriesByName('first-hit')[0]?.duration").await;
     println!("first hit painted {painted} ms after the search was asked for");
-    cem.signal(Signal::CONT);
+    slow.signal(Signal::CONT);
     browser.until("document.querySelector('#view-search').dataset.state === 'done'").await;
     browser.says("[role=row]", "report of cem.txt").await;
     browser.says("#view-search .coverage", "2 files found.").await;

@@ -52,12 +52,12 @@ fn word() -> impl Strategy<Value = String> {
 fn path() -> impl Strategy<Value = String> {
     let segment = || {
         (word(), proptest::collection::vec(("[ ._-]", word()), 0..4)).prop_map(|(first, rest)| {
-            rest.into_iter().fold(first, |name, (between, word)| name + &between + &word)
+            rest.into_iter().fold(first, |name, (between, word)| format!("{name}{between}{word}"))
         })
     };
     let extension = prop_oneof!["", "\\.pdf", "\\.tar\\.gz", "\\.7z\\.001"];
     (proptest::collection::vec(segment(), 1..8), extension)
-        .prop_map(|(segments, extension)| segments.join("/") + &extension)
+        .prop_map(|(segments, extension)| format!("{}{extension}", segments.join("/")))
 }
 
 /// A query for some of what the path has: its words and other ones, in any order, cut short, in phrases.

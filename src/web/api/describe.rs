@@ -1,4 +1,4 @@
-//! The OpenAPI of the handlers: what they say themselves, and what is true of all.
+//! The `OpenAPI` of the handlers: what they say themselves, and what is true of all.
 
 use axum::response::IntoResponse;
 use http::header;
@@ -117,24 +117,13 @@ fn complete(operation: &mut Operation, is_post: bool) {
             let schema = RefOr::Ref(Ref::from_schema_name("Problem"));
             response.content.insert(MEDIA_TYPE.into(), Content::new(Some(schema)).into());
         }
-        let text = || RefOr::T(ObjectBuilder::new().schema_type(Type::String).build().into());
-        match status.as_str() {
-            "401" => {
-                drop(response.headers.insert(
-                    "WWW-Authenticate".into(),
-                    HeaderBuilder::new().schema(Some(text())).build().into(),
-                ))
-            }
-            "503" => {
-                drop(
-                    response.headers.insert(
-                        "Retry-After".into(),
-                        HeaderBuilder::new().schema(Some(text())).build().into(),
-                    ),
-                );
-            }
-            _ => {}
-        }
+        let told = match status.as_str() {
+            "401" => "WWW-Authenticate",
+            "503" => "Retry-After",
+            _ => continue,
+        };
+        let text = RefOr::T(ObjectBuilder::new().schema_type(Type::String).build().into());
+        response.headers.insert(told.into(), HeaderBuilder::new().schema(Some(text)).build().into());
     }
 }
 

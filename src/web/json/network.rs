@@ -11,6 +11,7 @@ use crate::protocol::{
 
 /// One peer of the network.
 #[derive(Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "named as they are told")]
 pub(in crate::web) struct Peer {
     name: String,
     #[schema(pattern = "^[0-9a-f]{64}$")]
@@ -45,6 +46,7 @@ pub(in crate::web) struct PeerListing {
 
 /// One zone of the network.
 #[derive(Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "named as they are told")]
 pub(in crate::web) struct Zone {
     zone: u32,
     /// Live peers in it.

@@ -14,9 +14,13 @@ use crate::{
     },
     protocol::{
         action::{Connection, Counters, IndexState},
+        strikes::Tally,
         zone::Layout,
     },
-    registry::overview::{Capacity, ClosedNetwork, Standing},
+    registry::{
+        counts::Counted,
+        overview::{Capacity, ClosedNetwork, Standing},
+    },
     telemetry::histogram::Histogram,
 };
 
@@ -33,7 +37,7 @@ fn signs() -> Signs {
         is_gateway: true,
         counters: Counters { searches: 2, bytes_up: 11, bytes_down: 12, ..Counters::default() },
         refusals: crate::peer::vitals::Refusals { muted: 9, ..Default::default() },
-        tally: Default::default(),
+        tally: Tally::default(),
         running_queries: 1,
         searched: crate::peer::vitals::Searched {
             hits: 3,
@@ -73,7 +77,7 @@ fn standing() -> Standing {
             certificate_not_after: SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_000),
         }),
         connections: Connections::default(),
-        counted: Default::default(),
+        counted: Counted::default(),
         uptime: Duration::from_secs(60),
     }
 }
