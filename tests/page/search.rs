@@ -23,8 +23,8 @@ async fn hits_are_shown_before_the_search_is_over() {
     slow.signal(Signal::STOP);
     browser.search("report").await;
     browser.says("[role=row]", "report of ben.txt").await;
-    let state = browser.value("document.querySelector('#view-search').dataset.state").await;
-    assert_eq!(state, "running", "cem was not heard yet");
+    let standing = browser.value("document.querySelector('#view-search').dataset.state").await;
+    assert_eq!(standing, "running", "cem was not heard yet");
     assert!(browser.text("#view-search .coverage").await.contains("so far"));
     let painted = browser.until("performance.getEntriesByName('first-hit')[0]?.duration").await;
     println!("first hit painted {painted} ms after the search was asked for");
