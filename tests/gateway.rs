@@ -453,7 +453,8 @@ async fn a_taken_port_is_named_unless_nobody_chose_it() {
     let open = async |is_default| {
         let settings = HttpSettings { listen: Some(client.address()), is_default, hosts: Vec::new() };
         let folder = peers[0].folder.path().join("second");
-        web::open_peer(&settings, folder, peers[0].handle.clone(), None, &peers[0].shutdown).await
+        let (peer, operator) = (&peers[0], axum::Router::new());
+        web::open_peer(&settings, folder, peer.handle.clone(), None, operator, &peer.shutdown).await
     };
     let refused = open(false).await.unwrap_err().to_string();
     assert!(refused.contains(&client.address().to_string()), "{refused}");
@@ -462,6 +463,8 @@ async fn a_taken_port_is_named_unless_nobody_chose_it() {
     assert_ne!(second.address(), client.address());
     let off = HttpSettings::default();
     let folder = peers[0].folder.path().join("third");
-    let none = web::open_peer(&off, folder, peers[0].handle.clone(), None, &peers[0].shutdown).await.unwrap();
+    let (peer, operator) = (&peers[0], axum::Router::new());
+    let none =
+        web::open_peer(&off, folder, peer.handle.clone(), None, operator, &peer.shutdown).await.unwrap();
     assert!(none.is_none());
 }

@@ -24,11 +24,7 @@ use floodplain::{
     shutdown::Shutdown,
     wire::{
         self,
-        pb::{
-            self,
-            peer_service_client::PeerServiceClient,
-            peer_service_server::{self, PeerServiceServer},
-        },
+        pb::{self, peer_service_client::PeerServiceClient, peer_service_server},
         peer::OutgoingSearch,
     },
 };

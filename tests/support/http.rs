@@ -78,8 +78,10 @@ impl Client {
         let stop = shutdown.clone();
         let calls: web::Calls =
             std::sync::Arc::new(move || Box::pin(control::routes(handle.clone(), stop.clone())));
-        let gateway =
-            web::open_peer(&settings, folder.clone(), peer.handle.clone(), Some(calls), &shutdown).await;
+        let operator = web::of_peer(&peer.peer.vitals());
+        let opening =
+            web::open_peer(&settings, folder.clone(), peer.handle.clone(), Some(calls), operator, &shutdown);
+        let gateway = opening.await;
         let gateway = gateway.expect("it opens").expect("it is on");
         let token = std::fs::read_to_string(folder.join("token")).expect("a token");
         Self { gateway, token }
