@@ -65,7 +65,9 @@ fn normalised(rows: &[String], folder: &str) -> String {
     };
     // A prompt at which nothing was typed was written over by what came, and stands there once more.
     let is_bare = |row: &&String| row.trim_end() == PROMPT.trim_end();
-    let rows = rows.iter().filter(|row| !is_progress(row) && !is_bare(row));
+    // Another peer of this machine may have the usual port of the page.
+    let is_elsewhere = |row: &&String| row.contains(" is taken; the web page listens on ");
+    let rows = rows.iter().filter(|row| !is_progress(row) && !is_bare(row) && !is_elsewhere(row));
     let rows = rows.map(|row| one(row, folder)).filter(|row| !row.is_empty());
     rows.collect::<Vec<_>>().join("\n")
 }
@@ -75,6 +77,9 @@ fn one(row: &str, folder: &str) -> String {
     if let Some((before, after)) = row.split_once("/floodplain-demo-") {
         let name = after.find('/').unwrap_or(after.len());
         return one(&format!("{before}/demo{}", &after[name..]), folder);
+    }
+    if let Some((before, _)) = row.split_once("?ticket=") {
+        return format!("{}?ticket=<once>", one(before, folder));
     }
     for (name, shown) in [
         ("id ", "<64 hexadecimal digits>"),

@@ -1,7 +1,7 @@
 //! Who behaves badly, as the connections and the calls of one listener tell each other.
 //!
-//! Invariant: a caller that is silenced is read on none of its connections until that is over, however many it opens, and its
-//! host gets no new one meanwhile, but this machine does; what is remembered is bounded by the connections and
+//! Invariant: a caller that is silenced is read on none of its connections until that is over, however many it opens. The host
+//! of one that proved no id gets no new one meanwhile, but this machine does; what is remembered is bounded by the connections and
 //! [`MOST_HOSTS`].
 
 use std::{
@@ -77,7 +77,8 @@ impl Conduct {
             return None;
         }
         known.connections += 1;
-        known.host = caller.ip().filter(|ip| !ip.is_loopback());
+        // Who proved its id is bounded by that; others may share its address.
+        known.host = caller.ip().filter(|ip| caller.peer().is_none() && !ip.is_loopback());
         Some(Bond { conduct: self.clone(), key, silence: known.silence.clone() })
     }
 
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silenced_caller_is_silent_on_all_its_connections_and_its_host_gets_no_new_one() {
+    fn a_silenced_peer_is_silent_on_all_its_connections_and_others_of_its_host_are_heard() {
         let (conduct, now) = (Conduct::default(), Instant::now());
         let (bad, good) = (member(1, "10.0.0.1:1"), member(2, "10.0.0.2:1"));
         let first = conduct.connect(&bad).expect("room");
@@ -163,11 +164,20 @@ mod tests {
             assert!(silent.silent_until().is_some_and(|until| until > now + 50 * SECOND));
         }
         assert!(other.silent_until().is_none());
-        let host = |caller: &Caller| caller.ip().expect("one");
-        assert!(conduct.is_refused(host(&bad), now) && !conduct.is_refused(host(&good), now));
-        assert!(!conduct.is_refused(host(&bad), now + 60 * SECOND));
+        assert!(!conduct.is_refused(bad.ip().expect("one"), now), "others may be behind that address");
         drop((first, second, third, other));
         assert!(conduct.lock().callers.is_empty());
+    }
+
+    #[test]
+    fn the_host_of_a_silenced_stranger_gets_no_new_connection_until_it_is_over() {
+        let (conduct, now) = (Conduct::default(), Instant::now());
+        let host = |last| IpAddr::from([10, 0, 0, last]);
+        let bad = Caller::at(Some((host(1), 1).into()));
+        let _bond = conduct.connect(&bad).expect("room");
+        conduct.silence(bad.key(), 60 * SECOND, now);
+        assert!(conduct.is_refused(host(1), now) && !conduct.is_refused(host(2), now));
+        assert!(!conduct.is_refused(host(1), now + 60 * SECOND));
     }
 
     #[test]

@@ -97,6 +97,8 @@ impl Renewal {
     /// Renews at once; completes when there is a new certificate, or after 2 s.
     pub(super) async fn anew(&self) {
         let mut given = self.given.clone();
+        // What was given before is none.
+        given.mark_unchanged();
         self.ask();
         let _ = timeout(WAIT, given.changed()).await;
     }

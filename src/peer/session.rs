@@ -223,12 +223,11 @@ impl Session {
 
     /// One registration from its beginning to its end.
     async fn live(&mut self, orders: &mut mpsc::Receiver<Order>, is_joined: &mut bool) -> End {
-        let shown_until = self.renewal.as_ref().map(Renewal::good_until);
         let joined = tokio::select! {
             joined = self.join() => joined,
             told = until_leave(orders) => return End::Left(told),
         };
-        let (mut down, up, welcome) = match joined {
+        let (mut down, up, welcome, shown_until) = match joined {
             Ok(joined) => joined,
             Err(end) => return end,
         };

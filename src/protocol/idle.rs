@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 
 /// Bytes of a frame's head (RFC 9113, section 4.1), and of what comes before the first.
 const HEAD_BYTES: usize = 9;
+const PREFACE: &[u8; PREFACE_BYTES] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PREFACE_BYTES: usize = 24;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 /// Data of less than this brings next to nothing.
 const LEAST_DATA_BYTES: usize = 256;
+/// Data of so much pays as a call does: a message that a full window cuts leaves a few bytes for a frame of its own.
+const PAYING_DATA_BYTES: usize = 16 << 10;
 
 /// Idle frames a second in the long run; pings that keep a connection alive are one in ten seconds. Each costs 1 to 2 us.
 const PER_SECOND: u32 = 200;
@@ -33,8 +36,12 @@ const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
 pub struct Frames {
     head: [u8; HEAD_BYTES],
     have: usize,
-    /// Of the payload, or of the preface.
+    /// Of the payload.
     left_bytes: usize,
+    /// Of the preface, that have come.
+    begun_bytes: usize,
+    /// It did not begin as HTTP/2 does: HTTP/1, whose bodies may hold anything.
+    is_other: bool,
 }
 
 /// What some bytes brought.
@@ -48,7 +55,7 @@ pub struct Seen {
 
 impl Default for Frames {
     fn default() -> Self {
-        Self { head: [0; HEAD_BYTES], have: 0, left_bytes: PREFACE_BYTES }
+        Self { head: [0; HEAD_BYTES], have: 0, left_bytes: 0, begun_bytes: 0, is_other: false }
     }
 }
 
@@ -56,6 +63,13 @@ impl Frames {
     /// Takes the next bytes, cut anywhere. A frame counts when its head is whole.
     pub fn read(&mut self, mut bytes: &[u8]) -> Seen {
         let mut seen = Seen::default();
+        let due = (PREFACE_BYTES - self.begun_bytes).min(bytes.len());
+        if self.is_other || bytes[..due] != PREFACE[self.begun_bytes..self.begun_bytes + due] {
+            self.is_other = true;
+            return seen;
+        }
+        self.begun_bytes += due;
+        bytes = &bytes[due..];
         while !bytes.is_empty() {
             if self.left_bytes > 0 {
                 let skipped = self.left_bytes.min(bytes.len());
@@ -73,6 +87,7 @@ impl Frames {
                 self.left_bytes = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
                 match kind {
                     HEADERS => seen.calls += 1,
+                    DATA if self.left_bytes >= PAYING_DATA_BYTES => seen.calls += 1,
                     DATA if self.left_bytes >= LEAST_DATA_BYTES => {}
                     _ => seen.idle += 1,
                 }
@@ -172,7 +187,7 @@ mod tests {
             frames in prop::collection::vec((0u8..12, 0usize..600), 0..40),
             cuts in prop::collection::vec(1usize..300, 1..200),
         ) {
-            let mut bytes = vec![b'p'; PREFACE_BYTES];
+            let mut bytes = PREFACE.to_vec();
             let mut expected = Seen::default();
             for (kind, length) in frames {
                 bytes.extend(frame(kind, length));
@@ -194,9 +209,40 @@ mod tests {
     }
 
     #[test]
+    fn a_body_of_http_1_may_hold_anything() {
+        let mut frames = Frames::default();
+        let mut seen = frames.read(b"PUT /api/v1/files/z.img HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        for _ in 0..64 {
+            let more = frames.read(&[0; 16 << 10]);
+            seen = Seen { calls: seen.calls + more.calls, idle: seen.idle + more.idle };
+        }
+        assert_eq!(seen, Seen::default());
+        let mut cut = Frames::default();
+        assert_eq!(cut.read(b"PR"), Seen::default());
+        assert_eq!(cut.read(b"OPFIND / HTTP/1.1\r\n"), Seen::default());
+        assert_eq!(cut.read(&[0; 900]), Seen::default());
+    }
+
+    /// A sender at the edge of the other's window: each message of 256 KiB is cut in two, the second part a few bytes.
+    #[test]
+    fn a_push_to_a_slow_receiver_is_never_too_much() {
+        let (mut budget, mut now) = (Budget::new(Instant::now()), Instant::now());
+        let mut frames = Frames::default();
+        frames.read(PREFACE);
+        let message = [frame(DATA, 262_081), frame(DATA, 72)].concat();
+        for _ in 0..20_000 {
+            now += Duration::from_micros(500);
+            assert_eq!(budget.on_read(frames.read(&message), now), Reading::On);
+        }
+    }
+
+    #[test]
     fn pings_without_end_are_not_read_for_longer_and_longer_and_then_never() {
         let (mut budget, mut now) = (Budget::new(Instant::now()), Instant::now());
-        assert_eq!(Frames::default().read(&[vec![0; 24], frame(PING, 8).repeat(500)].concat()), idle(500));
+        assert_eq!(
+            Frames::default().read(&[PREFACE.to_vec(), frame(PING, 8).repeat(500)].concat()),
+            idle(500)
+        );
         let mut read = 0;
         let mut silences = Vec::new();
         loop {

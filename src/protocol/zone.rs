@@ -309,7 +309,7 @@ impl Zones {
     }
 
     /// Merges the first zone that was below the minimum for longer than the grace, and that nobody in it is pinned to, into one where it fits whole, or
-    /// spreads its members when it fits nowhere whole. Does nothing when the others have not enough room.
+    /// spreads its members when it fits nowhere whole. When the others have not enough room it gets members of the largest.
     fn merge(&mut self, now: Instant) -> Vec<Move> {
         let Layout::Elastic { min, max, .. } = self.layout else { return Vec::new() };
         let is_overdue = |zone: &ZoneId| {
@@ -331,7 +331,7 @@ impl Zones {
         let others = self.by_size.range(..bottom(max)).filter(|(_, zone)| *zone != closing);
         let room: u32 = others.take(size as usize).map(|(size, _)| max - size).sum();
         if whole.is_none() && room < size {
-            return Vec::new();
+            return self.fill(closing, min - size, now);
         }
         let members: Vec<PeerId> = self.by_id[&closing].members.values().map(|slot| slot.peer).collect();
         let moved = members.into_iter().filter_map(|peer| {
@@ -340,6 +340,17 @@ impl Zones {
             self.relocate(peer, to, now)
         });
         moved.collect()
+    }
+
+    /// Moves the youngest of the largest zone that are pinned nowhere into one that lacks so many. The others have no room, so
+    /// that the largest is far above the minimum.
+    fn fill(&mut self, zone: ZoneId, lacking: u32, now: Instant) -> Vec<Move> {
+        let Some(&(_, largest)) = self.by_size.last().filter(|(_, largest)| *largest != zone) else {
+            return Vec::new();
+        };
+        let movable = self.by_id[&largest].members.values().rev().filter(|slot| !self.is_pinned(&slot.peer));
+        let youngest: Vec<PeerId> = movable.take(lacking as usize).map(|slot| slot.peer).collect();
+        youngest.into_iter().filter_map(|peer| self.relocate(peer, zone, now)).collect()
     }
 
     fn relocate(&mut self, peer: PeerId, to: ZoneId, now: Instant) -> Option<Move> {

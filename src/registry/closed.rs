@@ -203,9 +203,10 @@ impl Closed {
         self.lock().is_on_older(peer)
     }
 
-    /// It is to renew: its certificate is of an older authority than it could be.
+    /// It is to renew: its certificate is of an older authority than it could be, or came without the newest ones.
     pub(super) fn is_behind(&self, peer: &PeerId) -> bool {
-        self.lock().is_behind(peer)
+        let book = self.lock();
+        book.is_behind(peer) || !book.is_told(peer)
     }
 
     /// There is a new authority that is not used yet, and every live peer has been told of it.
@@ -290,6 +291,15 @@ impl Closed {
         }
         self.lock().admissions.expire(now);
         Ok(())
+    }
+
+    /// Trusts what is written by now, should writing it have failed when it changed. True if that was so.
+    pub(super) fn catch_up(&self) -> Result<bool> {
+        if self.trust.credentials().authorities == self.lock().trusted() {
+            return Ok(false);
+        }
+        self.certify_self()?;
+        Ok(true)
     }
 
     fn certify_self(&self) -> Result<()> {

@@ -55,8 +55,8 @@ pub(super) fn spawn_authority(
             if closed.is_known(is_live) {
                 // The last one was answered just now, and has to take it in.
                 tokio::time::sleep(ADOPTED_WITHIN).await;
-                // A failure is logged there, and tried again next time.
-                if let Ok(true) = closed.switch_when_known(is_live).await {
+                // A failure to write is logged there, and made up for below; it is used already.
+                if !matches!(closed.switch_when_known(is_live).await, Ok(false)) {
                     admin.hub.want_renewals();
                 }
             }
@@ -72,7 +72,9 @@ pub(super) fn spawn_authority(
                 tracing::warn!(error = format!("{error:#}"), "no new invite");
             }
             // Renewals since the last time. A failure is logged there, and tried again next time.
-            let _ = closed.commit().await;
+            if closed.commit().await.is_ok() && matches!(closed.catch_up(), Ok(true)) {
+                admin.hub.want_renewals();
+            }
         }
     });
 }

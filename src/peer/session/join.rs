@@ -1,5 +1,7 @@
 //! The beginning of a session: with a good certificate, at a registry that takes this peer in or says why not.
 
+use std::time::SystemTime;
+
 use anyhow::anyhow;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -9,6 +11,7 @@ use tonic_types::StatusExt as _;
 use super::{ANSWER_TIMEOUT, End, MAX_ANSWER_BYTES, Session, UP_QUEUE, request};
 use crate::{
     net::Purpose,
+    peer::renew::Renewal,
     protocol::{
         action::{ActionError, ErrorKind},
         membership::{Membership, Registration},
@@ -21,7 +24,9 @@ use crate::{
 };
 
 /// A session that has begun: what comes down it, the way up, and what came first.
-type Joined = (Streaming<pb::SessionResponse>, mpsc::Sender<pb::SessionRequest>, Membership);
+/// Last the end of the certificate that it was begun with, in a closed network.
+type Joined =
+    (Streaming<pb::SessionResponse>, mpsc::Sender<pb::SessionRequest>, Membership, Option<SystemTime>);
 
 impl Session {
     /// Registers. In a closed network with a certificate that has not run out, and knowing every authority that others may be
@@ -41,6 +46,7 @@ impl Session {
     }
 
     async fn register(&self) -> Result<Joined, End> {
+        let shown_until = self.renewal.as_ref().map(Renewal::good_until);
         let channel = self
             .transport
             .dial_host(&self.registry, Purpose::Registry)
@@ -72,7 +78,7 @@ impl Session {
             }
         };
         match wire::session::down(first) {
-            Ok(Down::Welcome(welcome)) => Ok((down, up, welcome)),
+            Ok(Down::Welcome(welcome)) => Ok((down, up, welcome, shown_until)),
             Ok(_) => Err(End::Lost(anyhow!("the registry did not begin with a welcome"))),
             Err(invalid) => Err(End::Lost(anyhow!("the registry's welcome is malformed: {invalid}"))),
         }

@@ -186,6 +186,25 @@ proptest! {
         prop_assert!(sizes.len() < 2 || sizes.iter().all(|size| *size >= MIN), "{:?}", sizes);
     }
 
+    /// Two zones that hold one more than one zone may, four of them in the smaller one.
+    #[test]
+    fn a_small_zone_that_fits_nowhere_gets_members_of_the_largest(seed: u64) {
+        let mut sim = Sim::new(ELASTIC, seed);
+        for _ in 0..40 {
+            sim.join_fresh().unwrap();
+        }
+        for (keep, (zone, _)) in [21, 4].into_iter().zip(sim.zones.sizes().collect::<Vec<_>>()) {
+            let members: Vec<PeerId> = sim.zones.by_id[&zone].members.values().map(|slot| slot.peer).collect();
+            for peer in members.into_iter().skip(keep) {
+                let at = sim.live.iter().position(|live| *live == peer).unwrap();
+                sim.leave(at);
+            }
+        }
+        sim.wait(MERGE_GRACE.as_secs() + 1);
+        let sizes = sim.sizes();
+        prop_assert!(sizes.iter().all(|size| *size >= MIN), "{:?}", sizes);
+    }
+
     #[test]
     fn a_fixed_layout_never_leaks_a_slot_and_never_moves_anyone(
         zones in 1..6u32,

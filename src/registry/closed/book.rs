@@ -75,7 +75,8 @@ impl Book {
         self.authorities.last().expect("there is always an authority")
     }
 
-    fn trusted(&self) -> Vec<PublicKey> {
+    /// Those whose certificates are good.
+    pub(super) fn trusted(&self) -> Vec<PublicKey> {
         self.authorities.iter().map(|numbered| numbered.authority.public()).collect()
     }
 
