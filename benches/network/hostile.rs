@@ -169,7 +169,7 @@ impl Burners {
                     while begun.elapsed() < work {
                         std::hint::spin_loop();
                     }
-                    thread::sleep(BURN - work);
+                    thread::sleep(BURN.saturating_sub(work));
                 }
             }
         };

@@ -238,7 +238,7 @@ async fn who_sends_nonsense_is_not_read_for_a_while_and_others_are() {
     let network = Network::start().await;
     let (hostile, honest) = (network.to_peer().await, network.to_peer().await);
     let browse = pb::BrowseRequest::default();
-    for _ in 0..BORNE + 1 {
+    for _ in 0..=BORNE {
         assert_eq!(hostile.call(SEARCH, &[], framed(&[0xff; 64])).await, status(Code::Internal));
     }
     let began = Instant::now();
@@ -248,7 +248,7 @@ async fn who_sends_nonsense_is_not_read_for_a_while_and_others_are() {
             (end, began.elapsed())
         },
         async {
-            for _ in 0..BORNE + 1 {
+            for _ in 0..=BORNE {
                 assert_eq!(honest.ask(BROWSE, &browse).await, status(Code::Ok));
             }
             began.elapsed()
