@@ -9,6 +9,7 @@ mod events;
 mod extract;
 pub mod guard;
 pub mod health;
+mod held;
 mod json;
 mod lazy;
 pub mod metrics;

@@ -167,7 +167,8 @@ impl Actions for Local {
     }
 
     async fn share_file(&self, ask: ShareFileAsk) -> Outcome<SharedFile> {
-        shared::share_file(self.index.clone(), self.keeping.folder().to_path_buf(), ask).await
+        let kept = self.keeping.folder().to_path_buf();
+        shared::share_file(self.index.clone(), kept, ask, &self.shutdown).await
     }
 
     async fn remove_share(&self, name: String) -> Outcome<()> {

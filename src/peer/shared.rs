@@ -9,11 +9,18 @@ use crate::{
         action::{ActionError, ErrorKind, ShareFileAsk, SharedFile},
         name::{Printable, portable_name},
     },
+    shutdown::Shutdown,
     store::adopt::{Adopted, adopt},
 };
 
-/// Moves the file into the first share that is not the folder of what is kept for the network.
-pub(super) async fn share_file(index: Index, kept: PathBuf, ask: ShareFileAsk) -> Outcome<SharedFile> {
+/// Moves the file into the first share that is not the folder of what is kept for the network. After an error, and at a stop,
+/// it stays where it was.
+pub(super) async fn share_file(
+    index: Index,
+    kept: PathBuf,
+    ask: ShareFileAsk,
+    shutdown: &Shutdown,
+) -> Outcome<SharedFile> {
     let name = portable_name(&ask.name).map_err(|error| {
         ActionError::new(ErrorKind::Usage, format!("`{}`: {error}", Printable(&ask.name)))
     })?;
@@ -31,8 +38,9 @@ pub(super) async fn share_file(index: Index, kept: PathBuf, ask: ShareFileAsk) -
         return Err(ActionError::new(ErrorKind::Usage, message).hint("choose a name that begins with no dot"));
     }
     let destination = share.folder.join(&name);
-    let taking = tokio::task::spawn_blocking(move || {
-        let adopted = adopt(&ask.path, &destination, || true)?;
+    let stop = shutdown.clone();
+    let taking = shutdown.spawn_blocking(move || {
+        let adopted = adopt(&ask.path, &destination, || !stop.is_stopping())?;
         index.note_file(&adopted.path, adopted.hash);
         Ok(adopted)
     });

@@ -1,18 +1,23 @@
 //! Takes a file of this machine over into a folder, under a name of its own.
 //!
-//! Invariant: no file is replaced, the file has its name only when all of it is on disk, and after an error the folder is as it
-//! was.
+//! Invariant: no file is replaced, the file has its new name only when all of it is on disk, and until then it has its old one:
+//! whoever is killed on the way has lost nothing.
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
+    io::{self, Read, Seek as _, Write},
     path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
 };
 
 use super::{
     SpaceWatch, StoreError, check_space,
     part::part_name,
-    publish::{open_plain, publish, rename_without_replacing},
+    publish::{folder_of, open_plain, publish},
     verify::{Running, hash_file},
 };
 use crate::protocol::id::ContentHash;
@@ -31,70 +36,80 @@ pub struct Adopted {
     pub size_bytes: u64,
 }
 
-/// Moves the regular file at `from` to `destination`; copies it when that is in another file system, and removes it then.
-/// `go_on` is asked in between. Blocks.
+/// Moves the regular file at `from` to `destination` in one step, after it was read where it lies; copies it when that is in
+/// another file system, and removes it when the copy has its name. `go_on` is asked in between. Blocks.
 ///
 /// # Errors
-/// `from` is no regular file, no space, the system refuses, or `go_on` said no. `from` is where it was, unless it had been
-/// moved already and could not be moved back.
+/// `from` is no regular file, no space, the system refuses, or `go_on` said no. The source stays where it was, and of a copy
+/// nothing is left behind.
 pub fn adopt(from: &Path, destination: &Path, go_on: impl Fn() -> bool) -> Result<Adopted, StoreError> {
-    let source = open_plain(from).map_err(StoreError::io("open", from))?;
-    let part = destination.with_file_name(part_name(destination));
-    match rename_without_replacing(from, &part) {
-        Ok(()) => {
-            let adopted = moved(&source, &part, destination, &go_on);
-            if adopted.is_err()
-                && let Err(error) = rename_without_replacing(&part, from)
-            {
-                tracing::warn!(part = %part.display(), %error, "could not give a file back");
-            }
-            adopted
-        }
-        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-            let adopted = copied(&source, &part, destination, &go_on);
-            let leftover = if adopted.is_ok() { from } else { part.as_path() };
-            if let Err(error) = fs::remove_file(leftover)
-                && error.kind() != io::ErrorKind::NotFound
-            {
-                tracing::warn!(path = %leftover.display(), %error, "could not remove a copied file");
-            }
-            adopted
-        }
-        Err(error) => Err(StoreError::io("move", from)(error)),
+    let mut source = open_plain(from).map_err(StoreError::io("open", from))?;
+    let read = hash_file(&source, |_| go_on());
+    let (hash, size_bytes) = read.map_err(|error| interrupted(error, "read", from))?;
+    source.sync_all().map_err(StoreError::io("bring to disk", from))?;
+    match publish(from, destination) {
+        Ok(path) => return Ok(Adopted { path, hash, size_bytes }),
+        Err(StoreError::Io { source: error, .. }) if error.kind() == io::ErrorKind::CrossesDevices => {}
+        Err(error) => return Err(error),
     }
+    source.rewind().map_err(StoreError::io("read", from))?;
+    let adopted = copied(from, &source, destination, &go_on)?;
+    if let Err(error) = fs::remove_file(from)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %from.display(), %error, "could not remove a copied file");
+    }
+    Ok(adopted)
 }
 
-fn moved(
+/// Copies from where the source stands, in a part that no sweep takes while it is written.
+fn copied(
+    from: &Path,
     source: &File,
-    part: &Path,
     destination: &Path,
     go_on: &impl Fn() -> bool,
 ) -> Result<Adopted, StoreError> {
-    let read = hash_file(source, |_| go_on());
-    let (hash, size_bytes) = read.map_err(|error| interrupted(error, "read", part))?;
-    source.sync_all().map_err(StoreError::io("bring to disk", part))?;
-    Ok(Adopted { path: publish(part, destination)?, hash, size_bytes })
+    let size = source.metadata().map_err(StoreError::io("look at", from))?.len();
+    check_space(folder_of(destination), size)?;
+    let part = destination.with_file_name(part_name(destination));
+    let copy = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&part)
+        .map_err(StoreError::io("create", &part))?;
+    let filled = fill(from, source, &part, &copy, go_on);
+    let adopted = filled
+        .and_then(|(hash, size_bytes)| Ok(Adopted { path: publish(&part, destination)?, hash, size_bytes }));
+    if adopted.is_err()
+        && let Err(error) = fs::remove_file(&part)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(part = %part.display(), %error, "could not remove a part file");
+    }
+    adopted
 }
 
-fn copied(
+/// The hash and the size of what was copied, which is on disk then.
+fn fill(
+    from: &Path,
     mut source: &File,
     part: &Path,
-    destination: &Path,
+    mut copy: &File,
     go_on: &impl Fn() -> bool,
-) -> Result<Adopted, StoreError> {
-    let folder = destination.parent().unwrap_or(destination);
-    let size = source.metadata().map_err(StoreError::io("look at", part))?.len();
-    check_space(folder, size)?;
-    let mut copy =
-        OpenOptions::new().write(true).create_new(true).open(part).map_err(StoreError::io("create", part))?;
-    let (mut hash, mut size_bytes, mut space) = (Running::default(), 0, SpaceWatch::of(folder));
+) -> Result<(ContentHash, u64), StoreError> {
+    // Another process that looks at it may take it for dead and remove it. File systems without locks go without.
+    if let Err(Errno::WOULDBLOCK) = flock(copy, FlockOperation::NonBlockingLockExclusive) {
+        return Err(StoreError::Lost(part.to_path_buf()));
+    }
+    let (mut hash, mut size_bytes) = (Running::default(), 0);
+    let mut space = SpaceWatch::of(folder_of(part));
     let mut buffer = vec![0; COPY_BYTES];
     loop {
         let read = match source.read(&mut buffer) {
             Ok(0) => break,
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(StoreError::io("read", part)(error)),
+            Err(error) => return Err(StoreError::io("read", from)(error)),
         };
         copy.write_all(&buffer[..read]).map_err(StoreError::io("write", part))?;
         hash.update(&buffer[..read]);
@@ -105,7 +120,7 @@ fn copied(
         }
     }
     copy.sync_all().map_err(StoreError::io("bring to disk", part))?;
-    Ok(Adopted { path: publish(part, destination)?, hash: hash.hash(), size_bytes })
+    Ok((hash.hash(), size_bytes))
 }
 
 fn interrupted(error: io::Error, doing: &'static str, path: &Path) -> StoreError {
@@ -141,14 +156,44 @@ mod tests {
     #[test]
     fn another_file_system_gets_a_copy() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (from, part, to) =
-            (folder.path().join("from"), folder.path().join(".part"), folder.path().join("to"));
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
         fs::write(&from, b"bytes").expect("written");
+        let names = || {
+            let entries = fs::read_dir(folder.path()).expect("listed");
+            let mut names: Vec<_> = entries.map(|entry| entry.expect("one").file_name()).collect();
+            names.sort();
+            names
+        };
         let source = open_plain(&from).expect("opened");
-        let adopted = copied(&source, &part, &to, &|| true).expect("copied");
+        let is_locked = std::cell::Cell::new(false);
+        let looked = || {
+            let part = names().into_iter().find(|name| name.to_string_lossy().starts_with('.'));
+            let part = File::open(folder.path().join(part.expect("a part"))).expect("opened");
+            let held = flock(&part, FlockOperation::NonBlockingLockShared);
+            is_locked.set(held == Err(Errno::WOULDBLOCK));
+            true
+        };
+        let adopted = copied(&from, &source, &to, &looked).expect("copied");
         assert_eq!((adopted.path.as_path(), adopted.hash), (to.as_path(), hash_of(b"bytes")));
+        assert!(is_locked.get(), "nobody sweeps a part that is being written");
         let source = open_plain(&from).expect("opened");
-        assert!(matches!(copied(&source, &part, &to, &|| false), Err(StoreError::Stopped)));
+        assert!(matches!(copied(&from, &source, &to, &|| false), Err(StoreError::Stopped)));
+        assert_eq!(names(), ["from", "to"], "nothing else is left");
+    }
+
+    #[test]
+    fn the_only_copy_keeps_its_name_until_it_is_published() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (from, to) = (folder.path().join("spooled"), folder.path().join("a.txt"));
+        fs::write(&from, vec![0; 1 << 20]).expect("written");
+        let looks = std::cell::Cell::new(0);
+        let looked = || {
+            assert!(from.exists() && !to.exists());
+            looks.set(looks.get() + 1);
+            true
+        };
+        adopt(&from, &to, looked).expect("taken over");
+        assert!(looks.get() > 0 && !from.exists() && to.exists());
     }
 
     #[test]

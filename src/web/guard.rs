@@ -6,15 +6,17 @@
 use std::{net::IpAddr, panic::AssertUnwindSafe, sync::Arc, time::SystemTime};
 
 use axum::{
+    body::Body,
     extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use futures::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header, uri::Authority};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
+    held::Held,
     problem::Problem,
     token::{SESSION_LIFETIME, Token},
 };
@@ -22,6 +24,9 @@ use crate::protocol::action::ErrorKind;
 
 /// Requests that are being answered at once; bodies that still flow have bounds of their own.
 const MAX_REQUESTS: usize = 256;
+/// Requests without a token or a session at once, until their answers were sent; further ones are told to come again, so that a
+/// stranger who reads nothing holds no more memory than these.
+const MAX_STRANGERS: usize = 64;
 /// What a page of ours may do.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
                            form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
@@ -37,12 +42,14 @@ struct Inner {
     /// By which it is addressed besides loopback names, lower case.
     hosts: Vec<String>,
     requests: Semaphore,
+    strangers: Arc<Semaphore>,
 }
 
 impl Guard {
     /// For a gateway at this port.
     pub fn new(token: Token, port: u16, hosts: Vec<String>) -> Self {
-        Self(Arc::new(Inner { token, port, hosts, requests: Semaphore::new(MAX_REQUESTS) }))
+        let strangers = Arc::new(Semaphore::new(MAX_STRANGERS));
+        Self(Arc::new(Inner { token, port, hosts, requests: Semaphore::new(MAX_REQUESTS), strangers }))
     }
 
     /// The token.
@@ -71,6 +78,17 @@ impl Guard {
             .flat_map(|cookies| cookies.split(';'))
             .filter_map(|cookie| cookie.trim().split_once('='))
             .any(|(cookie, value)| cookie == name && self.0.token.is_session(value, now))
+    }
+
+    /// The place that a stranger's request takes; the owner's takes none.
+    fn place(&self, headers: &HeaderMap) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+        if self.is_known(headers) {
+            return Ok(None);
+        }
+        let place = self.0.strangers.clone().try_acquire_owned();
+        place.map(Some).map_err(|_| {
+            Problem::busy(format!("{MAX_STRANGERS} requests without a token are being answered already"))
+        })
     }
 
     /// Whether a page of ours, or no page at all, may have made this request.
@@ -118,14 +136,19 @@ pub async fn door(State(guard): State<Guard>, request: Request, next: Next) -> R
     let is_api = request.uri().path().starts_with("/api/") || request.uri().path() == "/login";
     let answered = async {
         guard.check(request.method(), request.uri(), request.headers())?;
+        let place = guard.place(request.headers())?;
         let _permit = guard
             .0
             .requests
             .try_acquire()
             .map_err(|_| Problem::busy(format!("{MAX_REQUESTS} requests are being answered already")))?;
-        AssertUnwindSafe(next.run(request)).catch_unwind().await.map_err(|_| {
+        let response = AssertUnwindSafe(next.run(request)).catch_unwind().await.map_err(|_| {
             Problem::failed("the gateway failed at this request")
                 .hint("the log tells where; please report it")
+        })?;
+        Ok::<Response, Problem>(match place {
+            Some(place) => response.map(|body| Body::new(Held::new(body, place))),
+            None => response,
         })
     };
     match answered.await {
@@ -166,7 +189,7 @@ fn refuse(problem: &Problem, is_grpc: bool) -> Response {
             StatusCode::INTERNAL_SERVER_ERROR => tonic::Status::internal(text),
             _ => tonic::Status::permission_denied(text),
         };
-        return status.into_http::<axum::body::Body>();
+        return status.into_http::<Body>();
     }
     let mut response = problem.clone().into_response();
     protect(response.headers_mut(), true);
@@ -331,12 +354,41 @@ mod tests {
         let app = routes.layer(axum::middleware::from_fn_with_state(guard(), door));
         for _ in 0..2 {
             let request = Request::builder().uri("/broken").header("host", "127.0.0.1:7080");
-            let request = request.body(axum::body::Body::empty()).expect("a request");
+            let request = request.body(Body::empty()).expect("a request");
             let response = app.clone().oneshot(request).await.expect("an answer");
             assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
             assert_eq!(response.headers()[header::CONTENT_TYPE], crate::web::problem::MEDIA_TYPE);
             assert!(response.headers().contains_key(header::CONTENT_SECURITY_POLICY));
         }
+    }
+
+    #[tokio::test]
+    async fn strangers_who_read_nothing_hold_a_bounded_number_of_answers() {
+        use tower::ServiceExt as _;
+        let guard = guard();
+        let routes = axum::Router::new().route("/open", axum::routing::get(|| async { "text" }));
+        let app = routes.layer(axum::middleware::from_fn_with_state(guard.clone(), door));
+        let ask = async |cookie: &str| {
+            let request = Request::builder().uri("/open").header("host", "127.0.0.1:7080");
+            let request = request.header(header::COOKIE, cookie).body(Body::empty()).expect("a request");
+            app.clone().oneshot(request).await.expect("an answer")
+        };
+        let mut held = Vec::new();
+        for _ in 0..MAX_STRANGERS {
+            held.push(ask("a=b").await);
+        }
+        for response in &held {
+            assert_eq!(response.status(), StatusCode::OK);
+            assert_eq!(response.headers()[header::CONTENT_LENGTH], "4");
+        }
+        let refused = ask("a=b").await;
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(refused.headers().contains_key(header::RETRY_AFTER));
+        let cookie = guard.cookie();
+        let session = cookie.split(';').next().expect("a pair");
+        assert_eq!(ask(session).await.status(), StatusCode::OK, "the owner is heard");
+        held.clear();
+        assert_eq!(ask("a=b").await.status(), StatusCode::OK);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Requests that may be repeated: one with an `Idempotency-Key` is done once, and its answer given again.
 //!
 //! Invariant: at most [`MAX_KEYS`] answers of [`MAX_ANSWER_BYTES`] and [`MAX_ALL_BYTES`] together are remembered, each for
-//! [`LIFETIME`]; the oldest goes for room.
+//! [`LIFETIME`] from the beginning of its request; the oldest goes for room. A key whose request still runs is never
+//! forgotten, so that nothing is done twice at once.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -19,7 +20,7 @@ use crate::{protocol::action::ErrorKind, shutdown::Shutdown};
 
 /// The header.
 pub(super) const HEADER: &str = "idempotency-key";
-/// Keys that are remembered.
+/// Keys that are remembered. When the requests of all of them still run, a new key is refused.
 const MAX_KEYS: usize = 1024;
 /// Longest key.
 const MAX_KEY_BYTES: usize = 64;
@@ -68,6 +69,8 @@ enum Found {
     Running,
     Other,
     Done(Kept),
+    /// Not remembered: there is no room.
+    Full,
 }
 
 impl Once {
@@ -82,7 +85,8 @@ impl Once {
     /// Does what is asked, or gives the answer of the first time. With a key it is done to its end, even if whoever asked is gone.
     ///
     /// # Errors
-    /// A malformed key (400), one that came with another request (422), or one whose request is still being done (409).
+    /// A malformed key (400), one that came with another request (422), one whose request is still being done (409), or too many
+    /// of these (503).
     pub(super) async fn run(
         &self,
         headers: &HeaderMap,
@@ -100,6 +104,11 @@ impl Once {
                     "that request is still being done",
                 )
                 .hint("ask again in a moment"));
+            }
+            Found::Full => {
+                return Err(Problem::busy(format!(
+                    "{MAX_KEYS} requests with a key of their own are still being done"
+                )));
             }
             Found::Other => {
                 let detail = "Idempotency-Key: came with another request before";
@@ -157,21 +166,24 @@ impl Drop for Claim {
 
 impl Keys {
     fn claim(&mut self, key: &str, fingerprint: blake3::Hash, now: Instant) -> Found {
-        while let Some((began, oldest)) = self.order.front() {
-            if now.duration_since(*began) < LIFETIME && self.order.len() < MAX_KEYS {
+        for _ in 0..self.order.len() {
+            let Some((began, oldest)) = self.order.front().cloned() else { break };
+            if now.duration_since(began) < LIFETIME && self.order.len() < MAX_KEYS {
                 break;
             }
-            let (began, oldest) = (*began, oldest.clone());
             self.order.pop_front();
-            // Another entry may have the key by now.
-            if self.entries.get(&oldest).is_some_and(|entry| entry.began == began) {
-                self.remove(&oldest);
+            match self.is_done(&oldest, began) {
+                Some(true) => self.remove(&oldest),
+                Some(false) => self.order.push_back((began, oldest)),
+                // Another entry may have the key by now.
+                None => {}
             }
         }
         match self.entries.get(key) {
             Some(entry) if entry.fingerprint != fingerprint => Found::Other,
             Some(Entry { kept: Some(kept), .. }) => Found::Done(kept.clone()),
             Some(_) => Found::Running,
+            None if self.entries.len() >= MAX_KEYS => Found::Full,
             None => {
                 self.entries.insert(key.to_owned(), Entry { fingerprint, began: now, kept: None });
                 self.order.push_back((now, key.to_owned()));
@@ -182,16 +194,25 @@ impl Keys {
 
     fn keep(&mut self, key: &str, kept: Kept) {
         let bytes = kept.body.len();
-        while self.bytes + bytes > MAX_ALL_BYTES {
-            let Some((_, oldest)) = self.order.pop_front() else { break };
-            if oldest != key {
+        let mut at = 0;
+        while self.bytes + bytes > MAX_ALL_BYTES && at < self.order.len() {
+            let (began, oldest) = self.order[at].clone();
+            if self.is_done(&oldest, began) == Some(true) {
                 self.remove(&oldest);
+                self.order.remove(at);
+            } else {
+                at += 1;
             }
         }
         if let Some(entry) = self.entries.get_mut(key) {
             entry.kept = Some(kept);
             self.bytes += bytes;
         }
+    }
+
+    /// Whether the request that took the key then has its answer; `None` when the key is not that one's any more.
+    fn is_done(&self, key: &str, began: Instant) -> Option<bool> {
+        self.entries.get(key).filter(|entry| entry.began == began).map(|entry| entry.kept.is_some())
     }
 
     fn remove(&mut self, key: &str) {
@@ -272,14 +293,51 @@ mod tests {
         assert_eq!(answer.status(), StatusCode::OK);
     }
 
+    fn kept(size_bytes: usize) -> Kept {
+        Kept { status: StatusCode::OK, headers: HeaderMap::new(), body: vec![0; size_bytes].into() }
+    }
+
+    #[test]
+    fn a_key_whose_request_runs_is_not_forgotten_by_age_number_or_room() {
+        let (mut keys, now) = (Keys::default(), Instant::now());
+        let what = blake3::hash(b"");
+        assert!(matches!(keys.claim("running", what, now), Found::New));
+        // The short ones are forgotten by number, the long ones for room.
+        for size_bytes in [1, 64 << 10] {
+            for number in 0..2 * MAX_KEYS {
+                let key = format!("{size_bytes}-{number}");
+                assert!(matches!(keys.claim(&key, what, now), Found::New));
+                keys.keep(&key, kept(size_bytes));
+            }
+        }
+        assert!(matches!(keys.claim("running", what, now), Found::Running));
+        assert!(matches!(keys.claim("running", what, now + 2 * LIFETIME), Found::Running));
+        keys.keep("running", kept(1));
+        assert!(matches!(keys.claim("running", what, now), Found::Done(_)));
+        assert!(matches!(keys.claim("running", what, now + 2 * LIFETIME), Found::New));
+    }
+
+    #[test]
+    fn a_new_key_is_refused_while_the_requests_of_all_others_run() {
+        let (mut keys, now) = (Keys::default(), Instant::now());
+        let what = blake3::hash(b"");
+        for number in 0..MAX_KEYS {
+            assert!(matches!(keys.claim(&number.to_string(), what, now), Found::New));
+        }
+        assert!(matches!(keys.claim("new", what, now), Found::Full));
+        assert!(matches!(keys.claim("0", what, now), Found::Running));
+        keys.keep("7", kept(1));
+        assert!(matches!(keys.claim("new", what, now), Found::New));
+        assert_eq!((keys.entries.len(), keys.order.len()), (MAX_KEYS, MAX_KEYS));
+    }
+
     #[test]
     fn keys_are_bounded_in_number_and_time() {
         let (mut keys, now) = (Keys::default(), Instant::now());
         let what = blake3::hash(b"");
         for number in 0..2 * MAX_KEYS {
             assert!(matches!(keys.claim(&number.to_string(), what, now), Found::New));
-            let body = vec![0; 64 << 10].into();
-            keys.keep(&number.to_string(), Kept { status: StatusCode::OK, headers: HeaderMap::new(), body });
+            keys.keep(&number.to_string(), kept(64 << 10));
         }
         assert!(keys.entries.len() <= MAX_KEYS && keys.bytes <= MAX_ALL_BYTES);
         let newest = (2 * MAX_KEYS - 1).to_string();

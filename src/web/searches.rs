@@ -1,11 +1,15 @@
 //! The searches that were begun over REST and what they found, so that any number of pages may look at them, now or later.
 //!
-//! Invariant: at most [`MAX_SEARCHES`] with [`MAX_HITS`] hits each, and [`MAX_HITS_IN_ALL`] together; for room the oldest ended
-//! one goes, and a running one never. A hit is kept once: a reader that comes back is told it as it is now.
+//! Invariant: at most [`MAX_SEARCHES`] with [`MAX_HITS`] hits each, and [`MAX_HITS_IN_ALL`] together, those included that are
+//! forgotten but still read; for room the oldest ended one goes, and a running one never. A hit is kept once: a reader that comes
+//! back is told it as it is now.
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use futures::StreamExt as _;
@@ -23,7 +27,7 @@ use crate::{
 pub(super) const MAX_SEARCHES: usize = 32;
 /// Hits of one search; more are left out, and said so.
 const MAX_HITS: usize = 10_000;
-/// Hits of all of them: about 30 MB at their usual size.
+/// Hits of all of them: about 30 MB at their usual size; more are left out, and said so.
 const MAX_HITS_IN_ALL: usize = 40_000;
 /// Hits that a reader takes at once.
 const BATCH: usize = 256;
@@ -75,6 +79,14 @@ struct Found {
     count: u64,
     is_truncated: bool,
     state: State,
+    /// Hits of all searches, these included.
+    all: Arc<AtomicUsize>,
+}
+
+impl Drop for Found {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.hits.len(), Ordering::Relaxed);
+    }
 }
 
 /// What a reader of events is told next.
@@ -143,7 +155,7 @@ impl Search {
 }
 
 impl Found {
-    fn new() -> Self {
+    fn new(all: Arc<AtomicUsize>) -> Self {
         Self {
             hits: Vec::new(),
             changed: Vec::new(),
@@ -151,6 +163,7 @@ impl Found {
             count: 0,
             is_truncated: false,
             state: State::Running,
+            all,
         }
     }
 
@@ -164,8 +177,14 @@ impl Found {
             self.is_truncated = true;
             return;
         }
+        let is_new = at == self.hits.len();
+        if is_new && self.all.fetch_add(1, Ordering::Relaxed) >= MAX_HITS_IN_ALL {
+            self.all.fetch_sub(1, Ordering::Relaxed);
+            self.is_truncated = true;
+            return;
+        }
         self.count += 1;
-        if at == self.hits.len() {
+        if is_new {
             self.hits.push(hit);
             self.changed.push(self.count);
         } else {
@@ -198,19 +217,21 @@ impl Found {
 pub(super) struct Searches {
     // A std lock: held to look at 32 entries.
     kept: Arc<Mutex<VecDeque<Arc<Search>>>>,
+    /// Their hits.
+    all: Arc<AtomicUsize>,
     shutdown: Shutdown,
 }
 
 impl Searches {
     pub(super) fn new(shutdown: Shutdown) -> Self {
-        Self { kept: Arc::default(), shutdown }
+        Self { kept: Arc::default(), all: Arc::default(), shutdown }
     }
 
     fn kept(&self) -> MutexGuard<'_, VecDeque<Arc<Search>>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Room for one more.
+    /// Room for one more, with all the hits that it may have unless those that run have taken them.
     ///
     /// # Errors
     /// When all that are kept run.
@@ -218,7 +239,7 @@ impl Searches {
         let mut kept = self.kept();
         loop {
             let hits: usize = kept.iter().map(|search| search.found().hits.len()).sum();
-            if kept.len() < MAX_SEARCHES && hits < MAX_HITS_IN_ALL {
+            if kept.len() < MAX_SEARCHES && hits + MAX_HITS <= MAX_HITS_IN_ALL {
                 return Ok(());
             }
             match kept.iter().position(|search| !search.state().is_running()) {
@@ -237,7 +258,7 @@ impl Searches {
             query,
             scope,
             stop: self.shutdown.child(),
-            found: Mutex::new(Found::new()),
+            found: Mutex::new(Found::new(self.all.clone())),
             changes: watch::Sender::new(0),
         });
         let mut kept = self.kept();
@@ -345,6 +366,28 @@ mod tests {
         assert_eq!(read(&search, 0).await.0.len(), MAX_HITS);
         let State::Done(coverage) = search.state() else { panic!("it is done") };
         assert!(coverage.truncated);
+    }
+
+    #[tokio::test]
+    async fn hits_of_all_searches_are_bounded_while_they_run_and_given_back() {
+        let searches = Searches::new(Shutdown::new());
+        let numbers: Vec<u32> = (1..=10_000).collect();
+        for _ in 0..MAX_HITS_IN_ALL / MAX_HITS {
+            let search = searches.keep("x".into(), Scope::Mine, events(&numbers, true));
+            assert_eq!(read(&search, 0).await.0.len(), MAX_HITS);
+        }
+        let search = searches.keep("x".into(), Scope::Mine, events(&[1, 2], true));
+        assert_eq!(read(&search, 0).await, (vec![], "done"));
+        let State::Done(coverage) = search.state() else { panic!("it is done") };
+        assert!(coverage.truncated);
+        searches.make_room().expect("an ended one goes");
+        let search = searches.keep("x".into(), Scope::Mine, events(&numbers, true));
+        assert_eq!(read(&search, 0).await.0.len(), MAX_HITS, "its hits have room");
+        drop(search);
+        for search in searches.list() {
+            searches.forget(&search.id).expect("there");
+        }
+        assert_eq!(searches.all.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test]

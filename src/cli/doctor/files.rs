@@ -19,7 +19,7 @@ use crate::{
 /// Less than this is soon too little: four times what is never filled.
 const LOW_FREE_BYTES: u64 = 4 * MIN_FREE_BYTES;
 /// What the data folder keeps for its owner alone; a folder ends in a slash.
-const SECRETS: [&str; 10] = [
+const SECRETS: [&str; 11] = [
     "network/",
     "network/key.pem",
     "network/membership.json",
@@ -28,6 +28,7 @@ const SECRETS: [&str; 10] = [
     "invite",
     "gateway/token",
     "registry/authority",
+    "registry-gateway/token",
     "control.sock",
     "registry.sock",
 ];
@@ -128,4 +129,23 @@ pub(super) fn shares(shares: &[ShareInfo]) -> Vec<Finding> {
         });
     }
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_others_can_read_is_found_at_either_gateway() {
+        let data = tempfile::tempdir().expect("a folder");
+        for (found, gateway) in ["gateway", "registry-gateway"].into_iter().enumerate() {
+            let token = data.path().join(gateway).join("token");
+            fs::create_dir(data.path().join(gateway)).expect("made");
+            fs::write(&token, "text").expect("written");
+            fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).expect("set");
+            assert_eq!(secrets(data.path()).len(), found);
+            fs::set_permissions(&token, fs::Permissions::from_mode(0o644)).expect("set");
+            assert_eq!(secrets(data.path()).len(), found + 1, "{gateway}");
+        }
+    }
 }

@@ -137,6 +137,11 @@ pub(super) async fn share(
     body: Body,
 ) -> Answer<Response> {
     let name = taken_name(&file)?;
+    if name.starts_with('.') {
+        return Err(
+            Problem::usage("hidden names are not shared").hint("choose a name that begins with no dot")
+        );
+    }
     if headers.contains_key(header::CONTENT_RANGE) {
         return Err(Problem::usage("Content-Range: a part of a file cannot be shared").hint("send it whole"));
     }
