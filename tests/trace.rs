@@ -1,5 +1,6 @@
 //! The way of a query through real daemons, as a collector sees it. Built with the feature `otlp` only.
 
+#![cfg(feature = "otlp")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{
