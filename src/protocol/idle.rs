@@ -1,7 +1,7 @@
 //! What a connection may send that brings nothing: frames of HTTP/2 that begin no call and carry next to no bytes.
 //!
 //! Invariant: what a library sends beside its calls, and beside the bytes that it takes, is never too much; whoever sends more
-//! than [`PER_SECOND`] besides, for longer than a moment, is not read for a growing time, and in the end not any more.
+//! than `PER_SECOND` besides, for longer than a moment, is not read for a growing time, and in the end not any more.
 
 use std::time::{Duration, Instant};
 
