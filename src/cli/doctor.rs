@@ -40,7 +40,13 @@ pub(super) fn doctor(global: &Global, out: &mut Output) -> Ended {
     // What the libraries below say of it is no answer for whoever asks a doctor; -v shows it all the same.
     findings.extend(LogSettings::from_raw(&raw).err().map(|error| settings::bad(&error)));
     let filter = if global.verbose > 0 { "debug" } else { "off" };
-    let log = LogSettings { filter: filter.into(), is_filter_set: true, format: LogFormat::Text };
+    let log = LogSettings {
+        filter: filter.into(),
+        is_filter_set: true,
+        format: LogFormat::Text,
+        #[cfg(feature = "otlp")]
+        otlp_endpoint: None,
+    };
     telemetry::init(&log, Sink::Stderr).map_err(|error| Failure::failed(format!("{error:#}")))?;
     let read = PeerSettings::from_raw(&raw);
     match read {
