@@ -23,6 +23,7 @@ pub mod remote;
 mod renew;
 mod replicas;
 mod retry;
+mod room;
 mod saved;
 mod search;
 pub mod send;

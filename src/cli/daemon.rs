@@ -15,20 +15,20 @@ use tokio::{
 
 use super::{
     args::{Global, PeerArgs, RegistryArgs},
-    exit::{Ended, Exit, Failure},
-    join::default_listen,
+    exit::{Ended, Exit, Failure, failed},
     json,
     output::Output,
     read_settings, refused, runtime, start_logs, web,
 };
 use crate::{
-    config::{PeerSettings, Raw, RegistrySettings},
+    config::{PeerSettings, Raw, RegistrySettings, table, value},
     console::{self, ConsoleOptions, ExitReason},
     net::discovery::{self, Announcement},
     peer::{self, Handle, Peer, Vitals, control, remote},
     protocol::action::{ActionError, Connection, ErrorKind},
     registry::{self, overview::Overview},
     shutdown::Shutdown,
+    store::membership::NetworkFolder,
     telemetry::{Sink, systemd::Manager},
 };
 
@@ -42,6 +42,9 @@ const CONSOLE_GRACE: Duration = Duration::from_secs(2);
 const READY_DEADLINE: Duration = Duration::from_secs(2);
 /// Threads of a daemon: each costs memory, and two keep a transfer from delaying a search.
 const WORKERS: usize = 2;
+
+/// Where the peer listens when the registry is on another machine and nothing else is said.
+pub(super) const EVERYWHERE: &str = "0.0.0.0:7001";
 
 /// Signals that stop; installed before anything starts, so that none is lost.
 pub(super) struct Signals {
@@ -316,6 +319,18 @@ fn watch_peer(vitals: &Vitals, shutdown: &Shutdown) {
     Manager::of_process().start(shutdown, joined, status);
 }
 
+/// A member of a network whose registry is on another machine listens where others reach it, unless it is told otherwise: as
+/// when it joined.
+pub(super) fn default_listen(raw: &mut Raw) {
+    let is_plaintext = raw.is_plaintext().unwrap_or(true);
+    let Some(data) = raw.data().ok().filter(|_| !is_plaintext) else { return };
+    // What is damaged is told by whoever needs it.
+    let enrolled = NetworkFolder::of(&data).load().ok().flatten();
+    if enrolled.is_some_and(|enrolled| !value::is_loopback(&enrolled.registry)) {
+        raw.set_default(table::LISTEN, EVERYWHERE);
+    }
+}
+
 /// The one line that scripts wait for. A closed stdout stops no daemon.
 fn listening(out: &mut Output, address: SocketAddr) {
     let _ = if out.style.json {
@@ -329,11 +344,4 @@ pub(super) fn daemon_runtime() -> Result<Runtime, Failure> {
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(WORKERS);
     runtime(builder)
-}
-
-pub(super) fn failed(error: &anyhow::Error) -> Failure {
-    if let Some(error) = error.downcast_ref::<ActionError>() {
-        return error.clone().into();
-    }
-    Failure::failed(format!("{error:#}"))
 }

@@ -16,8 +16,8 @@ use tokio::runtime::Builder;
 
 use super::{
     args::{DemoArgs, Global},
-    daemon::{Signals, failed, run_console},
-    exit::{Ended, Failure},
+    daemon::{Signals, run_console},
+    exit::{Ended, Failure, failed},
     output::Output,
     read_settings, runtime, start_logs, web,
 };

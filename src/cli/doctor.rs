@@ -15,8 +15,8 @@ use tokio::runtime::Builder;
 use self::{finding::Finding, network::Found};
 use super::{
     args::Global,
+    daemon,
     exit::{Ended, Exit, Failure},
-    join,
     output::Output,
     runtime, table,
 };
@@ -36,7 +36,7 @@ pub(super) fn doctor(global: &Global, out: &mut Output) -> Ended {
     let sources = Sources::of_process(flags, global.env_file.clone())
         .map_err(|error| Failure::failed(format!("the working folder cannot be used: {error}")))?;
     let (mut raw, mut findings) = settings::examine(&sources);
-    join::default_listen(&mut raw);
+    daemon::default_listen(&mut raw);
     // What the libraries below say of it is no answer for whoever asks a doctor; -v shows it all the same.
     findings.extend(LogSettings::from_raw(&raw).err().map(|error| settings::bad(&error)));
     let filter = if global.verbose > 0 { "debug" } else { "off" };

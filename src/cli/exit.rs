@@ -86,3 +86,10 @@ impl From<io::Error> for Failure {
 
 /// What a verb gives.
 pub type Ended = Result<Exit, Failure>;
+/// As it is told: an action's error with its kind and hint, any other as a failure.
+pub(super) fn failed(error: &anyhow::Error) -> Failure {
+    if let Some(error) = error.downcast_ref::<ActionError>() {
+        return error.clone().into();
+    }
+    Failure::failed(format!("{error:#}"))
+}

@@ -8,14 +8,14 @@ use std::{
 
 use super::{
     args::{Global, JoinArgs},
-    daemon::{Face, Signals, daemon_runtime, failed, run_peer},
-    exit::{Ended, Exit, Failure},
+    daemon::{EVERYWHERE, Face, Signals, daemon_runtime, run_peer},
+    exit::{Ended, Exit, Failure, failed},
     json,
     output::Output,
     read_settings, refused, start_logs, to_its_end,
 };
 use crate::{
-    config::{PeerSettings, Raw, table, value},
+    config::{PeerSettings, table, value},
     net::{
         discovery::{self, Found},
         secret_file,
@@ -25,7 +25,7 @@ use crate::{
         action::{ActionError, ErrorKind},
         trust::invite::Invite,
     },
-    store::membership::{Enrolled, NetworkFolder},
+    store::membership::Enrolled,
     telemetry::Sink,
 };
 
@@ -36,8 +36,6 @@ const MAX_STDIN_BYTES: u64 = 4096;
 const LOOK: Duration = Duration::from_secs(3);
 /// Addresses that an invite is tried at beside its own.
 const MAX_TRIED: usize = 8;
-/// Where the peer listens when the registry is on another machine and nothing else is said.
-const EVERYWHERE: &str = "0.0.0.0:7001";
 
 pub(super) fn join(global: &Global, args: &JoinArgs, out: &mut Output) -> Ended {
     let Some(invite) = &args.invite else { return list(global, args, out) };
@@ -72,18 +70,6 @@ pub(super) fn join(global: &Global, args: &JoinArgs, out: &mut Output) -> Ended 
     });
     runtime.shutdown_background();
     ended
-}
-
-/// A member of a network whose registry is on another machine listens where others reach it, unless it is told otherwise: as
-/// when it joined.
-pub(super) fn default_listen(raw: &mut Raw) {
-    let is_plaintext = raw.is_plaintext().unwrap_or(true);
-    let Some(data) = raw.data().ok().filter(|_| !is_plaintext) else { return };
-    // What is damaged is told by whoever needs it.
-    let enrolled = NetworkFolder::of(&data).load().ok().flatten();
-    if enrolled.is_some_and(|enrolled| !value::is_loopback(&enrolled.registry)) {
-        raw.set_default(table::LISTEN, EVERYWHERE);
-    }
 }
 
 /// The invite as it was typed, or from stdin.

@@ -7,8 +7,7 @@ use clap::{Command, CommandFactory};
 
 use super::{
     args::Cli,
-    daemon::failed,
-    exit::{Ended, Exit},
+    exit::{Ended, Exit, failed},
     output::Output,
 };
 

@@ -4,8 +4,8 @@ use tokio::runtime::Builder;
 
 use super::{
     args::{ColorChoice, Global},
-    daemon::{Signals, failed},
-    exit::{Ended, Exit, Failure},
+    daemon::Signals,
+    exit::{Ended, Exit, Failure, failed},
     output::Output,
     read_settings, refused, runtime, start_logs,
 };

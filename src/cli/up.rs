@@ -9,8 +9,8 @@ use std::{
 use super::{
     admin::{UP_FOLDER, lets_in},
     args::{Global, UpArgs},
-    daemon::{DRAIN_GRACE, Face, Signals, announce, daemon_runtime, drain, failed, run_peer},
-    exit::{Ended, Exit, Failure},
+    daemon::{DRAIN_GRACE, Face, Signals, announce, daemon_runtime, drain, run_peer},
+    exit::{Ended, Exit, Failure, failed},
     json::{self, when},
     output::Output,
     read_settings, refused, start_logs, web,

@@ -4,8 +4,7 @@ use std::{net::SocketAddr, path::Path, process::Stdio, sync::Arc, time::Duration
 
 use super::{
     args::WebArgs,
-    daemon::failed,
-    exit::{Ended, Exit, Failure},
+    exit::{Ended, Exit, Failure, failed},
     json,
     output::Output,
 };

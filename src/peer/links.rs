@@ -11,7 +11,7 @@ use std::{
 use lru::LruCache;
 use tonic::transport::Channel;
 
-use super::search::Room;
+use super::room::Room;
 use crate::{
     net::{Forbidden, Purpose, Transport},
     protocol::{

@@ -8,7 +8,6 @@ mod flow;
 mod gate;
 mod in_place;
 mod parts;
-mod room;
 mod second;
 mod turns;
 
@@ -25,10 +24,7 @@ use futures::{
 use tokio::{sync::mpsc, time::sleep};
 use tokio_stream::wrappers::ReceiverStream;
 
-pub(crate) use self::{
-    flow::Running,
-    room::{Room, Sender},
-};
+pub(crate) use self::flow::Running;
 use self::{
     flow::{Flow, REPORT_GRACE},
     gate::{Gate, Refused},
@@ -41,6 +37,7 @@ use super::{
     activity::Activities,
     counters::{Counts, Why},
     links::Links,
+    room::{Room, Sender},
     summaries::Summaries,
     upload::Uploads,
     view::{Knowledge, View},

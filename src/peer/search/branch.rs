@@ -11,7 +11,7 @@ use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture};
 use tokio::{runtime::Handle, time::timeout};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{super::links::Links, room::Sender};
+use super::super::{links::Links, room::Sender};
 use crate::{
     net::queue::Place,
     protocol::{relay::SILENCE_LIMIT, report::Report, roster::Member},

@@ -21,11 +21,10 @@ use tokio::{
 };
 
 use super::{
-    super::{activity::Telling, view::Knowledge},
+    super::{activity::Telling, room::Sender, view::Knowledge},
     branch::{self, Event},
     in_place::Absences,
     parts::Parts,
-    room::Sender,
     turns::Line,
 };
 use crate::{

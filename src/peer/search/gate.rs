@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::room::{MOST_ON_LINK, Sender};
+use crate::peer::room::{MOST_ON_LINK, Sender};
 use crate::protocol::strikes::{Hearing, Patience, Strikes, Tally};
 
 /// Queries of one sender. A peer that answers in 0.1 ms of a core is busy with two fifths of it at this rate; 24 peers that

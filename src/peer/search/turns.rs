@@ -16,7 +16,7 @@ use std::{
 use futures::{FutureExt, future::BoxFuture};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::room::Sender;
+use crate::peer::room::Sender;
 use crate::protocol::bucket::Bucket;
 
 /// Senders of which nothing runs and nothing is to be remembered are forgotten when there are more.
