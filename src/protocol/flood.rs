@@ -1,14 +1,12 @@
 //! What becomes of one incoming query: the query cache and the verdict. A query is searched once per way in which its
 //! answer may travel, forwarded no further than its TTL, and a live query id is never forgotten.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    num::NonZeroUsize,
-    time::{Duration, Instant},
-};
+mod cache;
 
-use lru::LruCache;
+use std::{collections::BTreeMap, time::Instant};
 
+use self::cache::Sharer;
+pub use self::cache::{MAX_SERVES, QueryCache, REMEMBERED_AFTER_END};
 use super::{
     claim::{Claim, Part, Reach, RulesOut, Split, split},
     crossing::{self, AllBut, RulesOutZones},
@@ -25,16 +23,6 @@ pub const DEFAULT_TTL: u8 = 16;
 pub const MAX_TTL_PLUS_HOPS: u8 = 32;
 /// Most neighbors that a classic copy goes to.
 pub const MAX_FANOUT: usize = 64;
-/// How long a query id is remembered after its deadline, and after it has ended here when that is earlier: copies that were on
-/// their way are still known. A hop gives one up after a second, so that later ones are rare; such a one begins the flood anew
-/// from there, once in this time at most.
-pub const REMEMBERED_AFTER_END: Duration = Duration::from_secs(5);
-/// How often one query id is served on claims. A break or a hedge above costs one; more than this is no repair but a
-/// peer that sends one query again and again, which the room of the query cache would not hold back.
-pub const MAX_SERVES: u8 = 16;
-/// A cache that is full of live ids is swept for others at most this often: its cost stays bounded under a storm.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-
 /// How a query spreads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -240,42 +228,20 @@ pub fn on_query(cache: &mut QueryCache, query: &Query, view: &View<'_>, now: Ins
     let is_repair = query.claim.is_some() || query.is_crossing();
     let is_behind = query.claim.is_some() && view.roster.is_behind(query.roster_revision);
     let is_classic = trusted.is_none() && !query.is_crossing() && !is_behind;
-    let classic_ttl = is_classic.then_some(query.ttl);
-    let expires = query.deadline + REMEMBERED_AFTER_END;
-    match cache.entries.peek_mut(&query.id) {
-        None => {
-            let entry = Entry {
-                expires,
-                sharer: view.sharer(query),
-                classic_ttl: None,
-                is_searched: false,
-                serves: 1,
-                running: 0,
-            };
-            if let Err(refusal) = cache.insert(query.id, entry, (view.me, view.sharers()), now) {
-                return Verdict::Refuse(refusal);
-            }
-        }
-        Some(entry) if is_repair => {
-            if entry.serves >= MAX_SERVES {
-                return Verdict::Refuse(Refusal::TooOften);
-            }
-            entry.serves += 1;
-            entry.expires = entry.expires.max(expires);
-        }
-        Some(entry) => {
-            if entry.is_searched && (query.ttl == 0 || entry.classic_ttl >= classic_ttl) {
-                // Where one copy came from there may be more.
-                entry.expires = entry.expires.max(expires.min(now + REMEMBERED_AFTER_END));
-                return Verdict::Duplicate;
-            }
-            entry.expires = entry.expires.max(expires);
-        }
+    let worth = match cache.enter(query, view, (is_repair, is_classic.then_some(query.ttl)), now) {
+        Ok(Some(worth)) => worth,
+        Ok(None) => return Verdict::Duplicate,
+        Err(refusal) => return Verdict::Refuse(refusal),
+    };
+    Verdict::Serve {
+        is_searched_here: worth.is_searched_here,
+        plan: plan(query, view, trusted, worth.is_flooded),
     }
-    let entry = cache.entries.peek_mut(&query.id).expect("it is known or was inserted above");
-    entry.running += 1;
-    let is_searched_here = query.reach != Reach::OtherZones && (is_repair || !entry.is_searched);
-    entry.is_searched |= is_searched_here;
+}
+
+/// Where a query that is served goes from here: along the claim that it came with where that can be trusted, to the neighbors
+/// where it is flooded, and beyond the zone where it reaches further.
+fn plan(query: &Query, view: &View<'_>, trusted: Option<Claim>, is_flooded: bool) -> Plan {
     // Whatever it says of itself: what another peer sends was forwarded once, and what goes on from here is not this peer's own.
     let hops = query.hops.max(u8::from(query.from != view.me));
     let is_first = hops == 0 || matches!(query.reach, Reach::WholeZone(_) | Reach::AllZones);
@@ -286,8 +252,7 @@ pub fn on_query(cache: &mut QueryCache, query: &Query, view: &View<'_>, now: Ins
         let all_but = AllBut { asker: query.from, rule: view.rule };
         let rule = if query.reach == Reach::AllZones { &all_but } else { view.rule };
         split(view.roster, view.me, claim, rule, is_widening)
-    } else if entry.classic_ttl < classic_ttl {
-        entry.classic_ttl = classic_ttl;
+    } else if is_flooded {
         Split { waves: to_neighbors(view, query.from), ruled_out: Vec::new() }
     } else {
         Split::default()
@@ -305,21 +270,15 @@ pub fn on_query(cache: &mut QueryCache, query: &Query, view: &View<'_>, now: Ins
             go_beyond(&mut waves, crossing.waves, query.is_widening);
         }
     }
-    Verdict::Serve {
-        is_searched_here,
-        plan: Plan {
-            waves,
-            handed_over,
-            ruled_out: ruled_out
-                .iter()
-                .filter(|id| query.reach != Reach::AllZones || **id != query.from)
-                .map(PeerId::short)
-                .collect(),
-            zones,
-            ttl: query.ttl.saturating_sub(1),
-            hops: hops.saturating_add(1),
-            deadline: query.deadline,
-        },
+    let is_told = |id: &&PeerId| query.reach != Reach::AllZones || **id != query.from;
+    Plan {
+        waves,
+        handed_over,
+        ruled_out: ruled_out.iter().filter(is_told).map(PeerId::short).collect(),
+        zones,
+        ttl: query.ttl.saturating_sub(1),
+        hops: hops.saturating_add(1),
+        deadline: query.deadline,
     }
 }
 
@@ -356,149 +315,6 @@ fn go_beyond(home: &mut Vec<Vec<Part>>, beyond: Vec<Vec<Part>>, is_after: bool) 
         first.extend(beyond.next().unwrap_or_default());
     }
     home.extend(beyond);
-}
-
-/// Who has a share of the query cache. What a peer gives on for others has another one than what it asks itself: or a storm
-/// that it gives on would use up the room for its own queries at everyone behind it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Sharer {
-    Asks(PeerId),
-    Relays(PeerId),
-    /// All whom nobody knows.
-    Strangers,
-}
-
-/// One remembered query id.
-#[derive(Debug)]
-struct Entry {
-    /// Live until then.
-    expires: Instant,
-    /// Whose share it fills.
-    sharer: Sharer,
-    /// The highest TTL with which it was forwarded classically; `None` when it came on claims only.
-    classic_ttl: Option<u8>,
-    /// The own index was searched; not when it came to leave the zone only.
-    is_searched: bool,
-    /// How often it was served.
-    serves: u8,
-    /// Of these, those that have not ended.
-    running: u8,
-}
-
-/// The query ids remembered to suppress duplicates. At most `capacity`; no live id is ever dropped, since an early
-/// eviction lets a query circle for ever (over 3 million messages for 600 queries at half the room): what has no room is
-/// refused instead.
-#[derive(Debug)]
-pub struct QueryCache {
-    /// In order of insertion: read by `peek`, never promoted.
-    entries: LruCache<QueryId, Entry>,
-    held: HashMap<Sharer, usize>,
-    next_sweep: Option<Instant>,
-}
-
-impl QueryCache {
-    /// Room for `capacity` ids, about 150 bytes each.
-    pub fn new(capacity: NonZeroUsize) -> Self {
-        Self { entries: LruCache::new(capacity), held: HashMap::new(), next_sweep: None }
-    }
-
-    /// Ids in it.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Nothing in it.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// This id is remembered.
-    pub fn contains(&self, id: &QueryId) -> bool {
-        self.entries.contains(id)
-    }
-
-    /// A query that was to be served has ended here, whether it was answered or dropped: copies of it travel no more for long,
-    /// however late its deadline is.
-    pub fn on_end(&mut self, id: &QueryId, now: Instant) {
-        let Some(entry) = self.entries.peek_mut(id) else { return };
-        entry.running = entry.running.saturating_sub(1);
-        if entry.running == 0 {
-            entry.expires = entry.expires.min(now + REMEMBERED_AFTER_END);
-        }
-    }
-
-    /// Live ids that each of this many is sure of, however much the others send.
-    pub fn share(&self, sharers: usize) -> usize {
-        ((self.entries.cap().get() - self.own_room()) / 2 / sharers.max(1)).max(1)
-    }
-
-    /// A third of the room is for this peer's own queries. Of the rest the first half is for whoever comes, but no sender has more
-    /// than it leaves free there; in the second half each sender holds its share at most, and another one for what it gives on,
-    /// which leaves these to every sender whatever the others do.
-    fn insert(
-        &mut self,
-        id: QueryId,
-        entry: Entry,
-        (me, sharers): (PeerId, usize),
-        now: Instant,
-    ) -> Result<(), Refusal> {
-        while self.entries.peek_lru().is_some_and(|(_, oldest)| oldest.expires <= now) {
-            let (_, oldest) = self.entries.pop_lru().expect("it was just seen");
-            self.release(oldest.sharer);
-        }
-        if self.entries.len() >= self.own_room() {
-            self.sweep(now);
-        }
-        let (own_room, own) = (self.own_room(), self.held_by(Sharer::Asks(me)));
-        let (room, others) = (self.entries.cap().get() - own_room, self.entries.len() - own);
-        if entry.sharer == Sharer::Asks(me) {
-            if own >= own_room {
-                return Err(Refusal::NoShare);
-            }
-        } else if others >= room {
-            return Err(Refusal::NoRoom);
-        } else {
-            let (held, free) = (self.held_by(entry.sharer), (room / 2).saturating_sub(others));
-            if held >= free && held >= self.share(sharers) {
-                return Err(Refusal::NoShare);
-            }
-        }
-        *self.held.entry(entry.sharer).or_default() += 1;
-        self.entries.put(id, entry);
-        Ok(())
-    }
-
-    fn own_room(&self) -> usize {
-        self.entries.cap().get().div_ceil(3)
-    }
-
-    fn held_by(&self, sharer: Sharer) -> usize {
-        self.held.get(&sharer).copied().unwrap_or(0)
-    }
-
-    /// Drops what has expired behind an older id that lives longer.
-    fn sweep(&mut self, now: Instant) {
-        if self.next_sweep.is_some_and(|at| now < at) {
-            return;
-        }
-        self.next_sweep = Some(now + SWEEP_INTERVAL);
-        let expired: Vec<QueryId> =
-            self.entries.iter().filter(|(_, entry)| entry.expires <= now).map(|(id, _)| *id).collect();
-        for id in expired {
-            if let Some(entry) = self.entries.pop(&id) {
-                self.release(entry.sharer);
-            }
-        }
-    }
-
-    fn release(&mut self, sharer: Sharer) {
-        if let Some(held) = self.held.get_mut(&sharer) {
-            *held -= 1;
-            if *held == 0 {
-                self.held.remove(&sharer);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
