@@ -5,8 +5,10 @@
 
 mod browse;
 mod content;
+mod error;
 mod files;
 mod hash;
+mod inner;
 mod keep;
 mod keys;
 mod known;
@@ -25,24 +27,24 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, RwLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
 
 use anyhow::Context;
-use tokio::sync::{Notify, watch as channel};
+use tokio::sync::watch as channel;
 
-pub use self::path::Stamp;
+pub use self::{error::IndexError, path::Stamp};
 use self::{
     files::{Files, MAX_FILES},
+    inner::{Inner, lock},
     known::Known,
-    shares::{Share, Shares},
-    watch::Wishes,
+    shares::Shares,
 };
 use crate::{
     protocol::{
-        action::{ActionError, ErrorKind, FileInfo, FolderPage, IndexState, PageAsk, ShareInfo},
+        action::{FileInfo, FolderPage, IndexState, PageAsk, ShareInfo},
         id::ContentHash,
         query::Query,
         summary::OwnKeys,
@@ -57,60 +59,6 @@ pub struct IndexSettings {
     pub shares: Vec<PathBuf>,
     /// Where hashes and added shares are kept; made when missing. Never offered, even where it lies in a share.
     pub data: PathBuf,
-}
-
-/// Why the index says no.
-#[derive(Debug, thiserror::Error)]
-pub enum IndexError {
-    /// No such file or folder in the index.
-    #[error("{path} is not shared here")]
-    NotFound {
-        /// Network path.
-        path: String,
-    },
-    /// The file on disk is not the one in the index any more; the index will follow within seconds.
-    #[error("{path} has changed on disk; try again in a moment")]
-    Changed {
-        /// Network path.
-        path: String,
-    },
-    /// A page token that no page gave out.
-    #[error("the page token is not one of this listing; begin with the first page")]
-    BadPage,
-    /// A folder that is not to be offered.
-    #[error("the folder {folder} cannot be shared: {problem}", folder = folder.display())]
-    ShareRefused {
-        /// As given.
-        folder: PathBuf,
-        /// Why.
-        problem: String,
-    },
-    /// No share of that name.
-    #[error("there is no share named `{name}`")]
-    NoShare {
-        /// As given.
-        name: String,
-    },
-    /// The system said no.
-    #[error("{path}: {source}")]
-    Io {
-        /// To what.
-        path: String,
-        /// Its answer.
-        source: io::Error,
-    },
-}
-
-impl From<IndexError> for ActionError {
-    fn from(error: IndexError) -> Self {
-        let kind = match &error {
-            IndexError::NotFound { .. } | IndexError::NoShare { .. } => ErrorKind::NotFound,
-            IndexError::BadPage => ErrorKind::Usage,
-            IndexError::ShareRefused { .. } => ErrorKind::Refused,
-            IndexError::Changed { .. } | IndexError::Io { .. } => ErrorKind::Failed,
-        };
-        Self::new(kind, error.to_string())
-    }
 }
 
 /// A shared file, opened for reading.
@@ -135,29 +83,6 @@ impl OpenFile {
 #[derive(Debug, Clone)]
 pub struct Index {
     inner: Arc<Inner>,
-}
-
-/// Locks are held for microseconds to a few milliseconds, never across an await; whoever holds `files` may take `shares`,
-/// never the reverse.
-#[derive(Debug)]
-struct Inner {
-    files: RwLock<Files>,
-    shares: RwLock<Shares>,
-    known: Known,
-    wanted_trees: tree::Wanted,
-    data: PathBuf,
-    wishes: Arc<Wishes>,
-    hash_wanted: [Notify; hash::READERS],
-    /// Rises with every change.
-    generation: channel::Sender<u64>,
-    /// Number of the last complete full walk.
-    walked: AtomicU64,
-    walks: AtomicU32,
-    is_scanning: AtomicBool,
-    /// The keeper has taken a wish that it has not fulfilled.
-    is_busy: AtomicBool,
-    is_stopped: AtomicBool,
-    files_read: AtomicU64,
 }
 
 impl Index {
@@ -408,82 +333,6 @@ impl Index {
             }
         }
     }
-}
-
-impl Inner {
-    // Poisoned locks are taken: every change of the table leaves it whole, whatever happens after it.
-    fn files(&self) -> RwLockReadGuard<'_, Files> {
-        self.files.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn files_mut(&self) -> RwLockWriteGuard<'_, Files> {
-        self.files.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn shares_mut(&self) -> RwLockWriteGuard<'_, Shares> {
-        self.shares.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn share_list(&self) -> Vec<Share> {
-        self.shares.read().unwrap_or_else(PoisonError::into_inner).list.clone()
-    }
-
-    fn with_share<T>(&self, name: &str, then: impl FnOnce(&Share) -> T) -> Option<T> {
-        let shares = self.shares.read().unwrap_or_else(PoisonError::into_inner);
-        shares.list.iter().find(|share| share.name == name).map(then)
-    }
-
-    fn folder_of(&self, share: &str) -> Option<PathBuf> {
-        self.with_share(share, |share| share.folder.clone())
-    }
-
-    /// This very share is still offered.
-    fn has_share(&self, share: &Share) -> bool {
-        self.with_share(&share.name, |current| current.folder == share.folder).unwrap_or(false)
-    }
-
-    fn share_info(&self, share: Share) -> ShareInfo {
-        let totals = self.files().share(&share.name);
-        let Share { name, folder, problem } = share;
-        ShareInfo { name, folder, files: totals.files, bytes: totals.bytes, problem }
-    }
-
-    fn set_problem(&self, share: &Share, problem: Option<String>) {
-        let mut shares = self.shares_mut();
-        let current = shares.list.iter_mut().find(|current| current.name == share.name);
-        if let Some(current) = current.filter(|current| current.problem != problem) {
-            if let Some(problem) = &problem {
-                tracing::warn!(share = share.name, folder = %share.folder.display(), problem, "share in trouble");
-            }
-            current.problem = problem;
-        }
-    }
-
-    /// A path on disk belongs to a file of the table.
-    fn is_on_disk_path_indexed(&self, shares: &[Share], on_disk: &str) -> bool {
-        let on_disk = Path::new(on_disk);
-        shares.iter().find(|share| on_disk.starts_with(&share.folder)).is_some_and(|share| {
-            let inside = on_disk.strip_prefix(&share.folder).ok().and_then(Path::to_str).unwrap_or_default();
-            self.files().by_path(&format!("{}/{}", share.name, path::to_network(inside).0)).is_some()
-        })
-    }
-
-    fn set_scanning(&self, is_scanning: bool) {
-        self.is_scanning.store(is_scanning, Ordering::Release);
-        self.has_changed();
-    }
-
-    fn has_changed(&self) {
-        self.generation.send_modify(|generation| *generation += 1);
-    }
-
-    fn want_hashes(&self) {
-        self.hash_wanted.iter().for_each(Notify::notify_one);
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
