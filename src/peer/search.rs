@@ -3,6 +3,7 @@
 //! Queries of others and own ones take the same way. Whoever listens to a query runs it; when it goes away the query
 //! ends, and with it every branch behind it.
 
+mod alarm;
 mod branch;
 mod flow;
 mod gate;
@@ -10,6 +11,7 @@ mod in_place;
 mod parts;
 mod second;
 mod turns;
+mod wanted;
 
 use std::{
     collections::BTreeSet,

@@ -4,8 +4,7 @@
 //! Everything ends with whoever listens: the flow is dropped when nobody does, and with it every branch behind it.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    pin::Pin,
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,17 +14,16 @@ use futures::{
     future::{BoxFuture, ready},
     stream::{self, AbortHandle, BoxStream, SelectAll},
 };
-use tokio::{
-    sync::mpsc::{self, error::TrySendError},
-    time::{Sleep, sleep_until},
-};
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{
     super::{activity::Telling, room::Sender, view::Knowledge},
+    alarm::Alarm,
     branch::{self, Event},
     in_place::Absences,
     parts::Parts,
     turns::Line,
+    wanted::Wanted,
 };
 use crate::{
     net::queue::Place,
@@ -34,7 +32,7 @@ use crate::{
         claim::{Claim, Reach},
         flood::{self, Plan},
         hits::MAX_PLACES,
-        id::{ContentHash, PeerId, QueryId},
+        id::{PeerId, QueryId},
         query::{Query, is_peer},
         relay::{AskId, Command, Relay},
     },
@@ -53,6 +51,7 @@ const FILE_BYTES: usize = 64;
 const MAX_PASSED: usize = MAX_PLACES;
 /// How long whoever listens may take for the report once nothing else is left to do.
 pub(super) const REPORT_GRACE: Duration = Duration::from_secs(1);
+
 /// A query as it runs here.
 #[derive(Debug, Clone)]
 pub(crate) struct Running {
@@ -127,49 +126,6 @@ struct Asked {
     handle: AbortHandle,
 }
 
-/// Counts the contents that are still wanted. Many holders of one content are one hit.
-struct Wanted {
-    left: u32,
-    seen: HashSet<ContentHash>,
-}
-
-impl Wanted {
-    /// Passes what is wanted; at most `left` contents and everyone who has them.
-    fn is_wanted(&mut self, file: &FileInfo) -> bool {
-        if file.hash.is_some_and(|hash| self.seen.contains(&hash)) {
-            return true;
-        }
-        if self.left == 0 {
-            return false;
-        }
-        self.left -= 1;
-        self.seen.extend(file.hash);
-        true
-    }
-}
-
-/// When the relay is to be asked again. It is set anew for an earlier time only: each setting takes the lock of all timers
-/// and may wake a thread, and nearly every query ends before any of them. One that comes early is set again then.
-#[derive(Default)]
-struct Alarm(Option<Pin<Box<Sleep>>>);
-
-impl Alarm {
-    /// Waits until that time. May be dropped, and asked for another time.
-    async fn come(&mut self, wake: tokio::time::Instant) {
-        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(wake)));
-        if wake < sleep.deadline() {
-            sleep.as_mut().reset(wake);
-        }
-        loop {
-            sleep.as_mut().await;
-            if sleep.deadline() >= wake {
-                return;
-            }
-            sleep.as_mut().reset(wake);
-        }
-    }
-}
-
 /// Nobody listens any more, or the time is up.
 struct Gone;
 
@@ -188,7 +144,7 @@ impl Flow {
         let flow = Self {
             parts,
             knowledge,
-            wanted: running.want.map(|want| Wanted { left: want, seen: HashSet::new() }),
+            wanted: running.want.map(Wanted::new),
             running,
             relay,
             branches: SelectAll::new(),
@@ -369,7 +325,7 @@ impl Flow {
     }
 
     fn is_enough(&self) -> bool {
-        self.passed >= MAX_PASSED || self.wanted.as_ref().is_some_and(|wanted| wanted.left == 0)
+        self.passed >= MAX_PASSED || self.wanted.as_ref().is_some_and(Wanted::is_enough)
     }
 
     fn perform(&mut self, commands: Vec<Command>) {
