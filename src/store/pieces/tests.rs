@@ -8,7 +8,7 @@ use blake3::hazmat::{ChainingValue, Mode, merge_subtrees_non_root, merge_subtree
 use tempfile::TempDir;
 
 use super::*;
-use crate::protocol::piece::TreeHasher;
+use crate::{protocol::piece::TreeHasher, store::inline::SLOW_WRITE};
 
 const MIB: usize = 1 << 20;
 /// Every edge of a piece.
