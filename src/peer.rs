@@ -238,6 +238,7 @@ async fn begin(
         shutdown: shutdown.clone(),
         short: std::sync::Mutex::default(),
         is_leaving: AtomicBool::new(false),
+        handing_over: tokio::sync::Mutex::default(),
     });
     let mover = Mover {
         view: view.clone(),

@@ -9,7 +9,10 @@ mod http_client;
 mod support;
 
 use bytes::Bytes;
-use floodplain::protocol::{action::AcceptPolicy, zone::Layout};
+use floodplain::{
+    config::PeerSettings,
+    protocol::{action::AcceptPolicy, zone::Layout},
+};
 use futures::stream;
 use http_body_util::{BodyExt as _, StreamBody};
 use http_client::Client;
@@ -286,7 +289,7 @@ async fn transfers_are_begun_told_of_and_steered() {
 
     let sent = client.with("POST", "/api/v1/sends?to=peer2&name=gift%20%231.txt", &[], b"a gift").await;
     assert_eq!(sent.status, 202, "{sent:?}");
-    let id = sent.json()[0]["id"].clone();
+    let id = sent.json()["items"][0]["id"].clone();
     until(&client, "/api/v1/transfers", |transfers| state_of(transfers, &id).as_deref() == Some("done"))
         .await;
     assert_eq!(std::fs::read(peers[1].folder.path().join("inbox/gift #1.txt")).unwrap(), b"a gift");
@@ -300,6 +303,38 @@ async fn transfers_are_begun_told_of_and_steered() {
         }
     };
     soon("the spool to be empty", emptied).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_was_told_of_is_told_to_be_gone() {
+    let registry = TestRegistry::start(Layout::Fixed { zones: 1, zone_size: 2 }).await;
+    let files = [("large.bin", vec![7; 3 << 20])];
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+    let slowly = |settings: &mut PeerSettings| settings.upload_limits.whole = 1 << 20;
+    let ana = TestPeer::start(registry.address, "ana", &[]).await;
+    let ben = TestPeer::start_changed(registry.address, "ben", &files, slowly).await;
+    ana.until_zone_has(2).await;
+    let (reader, holder) = (Client::open(&ana).await, Client::open(&ben).await);
+    let mut events = holder.events("/api/v1/events", None).await;
+    events.until("status").await;
+    let ask = json!({ "peer": "ben", "path": "docs/large.bin" });
+    assert_eq!(reader.post("/api/v1/downloads", &ask).await.status, 202);
+    let id = loop {
+        let told = events.until("transfer").await;
+        if told.data["direction"] == "upload" {
+            break told.data["id"].clone();
+        }
+    };
+    while events.until("transfer_gone").await.data != json!({ "id": id }) {}
+    // A reader that cannot set a header goes on by a parameter.
+    let mut first = holder.events("/api/v1/events", None).await;
+    holder.post("/api/v1/shares", &json!({ "folder": ana.folder.path() })).await;
+    let last = first.until("shares").await.id;
+    let mut again = holder.events(&format!("/api/v1/events?last_event_id={last}"), None).await;
+    holder.delete("/api/v1/shares/docs").await;
+    assert_ne!(again.next().await.unwrap().name, "reset");
+    let mut lost = holder.events("/api/v1/events?last_event_id=0-7", None).await;
+    assert_eq!(lost.next().await.unwrap().name, "reset");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -318,7 +353,7 @@ async fn a_repeated_request_does_nothing_twice() {
         client.with("POST", "/api/v1/searches", &headers, body.as_bytes()).await.good()["id"].clone()
     };
     assert_eq!(begin().await, begin().await);
-    let id = first.json()[0]["id"].clone();
+    let id = first.json()["items"][0]["id"].clone();
     until(&client, "/api/v1/transfers", |transfers| state_of(transfers, &id).as_deref() == Some("done"))
         .await;
     let inbox = peers[1].folder.path().join("inbox");
@@ -341,7 +376,7 @@ async fn offers_shares_saved_searches_and_messages_are_answered() {
     let (client, other) = (Client::open(&ana).await, Client::open(&ben).await);
     let mut events = client.events("/api/v1/events", None).await;
     let sent = other.with("POST", "/api/v1/sends?to=ana&name=offer.txt", &[], b"offered").await;
-    let id = sent.good()[0]["id"].clone();
+    let id = sent.good()["items"][0]["id"].clone();
     let offer = loop {
         let told = events.until("inbox").await;
         if let Some(offer) = told.data["items"].get(0) {

@@ -212,8 +212,17 @@ impl Actions for Local {
                 .hint("the peer goes on trying; `floodplain doctor` looks for what is wrong")
             })?;
         } else {
-            self.keeping.hand_over(HAND_OVER_TIMEOUT).await;
-            self.session.leave().await;
+            // To its end, even when whoever asked for it goes away: a peer that has handed over is not to stay.
+            let (keeping, session) = (self.keeping.clone(), self.session.clone());
+            let leaving = self.shutdown.spawn("leave", async move {
+                keeping.hand_over(HAND_OVER_TIMEOUT).await;
+                session.leave().await;
+            });
+            leaving
+                .await
+                .ok()
+                .flatten()
+                .ok_or_else(|| ActionError::new(ErrorKind::Cancelled, "the peer is stopping"))?;
         }
         Ok(())
     }

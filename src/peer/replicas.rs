@@ -69,6 +69,8 @@ pub(super) struct Parts {
     pub(super) short: Mutex<HashMap<ContentHash, Instant>>,
     /// It hands over and goes: its copies do not count any more.
     pub(super) is_leaving: AtomicBool,
+    /// Held by who hands over.
+    pub(super) handing_over: tokio::sync::Mutex<()>,
 }
 
 impl Keeping {

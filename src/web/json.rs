@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 pub(super) use self::{
     network::{Activity, Folder, Network, Peer, PeerListing, Zone, ZoneListing},
     search::{Coverage, Hit, NewHit, SavedSearch},
-    transfer::{Changed, Inbox, Transfer, Unput},
+    transfer::{Changed, Inbox, Refused, Sends, Transfer, Unput},
 };
 use crate::protocol::{
     action::{self, FileInfo},

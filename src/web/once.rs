@@ -166,9 +166,11 @@ impl Drop for Claim {
 
 impl Keys {
     fn claim(&mut self, key: &str, fingerprint: blake3::Hash, now: Instant) -> Found {
+        // A repetition needs no room: made for it, that could be its own answer's.
+        let is_known = self.entries.contains_key(key);
         for _ in 0..self.order.len() {
             let Some((began, oldest)) = self.order.front().cloned() else { break };
-            if now.duration_since(began) < LIFETIME && self.order.len() < MAX_KEYS {
+            if now.duration_since(began) < LIFETIME && (is_known || self.order.len() < MAX_KEYS) {
                 break;
             }
             self.order.pop_front();
@@ -315,6 +317,17 @@ mod tests {
         keys.keep("running", kept(1));
         assert!(matches!(keys.claim("running", what, now), Found::Done(_)));
         assert!(matches!(keys.claim("running", what, now + 2 * LIFETIME), Found::New));
+    }
+
+    #[test]
+    fn the_oldest_of_as_many_as_are_remembered_is_not_done_again() {
+        let (mut keys, now) = (Keys::default(), Instant::now());
+        let what = blake3::hash(b"");
+        for number in 0..MAX_KEYS {
+            assert!(matches!(keys.claim(&number.to_string(), what, now), Found::New));
+            keys.keep(&number.to_string(), kept(1));
+        }
+        assert!(matches!(keys.claim("0", what, now), Found::Done(_)));
     }
 
     #[test]

@@ -91,6 +91,11 @@ impl Problem {
         self.0.status
     }
 
+    /// The code, what happened and what to do about it.
+    pub fn told(&self) -> (&'static str, &str, &str) {
+        (self.0.kind.name(), &self.0.detail, &self.0.hint)
+    }
+
     /// As JSON, for an event.
     pub fn to_json(&self) -> String {
         serde_json::to_string(&self.body()).expect("plain texts and numbers become JSON")

@@ -1,15 +1,19 @@
 //! Streams of events (`text/event-stream`), bounded in number, kept alive, and ended by the stop.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use futures::{Stream, StreamExt as _, stream};
+use futures::{Stream, StreamExt as _};
 use http::{HeaderMap, HeaderName, header};
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::{sleep, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
 
 use super::problem::Problem;
 use crate::shutdown::Shutdown;
@@ -18,6 +22,10 @@ use crate::shutdown::Shutdown;
 pub(super) const MAX_STREAMS: usize = 64;
 /// A comment is sent after so much silence, so that proxies and readers know that the other end lives.
 const PING_EVERY: Duration = Duration::from_secs(15);
+/// A reader that takes nothing for so long is given up: its place is free, and nothing is looked at for it.
+pub(super) const READER_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// Events, or runs of them, on the way to one reader.
+const QUEUE_EVENTS: usize = 4;
 
 /// The streams of one gateway; cheap to clone.
 #[derive(Debug, Clone)]
@@ -51,16 +59,23 @@ impl Streams {
             .clone()
             .try_acquire_owned()
             .map_err(|_| Problem::busy(format!("{MAX_STREAMS} streams of events are open already")))?;
-        let (stop, first) = (self.shutdown.clone(), Bytes::from_static(b": floodplain\n\n"));
-        let events = stream::unfold((events.boxed(), stop, place), |(mut events, stop, place)| async move {
-            let event = tokio::select! {
-                event = events.next() => event?,
-                () = stop.stopping() => return None,
-                () = tokio::time::sleep(PING_EVERY) => Bytes::from_static(b": ping\n\n"),
-            };
-            Some((event, (events, stop, place)))
-        });
-        let body = stream::once(async { first }).chain(events).map(Ok::<_, std::convert::Infallible>);
+        let (sender, receiver) = mpsc::channel::<Bytes>(QUEUE_EVENTS);
+        drop(self.shutdown.spawn("event stream", async move {
+            let _place = place;
+            let mut events = pin!(events);
+            let mut event = Bytes::from_static(b": floodplain\n\n");
+            while let Ok(Ok(())) = timeout(READER_TIMEOUT, sender.send(event)).await {
+                event = tokio::select! {
+                    () = sender.closed() => return,
+                    next = events.next() => match next {
+                        Some(event) => event,
+                        None => return,
+                    },
+                    () = sleep(PING_EVERY) => Bytes::from_static(b": ping\n\n"),
+                };
+            }
+        }));
+        let body = ReceiverStream::new(receiver).map(Ok::<_, std::convert::Infallible>);
         let headers = [
             (header::CONTENT_TYPE, "text/event-stream"),
             (header::CACHE_CONTROL, "no-store"),

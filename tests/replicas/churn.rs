@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use floodplain::protocol::action::{ErrorKind, PutAsk, PutContent, Target, TransferState};
+use floodplain::protocol::action::{Connection, ErrorKind, PutAsk, PutContent, Target, TransferState};
+use futures::FutureExt as _;
 
 use floodplain::wire::pb::{self, replica_service_client::ReplicaServiceClient};
 
@@ -60,6 +61,25 @@ async fn all_who_leave_one_after_the_other_hand_over_and_the_last_has_it() {
             peer.until_zone_has(size).await;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leave_whose_caller_goes_away_is_done_to_its_end() {
+    let (_registry, peers) = zone(&[1 << 20; 3]).await;
+    let content = b"left half way";
+    put_text(&peers[0], "left half way", 1).await.expect("kept");
+    let best = ranked(&peers, content).remove(0);
+    let leaving = peers.iter().find(|peer| peer.name == best).expect("it is one of them");
+    assert!(leaving.handle.set_connected(false).now_or_never().is_none(), "it hands over first");
+    let mut state = leaving.handle.status().await.expect("runs").connection;
+    let left = async {
+        while state != Connection::Disconnected {
+            tokio::task::yield_now().await;
+            state = leaving.handle.status().await.expect("runs").connection;
+        }
+    };
+    soon("the leave", left).await;
+    assert!(holders(&peers, content).iter().any(|name| *name != best), "it was handed over");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

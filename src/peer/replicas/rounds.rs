@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::PoisonError,
+    sync::{PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -46,6 +46,15 @@ pub(super) struct Seen {
     pub(super) replica: Replica,
     pub(super) others: Vec<Other>,
     pub(super) released: Option<crate::protocol::id::OwnerKey>,
+}
+
+/// A hand-over that runs. Dropped, the copies count again.
+struct Leaving<'a>(&'a Keeping);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.come_back();
+    }
 }
 
 impl Keeping {
@@ -112,12 +121,15 @@ impl Keeping {
     }
 
     /// Hands every replica over to the next best member, as far as the others do not have enough. What could not be handed
-    /// over within the time is told in the log; the copies stay here and count again after a return.
+    /// over within the time is told in the log; the copies stay here and count again after a return, and at once when this is
+    /// dropped before its end. While another hand-over runs, waits for its end.
     pub(in crate::peer) async fn hand_over(&self, within: Duration) {
+        let _turn = self.0.handing_over.lock().await;
         let replicas = self.0.store.list();
-        if replicas.is_empty() || self.0.is_leaving.swap(true, std::sync::atomic::Ordering::AcqRel) {
+        if replicas.is_empty() || self.0.is_leaving.swap(true, Ordering::AcqRel) {
             return;
         }
+        let leaving = Leaving(self);
         let total = replicas.len();
         let handed = std::sync::atomic::AtomicUsize::new(0);
         let handing = async {
@@ -140,6 +152,7 @@ impl Keeping {
             stream::iter(each).buffer_unordered(HANDED_AT_ONCE).collect::<()>().await;
         };
         let is_late = tokio::time::timeout(within, handing).await.is_err();
+        std::mem::forget(leaving);
         let handed = handed.into_inner();
         if handed < total {
             tracing::warn!(total, handed, is_late, "left with replicas that were not handed over");

@@ -26,6 +26,7 @@ use crate::{
         problem::Problem,
         range::{self, Range},
         spool::taken_name,
+        sse::READER_TIMEOUT,
     },
 };
 
@@ -33,8 +34,6 @@ use crate::{
 pub(super) const MAX_READS: usize = 64;
 /// Runs of bytes between the reader and the connection.
 const QUEUE_RUNS: usize = 2;
-/// A reader that takes nothing for so long is given up.
-const READER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5 * 60);
 /// No answer with a file is ever a page: its scripts do not run, whatever it holds.
 const FILE_POLICY: &str = "default-src 'none'; sandbox";
 
@@ -211,7 +210,8 @@ impl Api {
         }
         let mut begun = begun?;
         let size_bytes = begun.file.size_bytes;
-        let etag = begun.file.hash.map(|hash| format!("\"{hash}\""));
+        let hash = begun.file.hash;
+        let etag = hash.map(|hash| format!("\"{hash}\""));
         let is_it = |name| headers.get(name).map(|value: &HeaderValue| names(value, etag.as_deref()));
         if is_it(header::IF_NONE_MATCH) == Some(true) {
             return Ok(described(StatusCode::NOT_MODIFIED, &begun.file, name.as_deref(), etag.as_deref()));
@@ -231,7 +231,7 @@ impl Api {
         let is_begun = !is_behind && (asked.is_none() || matches!(range, Some(Range::From(..))));
         if !is_begun {
             begun = self.begin(&target, first, Some(length).filter(|length| *length > 0)).await?;
-            if begun.file.size_bytes != size_bytes {
+            if (begun.file.size_bytes, begun.file.hash) != (size_bytes, hash) {
                 return Err(Problem::new(
                     StatusCode::CONFLICT,
                     ErrorKind::Failed,

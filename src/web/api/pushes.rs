@@ -8,6 +8,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
+use futures::{StreamExt as _, stream};
 use http::{HeaderMap, StatusCode, Uri};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -31,6 +32,8 @@ use crate::{
 
 /// Receivers of one file: as many as one `send` command takes.
 const MAX_RECEIVERS: usize = 1000;
+/// Of them, those with whom a send is being begun.
+const BEGUN_AT_ONCE: usize = 16;
 
 /// Where a file goes.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -50,7 +53,7 @@ pub(super) struct SendParams {
     post, path = "/api/v1/sends", tag = "transfers", params(SendParams),
     request_body(content = [u8], content_type = "application/octet-stream"),
     responses(
-        (status = 202, body = [json::Transfer]),
+        (status = 202, body = json::Sends),
         (status = 404, description = "There is no such peer, or nobody else"),
         (status = 408, description = "The bytes stopped coming"),
         (status = 409, description = "Too many transfers"),
@@ -158,7 +161,7 @@ pub(super) async fn message(
 #[utoipa::path(
     delete, path = "/api/v1/puts/{target}", tag = "puts",
     params(("target" = String, Path, description = "Content hash or name")),
-    responses((status = 200, body = json::Unput), (status = 404, description = "This peer put nothing of that name")),
+    responses((status = 200, body = json::Unput), (status = 409, description = "This peer put nothing of that name")),
 )]
 pub(super) async fn unput(
     State(api): State<Api>,
@@ -217,29 +220,33 @@ impl Api {
         &self,
         receivers: Vec<String>,
         spooled: Spooled,
-    ) -> Answer<(StatusCode, Json<Vec<json::Transfer>>)> {
-        let path = spooled.path().to_path_buf();
-        let (mut told, mut running, mut failure) = (Vec::new(), Vec::new(), None);
-        for peer in receivers {
-            let sending = async {
-                let events = self.answer(self.peer().send(SendAsk { path: path.clone(), peer })).await?;
-                self.first(events).await
-            };
-            match sending.await {
+    ) -> Answer<(StatusCode, Json<json::Sends>)> {
+        let path = spooled.path();
+        // A name of another zone is asked for at the registry.
+        let begun = receivers.into_iter().map(|to| async {
+            let ask = SendAsk { path: path.to_path_buf(), peer: to.clone() };
+            let begun = async { self.first(self.answer(self.peer().send(ask)).await?).await };
+            (to, begun.await)
+        });
+        let begun: Vec<_> = stream::iter(begun).buffered(BEGUN_AT_ONCE).collect().await;
+        let (mut items, mut running, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        for (to, begun) in begun {
+            match begun {
                 Ok((transfer, events)) => {
-                    told.push(json::Transfer::from(&transfer));
+                    items.push(json::Transfer::from(&transfer));
                     running.push(events);
                 }
-                Err(problem) => failure = Some(problem),
+                Err(problem) => refused.push((to, problem)),
             }
         }
-        match failure {
-            Some(problem) if told.is_empty() => Err(problem),
-            _ => {
-                self.follow(running, Arc::new(spooled));
-                Ok((StatusCode::ACCEPTED, Json(told)))
-            }
+        if items.is_empty()
+            && let Some((_, problem)) = refused.pop()
+        {
+            return Err(problem);
         }
+        self.follow(running, Arc::new(spooled));
+        let refused = refused.into_iter().map(|(to, problem)| json::Refused::new(to, &problem)).collect();
+        Ok((StatusCode::ACCEPTED, Json(json::Sends { items, refused })))
     }
 
     async fn put(&self, ask: PutAsk, needed: Option<Spooled>) -> Answer<(StatusCode, Json<json::Transfer>)> {

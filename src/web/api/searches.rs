@@ -50,7 +50,7 @@ impl From<Zones> for Scope {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SearchBody {
-    //// Words, `"a phrase"`, `-not`, `ext:pdf`, `size:>1M`, `type:video`, `peer:ana`, `hash:..`; at most 512 bytes.
+    /// Words, `"a phrase"`, `-not`, `ext:pdf`, `size:>1M`, `type:video`, `peer:ana`, `hash:..`; at most 512 bytes.
     #[schema(min_length = 1, max_length = 512)]
     query: String,
     /// How far.

@@ -96,7 +96,7 @@ pub(super) async fn saved(
 #[serde(deny_unknown_fields)]
 pub(super) struct SaveBody {
     /// What it is to be called: letters, digits, `-`, `_` and `.`.
-    #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_-][A-Za-z0-9._-]*$")]
+    #[schema(min_length = 1, max_length = 63, pattern = "^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
     name: String,
     #[schema(min_length = 1, max_length = 512)]
     query: String,

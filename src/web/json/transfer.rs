@@ -4,7 +4,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::path;
-use crate::protocol::action::{self, TransferState};
+use crate::{
+    protocol::action::{self, TransferState},
+    web::problem::Problem,
+};
 
 /// One transfer.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -81,6 +84,31 @@ impl Transfer {
     /// Something may happen to it soon.
     pub(in crate::web) fn is_moving(&self) -> bool {
         matches!(self.state, "waiting" | "running" | "verifying")
+    }
+}
+
+/// What became of one file that was sent.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::web) struct Sends {
+    pub(in crate::web) items: Vec<Transfer>,
+    /// Those to whom it did not begin.
+    pub(in crate::web) refused: Vec<Refused>,
+}
+
+/// A receiver who does not get it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::web) struct Refused {
+    to: String,
+    /// As in a problem.
+    code: &'static str,
+    detail: String,
+    hint: String,
+}
+
+impl Refused {
+    pub(in crate::web) fn new(to: String, problem: &Problem) -> Self {
+        let (code, detail, hint) = problem.told();
+        Self { to, code, detail: detail.into(), hint: hint.into() }
     }
 }
 
