@@ -4,16 +4,16 @@ export const bus = new EventTarget();
 export const tell = (type, detail) => bus.dispatchEvent(new CustomEvent(type, { detail }));
 export const on = (type, listener) => bus.addEventListener(type, (event) => listener(event.detail));
 
-/** A note of the peer as a person writes it. */
-export const sentence = (text) => text && `${text[0].toUpperCase()}${text.slice(1)}`.replace(/ \(os error \d+\)/, '').replace(/[^.!?…]$/, '$&.');
+/** A note of the peer as a person writes it; nothing when it is for those at a terminal. */
+export const sentence = (text) => text && !/`floodplain |FLOODPLAIN_/.test(text) && `${text[0].toUpperCase()}${text.slice(1)}`.replace(/ \(os error \d+\)/, '').replace(/[^.!?…]$/, '$&.');
 
 /** What the peer said no with. */
 export class Problem extends Error {
   constructor(status, body) {
-    super(sentence(body?.detail || body?.title || (status ? `The peer answered ${status}` : 'Your peer does not answer')));
+    super(sentence(body?.detail) || sentence(body?.title) || (status ? `Your peer answered ${status}.` : 'Your peer does not answer.'));
     this.status = status;
     this.code = body?.code;
-    this.hint = sentence(body?.hint || (status ? '' : 'Is it still running on this machine?'));
+    this.hint = sentence(body?.hint) || (status ? '' : 'Is it still running on this machine?');
     this.isLocked = status === 401;
   }
 }

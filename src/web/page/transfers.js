@@ -67,7 +67,7 @@ function update(node, transfer) {
   }
   if (transfer.queue_position) words.push(`number ${transfer.queue_position} in your queue`);
   put(parts.meta, words.join(' · '), transfer.sources?.length > 0 && [` · ${to} `, bdi(transfer.sources.slice(0, 4).join(', ')), transfer.sources.length > 4 && ` and ${transfer.sources.length - 4} more`], transfer.state === 'done' && transfer.path && [' · ', bdi(transfer.path)]);
-  const note = [transfer.error, transfer.hint, transfer.note].filter(Boolean).map(sentence).join(' ');
+  const note = [transfer.error, transfer.hint, transfer.note].map(sentence).filter(Boolean).join(' ');
   parts.note.hidden = !note;
   put(parts.note, transfer.direction === 'receive' && transfer.state === 'waiting' ? el('a', { href: '#/inbox' }, 'Answer it in the inbox') : bdi(note));
   parts.priority.hidden = transfer.direction !== 'download' || !['waiting', 'paused', 'running'].includes(transfer.state);
