@@ -1,6 +1,6 @@
 // Short texts that the network keeps: put one under a name, find and read them by their names like files.
 
-import { act, bdi, button, bytes, card, cards, div, el, field, keyed, li, many, p, put, shown, shownLines, sure, toast } from './dom.js';
+import { act, bdi, button, bytes, card, cards, complain, div, el, field, keyed, li, many, p, put, shown, shownLines, sure, toast } from './dom.js';
 import { follow, get, on, path, post, read, remove } from './api.js';
 
 export const about = { id: 'messages', title: 'Messages', sign: 'messages' };
@@ -12,7 +12,6 @@ const TEXTS = /\.(txt|md|text)$/i;
 const titled = (name) => name.replace(/\.txt$/i, '');
 let quit = () => {};
 const found = new Map();
-const puts = new Map();
 
 const name = el('input', { name: 'name', required: true, maxlength: 200, autocomplete: 'off', placeholder: 'lunch today' });
 const text = el('textarea', { name: 'text', required: true, rows: 4, maxlength: 60000 });
@@ -59,20 +58,18 @@ function draw() {
   });
 }
 
-function drawOwn() {
-  const items = [...puts.values()];
+/** What this peer had the network keep. Each look asks the keepers, so that it is only taken where it is seen. */
+async function reloadOwn() {
+  if (section.hidden) return;
+  const { items } = await get('puts');
   ownPart.hidden = items.length === 0;
-  keyed(own, items, (one) => one.hash, (one) => li(card('shares', bdi(titled(one.name)), ['kept by ', bdi(one.sources.join(', '))], null,
+  keyed(own, items, (one) => one.hash, () => li(), (node, one) => put(node, card('shares', bdi(titled(one.name)), [one.size_bytes > 0 && `${bytes(one.size_bytes)} · `, one.kept === null ? 'nobody could be asked' : `${one.kept} of ${many(one.replicas, 'copy', 'copies')}`, one.keepers.length > 0 && [', kept by ', bdi(one.keepers.join(', '))]], null,
     button('Take back', null, act(async () => {
       if (!(await sure('Take this back?', ['The network gives up its copies of “', bdi(titled(one.name)), '”.'], 'Take back'))) return;
       await remove(path('puts', one.hash));
-      puts.delete(one.hash);
-      drawOwn();
+      await reloadOwn();
     }), { label: `Take back ${shown(titled(one.name))}` }))));
 }
-const learn = (transfer) => { if (transfer.direction === 'put' && transfer.state === 'done' && transfer.hash) puts.set(transfer.hash, transfer); };
-on('transfer', (transfer) => { learn(transfer); if (transfer.direction === 'put') drawOwn(); });
-export async function reload() {
-  (await get('transfers', { direction: 'put', state: 'done' })).items.forEach(learn);
-  drawOwn();
-}
+on('transfer', ({ direction, state }) => { if (direction === 'put' && state === 'done') reloadOwn().catch(complain); });
+export const reload = reloadOwn;
+export const show = () => reloadOwn().catch(complain);
