@@ -12,11 +12,19 @@ mod stage;
 
 #[path = "page/access.rs"]
 mod access;
+#[path = "page/first_hit.rs"]
+mod first_hit;
 #[path = "page/look.rs"]
 mod look;
 #[path = "page/moves.rs"]
 mod moves;
+#[path = "support/processes.rs"]
+mod processes;
+#[path = "page/registry.rs"]
+mod registry;
 #[path = "page/search.rs"]
 mod search;
 #[path = "page/views.rs"]
 mod views;
+#[path = "page/windows.rs"]
+mod windows;

@@ -9,8 +9,8 @@ use comfy_table::{Table, presets};
 use crate::protocol::{
     action::{
         ActionError, Coverage, Direction, FileInfo, FolderPage, Hit, InboxInfo, IndexState, Listing, NewHit,
-        Offer, PeerInfo, SavedSearch, ShareInfo, Status, Transfer, TransferControl, TransferState, Unput,
-        Which, ZoneInfo,
+        Offer, PeerInfo, PutPage, SavedSearch, ShareInfo, Status, Transfer, TransferControl, TransferState,
+        Unput, Which, ZoneInfo,
     },
     hits::in_order,
     id::ZoneId,
@@ -324,6 +324,26 @@ pub fn ended(transfer: &Transfer) -> String {
     }
 }
 
+/// What this peer put, one a row.
+pub fn puts(page: &PutPage) -> Vec<String> {
+    let rows = page.rows.iter().map(|put| {
+        let by = put.keepers.as_deref().unwrap_or_default().join(", ");
+        let kept = put.keepers.as_ref().map_or_else(|| "?".to_owned(), |keepers| keepers.len().to_string());
+        [
+            Printable(&put.name).to_string(),
+            size(put.size_bytes),
+            format!("{kept} of {}", put.replicas),
+            Printable(&by).to_string(),
+        ]
+    });
+    let mut lines =
+        table(["put", "size", "copies", "kept by"], rows, "nothing put; `put FILE` has the network keep one");
+    if page.next.is_some() {
+        lines.push(format!("the first {}; `floodplain puts` lists all", page.rows.len()));
+    }
+    lines
+}
+
 /// What was taken back, and from whom.
 pub fn unput(unput: &Unput) -> Vec<String> {
     let names = |names: &[String]| match names {
@@ -345,13 +365,14 @@ pub fn shares(shares: &[ShareInfo]) -> Vec<String> {
         let problem = share.problem.as_ref().map(|problem| Printable(problem).to_string());
         [
             Printable(&share.name).to_string(),
+            share.kind.name().to_owned(),
             share.files.to_string(),
             size(share.bytes),
             Printable(&share.folder.to_string_lossy()).to_string(),
             problem.unwrap_or_default(),
         ]
     });
-    table(["share", "files", "size", "folder", ""], rows, "no shares; `shares add FOLDER` offers one")
+    table(["share", "kind", "files", "size", "folder", ""], rows, "no shares; `shares add FOLDER` offers one")
 }
 
 /// The inbox with its waiting offers.

@@ -19,7 +19,7 @@ use super::{
     tree,
     watch::Wishes,
 };
-use crate::protocol::action::ShareInfo;
+use crate::protocol::action::{ShareInfo, ShareKind};
 
 /// Locks are held for microseconds to a few milliseconds, never across an await; whoever holds `files` may take `shares`,
 /// never the reverse.
@@ -79,7 +79,9 @@ impl Inner {
     pub(super) fn share_info(&self, share: Share) -> ShareInfo {
         let totals = self.files().share(&share.name);
         let Share { name, folder, problem } = share;
-        ShareInfo { name, folder, files: totals.files, bytes: totals.bytes, problem }
+        // An index knows folders; what one is for, who opened it knows.
+        let kind = ShareKind::Folder;
+        ShareInfo { name, kind, folder, files: totals.files, bytes: totals.bytes, problem }
     }
 
     pub(super) fn set_problem(&self, share: &Share, problem: Option<String>) {

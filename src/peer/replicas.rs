@@ -4,6 +4,7 @@
 //! record beside it; what is on its way is bounded by the store.
 
 mod others;
+mod own;
 mod put;
 mod rounds;
 mod scrub;
@@ -77,11 +78,6 @@ impl Keeping {
     /// Over the parts of one peer.
     pub(super) fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
-    }
-
-    /// Where it lies what is kept for the network.
-    pub(super) fn folder(&self) -> &std::path::Path {
-        self.0.store.folder()
     }
 
     /// It counts as a holder again, after a leave.

@@ -14,12 +14,13 @@ mod transfer;
 pub use activity::{Activity, ActivityKind, MAX_ACTIVITY_ASKED, MAX_ACTIVITY_CHARS};
 pub use error::{ActionError, ErrorKind};
 pub use file::{
-    GetAsk, PeerPath, PutAsk, PutContent, ReadAsk, ReadEvent, SendAsk, ShareFileAsk, SharedFile, Target,
-    Unput,
+    GetAsk, PeerPath, PutAsk, PutContent, PutInfo, PutPage, ReadAsk, ReadEvent, SendAsk, ShareFileAsk,
+    SharedFile, Target, Unput,
 };
 pub use inbox::{AcceptPolicy, Answer, InboxInfo, Offer};
 pub use peer::{
-    Connection, Counters, FolderPage, IndexState, Listing, PageAsk, PeerInfo, ShareInfo, Status, ZoneInfo,
+    Connection, Counters, FolderPage, IndexState, Listing, PageAsk, PeerInfo, ShareInfo, ShareKind, Status,
+    ZoneInfo,
 };
 pub use saved::{MAX_NEW_HIT_PEERS, NewHit, SaveAsk, SavedSearch};
 pub use search::{Coverage, FileInfo, Hit, Holder, Scope, SearchAsk, SearchEvent, ZoneCoverage};

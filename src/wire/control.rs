@@ -11,7 +11,7 @@ use super::{
 use crate::protocol::{
     action::{
         AcceptPolicy, Connection, Counters, Coverage, FolderPage, Hit, Holder, InboxInfo, IndexState,
-        Listing, Offer, PeerInfo, SearchEvent, ShareInfo, Status, ZoneCoverage, ZoneInfo,
+        Listing, Offer, PeerInfo, SearchEvent, ShareInfo, ShareKind, Status, ZoneCoverage, ZoneInfo,
     },
     gateway::MAX_ZONES,
     id::{PeerId, ZoneId},
@@ -22,6 +22,7 @@ use crate::protocol::{
 mod activity;
 mod ask;
 mod error;
+mod puts;
 mod saved;
 mod transfer;
 
@@ -34,6 +35,7 @@ pub use ask::{
     to_share_file_request, to_shared_file, to_unput, unput, unput_ask,
 };
 pub use error::{to_action_error, to_malformed, to_status};
+pub use puts::{put_page, puts_ask, to_put_page, to_puts_request};
 pub use saved::{
     new_hit, news_wait, remove_saved_ask, save_ask, saved_search, to_new_hit, to_save_request,
     to_saved_search,
@@ -330,8 +332,10 @@ pub fn share(share: pb::Share) -> Result<ShareInfo, Invalid> {
     if share.name.is_empty() {
         return Err(Invalid::new("share.name", "is empty"));
     }
+    let kind = ShareKind::ALL.into_iter().find(|kind| i32::from(to_share_kind(*kind)) == share.kind);
     Ok(ShareInfo {
         name: share.name,
+        kind: kind.ok_or_else(|| Invalid::new("share.kind", "is no kind of share"))?,
         folder: share.folder.into(),
         files: share.files,
         bytes: share.bytes,
@@ -347,6 +351,17 @@ pub fn to_share(share: ShareInfo) -> pb::Share {
         files: share.files,
         bytes: share.bytes,
         problem: share.problem.unwrap_or_default(),
+        kind: to_share_kind(share.kind).into(),
+        is_removable: share.kind.is_removable(),
+    }
+}
+
+fn to_share_kind(kind: ShareKind) -> pb::ShareKind {
+    match kind {
+        ShareKind::Folder => pb::ShareKind::Folder,
+        ShareKind::Downloads => pb::ShareKind::Downloads,
+        ShareKind::Replicas => pb::ShareKind::Replicas,
+        ShareKind::Inbox => pb::ShareKind::Inbox,
     }
 }
 
