@@ -303,8 +303,8 @@ pub struct Accepted<S> {
 
 impl<S: Socket + 'static> Accepted<S> {
     fn boxed(self) -> Accepted<Box<dyn Socket>> {
-        let Self { stream, caller, preface, watch, open, _place, _host } = self;
-        Accepted { stream: Box::new(stream), caller, preface, watch, open, _place, _host }
+        let Self { stream, caller, preface, watch, open, _place: place, _host: host } = self;
+        Accepted { stream: Box::new(stream), caller, preface, watch, open, _place: place, _host: host }
     }
 }
 
@@ -449,7 +449,12 @@ mod tests {
             socket.bind(from.parse().expect("an address")).expect("a port");
             socket.connect(address).await.expect("connects")
         };
-        let mut connections = Box::pin(accepted(Elsewhere(listener), 2 * MAX_PER_HOST));
+        let mut connections = Box::pin(accepted_by(
+            Elsewhere(listener),
+            2 * MAX_PER_HOST,
+            Conduct::default(),
+            ConnectionCounts::default(),
+        ));
         let mut held = Vec::new();
         for _ in 0..MAX_PER_HOST {
             held.push((connect("127.0.0.2:0").await, connections.next().await));

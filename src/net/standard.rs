@@ -35,12 +35,12 @@ pub async fn with_standard(routes: Routes, services: &'static [&'static str], sh
     });
     let reflection = Reflection { services, made: Arc::default() };
     let answer = any(move |request| reflection.clone().answer(request));
-    let router = routes
+    let with_reflection = routes
         .add_service(health_service.max_decoding_message_size(MAX_REQUEST_BYTES))
         .into_axum_router()
         .route("/grpc.reflection.v1.ServerReflection/{*method}", answer.clone())
         .route("/grpc.reflection.v1alpha.ServerReflection/{*method}", answer);
-    Routes::from(router)
+    Routes::from(with_reflection)
 }
 
 /// Reflection, which is made when somebody asks for the first time: most never do, and it holds 180 KB for each version.
