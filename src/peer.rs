@@ -289,7 +289,7 @@ async fn begin(
         &[peer_service_server::SERVICE_NAME, replica_service_server::SERVICE_NAME],
         &shutdown,
     )
-    .await?;
+    .await;
     let scope = Arc::new(view.clone());
     let served = transport.serve(listener, routes, Some(scope), &shutdown);
     let stop = shutdown.clone();

@@ -176,7 +176,7 @@ async fn run(
         Some(_) => &[registry_service_server::SERVICE_NAME, enrollment_service_server::SERVICE_NAME],
         None => &[registry_service_server::SERVICE_NAME],
     };
-    let routes = with_standard(routes, services, &shutdown).await?;
+    let routes = with_standard(routes, services, &shutdown).await;
 
     sweep::spawn(&hub, &store, &shutdown);
     if let Some(closed) = &closed {

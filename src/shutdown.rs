@@ -1,6 +1,6 @@
 //! Owned tasks that end: every task of a daemon is spawned here, hears the stop, and is waited for.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, pin::Pin, time::Duration};
 
 use tokio::task::JoinHandle;
 use tokio_util::{
@@ -8,6 +8,9 @@ use tokio_util::{
     task::TaskTracker,
 };
 use tracing::Instrument;
+
+/// What the runtime needs of a task is compiled once for each output, not once for each place that spawns.
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A family of tasks with one stop; cheap to clone. Children stop with their parent, not the reverse.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +36,10 @@ impl Shutdown {
     where
         F: Future<Output: Send> + Send + 'static,
     {
+        self.spawn_boxed(name, Box::pin(future))
+    }
+
+    fn spawn_boxed<T: Send + 'static>(&self, name: &'static str, future: Boxed<T>) -> JoinHandle<Option<T>> {
         let token = self.token.clone();
         let stoppable = async move { token.run_until_cancelled(future).await };
         self.tasks.spawn(stoppable.instrument(tracing::debug_span!("task", name)))
@@ -43,6 +50,10 @@ impl Shutdown {
     where
         F: Future<Output: Send> + Send + 'static,
     {
+        self.drain_boxed(name, Box::pin(future))
+    }
+
+    fn drain_boxed<T: Send + 'static>(&self, name: &'static str, future: Boxed<T>) -> JoinHandle<T> {
         self.tasks.spawn(future.instrument(tracing::debug_span!("task", name)))
     }
 

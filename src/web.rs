@@ -21,6 +21,7 @@ pub mod registry;
 mod searches;
 mod spool;
 mod sse;
+mod table;
 pub mod token;
 
 use std::{
@@ -165,7 +166,7 @@ impl Bound {
                 .http2_keepalive_timeout(Some(Duration::from_secs(10)))
                 .http2_max_header_list_size(MAX_HEADER_BYTES)
                 .add_routes(Routes::from(router))
-                .serve_with_incoming_shutdown(Box::pin(accepted(listener, MAX_CONNECTIONS)), stopping);
+                .serve_with_incoming_shutdown(accepted(listener, MAX_CONNECTIONS), stopping);
             let overdue = async {
                 overdue.await;
                 tokio::time::sleep(DRAIN_GRACE).await;

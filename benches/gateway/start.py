@@ -7,6 +7,7 @@ ratios within rounds.
 
     cargo build --release --locked
     benches/gateway/start.py --rounds 15          # needs transmission-daemon and syncthing (Debian's packages)
+    benches/gateway/start.py --beside OLD         # with another build of floodplain as a further program
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +36,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def floodplain(folder: Path, port: int) -> list[str]:
+def floodplain(folder: Path, port: int, program: Path = ROOT / "target/release/floodplain") -> list[str]:
     """A registry and a peer of a new closed network in one process, as `floodplain up` starts them."""
     settings = {
         "DATA": folder / "data",
@@ -45,7 +47,7 @@ def floodplain(folder: Path, port: int) -> list[str]:
     }
     env = [f"FLOODPLAIN_{key}={value}" for key, value in settings.items()]
     listen = [f"--listen=127.0.0.1:{free_port()}", f"--peer-listen=127.0.0.1:{free_port()}"]
-    return ["env", *env, str(ROOT / "target/release/floodplain"), "up", "--headless", *listen]
+    return ["env", *env, str(program), "up", "--headless", *listen]
 
 
 def transmission(folder: Path, port: int) -> list[str]:
@@ -125,7 +127,11 @@ def measure(name: str) -> tuple[float, float]:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--rounds", type=int, default=15)
-    rounds = options.parse_args().rounds
+    options.add_argument("--beside", type=Path)
+    asked = options.parse_args()
+    rounds = asked.rounds
+    if asked.beside is not None:
+        PROGRAMS[str(asked.beside)] = (partial(floodplain, program=asked.beside.resolve()), "/")
     for program in ("transmission-daemon", "syncthing"):
         if shutil.which(program) is None:
             raise SystemExit(f"missing: {program}")

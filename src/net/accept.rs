@@ -8,7 +8,7 @@ mod watch;
 
 use std::{
     convert::Infallible,
-    io,
+    fmt, io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
@@ -16,7 +16,10 @@ use std::{
     time::Duration,
 };
 
-use futures::{Stream, StreamExt as _, stream};
+use futures::{
+    Stream, StreamExt as _,
+    stream::{self, BoxStream},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
@@ -124,12 +127,25 @@ impl<L: Accept + Sync> Accept for &L {
     }
 }
 
+/// A connection of any kind. HTTP/2 is compiled once for all of them; a call through the table costs nothing beside the read
+/// or write of the system that it leads to.
+pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket for S {}
+
+/// Connections to be served, whatever they are made of.
+pub type Incoming<'a> = BoxStream<'a, Result<Accepted<Box<dyn Socket>>, Infallible>>;
+
 /// Connections as they come, at most `most` at once and `MAX_PER_HOST` of each other host; never ends and never fails.
-pub fn accepted<L: Accept>(
-    listener: L,
-    most: usize,
-) -> impl Stream<Item = Result<Accepted<L::Stream>, Infallible>> {
-    accepted_by(listener, most, Conduct::default(), ConnectionCounts::default())
+pub fn accepted<'a, L: Accept + Sync + 'a>(listener: L, most: usize) -> Incoming<'a> {
+    served(accepted_by(listener, most, Conduct::default(), ConnectionCounts::default()))
+}
+
+/// The same connections, as the server takes them.
+pub(super) fn served<'a, S: Socket + 'static>(
+    connections: impl Stream<Item = Result<Accepted<S>, Infallible>> + Send + 'a,
+) -> Incoming<'a> {
+    connections.map(|connection| connection.map(Accepted::boxed)).boxed()
 }
 
 /// The same, under the conduct that the calls over them are told to, and counted there.
@@ -274,7 +290,6 @@ fn is_exhaustion(error: &io::Error) -> bool {
 }
 
 /// A connection with its place; the place is free again when it is dropped.
-#[derive(Debug)]
 pub struct Accepted<S> {
     stream: S,
     caller: Caller,
@@ -286,12 +301,25 @@ pub struct Accepted<S> {
     _host: Option<Permit<IpAddr>>,
 }
 
+impl<S: Socket + 'static> Accepted<S> {
+    fn boxed(self) -> Accepted<Box<dyn Socket>> {
+        let Self { stream, caller, preface, watch, open, _place: place, _host: host } = self;
+        Accepted { stream: Box::new(stream), caller, preface, watch, open, _place: place, _host: host }
+    }
+}
+
 impl<S> Accepted<S> {
     fn on_written(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(bytes)) = &written {
             self.watch.on_written(*bytes);
         }
         written
+    }
+}
+
+impl<S> fmt::Debug for Accepted<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accepted").field("caller", &self.caller).finish_non_exhaustive()
     }
 }
 
@@ -421,7 +449,12 @@ mod tests {
             socket.bind(from.parse().expect("an address")).expect("a port");
             socket.connect(address).await.expect("connects")
         };
-        let mut connections = Box::pin(accepted(Elsewhere(listener), 2 * MAX_PER_HOST));
+        let mut connections = Box::pin(accepted_by(
+            Elsewhere(listener),
+            2 * MAX_PER_HOST,
+            Conduct::default(),
+            ConnectionCounts::default(),
+        ));
         let mut held = Vec::new();
         for _ in 0..MAX_PER_HOST {
             held.push((connect("127.0.0.2:0").await, connections.next().await));

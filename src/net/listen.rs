@@ -10,7 +10,7 @@ use tower::layer::util::{Identity, Stack};
 
 use super::{
     Transport, Trust,
-    accept::{accepted_by, secured},
+    accept::{accepted_by, secured, served},
     conduct::Conduct,
     guard::{Guard, Scope},
     shelter::ShelterLayer,
@@ -126,14 +126,11 @@ impl Transport {
                 tokio::time::sleep(DRAIN_GRACE).await;
             };
             let plain = accepted_by(listener.socket, MAX_CONNECTIONS, conduct.clone(), counts);
-            let serving = async {
-                match trust {
-                    None => guarded.serve_with_incoming_shutdown(plain, stopping).await,
-                    Some(trust) => {
-                        guarded.serve_with_incoming_shutdown(secured(plain, trust, conduct), stopping).await
-                    }
-                }
+            let incoming = match trust {
+                None => served(plain),
+                Some(trust) => served(secured(plain, trust, conduct)),
             };
+            let serving = guarded.serve_with_incoming_shutdown(incoming, stopping);
             tokio::select! {
                 served = serving => served.with_context(|| format!("could not serve on {address}")),
                 () = overdue => Ok(()),

@@ -65,7 +65,7 @@ pub async fn serve(
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status(SERVICE_NAME, ServingStatus::Serving).await;
     let service = service(handle, shutdown.clone());
-    let incoming = Box::pin(accepted(socket.listener(), MAX_CONNECTIONS));
+    let incoming = accepted(socket.listener(), MAX_CONNECTIONS);
     let server = Server::builder()
         .max_concurrent_streams(u32::try_from(MAX_ACTIONS).expect("a small constant"))
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
@@ -87,10 +87,7 @@ pub async fn serve(
 }
 
 /// The same service with health and reflection, for a door of another kind.
-///
-/// # Errors
-/// When the descriptors that were compiled in cannot be decoded.
-pub async fn routes(handle: Handle, shutdown: Shutdown) -> anyhow::Result<Routes> {
+pub async fn routes(handle: Handle, shutdown: Shutdown) -> Routes {
     let service = service(handle, shutdown.clone());
     with_standard(Routes::new(service), &[SERVICE_NAME], &shutdown).await
 }

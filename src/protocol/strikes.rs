@@ -79,8 +79,10 @@ struct Record {
 impl<K: Eq + Hash> Strikes<K> {
     /// With nobody remembered.
     pub fn new(patience: Patience) -> Self {
-        // Grows as senders come.
-        Self { patience, senders: LruCache::new(patience.senders), tally: Tally::default() }
+        // Grows as senders come: made with its bound it would take the room of all of them at once.
+        let mut senders = LruCache::unbounded();
+        senders.resize(patience.senders);
+        Self { patience, senders, tally: Tally::default() }
     }
 
     /// A sender asks for something. To be asked before anything is done for it.

@@ -99,7 +99,7 @@ impl Admin {
         shutdown.spawn_draining("admin", async move {
             // For health checks beside the daemon: the port takes members only.
             let (reporter, health) = tonic_health::server::health_reporter();
-            let incoming = Box::pin(accepted(socket.listener(), MAX_CONNECTIONS));
+            let incoming = accepted(socket.listener(), MAX_CONNECTIONS);
             let serving = Server::builder()
                 .max_concurrent_streams(MAX_STREAMS)
                 .add_service(health)

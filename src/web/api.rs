@@ -25,7 +25,7 @@ use axum::{
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use tokio::sync::Semaphore;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 use super::{
     Bound, Calls, Content, Gateway, assets,
@@ -36,6 +36,7 @@ use super::{
     searches::Searches,
     spool::Spool,
     sse::Streams,
+    table::Table,
 };
 use crate::{
     config::HttpSettings,
@@ -102,8 +103,7 @@ pub async fn open_peer(
         reads: Arc::new(Semaphore::new(files::MAX_READS)),
         shutdown: shutdown.clone(),
     }));
-    let (owned, _) = routes().split_for_parts();
-    let owned = owned
+    let owned = routes(Router::new())
         .layer(from_fn_with_state(api.clone(), done_once))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(api.clone());
@@ -114,9 +114,9 @@ pub async fn open_peer(
     bound.serve(Content { open, owned, calls }, shutdown).map(Some)
 }
 
-/// Every route with its description.
-fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::with_openapi(describe::base())
+/// Every route with its description, in a router that serves them or in one that describes them as well.
+fn routes<R: Table<Api>>(router: R) -> R {
+    router
         .routes(routes!(status::status))
         .routes(routes!(status::connection))
         .routes(routes!(status::events))

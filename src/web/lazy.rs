@@ -18,7 +18,7 @@ use super::{
 };
 
 /// Makes the services.
-pub type Calls = Arc<dyn Fn() -> BoxFuture<'static, anyhow::Result<Routes>> + Send + Sync>;
+pub type Calls = Arc<dyn Fn() -> BoxFuture<'static, Routes> + Send + Sync>;
 
 /// All that no route of REST or of the page takes; cheap to clone.
 #[derive(Clone)]
@@ -50,16 +50,8 @@ impl Lazy {
         if !inner.guard.is_known(request.headers()) {
             return unknown(true);
         }
-        let made = inner
-            .made
-            .get_or_try_init(|| async { Ok::<_, anyhow::Error>(calls().await?.into_axum_router()) });
-        match made.await {
-            Ok(router) => router.clone().oneshot(request).await.into_response(),
-            Err(error) => {
-                tracing::error!(error = format!("{error:#}"), "gRPC cannot be served");
-                tonic::Status::internal("the services cannot be made").into_http::<axum::body::Body>()
-            }
-        }
+        let made = inner.made.get_or_init(|| async { calls().await.into_axum_router() });
+        made.await.clone().oneshot(request).await.into_response()
     }
 }
 

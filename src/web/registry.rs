@@ -19,6 +19,7 @@ use super::{
     health, metrics,
     paging::{Page, checked_size, wrong_token},
     problem::{Problem, ProblemBody},
+    table::Table,
 };
 use crate::{
     config::HttpSettings,
@@ -61,7 +62,7 @@ pub async fn open_registry(
     let bound = Bound::bind(listen, settings, folder).await?;
     let open = open_routes(&overview)
         .merge(Router::new().route("/login", get(login)).with_state(bound.guard().clone()));
-    let (owned, _) = described().split_for_parts();
+    let owned = routes(Router::new());
     bound.serve(Content { open, owned: owned.with_state(overview), calls: None }, shutdown).map(Some)
 }
 
@@ -77,11 +78,8 @@ fn open_routes(overview: &Overview) -> Router {
         .merge(metrics::of_registry(overview.clone()))
 }
 
-fn described() -> OpenApiRouter<Overview> {
-    OpenApiRouter::with_openapi(Base::openapi())
-        .routes(routes!(standing))
-        .routes(routes!(zones))
-        .routes(routes!(peers))
+fn routes<R: Table<Overview>>(router: R) -> R {
+    router.routes(routes!(standing)).routes(routes!(zones)).routes(routes!(peers))
 }
 
 #[derive(OpenApi)]
@@ -95,7 +93,7 @@ struct Base;
 
 /// Made anew at each request: few ask, and it would take memory all the time.
 async fn openapi_json() -> impl IntoResponse {
-    let mut api: openapi::OpenApi = described().split_for_parts().1;
+    let mut api: openapi::OpenApi = routes(OpenApiRouter::with_openapi(Base::openapi())).into_openapi();
     finish(&mut api);
     Json(api)
 }

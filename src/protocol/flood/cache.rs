@@ -75,7 +75,10 @@ pub struct QueryCache {
 impl QueryCache {
     /// Room for `capacity` ids, about 150 bytes each.
     pub fn new(capacity: NonZeroUsize) -> Self {
-        Self { entries: LruCache::new(capacity), held: HashMap::new(), next_sweep: None }
+        // Grows as queries come: made with its bound it would take the room of all of them at once.
+        let mut entries = LruCache::unbounded();
+        entries.resize(capacity);
+        Self { entries, held: HashMap::new(), next_sweep: None }
     }
 
     /// Ids in it.

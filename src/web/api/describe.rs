@@ -10,6 +10,7 @@ use utoipa::{
         security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
+use utoipa_axum::router::OpenApiRouter;
 
 use super::{
     people::Reply,
@@ -51,7 +52,7 @@ const REPEATED: (&str, &str) = ("422", "The Idempotency-Key came with another re
 struct Base;
 
 /// What is not said of one route alone.
-pub(super) fn base() -> openapi::OpenApi {
+fn base() -> openapi::OpenApi {
     Base::openapi()
 }
 
@@ -61,7 +62,7 @@ pub(super) async fn openapi_json() -> impl IntoResponse {
 }
 
 fn whole() -> openapi::OpenApi {
-    let mut api = routes().split_for_parts().1;
+    let mut api = routes(OpenApiRouter::with_openapi(base())).into_openapi();
     // The router's word for a path of several segments.
     let paths = std::mem::take(&mut api.paths.paths);
     api.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
