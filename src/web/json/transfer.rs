@@ -4,7 +4,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{path, time};
-use crate::protocol::action::{self, TransferState};
+use crate::{
+    protocol::action::{self, HintCode, NoteCode, TransferState},
+    web::problem::is_worded,
+};
 
 /// One transfer.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -35,12 +38,21 @@ pub(in crate::web) struct Transfer {
     queue_position: Option<u32>,
     /// What it waits for or does now; may be empty.
     note: String,
+    /// The same in a word; `null` when there is no note.
+    #[schema(required)]
+    note_code: Option<&'static str>,
     /// Why it failed.
     #[schema(required)]
     error: Option<String>,
+    /// What kind of thing that is, as the `code` of a problem.
+    #[schema(required)]
+    error_code: Option<&'static str>,
     /// What to do about that.
     #[schema(required)]
     hint: Option<String>,
+    /// The same in a word, where the hint speaks of commands or settings.
+    #[schema(required)]
+    hint_code: Option<&'static str>,
 }
 
 impl From<&action::Transfer> for Transfer {
@@ -50,6 +62,7 @@ impl From<&action::Transfer> for Transfer {
             TransferState::Failed(error) => Some(error),
             _ => None,
         };
+        debug_assert!(error.is_none_or(is_worded), "{error:?}");
         Self {
             id: transfer.id,
             direction: transfer.direction.name(),
@@ -66,8 +79,11 @@ impl From<&action::Transfer> for Transfer {
             bytes_per_second: transfer.bytes_per_second,
             queue_position: transfer.queue_position,
             note: transfer.note.clone(),
+            note_code: transfer.note_code.map(NoteCode::name),
             error: error.map(|error| error.message.clone()),
+            error_code: error.map(|error| error.kind.name()),
             hint: error.map(|error| error.hint.clone()),
+            hint_code: error.and_then(|error| error.hint_code).map(HintCode::name),
         }
     }
 }
