@@ -108,6 +108,7 @@ pub(in crate::web) struct Changed {
 
 /// A content that the network keeps because this peer put it.
 #[derive(Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "times end so everywhere")]
 pub(crate) struct Put {
     #[schema(pattern = "^[0-9a-f]{64}$")]
     hash: String,
