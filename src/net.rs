@@ -33,7 +33,7 @@ use std::sync::Arc;
 pub use authority::Authority;
 pub use caller::{Caller, CallerKey, Standing};
 pub use channel::{DialError, Purpose, To};
-pub use counts::{ConnectionCounts, Connections};
+pub use counts::{Calls, ConnectionCounts, Connections};
 pub use identity::Identity;
 pub use key::{PrivateKey, verify};
 pub use listen::Listener;

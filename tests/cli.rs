@@ -259,7 +259,7 @@ async fn json_lines_are_exactly_these() {
     assert_eq!(
         lines[1],
         format!(
-            r#"{{"type":"transfer","state":"running","path":null,"hash":"{one}","size_bytes":2048,"sources":["ana","ben"],"id":2,"direction":"download","name":"report.pdf","done_bytes":1024,"error":null,"hint":null,"priority":"normal","queue_position":null,"percent":50,"bytes_per_second":0,"eta_s":null,"note":null}}"#
+            r#"{{"type":"transfer","state":"running","path":null,"hash":"{one}","size_bytes":2048,"sources":["ana","ben"],"id":2,"direction":"download","name":"report.pdf","done_bytes":1024,"error":null,"hint":null,"priority":"normal","queue_position":null,"percent":50,"bytes_per_second":0,"eta_s":null,"note":null,"note_code":null,"hint_code":null}}"#
         )
     );
     assert_eq!(

@@ -398,7 +398,9 @@ async fn transfers_are_begun_told_of_and_steered() {
     client.post("/api/v1/downloads", &json!({})).await.problem(400, "usage");
     client.post("/api/v1/downloads", &json!({ "hash": hash(b"none") })).await.problem(404, "not_found");
     assert_eq!(client.post("/api/v1/transfers/pause", &json!({})).await.good(), json!({ "changed": 0 }));
-    client.post("/api/v1/transfers/4711/pause", &json!({})).await.problem(404, "not_found");
+    let unknown = client.post("/api/v1/transfers/4711/pause", &json!({})).await;
+    unknown.problem(404, "not_found");
+    assert_eq!(unknown.json()["hint_code"], "list_transfers");
     client.post("/api/v1/transfers/1/explode", &json!({})).await.problem(400, "usage");
     client.get("/api/v1/transfers?state=odd").await.problem(400, "usage");
 
@@ -499,6 +501,13 @@ async fn offers_shares_saved_searches_and_messages_are_answered() {
         }
     };
     assert_eq!((&offer["sender"], &offer["name"]), (&json!("ben"), &json!("offer.txt")));
+    for (asked, direction, code) in
+        [(&client, "receive", "waits_for_answer_here"), (&other, "send", "waits_for_receiver")]
+    {
+        let path = format!("/api/v1/transfers?direction={direction}");
+        let told = until(asked, &path, |told| !told["items"][0]["note_code"].is_null()).await;
+        assert_eq!(told["items"][0]["note_code"], code, "{told}");
+    }
     let path = format!("/api/v1/inbox/{}", offer["id"]);
     let declined = client.post(&format!("{path}/decline"), &json!({ "reason": "no room" })).await;
     assert_eq!(declined.status, 204, "{declined:?}");

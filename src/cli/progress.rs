@@ -128,6 +128,7 @@ mod tests {
             bytes_per_second: 0,
             queue_position: None,
             note: String::new(),
+            note_code: None,
         };
         let mut progress = Progress::new(Style::default());
         let start = Instant::now();

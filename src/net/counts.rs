@@ -1,7 +1,7 @@
-//! What a listener counts of its connections: one atomic addition each, read by whoever looks.
+//! What a listener counts of its connections and of the calls that it refuses, read by whoever looks.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
@@ -15,6 +15,25 @@ struct Inner {
     ended: AtomicU64,
     refused: AtomicU64,
     unproven: AtomicU64,
+    // Held to add, by calls that are refused alone.
+    calls: Mutex<Calls>,
+}
+
+/// What the door before the calls did to those who ask too much, since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Calls {
+    /// Calls that came faster than their caller may, and counted against it.
+    pub rate_strikes: u64,
+    /// What calls that made no sense counted against their callers.
+    pub nonsense_strikes: u64,
+    /// Times that a caller was silenced.
+    pub mutes: u64,
+    /// Calls refused because their caller asks too fast or is silenced.
+    pub refused_rate: u64,
+    /// Calls refused because their caller has its part running.
+    pub refused_caller: u64,
+    /// Calls refused because all that may run do.
+    pub refused_whole: u64,
 }
 
 /// The counts at one moment.
@@ -42,6 +61,16 @@ impl ConnectionCounts {
             refused: self.0.refused.load(Relaxed),
             unproven: self.0.unproven.load(Relaxed),
         }
+    }
+
+    /// What the door before the calls did.
+    pub fn calls(&self) -> Calls {
+        *self.0.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The door did something.
+    pub(super) fn at_door(&self, count: impl FnOnce(&mut Calls)) {
+        count(&mut self.0.calls.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// One more is open, until what is given is dropped.

@@ -12,6 +12,7 @@ use super::{
     Transport, Trust,
     accept::{accepted_by, secured, served},
     conduct::Conduct,
+    counts::ConnectionCounts,
     guard::{Guard, Scope},
     shelter::ShelterLayer,
 };
@@ -115,11 +116,11 @@ impl Transport {
         // Only peers take files.
         let windows = if scope.is_some() { Windows::OF_PEER } else { Windows::OF_REGISTRY };
         let conduct = Conduct::default();
-        let guarded = server(trust.as_ref(), conduct.clone(), windows)
+        let counts = self.connections().clone();
+        let guarded = server(trust.as_ref(), conduct.clone(), counts.clone(), windows)
             .layer(Guard::new(trust.clone(), scope))
             .add_routes(routes);
         let (stopping, overdue) = (shutdown.stopping_owned(), shutdown.stopping_owned());
-        let counts = self.connections().clone();
         async move {
             let overdue = async {
                 overdue.await;
@@ -147,12 +148,13 @@ fn most_age(trust: Option<&Trust>) -> Duration {
 fn server(
     trust: Option<&Trust>,
     conduct: Conduct,
+    counts: ConnectionCounts,
     windows: Windows,
 ) -> Server<Stack<ShelterLayer, Identity>> {
     // Connections that began together must not end together at all daemons of a network.
     let age = most_age(trust).mul_f64(rand::rng().random_range(LEAST_AGE..1.0));
     Server::builder()
-        .layer(ShelterLayer::beside(conduct))
+        .layer(ShelterLayer::beside(conduct, counts))
         .http2_max_pending_accept_reset_streams(Some(MAX_RESET_BEFORE_BEGUN))
         .http2_max_local_error_reset_streams(Some(MAX_RESET_FOR_ERRORS))
         .initial_stream_window_size(windows.stream)

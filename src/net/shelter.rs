@@ -28,7 +28,7 @@ pub use body::Sheltered;
 pub use door::{Bounds, Door, Refused};
 pub use large::LargeRequests;
 
-use super::{caller::Caller, conduct::Conduct};
+use super::{caller::Caller, conduct::Conduct, counts::ConnectionCounts};
 
 /// From the call to the beginning of its answer, when the caller names no time or a longer one: a request that comes a byte
 /// at a time does not keep its place. A stream goes on for as long as its caller and its handler want.
@@ -47,9 +47,10 @@ impl ShelterLayer {
         Self(Door::new(bounds))
     }
 
-    /// With the usual ones; connections of that conduct are not read while their caller is muted.
-    pub(super) fn beside(conduct: Conduct) -> Self {
-        Self(Door::beside(conduct, Bounds::default()))
+    /// With the usual ones; connections of that conduct are not read while their caller is muted, and what is refused is
+    /// counted there.
+    pub(super) fn beside(conduct: Conduct, counts: ConnectionCounts) -> Self {
+        Self(Door::beside(conduct, counts, Bounds::default()))
     }
 }
 

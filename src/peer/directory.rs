@@ -9,7 +9,7 @@ use super::{handle::Outcome, view::View};
 use crate::{
     net::{Purpose, Transport},
     protocol::{
-        action::{ActionError, ErrorKind, Listing, PeerInfo, ZoneInfo},
+        action::{ActionError, ErrorKind, HintCode, Listing, PeerInfo, ZoneInfo},
         id::ZoneId,
         query::MIN_ID_DIGITS,
         roster::Member,
@@ -101,7 +101,7 @@ impl Directory {
                 Err(if listing.is_stale {
                     missing.hint("the registry cannot be asked; only the own zone is known")
                 } else {
-                    missing.hint("see `floodplain peers`")
+                    missing.hint_as(HintCode::ListPeers, "see `floodplain peers`")
                 })
             }
         }

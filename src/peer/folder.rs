@@ -28,7 +28,7 @@ use super::{
 use crate::{
     net::throttle::Throttle,
     protocol::{
-        action::{ActionError, Direction, ErrorKind, Transfer, TransferState},
+        action::{ActionError, Direction, ErrorKind, HintCode, Transfer, TransferState},
         id::{ContentHash, PeerId},
         manifest::{Manifest, ManifestBuilder, ManifestFile, SMALL_FILE_BYTES},
         name::{Printable, to_portable_name},
@@ -440,7 +440,7 @@ fn failure(peer: &str, path: &str, status: &Status) -> ActionError {
             ActionError::new(ErrorKind::NotFound, format!("{peer} has no folder {path}"))
         }
         Code::Unavailable => ActionError::new(ErrorKind::Unreachable, format!("{peer} cannot be reached"))
-            .hint("see `floodplain peers` for who is there"),
+            .hint_as(HintCode::ListPeers, "see `floodplain peers` for who is there"),
         Code::DeadlineExceeded => ActionError::new(ErrorKind::TimedOut, format!("{peer} does not answer")),
         _ => {
             let message = format!("could not list {path} of {peer}: {}", Printable(&said));

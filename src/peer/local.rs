@@ -30,10 +30,10 @@ use crate::{
     index::Index,
     protocol::{
         action::{
-            ActionError, Activity, Answer, Connection, Counters, ErrorKind, FolderPage, GetAsk, InboxInfo,
-            IndexState, Listing, NewHit, PageAsk, PeerInfo, PeerPath, PutAsk, PutPage, ReadAsk, ReadEvent,
-            SaveAsk, SavedSearch, SearchAsk, SearchEvent, SendAsk, ShareFileAsk, ShareInfo, SharedFile,
-            Status, Transfer, TransferControl, Unput, Which, ZoneInfo,
+            ActionError, Activity, Answer, Connection, Counters, ErrorKind, FolderPage, GetAsk, HintCode,
+            InboxInfo, IndexState, Listing, NewHit, PageAsk, PeerInfo, PeerPath, PutAsk, PutPage, ReadAsk,
+            ReadEvent, SaveAsk, SavedSearch, SearchAsk, SearchEvent, SendAsk, ShareFileAsk, ShareInfo,
+            SharedFile, Status, Transfer, TransferControl, Unput, Which, ZoneInfo,
         },
         id::ZoneId,
         roster::Member,
@@ -213,7 +213,10 @@ impl Actions for Local {
                     ErrorKind::Unreachable,
                     format!("the registry at {} does not answer", self.registry),
                 )
-                .hint("the peer goes on trying; `floodplain doctor` looks for what is wrong")
+                .hint_as(
+                    HintCode::LookForFault,
+                    "the peer goes on trying; `floodplain doctor` looks for what is wrong",
+                )
             })?;
         } else {
             // To its end, even when whoever asked for it goes away: a peer that has handed over is not to stay.
@@ -268,7 +271,7 @@ impl Local {
 
 fn unreachable(member: &Member) -> ActionError {
     ActionError::new(ErrorKind::Unreachable, format!("{} at {} does not answer", member.name, member.address))
-        .hint("it may have just left; see `floodplain peers`")
+        .hint_as(HintCode::ListPeers, "it may have just left; see `floodplain peers`")
 }
 
 /// Runs what waits for the disk.

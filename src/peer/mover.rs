@@ -27,8 +27,8 @@ use crate::{
     index::{Index, IndexError},
     protocol::{
         action::{
-            ActionError, Answer, ErrorKind, FileInfo, GetAsk, Holder, InboxInfo, ReadAsk, ReadEvent, Scope,
-            SendAsk, Target, Transfer, TransferControl, Which,
+            ActionError, Answer, ErrorKind, FileInfo, GetAsk, HintCode, Holder, InboxInfo, ReadAsk,
+            ReadEvent, Scope, SendAsk, Target, Transfer, TransferControl, Which,
         },
         id::{ContentHash, PeerId, ZoneId},
         piece::Tree,
@@ -178,7 +178,7 @@ impl Mover {
                 let member = self.directory.find(&at.peer).await?;
                 if at.path.is_empty() {
                     return Err(ActionError::new(ErrorKind::Usage, format!("`{}:` names no file", at.peer))
-                        .hint("list a peer's files with `floodplain browse PEER`"));
+                        .hint_as(HintCode::BrowsePeer, "list a peer's files with `floodplain browse PEER`"));
                 }
                 (FileName::Path(at.path), None, vec![source(&member)])
             }

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     index::Index,
     protocol::{
-        action::{ActionError, ErrorKind, Hit, Holder, Scope, SearchAsk, SearchEvent},
+        action::{ActionError, ErrorKind, HintCode, Hit, Holder, Scope, SearchAsk, SearchEvent},
         claim::Reach,
         flood::{self, MAX_TTL_PLUS_HOPS, choose_mode},
         hits::HitList,
@@ -238,7 +238,10 @@ fn cut_short() -> ActionError {
 fn not_started(error: NotServed) -> ActionError {
     match error {
         NotServed::NoZone => ActionError::new(ErrorKind::Unreachable, "this peer has not joined a zone")
-            .hint("see `floodplain status`; the registry may be down, or the peer disconnected"),
+            .hint_as(
+                HintCode::SeeStatus,
+                "see `floodplain status`; the registry may be down, or the peer disconnected",
+            ),
         error => ActionError::new(ErrorKind::Refused, format!("the search could not start: {error}"))
             .hint("wait for running searches to end"),
     }

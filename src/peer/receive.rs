@@ -26,7 +26,7 @@ use crate::{
         limit::Admission,
     },
     protocol::{
-        action::{Direction, TransferState},
+        action::{Direction, NoteCode, TransferState},
         pace::LeastPace,
     },
     shutdown::Shutdown,
@@ -128,7 +128,7 @@ impl Receiver {
         let ticket = begun.map_err(|error| Status::resource_exhausted(error.message))?;
         // The id of a folder's list is the hash of no content.
         ticket.update(|transfer| transfer.hash = offer.files.is_none().then_some(offer.hash));
-        ticket.note("waits for an answer here; see `floodplain inbox`");
+        ticket.note(NoteCode::WaitsForAnswerHere, "waits for an answer here; see `floodplain inbox`");
         let taken = tokio::select! {
             taken = async {
                 match offer.files {

@@ -25,10 +25,10 @@ use super::{
 use crate::{
     protocol::{
         action::{
-            ActionError, Activity, Answer, ErrorKind, FolderPage, GetAsk, InboxInfo, IndexState, Listing,
-            NewHit, PageAsk, PeerInfo, PeerPath, PutAsk, PutPage, ReadAsk, ReadEvent, SaveAsk, SavedSearch,
-            SearchAsk, SearchEvent, SendAsk, ShareFileAsk, ShareInfo, SharedFile, Status, Transfer,
-            TransferControl, Unput, Which, ZoneInfo,
+            ActionError, Activity, Answer, ErrorKind, FolderPage, GetAsk, HintCode, InboxInfo, IndexState,
+            Listing, NewHit, PageAsk, PeerInfo, PeerPath, PutAsk, PutPage, ReadAsk, ReadEvent, SaveAsk,
+            SavedSearch, SearchAsk, SearchEvent, SendAsk, ShareFileAsk, ShareInfo, SharedFile, Status,
+            Transfer, TransferControl, Unput, Which, ZoneInfo,
         },
         id::ZoneId,
     },
@@ -102,7 +102,9 @@ fn unreachable(socket: &Path, error: &(dyn std::error::Error + 'static)) -> Acti
         }
         _ => (format!("the peer at {socket} does not answer"), "restart it"),
     };
-    ActionError::new(ErrorKind::Unreachable, message).hint(hint)
+    let error = ActionError::new(ErrorKind::Unreachable, message).hint(hint);
+    let is_down = matches!(kind, Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused));
+    ActionError { hint_code: is_down.then_some(HintCode::StartPeer), ..error }
 }
 
 struct Remote {

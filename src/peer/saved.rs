@@ -18,7 +18,7 @@ use tokio::{
 use super::{handle::Outcome, origin::Origin, view::View};
 use crate::{
     protocol::{
-        action::{ActionError, ErrorKind, NewHit, SaveAsk, SavedSearch, SearchAsk},
+        action::{ActionError, ErrorKind, HintCode, NewHit, SaveAsk, SavedSearch, SearchAsk},
         saved::{MAX_SAVED, Saved},
     },
     shutdown::Shutdown,
@@ -179,12 +179,16 @@ impl SavedSearches {
                 let message = format!("another search is saved as `{}`: {}", saved.name, there.text);
                 let hint =
                     format!("choose another name, or remove it with `floodplain searches rm {}`", saved.name);
-                return Err(ActionError::new(ErrorKind::Refused, message).hint(hint));
+                return Err(
+                    ActionError::new(ErrorKind::Refused, message).hint_as(HintCode::RenameSavedSearch, hint)
+                );
             }
             if entries.len() >= MAX_SAVED {
                 let message = format!("{MAX_SAVED} searches are saved already");
                 let hint = "remove one with `floodplain searches rm NAME`";
-                return Err(ActionError::new(ErrorKind::Refused, message).hint(hint));
+                return Err(
+                    ActionError::new(ErrorKind::Refused, message).hint_as(HintCode::RemoveSavedSearch, hint)
+                );
             }
         }
         self.keep(saved.clone()).await?;
@@ -316,7 +320,7 @@ impl SavedSearches {
 
 fn none_named(name: &str) -> ActionError {
     ActionError::new(ErrorKind::NotFound, format!("no search is saved as `{name}`"))
-        .hint("`floodplain searches` lists them")
+        .hint_as(HintCode::ListSavedSearches, "`floodplain searches` lists them")
 }
 
 async fn disk(work: impl FnOnce() -> Result<(), StoreError> + Send + 'static) -> Outcome<()> {

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     net::To,
     protocol::{
-        action::{ActionError, Direction, ErrorKind, FileInfo, Transfer, TransferState},
+        action::{ActionError, Direction, ErrorKind, FileInfo, HintCode, NoteCode, Transfer, TransferState},
         id::{ContentHash, PeerId, PeerName},
         name::{Printable, to_portable_name},
     },
@@ -148,7 +148,7 @@ impl Sender {
         let call = timeout(CALL_TIMEOUT, client.send(ReceiverStream::new(outgoing))).await;
         let late = || Status::deadline_exceeded("it did not answer");
         let mut answers = call.map_err(|_| failed(late()))?.map_err(failed)?.into_inner();
-        ticket.note(format!("waits for {}'s answer", ask.receiver));
+        ticket.note(NoteCode::WaitsForReceiver, format!("waits for {}'s answer", ask.receiver));
         let accepted = timeout(ANSWER_TIMEOUT + CALL_TIMEOUT, answers.message()).await;
         match accepted.map_err(|_| failed(late()))?.map_err(failed)? {
             Some(pb::SendResponse { message: Some(Response::Accepted(_)) }) => {}
@@ -321,7 +321,7 @@ async fn when_slow<T>(ticket: &Ticket, reading: impl Future<Output = T>) -> T {
     let mut reading = pin!(reading);
     tokio::select! {
         read = &mut reading => return read,
-        () = sleep(TELL_READING_AFTER) => ticket.note("reads what is to be sent"),
+        () = sleep(TELL_READING_AFTER) => ticket.note(NoteCode::ReadsWhatIsSent, "reads what is to be sent"),
     }
     reading.await
 }
@@ -399,11 +399,13 @@ fn failure(receiver: &str, status: &Status) -> ActionError {
         ErrorKind::Unreachable => format!("{receiver} cannot be reached"),
         _ => format!("could not send to {receiver}: {}", Printable(said)),
     };
-    let hint = match kind {
-        ErrorKind::TimedOut => "ask its user to answer the offer, and send again",
-        ErrorKind::Unreachable => "see `floodplain peers` for who is there",
-        ErrorKind::Mismatch => "the file may have changed; send it again",
-        _ => "",
-    };
-    ActionError::new(kind, message).hint(hint)
+    let error = ActionError::new(kind, message);
+    match kind {
+        ErrorKind::TimedOut => error.hint("ask its user to answer the offer, and send again"),
+        ErrorKind::Unreachable => {
+            error.hint_as(HintCode::ListPeers, "see `floodplain peers` for who is there")
+        }
+        ErrorKind::Mismatch => error.hint("the file may have changed; send it again"),
+        _ => error,
+    }
 }

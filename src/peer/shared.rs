@@ -9,7 +9,7 @@ use super::{download::store_error, handle::Outcome};
 use crate::{
     index::Index,
     protocol::{
-        action::{ActionError, ErrorKind, ShareFileAsk, ShareInfo, ShareKind, SharedFile},
+        action::{ActionError, ErrorKind, HintCode, ShareFileAsk, ShareInfo, ShareKind, SharedFile},
         name::{Printable, portable_name},
     },
     shutdown::Shutdown,
@@ -59,7 +59,7 @@ impl Offered {
         if self.list().iter().any(|share| share.name == name && !share.kind.is_removable()) {
             let message = format!("`{}` is what this peer keeps for the network", Printable(name));
             return Err(ActionError::new(ErrorKind::Refused, message)
-                .hint("FLOODPLAIN_REPLICA_SPACE=0 lets it take no more"));
+                .hint_as(HintCode::ReplicaSpace, "FLOODPLAIN_REPLICA_SPACE=0 lets it take no more"));
         }
         Ok(self.index.remove_share(name)?)
     }
@@ -83,7 +83,7 @@ impl Offered {
         let is_for_files = |share: &ShareInfo| share.problem.is_none() && share.kind != ShareKind::Replicas;
         let share = self.list().into_iter().find(is_for_files).ok_or_else(|| {
             ActionError::new(ErrorKind::Refused, "this peer offers no folder that a file could go into")
-                .hint("offer one with `floodplain share add`")
+                .hint_as(HintCode::AddShare, "offer one with `floodplain share add`")
         })?;
         if name.starts_with('.') {
             let message = format!("`{}` is a hidden name, which is not shared", Printable(&name));

@@ -313,6 +313,7 @@ fn blank(id: u64, direction: Direction, name: String, size_bytes: u64) -> Transf
         bytes_per_second: 0,
         queue_position: None,
         note: String::new(),
+        note_code: None,
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     index::Index,
-    net::{Connections, Transport},
+    net::{Calls, Connections, Transport},
     protocol::{
         action::{Connection, Counters, IndexState},
         strikes::Tally,
@@ -79,6 +79,8 @@ pub struct Signs {
     pub replicas: ReplicaSpace,
     /// Connections of its port.
     pub connections: Connections,
+    /// What was done to callers of its port that ask too much.
+    pub calls: Calls,
     /// Until when its certificate is good; `None` without keys.
     pub certificate_not_after: Option<SystemTime>,
     /// Since its start.
@@ -126,6 +128,7 @@ impl Vitals {
             download_slots: parts.transfers.slots(),
             replicas: ReplicaSpace { contents, used_bytes, quota_bytes },
             connections: parts.transport.connections().now(),
+            calls: parts.transport.connections().calls(),
             certificate_not_after: parts.transport.trust().map(|trust| trust.credentials().not_after),
             uptime: parts.started.elapsed(),
         }

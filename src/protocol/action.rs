@@ -3,6 +3,7 @@
 //! Console, command line, control service and web page all speak in these.
 
 mod activity;
+mod code;
 mod error;
 mod file;
 mod inbox;
@@ -12,6 +13,7 @@ mod search;
 mod transfer;
 
 pub use activity::{Activity, ActivityKind, MAX_ACTIVITY_ASKED, MAX_ACTIVITY_CHARS};
+pub use code::{HintCode, NoteCode};
 pub use error::{ActionError, ErrorKind};
 pub use file::{
     GetAsk, PeerPath, PutAsk, PutContent, PutInfo, PutPage, ReadAsk, ReadEvent, SendAsk, ShareFileAsk,

@@ -13,7 +13,7 @@ use super::{
     state::{MAX_PEERS, Page, PeerPlace, ZoneSummary},
 };
 use crate::{
-    net::{Connections, Transport},
+    net::{Calls, Connections, Transport},
     protocol::{
         id::{PeerId, PeerName, ZoneId},
         zone::Layout,
@@ -62,6 +62,8 @@ pub struct Standing {
     pub closed: Option<ClosedNetwork>,
     /// Connections of its port.
     pub connections: Connections,
+    /// What was done to callers of its port that ask too much.
+    pub calls: Calls,
     /// What happened since the start.
     pub counted: Counted,
     /// Since its start.
@@ -143,6 +145,7 @@ impl Overview {
                 heartbeat: terms.heartbeat,
                 closed: None,
                 connections: parts.transport.connections().now(),
+                calls: parts.transport.connections().calls(),
                 counted: parts.hub.counts().now(),
                 uptime: parts.started.elapsed(),
             }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use crate::protocol::{
-    action::{ActionError, ErrorKind, Priority},
+    action::{ActionError, ErrorKind, HintCode, Priority},
     id::{ContentHash, PeerId},
 };
 
@@ -113,6 +113,8 @@ struct WrittenError {
     kind: String,
     message: String,
     hint: String,
+    #[serde(default)]
+    hint_code: Option<String>,
 }
 
 impl From<&Job> for Written {
@@ -144,6 +146,7 @@ impl From<&Job> for Written {
                 kind: error.kind.name().into(),
                 message: error.message.clone(),
                 hint: error.hint.clone(),
+                hint_code: error.hint_code.map(|code| code.name().to_owned()),
             }),
         }
     }
@@ -160,9 +163,12 @@ impl Written {
         let state = match (self.state.as_str(), self.error) {
             ("queued", _) => JobState::Queued,
             ("paused", _) => JobState::Paused,
-            ("failed", Some(error)) => JobState::Failed(
-                ActionError::new(ErrorKind::from_name(&error.kind), error.message).hint(error.hint),
-            ),
+            ("failed", Some(error)) => JobState::Failed(ActionError {
+                kind: ErrorKind::from_name(&error.kind),
+                message: error.message,
+                hint: error.hint,
+                hint_code: error.hint_code.as_deref().and_then(HintCode::from_name),
+            }),
             _ => return None,
         };
         (self.id > 0 && self.destination.is_absolute()).then_some(())?;
@@ -339,7 +345,9 @@ mod tests {
         let data = tempfile::tempdir().expect("a folder");
         let (jobs, before, last_id) = Jobs::open(data.path()).expect("opens");
         assert_eq!((before, last_id), (vec![], 0));
-        let failed = JobState::Failed(ActionError::new(ErrorKind::Mismatch, "wrong").hint("again"));
+        let failed = JobState::Failed(
+            ActionError::new(ErrorKind::Mismatch, "wrong").hint_as(HintCode::RetryTransfer, "again"),
+        );
         let by_hash = Job {
             what: JobTarget::Hash(ContentHash::from_bytes([3; 32])),
             is_tree: false,

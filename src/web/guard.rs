@@ -20,7 +20,7 @@ use super::{
     problem::Problem,
     token::{SESSION_LIFETIME, Token},
 };
-use crate::protocol::action::ErrorKind;
+use crate::protocol::action::{ErrorKind, HintCode};
 
 /// Requests that are being answered at once; bodies that still flow have bounds of their own.
 const MAX_REQUESTS: usize = 256;
@@ -174,7 +174,7 @@ pub async fn owner_only(State(guard): State<Guard>, request: Request, next: Next
 /// The answer to a stranger.
 pub(super) fn unknown(is_grpc: bool) -> Response {
     let problem = Problem::new(StatusCode::UNAUTHORIZED, ErrorKind::Refused, "no token and no session came with the request")
-        .hint("open the page by `floodplain web`, or send `Authorization: Bearer` with the token in gateway/token of the data folder")
+        .hint_as(HintCode::OpenPage, "open the page by `floodplain web`, or send `Authorization: Bearer` with the token in gateway/token of the data folder")
         .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     refuse(&problem, is_grpc)
 }

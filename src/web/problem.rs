@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::protocol::action::{ActionError, ErrorKind};
+use crate::protocol::action::{ActionError, ErrorKind, HintCode};
 
 /// Media type of a problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -20,6 +20,7 @@ struct Parts {
     kind: ErrorKind,
     detail: String,
     hint: String,
+    hint_code: Option<HintCode>,
     header: Option<(HeaderName, HeaderValue)>,
 }
 
@@ -42,12 +43,16 @@ pub struct ProblemBody<'a> {
     code: &'a str,
     /// What to do about it; may be empty.
     hint: &'a str,
+    /// The same in a word, where the hint speaks of commands or settings.
+    #[schema(required)]
+    hint_code: Option<&'static str>,
 }
 
 impl Problem {
     /// Of this status and kind.
     pub fn new(status: StatusCode, kind: ErrorKind, detail: impl Into<String>) -> Self {
-        Self(Box::new(Parts { status, kind, detail: detail.into(), hint: String::new(), header: None }))
+        let (detail, hint) = (detail.into(), String::new());
+        Self(Box::new(Parts { status, kind, detail, hint, hint_code: None, header: None }))
     }
 
     /// The request makes no sense.
@@ -76,6 +81,15 @@ impl Problem {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = hint.into();
+        self.0.hint_code = None;
+        self
+    }
+
+    /// With what to do about it, in words of the command line or the settings, and in a word for other faces.
+    #[must_use]
+    pub fn hint_as(mut self, code: HintCode, hint: impl Into<String>) -> Self {
+        self = self.hint(hint);
+        self.0.hint_code = Some(code);
         self
     }
 
@@ -109,6 +123,7 @@ impl Problem {
             detail: &self.0.detail,
             code: self.0.kind.name(),
             hint: &self.0.hint,
+            hint_code: self.0.hint_code.map(HintCode::name),
         }
     }
 }
@@ -124,8 +139,16 @@ impl From<ActionError> for Problem {
             ErrorKind::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
             ErrorKind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self::new(status, error.kind, error.message).hint(error.hint)
+        debug_assert!(is_worded(&error), "{error:?}");
+        let mut problem = Self::new(status, error.kind, error.message).hint(error.hint);
+        problem.0.hint_code = error.hint_code;
+        problem
     }
+}
+
+/// A hint that speaks of a command has a word besides, for who never saw a terminal.
+pub(super) fn is_worded(error: &ActionError) -> bool {
+    error.hint_code.is_some() || !error.hint.contains("`floodplain ")
 }
 
 impl IntoResponse for Problem {

@@ -188,6 +188,7 @@ pub(crate) fn transfer(id: u64, state: TransferState) -> Transfer {
         bytes_per_second: 0,
         queue_position: None,
         note: String::new(),
+        note_code: None,
         state,
     }
 }

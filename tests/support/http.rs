@@ -61,6 +61,9 @@ impl Answer {
             "{problem}"
         );
         assert!(problem["detail"].is_string() && problem["hint"].is_string(), "{problem}");
+        let is_worded = problem["hint_code"].is_string();
+        let speaks_of_a_command = problem["hint"].as_str().unwrap_or_default().contains("`floodplain ");
+        assert!(problem.get("hint_code").is_some() && (is_worded || !speaks_of_a_command), "{problem}");
     }
 }
 

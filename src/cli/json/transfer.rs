@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::path;
-use crate::protocol::action::{self, TransferState};
+use crate::protocol::action::{self, HintCode, NoteCode, TransferState};
 
 /// One transfer; `get` and `send` end with it.
 #[derive(Debug, Serialize)]
@@ -33,6 +33,8 @@ struct TransferMore<'a> {
     bytes_per_second: u64,
     eta_s: Option<u64>,
     note: Option<&'a str>,
+    note_code: Option<&'static str>,
+    hint_code: Option<&'static str>,
 }
 
 impl<'a> From<&'a action::Transfer> for Transfer<'a> {
@@ -68,6 +70,8 @@ impl<'a> Transfer<'a> {
             bytes_per_second: transfer.bytes_per_second,
             eta_s: transfer.eta().map(|eta| eta.as_secs()),
             note: Some(transfer.note.as_str()).filter(|note| !note.is_empty()),
+            note_code: transfer.note_code.map(NoteCode::name),
+            hint_code: error.and_then(|error| error.hint_code).map(HintCode::name),
         };
         Self { more: Some(more), ..Self::from(transfer) }
     }

@@ -26,6 +26,7 @@ fn transfer(state: TransferState) -> Transfer {
         bytes_per_second: u64::MAX,
         queue_position: None,
         note: String::new(),
+        note_code: None,
     }
 }
 

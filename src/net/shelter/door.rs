@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    net::{caller::CallerKey, conduct::Conduct},
+    net::{caller::CallerKey, conduct::Conduct, counts::ConnectionCounts},
     protocol::strikes::{Hearing, Patience, Strikes},
 };
 
@@ -68,6 +68,7 @@ pub struct Door(Arc<Inner>);
 struct Inner {
     bounds: Bounds,
     conduct: Conduct,
+    counts: ConnectionCounts,
     // Held for a look-up and a count, never across an await.
     state: Mutex<State>,
 }
@@ -114,20 +115,26 @@ impl Default for Door {
 impl Door {
     /// With nobody known.
     pub fn new(bounds: Bounds) -> Self {
-        Self::beside(Conduct::default(), bounds)
+        Self::beside(Conduct::default(), ConnectionCounts::default(), bounds)
     }
 
-    /// The same; connections of that conduct hear of who is muted.
-    pub(in crate::net) fn beside(conduct: Conduct, bounds: Bounds) -> Self {
+    /// The same; connections of that conduct hear of who is muted, and what is refused is counted there.
+    pub(in crate::net) fn beside(conduct: Conduct, counts: ConnectionCounts, bounds: Bounds) -> Self {
         let state =
             State { strikes: Strikes::new(bounds.rate), running: HashMap::new(), whole: 0, waiting: 0 };
-        Self(Arc::new(Inner { bounds, conduct, state: Mutex::new(state) }))
+        Self(Arc::new(Inner { bounds, conduct, counts, state: Mutex::new(state) }))
     }
 
     pub(super) fn enter(&self, caller: CallerKey, path: &str, now: Instant) -> Result<Place, Refused> {
         let bounds = &self.0.bounds;
         let mut state = self.lock();
+        let before = state.strikes.tally();
         if let Hearing::Refuse { retry_after } = state.strikes.hear(caller, now) {
+            let given = state.strikes.tally();
+            self.0.counts.at_door(|calls| {
+                calls.rate_strikes += given.strikes - before.strikes;
+                calls.mutes += given.mutes - before.mutes;
+            });
             self.silence(caller, retry_after, now);
             return Err(self.refused(&mut state, Why::Rate, retry_after));
         }
@@ -155,6 +162,11 @@ impl Door {
     }
 
     fn refused(&self, state: &mut State, why: Why, retry_after: Duration) -> Refused {
+        self.0.counts.at_door(|calls| match why {
+            Why::Rate => calls.refused_rate += 1,
+            Why::Caller => calls.refused_caller += 1,
+            Why::Whole => calls.refused_whole += 1,
+        });
         let waits = state.waiting < MOST_WAITING;
         state.waiting += usize::from(waits);
         Refused { door: self.clone(), why, retry_after, waits }
@@ -193,9 +205,15 @@ impl Place {
     /// The call made no sense.
     pub(super) fn on_nonsense(&self, now: Instant) {
         let mut state = self.door.lock();
+        let before = state.strikes.tally();
         let mutes = (0..NONSENSE_STRIKES).map(|_| state.strikes.strike(self.caller, now));
         let mute = mutes.max().unwrap_or_default();
+        let given = state.strikes.tally();
         drop(state);
+        self.door.0.counts.at_door(|calls| {
+            calls.nonsense_strikes += given.strikes - before.strikes;
+            calls.mutes += given.mutes - before.mutes;
+        });
         self.door.silence(self.caller, mute, now);
     }
 }
@@ -219,7 +237,7 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::caller::Caller;
+    use crate::net::{caller::Caller, counts::Calls};
 
     const BROWSE: &str = "/floodplain.v1.PeerService/Browse";
 
@@ -240,6 +258,8 @@ mod tests {
         assert_eq!(enter(1).expect_err("its part").why(), Why::Caller);
         let _third = enter(2).expect("room");
         assert_eq!(enter(3).expect_err("the whole").why(), Why::Whole);
+        let told = Calls { refused_caller: 1, refused_whole: 1, ..Calls::default() };
+        assert_eq!(door.0.counts.calls(), told);
         drop(first);
         let _fourth = enter(3).expect("room again");
         assert_eq!(door.lock().running.len(), 3);
@@ -260,7 +280,8 @@ mod tests {
     #[test]
     fn who_sends_nonsense_is_muted_after_a_few_and_read_no_more_meanwhile() {
         let (conduct, now) = (Conduct::default(), Instant::now());
-        let door = Door::beside(conduct.clone(), Bounds::default());
+        let counts = ConnectionCounts::default();
+        let door = Door::beside(conduct.clone(), counts.clone(), Bounds::default());
         let rate = Bounds::default().rate;
         let caller = Caller::at(Some(([127, 0, 0, 1], 1).into()));
         let bond = conduct.connect(&caller).expect("room");
@@ -272,13 +293,17 @@ mod tests {
         place.on_nonsense(now);
         assert!(door.enter(caller.key(), BROWSE, now).is_err());
         assert!(bond.silent_until().is_some_and(|until| until >= now + rate.first_mute));
+        let strikes = u64::from(rate.strikes.get());
+        let told = Calls { nonsense_strikes: strikes, mutes: 1, refused_rate: 1, ..Calls::default() };
+        assert_eq!(counts.calls(), told);
         assert!(door.enter(key(2), BROWSE, now).is_ok());
     }
 
     #[test]
     fn who_is_muted_for_its_rate_is_read_no_more_meanwhile_and_who_is_only_early_is() {
         let (conduct, now) = (Conduct::default(), Instant::now());
-        let door = Door::beside(conduct.clone(), Bounds::default());
+        let counts = ConnectionCounts::default();
+        let door = Door::beside(conduct.clone(), counts.clone(), Bounds::default());
         let rate = Bounds::default().rate;
         let caller = Caller::at(Some(([127, 0, 0, 1], 1).into()));
         let bond = conduct.connect(&caller).expect("room");
@@ -288,6 +313,9 @@ mod tests {
         assert!(bond.silent_until().is_none());
         assert!(door.enter(caller.key(), BROWSE, now).is_err());
         assert!(bond.silent_until().is_some());
+        let strikes = u64::from(rate.strikes.get());
+        let told = Calls { rate_strikes: strikes, mutes: 1, refused_rate: strikes, ..Calls::default() };
+        assert_eq!(counts.calls(), told);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::{
     net::throttle::Throttle,
     peer::transfers::Ticket,
     protocol::{
-        action::{ErrorKind, TransferState},
+        action::{ErrorKind, NoteCode, TransferState},
         id::ContentHash,
         piece::{MIN_PIECE_BYTES, PieceCheck, Tree},
         plan::{Failure, FailureKind, FileName, Patience, holders::Holders},
@@ -111,8 +111,8 @@ impl Opening<'_> {
                     Some(_) if !without_tree.is_empty() => return Opened::NoTree(without_tree),
                     Some(at) => {
                         self.ticket.enter(TransferState::Waiting);
-                        self.ticket
-                            .note(resting(at.saturating_duration_since(now.into_std()), &last_failure));
+                        let wait = at.saturating_duration_since(now.into_std());
+                        self.ticket.note(NoteCode::AsksAgain, resting(wait, &last_failure));
                         sleep_until(at.into()).await;
                         continue;
                     }
@@ -147,7 +147,8 @@ impl Opening<'_> {
                 Ok(Told::Lie) => {
                     let name = &self.people.source(holder).name;
                     tracing::warn!(holder = name, "a holder lied about a file");
-                    self.ticket.note(format!("{name} told something wrong of the file and is left aside"));
+                    let said = format!("{name} told something wrong of the file and is left aside");
+                    self.ticket.note(NoteCode::HolderLeftAside, said);
                     self.holders.lied(holder);
                 }
                 Err(Stop::Holder(failure, kind)) => {

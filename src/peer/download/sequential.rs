@@ -15,7 +15,7 @@ use super::{
 use crate::{
     peer::transfers::Ticket,
     protocol::{
-        action::{ActionError, ErrorKind, TransferState},
+        action::{ActionError, ErrorKind, NoteCode, TransferState},
         id::ContentHash,
         plan::{Assignment, FailureKind, Outcome, Plan, Step},
     },
@@ -94,7 +94,7 @@ impl<'a> Sequential<'a> {
         }
         if !assignment.after.is_zero() {
             self.ticket.enter(TransferState::Waiting);
-            self.ticket.note(resting(assignment.after, &self.last_failure));
+            self.ticket.note(NoteCode::AsksAgain, resting(assignment.after, &self.last_failure));
             tokio::time::sleep(assignment.after).await;
         }
         let source = self.people.source(assignment.holder).clone();

@@ -11,7 +11,11 @@ use std::{
 
 use crate::{
     peer::transfers::Ticket,
-    protocol::{action::TransferState, name::Printable, plan::Failure},
+    protocol::{
+        action::{NoteCode, TransferState},
+        name::Printable,
+        plan::Failure,
+    },
 };
 
 /// Of the streams of one download, together.
@@ -29,7 +33,7 @@ struct Now {
     /// Streams that stand in a queue, and what is said of that.
     queued: BTreeMap<u64, String>,
     /// The holder that failed last, and what is said of it.
-    failed: Option<(usize, String)>,
+    failed: Option<(usize, NoteCode, String)>,
 }
 
 impl Telling {
@@ -46,28 +50,31 @@ impl Telling {
     pub(super) fn rests(&self, wait: Option<Duration>) {
         self.with(|now| {
             self.ticket.enter(TransferState::Waiting);
-            if let Some((_, reason)) = &now.failed {
-                self.ticket.note(wait.map_or_else(|| reason.clone(), |wait| resting(wait, reason)));
+            let Some((_, code, reason)) = &now.failed else { return };
+            match wait {
+                Some(wait) => self.ticket.note(NoteCode::AsksAgain, resting(wait, reason)),
+                None => self.ticket.note(*code, reason.clone()),
             }
         });
     }
 
     /// A holder failed and may be asked again.
     pub(super) fn failed(&self, holder: usize, name: &str, failure: &Failure) {
-        self.aside(holder, failed(name, failure));
+        self.aside(holder, NoteCode::HolderFailed, failed(name, failure));
     }
 
     /// A holder sent what is wrong and is not asked again.
     pub(super) fn lied(&self, holder: usize, name: &str) {
-        self.aside(holder, format!("{name} sent a wrong piece and is left aside"));
+        let reason = format!("{name} sent a wrong piece and is left aside");
+        self.aside(holder, NoteCode::HolderLeftAside, reason);
     }
 
-    fn aside(&self, holder: usize, reason: String) {
+    fn aside(&self, holder: usize, code: NoteCode, reason: String) {
         self.with(|now| {
             if !now.flowing.is_empty() {
-                self.ticket.note(reason.clone());
+                self.ticket.note(code, reason.clone());
             }
-            now.failed = Some((holder, reason));
+            now.failed = Some((holder, code, reason));
         });
     }
 
@@ -103,11 +110,13 @@ impl StreamTelling {
             now.queued.remove(&self.task);
             now.flowing.insert(self.task);
             ticket.enter(TransferState::Running);
-            if now.failed.as_ref().is_some_and(|(holder, _)| *holder == self.holder) {
+            if now.failed.as_ref().is_some_and(|(holder, ..)| *holder == self.holder) {
                 now.failed = None;
             }
-            let said = now.failed.as_ref().map(|(_, reason)| reason.clone());
-            ticket.note(said.unwrap_or_default());
+            match &now.failed {
+                Some((_, code, reason)) => ticket.note(*code, reason.clone()),
+                None => ticket.unsay(),
+            }
         });
     }
 }
@@ -129,7 +138,7 @@ impl Now {
     fn tell_queues(&self, ticket: &Ticket) {
         ticket.enter(TransferState::Waiting);
         let notes: Vec<&str> = self.queued.values().map(String::as_str).collect();
-        ticket.note(notes.join(", "));
+        ticket.note(NoteCode::QueuedAtHolder, notes.join(", "));
     }
 }
 
@@ -137,7 +146,7 @@ impl Now {
 pub(super) fn tell_queue(ticket: &Ticket, name: &str, position: u32) {
     tracing::debug!(holder = name, position, "waits in a holder's queue");
     ticket.enter(TransferState::Waiting);
-    ticket.note(queue_note(name, position));
+    ticket.note(NoteCode::QueuedAtHolder, queue_note(name, position));
 }
 
 fn queue_note(name: &str, position: u32) -> String {

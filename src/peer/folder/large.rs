@@ -164,6 +164,6 @@ impl Run {
             let new: Vec<String> = new.into_iter().cloned().collect();
             told.sources.extend(new);
         });
-        self.ticket.note(transfer.note.as_str());
+        self.ticket.note_as(transfer);
     }
 }

@@ -17,7 +17,7 @@ use super::{Failed, KEPT_FAILURES, Run};
 use crate::{
     peer::download::store_error,
     protocol::{
-        action::{ActionError, ErrorKind, TransferState},
+        action::{ActionError, ErrorKind, NoteCode, TransferState},
         id::ContentHash,
         manifest::ManifestFile,
         plan::Pace,
@@ -84,7 +84,8 @@ impl Run {
             let name = &self.wanted.source.name;
             let said = if busy_calls > 0 { "is busy" } else { "broke off" };
             self.ticket.enter(TransferState::Waiting);
-            self.ticket.note(format!("{name} {said}; asked again in {} s", wait.as_secs_f64().ceil()));
+            let said = format!("{name} {said}; asked again in {} s", wait.as_secs_f64().ceil());
+            self.ticket.note(NoteCode::AsksAgain, said);
             tokio::time::sleep(wait).await;
             self.ticket.enter(TransferState::Running);
         }
@@ -128,7 +129,8 @@ impl Run {
                 (pace, is_queued) = (Pace::default(), true);
                 self.ticket.enter(TransferState::Waiting);
                 let name = &self.wanted.source.name;
-                self.ticket.note(format!("place {} in {name}'s queue", next.queue_position));
+                let said = format!("place {} in {name}'s queue", next.queue_position);
+                self.ticket.note(NoteCode::QueuedAtHolder, said);
                 continue;
             }
             if std::mem::take(&mut is_queued) {

@@ -20,7 +20,9 @@ use crate::{
         transfers::Ticket,
     },
     protocol::{
-        action::{ActionError, Direction, ErrorKind, PutAsk, PutContent, Transfer, TransferState, Unput},
+        action::{
+            ActionError, Direction, ErrorKind, HintCode, PutAsk, PutContent, Transfer, TransferState, Unput,
+        },
         id::{ContentHash, OwnerKey, PeerId},
         name::{Printable, portable_name, to_portable_name},
         placement,
@@ -191,7 +193,9 @@ impl Keeping {
                 Err(status) if status.code() == Code::AlreadyExists => {
                     let message = format!("{} keeps this content for another owner already", member.name);
                     let hint = format!("it can be had by `floodplain get {}`", keep.hash);
-                    return Err(ActionError::new(ErrorKind::Refused, message).hint(hint));
+                    return Err(
+                        ActionError::new(ErrorKind::Refused, message).hint_as(HintCode::GetContent, hint)
+                    );
                 }
                 Err(status) => refusals.push((member.name.to_string(), status)),
             }
@@ -348,8 +352,10 @@ fn no_room(name: &str, size_bytes: u64, refusals: &[(String, Status)]) -> Action
     if !reasons.is_empty() {
         message = format!("{message}: {reasons}");
     }
-    ActionError::new(ErrorKind::Refused, message)
-        .hint("raise FLOODPLAIN_REPLICA_SPACE at some peers, or make room on their disks")
+    ActionError::new(ErrorKind::Refused, message).hint_as(
+        HintCode::ReplicaSpace,
+        "raise FLOODPLAIN_REPLICA_SPACE at some peers, or make room on their disks",
+    )
 }
 
 /// A file name out of the beginning of a text.

@@ -8,7 +8,9 @@ use tokio::sync::watch;
 
 use super::{State, Ticket, Transfers};
 use crate::{
-    protocol::action::{ActionError, Direction, ErrorKind, Transfer, TransferControl, TransferState, Which},
+    protocol::action::{
+        ActionError, Direction, ErrorKind, HintCode, Transfer, TransferControl, TransferState, Which,
+    },
     store::jobs::{Job, JobState},
 };
 
@@ -89,7 +91,7 @@ impl Transfers {
         }
         match (state.ended.iter().any(|ended| ended.id == id), control) {
             (false, _) => Err(ActionError::new(ErrorKind::NotFound, format!("there is no transfer {id}"))
-                .hint("see `floodplain transfers`")),
+                .hint_as(HintCode::ListTransfers, "see `floodplain transfers`")),
             (true, TransferControl::Cancel) => Ok(false),
             (true, _) => Err(refused(format!("transfer {id} has ended"))),
         }
@@ -152,10 +154,10 @@ impl Transfers {
         after: &mut After,
     ) -> Result<bool, ActionError> {
         match control {
-            TransferControl::Pause | TransferControl::Resume => {
-                Err(refused(format!("transfer {id} has failed"))
-                    .hint(format!("`floodplain transfers retry {id}` starts it again")))
-            }
+            TransferControl::Pause | TransferControl::Resume => Err(refused(format!(
+                "transfer {id} has failed"
+            ))
+            .hint_as(HintCode::RetryTransfer, format!("`floodplain transfers retry {id}` starts it again"))),
             TransferControl::Priority(priority) => {
                 let Some((transfer, job)) = state.failed.get_mut(&id) else { return Ok(false) };
                 let is_changed = job.priority != priority;

@@ -3,7 +3,7 @@
 use futures::StreamExt;
 
 use super::*;
-use crate::protocol::action::{MAX_NOTE_CHARS, TransferControl, Which};
+use crate::protocol::action::{MAX_NOTE_CHARS, NoteCode, TransferControl, Which};
 
 fn begin(table: &Transfers) -> Ticket {
     table.begin(Direction::Download, "f", 10, vec!["ana".into()]).expect("room")
@@ -289,16 +289,23 @@ async fn a_speed_is_told_while_it_runs_and_falls_without_bytes() {
 async fn a_note_lasts_until_the_state_says_something_new() {
     let table = Transfers::new(1);
     let ticket = begin(&table);
-    let note = || table.list()[0].note.clone();
-    ticket.note("place 2 in ana's queue");
+    let note = || {
+        let transfer = table.list().remove(0);
+        assert_eq!(transfer.note.is_empty(), transfer.note_code.is_none(), "each has the other");
+        transfer.note
+    };
+    ticket.note(NoteCode::QueuedAtHolder, "place 2 in ana's queue");
     assert_eq!(note(), "place 2 in ana's queue");
     ticket.enter(TransferState::Waiting);
     assert_eq!(note(), "", "it waits for something else now");
     ticket.enter(TransferState::Running);
-    ticket.note("é".repeat(MAX_NOTE_CHARS + 1));
+    ticket.note(NoteCode::AsksAgain, "é".repeat(MAX_NOTE_CHARS + 1));
     assert_eq!(note(), "é".repeat(MAX_NOTE_CHARS));
     ticket.enter(TransferState::Running);
     assert_ne!(note(), "", "one more stream does not make it untrue");
+    ticket.unsay();
+    assert_eq!(note(), "");
+    ticket.note(NoteCode::AsksAgain, "in a while");
     ticket.finish(failure());
     assert_eq!(note(), "");
 }

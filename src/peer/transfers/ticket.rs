@@ -21,7 +21,9 @@ use tokio_util::sync::CancellationToken;
 use super::{Running, Transfers, seen, slots::DownloadSlot, speed::Meter, with_speed};
 use crate::{
     peer::handle::Events,
-    protocol::action::{ActionError, Direction, ErrorKind, MAX_NOTE_CHARS, Transfer, TransferState},
+    protocol::action::{
+        ActionError, Direction, ErrorKind, MAX_NOTE_CHARS, NoteCode, Transfer, TransferState,
+    },
     store::jobs::{Job, JobState},
 };
 
@@ -168,6 +170,7 @@ impl Ticket {
             let is_old_news = (is_new || state != TransferState::Running) && !transfer.note.is_empty();
             if is_old_news {
                 transfer.note.clear();
+                transfer.note_code = None;
             }
             transfer.state = state;
             is_new || is_old_news
@@ -177,10 +180,23 @@ impl Ticket {
         }
     }
 
-    /// Says what it waits for or does now that its state does not say; empty takes back what was said. Cut to
-    /// [`MAX_NOTE_CHARS`], and gone with the next [`Self::enter`].
-    pub fn note(&self, note: impl Into<String>) {
-        let mut note: String = note.into();
+    /// Says what it waits for or does now that its state does not say. Cut to [`MAX_NOTE_CHARS`], and gone with the next
+    /// [`Self::enter`].
+    pub fn note(&self, code: NoteCode, note: impl Into<String>) {
+        self.say(Some(code), note.into());
+    }
+
+    /// Takes back what was said.
+    pub fn unsay(&self) {
+        self.say(None, String::new());
+    }
+
+    /// Says what another transfer says.
+    pub fn note_as(&self, other: &Transfer) {
+        self.say(other.note_code, other.note.clone());
+    }
+
+    fn say(&self, code: Option<NoteCode>, mut note: String) {
         if let Some((end, _)) = note.char_indices().nth(MAX_NOTE_CHARS) {
             note.truncate(end);
         }
@@ -188,6 +204,7 @@ impl Ticket {
             let is_new = transfer.note != note && !transfer.state.is_final();
             if is_new {
                 transfer.note = note;
+                transfer.note_code = code;
             }
             is_new
         });
@@ -200,9 +217,10 @@ impl Ticket {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return self.note(format!("looks for holders: {reason}"));
+                return self.note(NoteCode::LooksForHolders, format!("looks for holders: {reason}"));
             }
-            self.note(format!("looks for holders in {} s: {reason}", left.as_secs_f64().ceil()));
+            let said = format!("looks for holders in {} s: {reason}", left.as_secs_f64().ceil());
+            self.note(NoteCode::LooksForHolders, said);
             sleep(left.min(Duration::from_secs(1))).await;
         }
     }
@@ -260,7 +278,7 @@ impl Ticket {
         let state = &fetching.state;
         if matches!(state, TransferState::Waiting | TransferState::Running | TransferState::Verifying) {
             self.enter(state.clone());
-            self.note(format!("transfer {} fetches it", fetching.id));
+            self.note(NoteCode::FetchedByOther, format!("transfer {} fetches it", fetching.id));
         }
         self.news.send_modify(|transfer| {
             let came = fetching.done_bytes.saturating_sub(transfer.done_bytes);
@@ -326,6 +344,7 @@ impl Drop for Ticket {
         self.news.send_if_modified(|transfer| {
             transfer.queue_position = None;
             transfer.note.clear();
+            transfer.note_code = None;
             let is_ended = transfer.state.is_final();
             if !is_ended {
                 transfer.state = match &job {

@@ -1,5 +1,7 @@
 //! What goes wrong, as far as anyone branches on it, and what is said of it.
 
+use super::HintCode;
+
 /// What kind of thing went wrong, as far as anyone branches on it. The command line makes its exit code from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -55,18 +57,27 @@ pub struct ActionError {
     pub message: String,
     /// What to do about it; may be empty.
     pub hint: String,
+    /// The same in a word, where the hint speaks of commands or settings.
+    pub hint_code: Option<HintCode>,
 }
 
 impl ActionError {
     /// Without a hint.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: String::new() }
+        Self { kind, message: message.into(), hint: String::new(), hint_code: None }
     }
 
     /// With what to do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = hint.into();
+        self.hint_code = None;
         self
+    }
+
+    /// With what to do about it, in words of the command line or the settings, and in a word for other faces.
+    #[must_use]
+    pub fn hint_as(self, code: HintCode, hint: impl Into<String>) -> Self {
+        Self { hint_code: Some(code), ..self.hint(hint) }
     }
 }

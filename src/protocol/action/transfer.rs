@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::ActionError;
+use super::{ActionError, NoteCode};
 use crate::protocol::id::ContentHash;
 
 /// Which of the downloads that wait begins first; among equals, the older one.
@@ -157,6 +157,8 @@ pub struct Transfer {
     /// What it waits for or does now that its state does not say, at most [`MAX_NOTE_CHARS`]; empty when there is nothing
     /// to add. It may hold the words of others.
     pub note: String,
+    /// The same in a word; there whenever the note is not empty.
+    pub note_code: Option<NoteCode>,
 }
 
 /// Longest note of a transfer: a line, as long as the longest reason of a holder that is shown.

@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 
 use crate::{
-    protocol::action::ErrorKind,
+    protocol::action::{ErrorKind, HintCode},
     web::{extract::Params, guard::Guard, problem::Problem},
 };
 
@@ -47,7 +47,7 @@ pub(in crate::web) async fn login(
                 return (StatusCode::FORBIDDEN, text).into_response();
             }
             Problem::new(StatusCode::FORBIDDEN, ErrorKind::Refused, refused.to_string())
-                .hint(hint)
+                .hint_as(HintCode::OpenPage, hint)
                 .into_response()
         }
     }

@@ -5,8 +5,8 @@ use utoipa::ToSchema;
 
 use super::{path, time};
 use crate::{
-    protocol::action::{self, TransferState},
-    web::problem::Problem,
+    protocol::action::{self, HintCode, NoteCode, TransferState},
+    web::problem::{Problem, is_worded},
 };
 
 /// One transfer.
@@ -38,12 +38,21 @@ pub(in crate::web) struct Transfer {
     queue_position: Option<u32>,
     /// What it waits for or does now; may be empty.
     note: String,
+    /// The same in a word; `null` when there is no note.
+    #[schema(required)]
+    note_code: Option<&'static str>,
     /// Why it failed.
     #[schema(required)]
     error: Option<String>,
+    /// What kind of thing that is, as the `code` of a problem.
+    #[schema(required)]
+    error_code: Option<&'static str>,
     /// What to do about that.
     #[schema(required)]
     hint: Option<String>,
+    /// The same in a word, where the hint speaks of commands or settings.
+    #[schema(required)]
+    hint_code: Option<&'static str>,
 }
 
 impl From<&action::Transfer> for Transfer {
@@ -53,6 +62,7 @@ impl From<&action::Transfer> for Transfer {
             TransferState::Failed(error) => Some(error),
             _ => None,
         };
+        debug_assert!(error.is_none_or(is_worded), "{error:?}");
         Self {
             id: transfer.id,
             direction: transfer.direction.name(),
@@ -69,8 +79,11 @@ impl From<&action::Transfer> for Transfer {
             bytes_per_second: transfer.bytes_per_second,
             queue_position: transfer.queue_position,
             note: transfer.note.clone(),
+            note_code: transfer.note_code.map(NoteCode::name),
             error: error.map(|error| error.message.clone()),
+            error_code: error.map(|error| error.kind.name()),
             hint: error.map(|error| error.hint.clone()),
+            hint_code: error.and_then(|error| error.hint_code).map(HintCode::name),
         }
     }
 }
@@ -120,6 +133,7 @@ pub(in crate::web) struct Changed {
 
 /// A content that the network keeps because this peer put it.
 #[derive(Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "times end so everywhere")]
 pub(crate) struct Put {
     #[schema(pattern = "^[0-9a-f]{64}$")]
     hash: String,

@@ -39,6 +39,7 @@ fn network(to: &mut Lines<'_>, now: &Signs) -> fmt::Result {
     to.gauge("floodplain_roster_revision", "Revision of the zone's roster", now.roster_revision)?;
     to.gauge("floodplain_gateway", "1 while the peer is a gateway of its zone", u64::from(now.is_gateway))?;
     connections(to, "floodplain_connections", now.connections)?;
+    calls(to, "floodplain_call", now.calls)?;
     certificate(to, "floodplain_certificate_expiry_timestamp_seconds", now.certificate_not_after)
 }
 
@@ -50,6 +51,25 @@ pub(super) fn connections(to: &mut Lines<'_>, name: &str, now: crate::net::Conne
         &format!("{name}_refused"),
         "Connections that were closed at once: above the bound of their host, or without a handshake",
         [([("reason", "host_bound")], now.refused), ([("reason", "handshake")], now.unproven)],
+    )
+}
+
+/// Of the door before the calls of a daemon. The names are `name` and what is added here.
+pub(super) fn calls(to: &mut Lines<'_>, name: &str, now: crate::net::Calls) -> fmt::Result {
+    to.counters(
+        &format!("{name}_strikes"),
+        "What counted against callers: calls that came too fast, and calls that made no sense",
+        [([("kind", "rate")], now.rate_strikes), ([("kind", "nonsense")], now.nonsense_strikes)],
+    )?;
+    to.counter(&format!("{name}_mutes"), "Times that a caller was silenced", now.mutes)?;
+    to.counters(
+        &format!("{name}s_refused"),
+        "Calls that were not let in: too fast or silenced, above the part of one caller, above what all may have",
+        [
+            ([("reason", "rate")], now.refused_rate),
+            ([("reason", "caller_bound")], now.refused_caller),
+            ([("reason", "bound")], now.refused_whole),
+        ],
     )
 }
 

@@ -6,7 +6,7 @@ use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 
 use super::{
     lines::{Lines, Word},
-    peer::{certificate, connections},
+    peer::{calls, certificate, connections},
 };
 use crate::registry::overview::Standing;
 
@@ -53,6 +53,7 @@ impl Collector for RegistryNumbers {
             to.counter(&format!("floodplain_registry_{name}"), help, value)?;
         }
         connections(to, "floodplain_registry_connections", now.connections)?;
+        calls(to, "floodplain_registry_call", now.calls)?;
         let Some(closed) = &now.closed else { return Ok(()) };
         to.gauge("floodplain_registry_members", "Members, those shut out not counted", closed.members)?;
         to.gauge("floodplain_registry_denied", "Peers that others are told to refuse", closed.denied)?;

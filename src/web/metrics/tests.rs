@@ -7,7 +7,7 @@ use std::{
 
 use super::*;
 use crate::{
-    net::Connections,
+    net::{Calls, Connections},
     peer::{
         transfers::{TransferCount, Transfers},
         vitals::{ReplicaSpace, Signs},
@@ -51,6 +51,7 @@ fn signs() -> Signs {
         download_slots: table.slots(),
         replicas: ReplicaSpace { contents: 1, used_bytes: 5, quota_bytes: 10 },
         connections: Connections { open: 1, accepted: 4, refused: 2, unproven: 1 },
+        calls: Calls { nonsense_strikes: 8, ..Calls::default() },
         certificate_not_after: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_000)),
         uptime: Duration::from_secs(60),
     }
@@ -77,6 +78,7 @@ fn standing() -> Standing {
             certificate_not_after: SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_000),
         }),
         connections: Connections::default(),
+        calls: Calls::default(),
         counted: Counted::default(),
         uptime: Duration::from_secs(60),
     }
@@ -148,6 +150,7 @@ fn what_is_told_is_well_formed_and_its_series_are_few() {
         "floodplain_connection{state=\"connected\"} 0",
         "floodplain_transferred_bytes_total{direction=\"up\"} 11",
         "floodplain_queries_refused_total{reason=\"muted\"} 9",
+        "floodplain_call_strikes_total{kind=\"nonsense\"} 8",
         "floodplain_search_first_hit_seconds_bucket{le=\"1.0\"} 1",
         "floodplain_search_first_hit_seconds_bucket{le=\"+Inf\"} 1",
         "floodplain_transfers_ended_total{direction=\"put\",state=\"cancelled\"} 7",

@@ -6,11 +6,12 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::super::Invalid;
-use crate::protocol::action::{ActionError, ErrorKind};
+use crate::protocol::action::{ActionError, ErrorKind, HintCode};
 
 /// `ErrorInfo.domain` of every action error.
 const DOMAIN: &str = "floodplain";
 const HINT: &str = "hint";
+const HINT_CODE: &str = "hint_code";
 /// Longest message and longest hint on the wire. Both travel in HTTP/2 headers, percent-encoded and again in base64,
 /// and must stay below the 16 KiB of headers that a client takes.
 const MAX_ERROR_BYTES: usize = 1024;
@@ -18,10 +19,13 @@ const MAX_ERROR_BYTES: usize = 1024;
 /// An action's error as a status: a standard code, and an `ErrorInfo` with the kind and the hint. A longer text than
 /// `MAX_ERROR_BYTES` is cut.
 pub fn to_status(error: &ActionError) -> Status {
-    let metadata = match error.hint.as_str() {
-        "" => HashMap::new(),
-        hint => HashMap::from([(HINT.to_owned(), cut(hint).to_owned())]),
-    };
+    let mut metadata = HashMap::new();
+    if !error.hint.is_empty() {
+        metadata.insert(HINT.to_owned(), cut(&error.hint).to_owned());
+    }
+    if let Some(code) = error.hint_code {
+        metadata.insert(HINT_CODE.to_owned(), code.name().to_owned());
+    }
     let details = ErrorDetails::with_error_info(error.kind.name(), DOMAIN, metadata);
     Status::with_error_details(code(error.kind), cut(&error.message), details)
 }
@@ -33,6 +37,7 @@ pub fn to_action_error(status: &Status) -> ActionError {
             kind: ErrorKind::from_name(&info.reason),
             message: status.message().to_owned(),
             hint: info.metadata.get(HINT).cloned().unwrap_or_default(),
+            hint_code: info.metadata.get(HINT_CODE).and_then(|name| HintCode::from_name(name)),
         },
         _ => by_code(status),
     }
@@ -78,7 +83,8 @@ fn by_code(status: &Status) -> ActionError {
         Code::Unimplemented => (ErrorKind::Failed, restart),
         Code::Ok | Code::Unknown | Code::Internal => (ErrorKind::Failed, ""),
     };
-    ActionError::new(kind, message).hint(hint)
+    let hint_code = (status.code() == Code::Unavailable).then_some(HintCode::StartPeer);
+    ActionError { hint_code, ..ActionError::new(kind, message).hint(hint) }
 }
 
 fn cut(text: &str) -> &str {

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use super::*;
-use crate::protocol::action::{ActionError, Answer, ErrorKind, GetAsk, SearchAsk, Target};
+use crate::protocol::action::{ActionError, Answer, ErrorKind, GetAsk, HintCode, SearchAsk, Target};
 
 fn search(edit: impl FnOnce(&mut pb::StartSearchRequest)) -> Result<SearchAsk, &'static str> {
     let mut request = pb::StartSearchRequest { text: "report".into(), ..Default::default() };
@@ -79,7 +79,7 @@ fn every_error_survives_the_way_through_a_status() {
     for (kind, name) in ErrorKind::NAMES {
         let error = ActionError::new(kind, format!("{name}: no peer named ana \u{1b}[2J é"));
         assert_eq!(to_action_error(&to_status(&error)), error);
-        let error = error.hint("see `peers`");
+        let error = error.hint_as(HintCode::ListPeers, "see `peers`");
         assert_eq!(to_action_error(&to_status(&error)), error);
     }
 }

@@ -10,7 +10,10 @@ use super::{
     numbered,
 };
 use crate::protocol::{
-    action::{ActionError, Direction, ErrorKind, MAX_NOTE_CHARS, ReadEvent, Transfer, TransferState},
+    action::{
+        ActionError, Direction, ErrorKind, HintCode, MAX_NOTE_CHARS, NoteCode, ReadEvent, Transfer,
+        TransferState,
+    },
     id::ContentHash,
 };
 
@@ -37,6 +40,7 @@ pub fn transfer(transfer: Option<pb::Transfer>) -> Result<Transfer, Invalid> {
             kind: ErrorKind::from_name(&transfer.error_kind),
             message: transfer.error,
             hint: transfer.hint,
+            hint_code: HintCode::from_name(&transfer.hint_code),
         }),
         Ok(pb::TransferState::Cancelled) => TransferState::Cancelled,
         Ok(pb::TransferState::Unspecified) | Err(_) => {
@@ -60,6 +64,7 @@ pub fn transfer(transfer: Option<pb::Transfer>) -> Result<Transfer, Invalid> {
         priority: priority("transfer.priority", transfer.priority)?,
         bytes_per_second: transfer.bytes_per_second,
         queue_position: Some(transfer.queue_position).filter(|position| *position > 0),
+        note_code: NoteCode::from_name(&transfer.note_code),
         note: note(transfer.note)?,
     })
 }
@@ -101,6 +106,7 @@ pub fn to_transfer(transfer: Transfer) -> pb::Transfer {
         TransferState::Failed(error) => (pb::TransferState::Failed, Some(error)),
         TransferState::Cancelled => (pb::TransferState::Cancelled, None),
     };
+    let hint_code = error.as_ref().and_then(|error| error.hint_code).map(HintCode::name).unwrap_or_default();
     let (error, hint, error_kind) = error
         .map_or_else(Default::default, |error| (error.message, error.hint, error.kind.name().to_owned()));
     pb::Transfer {
@@ -120,6 +126,8 @@ pub fn to_transfer(transfer: Transfer) -> pb::Transfer {
         bytes_per_second: transfer.bytes_per_second,
         queue_position: transfer.queue_position.unwrap_or(0),
         note: transfer.note,
+        note_code: transfer.note_code.map(NoteCode::name).unwrap_or_default().to_owned(),
+        hint_code: hint_code.to_owned(),
     }
 }
 

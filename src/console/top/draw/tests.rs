@@ -46,6 +46,7 @@ fn transfer(id: u64, direction: Direction, state: TransferState) -> Transfer {
         bytes_per_second: if state == TransferState::Running { 100 << 10 } else { 0 },
         queue_position: (state == TransferState::Waiting).then_some(3),
         note: String::new(),
+        note_code: None,
         state,
     }
 }
