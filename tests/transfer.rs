@@ -1,5 +1,7 @@
 //! Moving files between peers, with real gRPC and real files.
 
+#[path = "transfer/broken_disk.rs"]
+mod broken_disk;
 #[path = "transfer/greedy.rs"]
 mod greedy;
 #[path = "transfer/peer.rs"]
