@@ -2,6 +2,8 @@
 
 #[path = "transfer/broken_disk.rs"]
 mod broken_disk;
+#[path = "transfer/cuts.rs"]
+mod cuts;
 #[path = "transfer/greedy.rs"]
 mod greedy;
 #[path = "transfer/peer.rs"]
