@@ -199,7 +199,7 @@ fn simulate(pieces: u64, peers: &[Peer], seed: u64) -> Ran {
                     ran.spares += u64::from(errand.is_spare);
                     assert!(streams.len() < MAX_IN_FLIGHT);
                     assert!(streams.values().all(|(other, _)| other.holder != errand.holder));
-                    let reached = layout.range(errand.pieces.start).start;
+                    let reached = errand.start;
                     streams.insert(errand.task, (errand, reached));
                 }
                 Decision::Leave(task) => {
