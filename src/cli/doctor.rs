@@ -97,7 +97,9 @@ async fn look(settings: &PeerSettings, mut raw: Raw, out: &mut Output) -> Result
             Ok(settings) => {
                 let Found { findings: more, notes } = registry::look(&own, &settings).await;
                 findings.extend(more);
-                notes.iter().for_each(|note| out.note(note));
+                for note in notes {
+                    out.note(note);
+                }
             }
             Err(error) => findings.push(settings::bad(&error)),
         }

@@ -104,7 +104,7 @@ pub(super) async fn follow(
 ) -> Result<Transfer, ActionError> {
     // Without it the bar follows the window at the next byte.
     let mut resizes = signal(SignalKind::window_change()).ok();
-    let resized = async |resizes: &mut Option<Signal>| match resizes {
+    let next_size = async |resizes: &mut Option<Signal>| match resizes {
         Some(resizes) => resizes.recv().await,
         None => std::future::pending().await,
     };
@@ -114,7 +114,7 @@ pub(super) async fn follow(
                 Some(transfer) => transfer,
                 None => break,
             },
-            _ = resized(&mut resizes) => {
+            _ = next_size(&mut resizes) => {
                 progress.resized();
                 continue;
             }

@@ -156,7 +156,7 @@ fn room(area: Rect) -> usize {
 }
 
 /// Says where the chosen row is in a list that is not shown whole.
-fn place<'a>(block: Block<'a>, rows: usize, area: Rect, chosen: usize) -> Block<'a> {
+fn place(block: Block<'_>, rows: usize, area: Rect, chosen: usize) -> Block<'_> {
     if rows > room(area) { block.title_bottom(format!(" {} of {rows} ", chosen + 1)) } else { block }
 }
 
