@@ -19,6 +19,7 @@ mod input;
 mod menu;
 pub mod pages;
 pub mod parse;
+pub mod row;
 mod screen;
 mod session;
 pub mod top;

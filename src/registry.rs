@@ -59,6 +59,14 @@ use crate::{
     },
 };
 
+/// Looks at the authority that a registry's data folder keeps, and changes nothing. True when there is one.
+///
+/// # Errors
+/// When it is damaged, or cannot be read, or others can.
+pub fn check_authority(data: &Path) -> anyhow::Result<bool> {
+    closed::check(data)
+}
+
 /// A registry that runs. It ends by the [`Shutdown`] that it was started with.
 #[derive(Debug)]
 pub struct Running {

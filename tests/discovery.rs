@@ -176,3 +176,55 @@ fn nobody_hears_of_a_registry_that_shall_not_be_announced() {
     let ben = home(&folder.path().join("ben"), "");
     assert_eq!(lan.run(1, &ben, &["join"]).status.code(), Some(3));
 }
+
+const FLOODS: &str = "FLOODPLAIN_TEST_FLOODS";
+
+/// Not a test by itself: on the other machine, announces 40 new hosts a packet.
+#[test]
+fn flood() {
+    if std::env::var_os(FLOODS).is_none() {
+        return;
+    }
+    let socket = std::net::UdpSocket::bind("0.0.0.0:5353").unwrap();
+    for packet in 0..4000_u32 {
+        // An answer to nobody's question, with as many records (RFC 1035, section 4.1.1).
+        let mut message = vec![0, 0, 0x84, 0, 0, 0, 0, 40, 0, 0, 0, 0];
+        for record in 0..40 {
+            let host = format!("x{packet:06}y{record:02}");
+            message.push(u8::try_from(host.len()).unwrap());
+            message.extend(host.as_bytes());
+            message.extend(b"\x05local\0");
+            // An address, for four hours.
+            message.extend([0, 1, 0, 1, 0, 0, 0x38, 0x40, 0, 4, 10, 77, 1, 1]);
+        }
+        socket.send_to(&message, "224.0.0.251:5353").unwrap();
+        if packet % 8 == 0 {
+            // The pace of the flood.
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+}
+
+#[test]
+fn a_flood_of_announcements_takes_a_bounded_part_of_a_registrys_memory() {
+    let Some(lan) = Lan::lay() else {
+        println!("SKIPPED: network namespaces cannot be made here (root and `ip` are needed)");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let hub = home(&folder.path().join("hub"), "FLOODPLAIN_REGISTRY_LISTEN=0.0.0.0:7000\n");
+    let running = Hub::start(&lan, &hub);
+    let mut flood = Command::new("ip");
+    flood.args(["netns", "exec", &lan.names[1]]).arg(std::env::current_exe().unwrap());
+    let mut flood = flood.args(["flood", "--exact"]).env(FLOODS, "1").stdout(Stdio::null()).spawn().unwrap();
+    let gives_up = || logged(&hub).contains("flooded with announcements");
+    processes::wait_for("it gives its announcement up for a while", gives_up, || logged(&hub));
+    assert!(flood.wait().unwrap().success());
+    let status = fs::read_to_string(format!("/proc/{}/status", running.0.id())).unwrap();
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().trim().to_owned();
+    println!("it held {most} at most");
+    let most_kib: u64 = most.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(most_kib < 120 << 10, "{most}");
+    // Whoever has an invite enters all the same.
+    assert!(text(&lan.run(0, &hub, &["invite"])).starts_with("fp1:"));
+}

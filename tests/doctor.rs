@@ -9,7 +9,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, SystemTime},
 };
 
@@ -19,6 +19,7 @@ use floodplain::{
     protocol::trust::Credentials,
     store::membership::{Enrolled, NetworkFolder},
 };
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 #[path = "support/processes.rs"]
@@ -102,6 +103,7 @@ fn every_finding_is_provoked_once() {
     clock(folder.path(), &mut note);
     membership(folder.path(), &mut note);
     closed(folder.path(), &mut note);
+    own_registry(folder.path(), &mut note);
     // By the test above.
     provoked.insert(finding::DISCONNECTED.to_owned());
     let mut all: BTreeSet<String> = finding::ALL.iter().map(|id| (*id).to_owned()).collect();
@@ -256,6 +258,91 @@ fn membership(folder: &Path, note: &mut dyn FnMut(&[Value])) {
     let found = look(&home);
     what(&found, finding::BAD_MEMBERSHIP);
     note(&found);
+}
+
+/// The registry of this machine: alone, without members, in the midst of a change, and away.
+fn own_registry(folder: &Path, note: &mut dyn FnMut(&[Value])) {
+    let hub = folder.join("own");
+    fs::create_dir_all(&hub).unwrap();
+    let settings = |more: &str| fs::write(hub.join(".env"), format!("FLOODPLAIN_DATA=data\n{more}")).unwrap();
+    settings("");
+    let registry = Daemon::start(&hub, &["registry", "--listen", "127.0.0.1:0"]);
+    let found = look(&hub);
+    assert_eq!(ids(&found), BTreeSet::from([finding::NO_MEMBERS.to_owned()]), "{found:?}");
+    note(&found);
+
+    let (_, invite) = run(&hub, "invite");
+    let ana = closed_home(&folder.join("let-in"), "FLOODPLAIN_NAME=ana\n");
+    assert_eq!(
+        ask(&ana, &["join", invite.trim(), "--enroll-only"]).status.code(),
+        Some(0),
+        "{}",
+        logged(&ana)
+    );
+    assert_eq!(look(&hub), Vec::<Value>::new(), "a sound registry");
+    assert_eq!(run(&hub, "authority begin").0, 0);
+    let found = look(&hub);
+    assert!(what(&found, finding::AUTHORITY_CHANGE_OPEN).contains("1 members"), "{found:?}");
+    note(&found);
+    settings("FLOODPLAIN_CERTIFICATE_LIFETIME=5m\n");
+    let found = look(&hub);
+    assert!(what(&found, finding::CERTIFICATES_SHORT).contains("5m"), "{found:?}");
+    note(&found);
+    settings("FLOODPLAIN_ZONE_TARGET=0\n");
+    what(&look(&hub), finding::BAD_SETTING);
+
+    assert_eq!(registry.stop(), Some(0));
+    let (hub_port, web_port) =
+        (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let at = |taken: &TcpListener| taken.local_addr().unwrap().to_string();
+    settings(&format!(
+        "FLOODPLAIN_REGISTRY_LISTEN={}\nFLOODPLAIN_REGISTRY_HTTP_LISTEN={}\n",
+        at(&hub_port),
+        at(&web_port)
+    ));
+    let later = SystemTime::now() + Duration::from_secs(7200);
+    fs::File::options().append(true).open(hub.join("data/authority")).unwrap().set_modified(later).unwrap();
+    let found = look(&hub);
+    what(&found, finding::OWN_REGISTRY_NOT_RUNNING);
+    assert!(what(&found, finding::OWN_REGISTRY_PORT_TAKEN).contains(&at(&hub_port)), "{found:?}");
+    assert!(what(&found, finding::GATEWAY_PORT_TAKEN).contains(&at(&web_port)), "{found:?}");
+    assert!(what(&found, finding::OWN_CLOCK_OFF).contains("1h 59m"), "{found:?}");
+    note(&found);
+
+    let authority = hub.join("data/authority");
+    let kept = fs::read(&authority).unwrap();
+    fs::write(&authority, &kept[..kept.len() / 2]).unwrap();
+    let found = look(&hub);
+    assert!(what(&found, finding::BAD_AUTHORITY).contains("damaged"), "{found:?}");
+    assert!(!ids(&found).contains(finding::NOT_RUNNING), "no peer is missed where only a registry is");
+    note(&found);
+}
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_network_of_up_is_looked_at_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = closed_home(folder.path(), "FLOODPLAIN_REGISTRY_LISTEN=127.0.0.1:0\nFLOODPLAIN_NAME=ana\n");
+    // Its first line is another one.
+    let said = fs::File::create(home.join("said")).unwrap();
+    let mut up = floodplain(&home);
+    let mut up =
+        Running(up.args(["up", "--headless"]).stdout(said).stderr(processes::log(&home)).spawn().unwrap());
+    until(&home, "--json status", "\"connection\":\"connected\"");
+    wait_for("it is sound", || look(&home).is_empty(), || format!("{:?}", look(&home)));
+    kill_process(Pid::from_child(&up.0), Signal::TERM).unwrap();
+    assert!(up.0.wait().unwrap().success(), "{}", logged(&home));
+    let both = [finding::NOT_RUNNING, finding::OWN_REGISTRY_NOT_RUNNING].map(str::to_owned);
+    let found = ids(&look(&home));
+    assert!(both.iter().all(|id| found.contains(id)), "{found:?}");
 }
 
 /// A closed network as it runs, another beside it, and a member that is dialed in vain, away, and shut out.

@@ -15,7 +15,6 @@ mod raw;
 
 use std::{
     fs,
-    sync::atomic::Ordering::Relaxed,
     time::{Duration, Instant},
 };
 
@@ -65,10 +64,9 @@ async fn honest_searches_are_complete_whatever_a_hostile_peer_does() {
     let target = daemons[0].address.parse().unwrap();
     for attack in Attack::ALL {
         let storm = Storm::begin(attack, target, "share/lecture 0.mkv");
-        while storm.sent.load(Relaxed) < 10 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            assert!(began.elapsed() < 2 * PATIENCE, "{attack:?} does not begin");
-        }
+        let mut sent = storm.sent.subscribe();
+        let begins = tokio::time::timeout(PATIENCE, sent.wait_for(|sent| *sent >= 10)).await;
+        assert!(begins.is_ok(), "{attack:?} does not begin");
         // Of the target itself, and of another that has to ask it.
         for handle in &handles[..2] {
             for _ in 0..SEARCHES {

@@ -7,7 +7,11 @@ mod actions;
 #[path = "support/pty.rs"]
 mod pty;
 
-use std::{process::Command, sync::Arc};
+use std::{
+    process::Command,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actions::Double;
 use floodplain::{
@@ -40,6 +44,23 @@ fn command(folder: &std::path::Path, arguments: &[&str]) -> Command {
     command.env("TERM", "xterm").env("HOME", folder).current_dir(folder);
     command.arg("--data").arg(folder).args(arguments);
     command
+}
+
+/// Waits until a word is seen. Only what changes is written, unless the window has another size, and blanks never are.
+fn shows(terminal: &Pty, sizes: &[(u16, u16)], text: &str) {
+    let began = Instant::now();
+    for (columns, rows) in sizes.iter().cycle() {
+        let mark = terminal.mark();
+        terminal.resize(*columns, *rows);
+        let drawn = Instant::now();
+        while drawn.elapsed() < Duration::from_millis(300) {
+            if terminal.has_since(mark, text) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "never {text:?}: {:?}", terminal.written());
+    }
 }
 
 async fn on_a_terminal(
@@ -126,6 +147,39 @@ async fn keys_act_on_the_chosen_transfer() {
     .await;
     // What it listened to ended with it.
     double.cancelled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_peers_scroll_and_follow_the_window() {
+    on_a_terminal((80, 24), |terminal, double| {
+        double.is_crowded();
+        shows(terminal, &[(81, 24), (80, 24)], "peer-000");
+        terminal.type_in("\t");
+        // Tab, End, Page Up, Home as an xterm sends them.
+        for (key, shown) in [
+            ("\u{1b}[F", "peer-199"),
+            ("\u{1b}[5~", "peer-189"),
+            ("\u{1b}[6~", "peer-199"),
+            ("\u{1b}[H", "peer-000"),
+        ] {
+            terminal.type_in(key);
+            shows(terminal, &[(81, 24), (80, 24)], shown);
+        }
+        terminal.type_in("\u{1b}[F");
+        for size in [(60, 16), (120, 40)] {
+            shows(terminal, &[size, (80, 24)], "peer-199");
+        }
+        terminal.type_in("p");
+        shows(terminal, &[(81, 24), (80, 24)], "leads");
+        assert!(
+            !double.calls().iter().any(|call| call.starts_with("control_transfers")),
+            "{:?}",
+            double.calls()
+        );
+        terminal.type_in("q");
+        assert_eq!(terminal.ended(), 0);
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

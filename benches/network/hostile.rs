@@ -114,7 +114,7 @@ async fn row(attack: Attack, target: &Daemon, handles: &[Handle], batch: u32, pa
         fs::write(format!("/proc/{}/clear_refs", target.pid()), "5")?;
         let storm = Storm::begin(attack, target.address, "share/large.mkv");
         tokio::time::sleep(RAMP).await;
-        let (begun, before, sent_before) = (Instant::now(), Cpu::of(target.pid()), storm.sent.load(Relaxed));
+        let (begun, before, sent_before) = (Instant::now(), Cpu::of(target.pid()), *storm.sent.borrow());
         let own_before = Cpu::of(me);
         attacked.add(searches(handles, batch, pause).await?);
         took += begun.elapsed();
@@ -122,7 +122,7 @@ async fn row(attack: Attack, target: &Daemon, handles: &[Handle], batch: u32, pa
         let own = Cpu::of(me).since(&own_before);
         own_cpu += own.saturating_sub(begun.elapsed().mul_f64(asking));
         let cores = own.as_secs_f64() / begun.elapsed().as_secs_f64() - asking;
-        sent += storm.sent.load(Relaxed) - sent_before;
+        sent += *storm.sent.borrow() - sent_before;
         added_kib = added_kib.max(most_kib(target.pid())?.saturating_sub(rest));
         storm.end().await;
         // What the attack left behind ends before the next batch.

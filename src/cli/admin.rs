@@ -21,7 +21,7 @@ use crate::{
     registry::admin::socket_path,
     wire::{
         Invalid,
-        admin::{self as wire, InviteAsk, MemberInfo, RotationStep},
+        admin::{self as wire, InviteAsk, MemberInfo, Rotation, RotationStep},
         pb::{self, registry_admin_service_client::RegistryAdminServiceClient},
     },
 };
@@ -58,13 +58,25 @@ impl Admin {
         Self::connect(&socket).await
     }
 
+    /// The registry of its own data folder.
+    ///
+    /// # Errors
+    /// `Unreachable` when it does not run.
+    pub async fn find_in(folder: &Path) -> Result<Self, ActionError> {
+        Self::connect(&socket_path(folder)).await
+    }
+
     async fn connect(socket: &Path) -> Result<Self, ActionError> {
         let channel = channel(socket).await?;
         let client = RegistryAdminServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
         Ok(Self { client })
     }
 
-    async fn members(&mut self) -> Result<Vec<MemberInfo>, ActionError> {
+    /// Everybody who was let in, those who were shut out since as well.
+    ///
+    /// # Errors
+    /// `Refused` in a network without keys, or when the registry does not answer.
+    pub async fn members(&mut self) -> Result<Vec<MemberInfo>, ActionError> {
         let (mut members, mut page_token) = (Vec::new(), String::new());
         for _ in 0..MAX_PAGES {
             let request = pb::ListMembersRequest { page_size: PAGE_SIZE, page_token };
@@ -78,6 +90,15 @@ impl Admin {
             }
         }
         Ok(members)
+    }
+
+    /// Takes a step of the change of the authority, and tells how it stands then.
+    ///
+    /// # Errors
+    /// `Refused` when the step is not for now, or when the registry does not answer.
+    pub async fn rotation(&mut self, step: RotationStep) -> Result<Rotation, ActionError> {
+        let answer = answered(self.client.rotate_authority(wire::to_rotation_step(step))).await?;
+        wire::rotation(&answer).map_err(malformed)
     }
 }
 
@@ -227,8 +248,7 @@ pub async fn authority(
             RotationStep::Force
         }
     };
-    let answer = answered(admin.client.rotate_authority(wire::to_rotation_step(step))).await?;
-    let rotation = wire::rotation(&answer).map_err(malformed)?;
+    let rotation = admin.rotation(step).await?;
     let keys: Vec<_> = rotation.authorities.iter().map(ToString::to_string).collect();
     let (count, untold) = (rotation.members_on_older, rotation.live_untold);
     if out.style.json {

@@ -1,4 +1,4 @@
-//! `doctor`: looks for the usual faults of a peer on this machine, and says what each means and what to do about it.
+//! `doctor`: looks for the usual faults of a peer on this machine, and of the registry where one is beside it, and says what each means and what to do about it.
 //!
 //! Invariant: looking changes nothing. What it asks of others is bounded in time, and what they answer is escaped.
 
@@ -6,13 +6,14 @@ mod clock;
 mod files;
 pub mod finding;
 mod network;
+mod registry;
 mod settings;
 
 use std::path::Path;
 
 use tokio::runtime::Builder;
 
-use self::{finding::Finding, network::Found};
+use self::{finding::Finding, network::Found, registry::Own};
 use super::{
     args::Global,
     daemon,
@@ -21,7 +22,7 @@ use super::{
     runtime, table,
 };
 use crate::{
-    config::{LogFormat, LogSettings, PeerSettings, Sources},
+    config::{LogFormat, LogSettings, PeerSettings, Raw, Sources},
     peer::{Handle, control, remote},
     protocol::{
         action::{Connection, ErrorKind, ShareInfo, Status},
@@ -52,7 +53,7 @@ pub(super) fn doctor(global: &Global, out: &mut Output) -> Ended {
     match read {
         Ok(settings) => {
             let runtime = runtime(Builder::new_current_thread())?;
-            let looked = super::to_its_end_in(&runtime, look(&settings, out), global.timeout);
+            let looked = super::to_its_end_in(&runtime, look(&settings, raw, out), global.timeout);
             runtime.shutdown_background();
             findings.extend(looked?);
         }
@@ -82,9 +83,32 @@ fn tell(out: &mut Output, findings: &[Finding]) -> Ended {
     Ok(if findings.is_empty() { Exit::Done } else { Exit::Failed })
 }
 
-async fn look(settings: &PeerSettings, out: &mut Output) -> Result<Vec<Finding>, Failure> {
-    let mut findings = files::folders(&settings.data, &settings.inbox);
+async fn look(settings: &PeerSettings, mut raw: Raw, out: &mut Output) -> Result<Vec<Finding>, Failure> {
+    let own = Own::of(&settings.data, &raw);
+    let mut findings = Vec::new();
+    if own.as_ref().is_some_and(|own| own.is_alone) {
+        out.note("only a registry belongs to this data folder; no peer was looked for");
+    } else {
+        findings.extend(look_at_peer(settings, out).await);
+    }
     findings.extend(files::secrets(&settings.data));
+    if let Some(own) = own {
+        match own.settings(&settings.data, &mut raw) {
+            Ok(settings) => {
+                let Found { findings: more, notes } = registry::look(&own, &settings).await;
+                findings.extend(more);
+                for note in notes {
+                    out.note(note);
+                }
+            }
+            Err(error) => findings.push(settings::bad(&error)),
+        }
+    }
+    Ok(findings)
+}
+
+async fn look_at_peer(settings: &PeerSettings, out: &mut Output) -> Vec<Finding> {
+    let mut findings = files::folders(&settings.data, &settings.inbox);
     let running = running(&settings.data, &mut findings).await;
     let shares = match &running {
         Some((_, _, shares)) => shares.clone(),
@@ -97,7 +121,7 @@ async fn look(settings: &PeerSettings, out: &mut Output) -> Result<Vec<Finding>,
     for note in notes {
         out.note(note);
     }
-    Ok(findings)
+    findings
 }
 
 /// The running peer with what it says of itself; a finding when there is none.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use futures::{StreamExt, TryStreamExt, stream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
     args::{ByteRange, GetArgs, Recipients, SendArgs, TransferAction},
@@ -101,7 +102,23 @@ pub(super) async fn follow(
     mut events: Events<Transfer>,
     progress: &mut Progress,
 ) -> Result<Transfer, ActionError> {
-    while let Some(transfer) = events.try_next().await? {
+    // Without it the bar follows the window at the next byte.
+    let mut resizes = signal(SignalKind::window_change()).ok();
+    let next_size = async |resizes: &mut Option<Signal>| match resizes {
+        Some(resizes) => resizes.recv().await,
+        None => std::future::pending().await,
+    };
+    loop {
+        let transfer = tokio::select! {
+            event = events.try_next() => match event? {
+                Some(transfer) => transfer,
+                None => break,
+            },
+            _ = next_size(&mut resizes) => {
+                progress.resized();
+                continue;
+            }
+        };
         progress.show(&transfer);
         match transfer.state {
             TransferState::Done => return Ok(transfer),

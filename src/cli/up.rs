@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Where the registry listens when nothing is said: others are to reach it.
-const REGISTRY_LISTEN: &str = "0.0.0.0:7000";
+pub(super) const REGISTRY_LISTEN: &str = "0.0.0.0:7000";
 /// Where the peer does.
 const PEER_LISTEN: &str = "0.0.0.0:7001";
 /// How long that of the own peer is good; it is used at once or not at all.

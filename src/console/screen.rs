@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::row::{columns, in_one_row};
 use crate::protocol::name::printable_lines;
 
 /// Batches of lines that wait to be written; whoever prints more waits.
@@ -55,9 +56,7 @@ impl<P: rustyline::ExternalPrinter + Send + 'static> Sink for AbovePrompt<P> {
     }
 
     fn columns(&self) -> Option<usize> {
-        let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
-        // Some terminals tell none.
-        Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+        columns(io::stdout())
     }
 }
 
@@ -161,18 +160,6 @@ fn write(mut sink: impl Sink, mut queue: mpsc::Receiver<Output>) {
     }
 }
 
-/// Cut so that it takes one row, and leaves the last column, after which some terminals break. A character that is not ASCII
-/// may be two columns wide.
-fn in_one_row(line: &str, columns: Option<usize>) -> String {
-    let Some(room) = columns.map(|columns| columns.saturating_sub(1)) else { return line.to_owned() };
-    let mut width = 0;
-    let fits = |c: &char| {
-        width += if c.is_ascii() { 1 } else { 2 };
-        width <= room
-    };
-    line.chars().take_while(fits).collect()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
@@ -213,14 +200,5 @@ mod tests {
         let (wide, narrow) = ("0123456789é12345678", "0123456789");
         let expected = format!("{wide}\n{over}{wide}\n{narrow}\n{over}{narrow}\nother\n");
         assert_eq!(*shown.lock().unwrap(), expected);
-    }
-
-    #[test]
-    fn a_row_is_never_longer_than_the_window() {
-        assert_eq!(in_one_row("abc", None), "abc");
-        assert_eq!(in_one_row("abc", Some(4)), "abc");
-        assert_eq!(in_one_row("abc", Some(3)), "ab");
-        assert_eq!(in_one_row("漢字", Some(4)), "漢");
-        assert_eq!(in_one_row("abc", Some(0)), "");
     }
 }

@@ -4,6 +4,7 @@
 //! [`model::Model`], and every text of others is escaped there.
 
 pub mod draw;
+pub mod list;
 pub mod model;
 mod terminal;
 

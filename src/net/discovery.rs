@@ -2,16 +2,18 @@
 //! required.
 //!
 //! Invariant: what is found is a hint and proves nothing: whoever dials one has to hold the key that is expected of it. What
-//! others announce is bounded in number and length and checked before anyone sees it.
+//! others announce is bounded in number and length and checked before anyone sees it, and what the library remembers of it by
+//! ending the library.
 
 use std::{
     net::{IpAddr, SocketAddr},
+    pin::pin,
     time::Duration,
 };
 
 use anyhow::{Context, Result};
 use mdns_sd::{IfKind, ResolvedService, ServiceDaemon, ServiceEvent, ServiceInfo};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::{
     protocol::{
@@ -31,6 +33,15 @@ const MAX_ADDRESSES: usize = 8;
 const MAX_VERSION_BYTES: usize = 32;
 /// Answers that are looked at in one search, good or not.
 const MAX_ANSWERS: usize = 1024;
+/// Records of others that the library may remember, with their timers; it keeps whatever comes for as long as its sender says, without
+/// a bound. A large office announces some hundreds of services; this many take less than 10 MiB.
+const MAX_HELD: i64 = 16_384;
+/// How often that is looked at. A flood that fills 100 Mbit/s brings some 100,000 records meanwhile.
+const HELD_CHECK: Duration = Duration::from_secs(1);
+/// For the library's answer; it takes commands between two packets.
+const METRICS_DEADLINE: Duration = Duration::from_secs(5);
+/// A registry that gave up announcing itself tries again after this. Whoever has an invite needs no announcement.
+const FULL_PAUSE: Duration = Duration::from_secs(60);
 /// For the goodbye of a registry that ends.
 const GOODBYE_DEADLINE: Duration = Duration::from_secs(1);
 /// The keys of what is told beside name, address and port.
@@ -70,7 +81,6 @@ pub struct Found {
 /// When multicast cannot be used here.
 pub fn announce(announcement: &Announcement, shutdown: &Shutdown) -> Result<()> {
     let Announcement { network, authority, listening } = announcement;
-    let daemon = daemon()?;
     let network = network.to_string();
     let machine = PeerName::from_any(&rustix::system::uname().nodename().to_string_lossy());
     // Two on one machine have two names, and neither takes the machine's own from another responder.
@@ -85,19 +95,60 @@ pub fn announce(announcement: &Announcement, shutdown: &Shutdown) -> Result<()> 
         ServiceInfo::new(SERVICE, &instance, &host, listening.ip(), listening.port(), &told[..])
     };
     let service = service.context("the registry cannot be described")?;
-    let name = service.get_fullname().to_owned();
-    daemon.register(service).context("the registry cannot be announced")?;
+    let mut daemon = announced(&service)?;
     tracing::info!(name = instance, "announced on the local network");
     let stop = shutdown.clone();
     drop(shutdown.spawn_draining("announcement", async move {
-        stop.stopping().await;
-        if let Ok(gone) = daemon.unregister(&name) {
+        loop {
+            tokio::select! {
+                () = stop.stopping() => break,
+                () = until_full(&daemon) => {}
+            }
+            let _ = daemon.shutdown();
+            tracing::warn!(
+                seconds = FULL_PAUSE.as_secs(),
+                "the local network is flooded with announcements; this registry is not announced for now"
+            );
+            tokio::select! {
+                () = stop.stopping() => return,
+                () = sleep(FULL_PAUSE) => {}
+            }
+            daemon = match announced(&service) {
+                Ok(daemon) => daemon,
+                Err(error) => {
+                    tracing::warn!(error = format!("{error:#}"), "this registry is announced no more");
+                    return;
+                }
+            };
+        }
+        if let Ok(gone) = daemon.unregister(service.get_fullname()) {
             // Late or not, others forget it by themselves.
             let _ = tokio::time::timeout(GOODBYE_DEADLINE, gone.recv_async()).await;
         }
         let _ = daemon.shutdown();
     }));
     Ok(())
+}
+
+fn announced(service: &ServiceInfo) -> Result<ServiceDaemon> {
+    let daemon = daemon()?;
+    daemon.register(service.clone()).context("the registry cannot be announced")?;
+    Ok(daemon)
+}
+
+/// Until what the library remembers of others is too much, or it has ended by itself.
+async fn until_full(daemon: &ServiceDaemon) {
+    while held(daemon).await.is_some_and(|held| held <= MAX_HELD) {
+        sleep(HELD_CHECK).await;
+    }
+}
+
+/// Records of others that the library holds, and the times at which it looks at them again. `None` when it does not answer.
+async fn held(daemon: &ServiceDaemon) -> Option<i64> {
+    let metrics = daemon.get_metrics().ok()?;
+    let metrics = timeout(METRICS_DEADLINE, metrics.recv_async()).await.ok()?.ok()?;
+    let is_held = |name: &str| name.starts_with("cached-") || name == "timer";
+    Some(metrics.iter().filter(|(name, _)| is_held(name)).map(|(_, count)| count).sum())
 }
 
 /// Registries that answer within this time, in order of their names.
@@ -109,8 +160,13 @@ pub async fn find(wait: Duration) -> Result<Vec<Found>> {
     let answers = daemon.browse(SERVICE).context("the local network cannot be asked")?;
     let until = Instant::now() + wait;
     let mut found: Vec<Found> = Vec::new();
+    let mut full = pin!(until_full(&daemon));
     for _ in 0..MAX_ANSWERS {
-        let Ok(Ok(event)) = timeout_at(until, answers.recv_async()).await else { break };
+        let event = tokio::select! {
+            event = timeout_at(until, answers.recv_async()) => event,
+            () = &mut full => break,
+        };
+        let Ok(Ok(event)) = event else { break };
         let ServiceEvent::ServiceResolved(service) = event else { continue };
         let Some(one) = checked(&service) else { continue };
         // A later answer has all that an earlier one had.

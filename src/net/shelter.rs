@@ -7,6 +7,7 @@ mod body;
 mod deadline;
 mod door;
 mod first;
+mod guilt;
 mod large;
 
 use std::{
@@ -26,8 +27,10 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 pub use body::Sheltered;
 pub use door::{Bounds, Door, Refused};
+pub use guilt::{disown, own_fault};
 pub use large::LargeRequests;
 
+use self::guilt::is_nonsense;
 use super::{caller::Caller, conduct::Conduct, counts::ConnectionCounts};
 
 /// From the call to the beginning of its answer, when the caller names no time or a longer one: a request that comes a byte
@@ -110,8 +113,8 @@ where
         Box::pin(async move {
             let until = told.unwrap_or(now + HEAD_DEADLINE).min(now + HEAD_DEADLINE);
             match before(until, AssertUnwindSafe(answer).catch_unwind()).await {
-                Some(Ok(Ok(response))) => {
-                    if is_nonsense(response.headers()) {
+                Some(Ok(Ok(mut response))) => {
+                    if is_nonsense(response.headers_mut()) {
                         place.on_nonsense(std::time::Instant::now());
                     }
                     Ok(response.map(|body| Sheltered::new(body, method, told, place)))
@@ -139,13 +142,6 @@ fn is_grpc(request: &http::Request<Body>) -> Result<(), http::StatusCode> {
         Some(None | Some(b'+' | b';')) => Ok(()),
         _ => Err(http::StatusCode::UNSUPPORTED_MEDIA_TYPE),
     }
-}
-
-/// The answer, or its end, says that the request could not be read, or makes no sense. `INTERNAL` is what gRPC libraries say
-/// of a message that is none.
-fn is_nonsense(headers: &http::HeaderMap) -> bool {
-    let Some(code) = headers.get(Status::GRPC_STATUS) else { return false };
-    matches!(Code::from_bytes(code.as_bytes()), Code::InvalidArgument | Code::OutOfRange | Code::Internal)
 }
 
 /// What the future gives before that time.

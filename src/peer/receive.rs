@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::{
     download::store_error,
@@ -24,6 +24,7 @@ use crate::{
     net::{
         caller::{Caller, CallerKey, KnownPeers},
         limit::Admission,
+        shelter::own_fault,
     },
     protocol::{
         action::{Direction, NoteCode, TransferState},
@@ -254,7 +255,7 @@ fn store_status(error: &StoreError) -> Status {
         StoreError::Stopped => Status::unavailable("the receiver is stopping"),
         _ => {
             tracing::warn!(error = %store_error(error), "could not store a received file");
-            Status::internal("the receiver could not store the file")
+            own_fault(Code::Internal, "the receiver could not store the file")
         }
     }
 }

@@ -22,7 +22,7 @@ use std::{
 };
 
 use futures::StreamExt;
-use tonic::Status;
+use tonic::{Code, Status};
 
 pub(super) use self::{service::ReplicaFace, staged::Staged, turns::Turns};
 use super::{
@@ -33,6 +33,7 @@ use super::{
 };
 use crate::{
     index::Index,
+    net::shelter::own_fault,
     protocol::{action::TransferState, id::ContentHash, plan::FileName, roster::Member},
     shutdown::Shutdown,
     store::{
@@ -172,7 +173,7 @@ impl Keeping {
                 tracing::warn!(%error, "could not keep a content for the network");
                 Err(Status::aborted("the content could not be stored"))
             }
-            Err(_) => Err(Status::internal("storing the content failed")),
+            Err(_) => Err(own_fault(Code::Internal, "storing the content failed")),
         }
     }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     index::{Index, IndexError},
-    net::{Caller, guard},
+    net::{Caller, guard, shelter::own_fault},
     protocol::{claim::Reach, flood::Refusal},
     telemetry::trace::Trace,
     wire::{
@@ -184,6 +184,6 @@ fn not_listed(error: &IndexError) -> Status {
         IndexError::NotFound { .. } => Status::not_found(error.to_string()),
         IndexError::BadPage => wire::Invalid::new("page_token", error.to_string()).into(),
         // What went wrong on this machine's disk is nobody else's business.
-        _ => Status::internal("the folder could not be listed"),
+        _ => own_fault(Code::Internal, "the folder could not be listed"),
     }
 }

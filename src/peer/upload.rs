@@ -29,6 +29,7 @@ use crate::{
     net::{
         Caller, CallerKey,
         queue::{Place, Queue, Turn},
+        shelter::own_fault,
         throttle::Throttle,
     },
     protocol::{
@@ -326,7 +327,7 @@ impl Uploads {
         let opened = tokio::time::timeout(REQUEST_TIMEOUT, opening)
             .await
             .map_err(|_| Status::deadline_exceeded("the disk did not answer in time"))?
-            .map_err(|_| Status::internal("opening the file failed"))?;
+            .map_err(|_| own_fault(Code::Internal, "opening the file failed"))?;
         opened.map_err(|error| source_status(&error))
     }
 
@@ -422,5 +423,6 @@ fn source_status(error: &SourceError) -> Status {
             Code::Internal
         }
     };
-    Status::new(code, error.to_string())
+    // A file that became shorter is not the fetcher's fault, and a disk that fails is ours.
+    own_fault(code, error.to_string())
 }

@@ -16,8 +16,10 @@ use super::id::ContentHash;
 const MAX_TRIES: u32 = 3;
 /// Tries of a holder whose slots are taken: with the waits below, about two minutes of queueing.
 const MAX_BUSY_TRIES: u32 = 30;
-/// A try that brought this much does not count, or a file of many GiB would not survive a bad link.
-const FORGIVING_BYTES: u64 = 64 << 20;
+/// A try that went on by this much begins the tries and the waits anew, or a link that is cut every few seconds would make a
+/// download wait longer and longer, and at last give its holder up. Less is what a holder sends before it fails for a reason of its own. What
+/// counts is kept, so that the tries of a file stay bounded by its size.
+const FORGIVING_BYTES: u64 = 64 << 10;
 /// Wait before a holder is asked again after its first failure; doubles up to the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);

@@ -66,6 +66,11 @@ pub(super) enum Refused {
     NotWritten,
 }
 
+/// Looks at what is kept in a folder. True when there is something.
+pub(super) fn check(data: &Path) -> Result<bool> {
+    Ok(File::in_folder(data).load()?.is_some())
+}
+
 /// The authority of a network and what it keeps.
 #[derive(Debug)]
 pub(super) struct Closed {

@@ -10,7 +10,7 @@ use super::{
     state::{MAX_PEERS, Refusal},
 };
 use crate::{
-    net::Caller,
+    net::{Caller, shelter::disown},
     protocol::{
         admission::{NotAdmitted, NotFound},
         membership::Registration,
@@ -134,7 +134,11 @@ pub(super) fn not_admitted(refusal: &Refused) -> Status {
         }
         Refused::NotWritten => (Code::Unavailable, because("NOT_WRITTEN")),
     };
-    Status::with_error_details(code, text, details)
+    let mut status = Status::with_error_details(code, text, details);
+    if code == Code::Internal {
+        disown(&mut status);
+    }
+    status
 }
 
 /// An invite for a zone that cannot be.

@@ -105,9 +105,9 @@ impl Problem {
         self.0.status
     }
 
-    /// The code, what happened and what to do about it.
-    pub fn told(&self) -> (&'static str, &str, &str) {
-        (self.0.kind.name(), &self.0.detail, &self.0.hint)
+    /// The code, what happened, what to do about it, and the word for that.
+    pub fn told(&self) -> (&'static str, &str, &str, Option<&'static str>) {
+        (self.0.kind.name(), &self.0.detail, &self.0.hint, self.0.hint_code.map(HintCode::name))
     }
 
     /// As JSON, for an event.

@@ -2,14 +2,14 @@
 //!
 //! Searches: `slow` gives one hit and never ends, `missing` finds nothing, `bugdet` neither but has a suggestion, `broken` fails
 //! after one hit, `worse first` finds the better one last.
-//! Downloads: hit 1 is done, hit 2 stays at half, hit 3 fails, hit 4 waits in the queue and then runs, hit 5 goes on by a byte ten times a second; everything else is not found.
+//! Downloads: hit 1 is done, hit 2 stays at half, hit 3 fails, hit 4 waits in the queue and then runs, hit 5 goes on by a byte ten times a second, hit 6 as well under a name that is long and misbehaves; everything else is not found.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
     time::{Duration, SystemTime},
 };
@@ -46,6 +46,8 @@ pub(crate) struct Double {
     cancelled: Arc<Notify>,
     /// How often `status` is still answered.
     statuses: AtomicU32,
+    /// Many peers are there.
+    is_crowded: AtomicBool,
 }
 
 /// Tells when the stream that holds it is dropped.
@@ -70,6 +72,7 @@ impl Double {
             connection: Mutex::new(Connection::Connected),
             cancelled: Arc::default(),
             statuses: AtomicU32::new(u32::MAX),
+            is_crowded: AtomicBool::new(false),
         })
     }
 
@@ -91,6 +94,11 @@ impl Double {
     /// Nothing runs any more.
     pub(crate) fn end_transfers(&self) {
         self.transfers.lock().unwrap().truncate(1);
+    }
+
+    /// From now on 200 peers are told of, `peer-000` to `peer-199`.
+    pub(crate) fn is_crowded(&self) {
+        self.is_crowded.store(true, Relaxed);
     }
 
     /// The first status is answered; the next one is a fault of this program.
@@ -354,11 +362,13 @@ impl Actions for Double {
                 let fast = Transfer { bytes_per_second: 512, ..running };
                 return Ok(self.unending(vec![queued, fast]));
             }
-            Target::Hit(5) => {
+            Target::Hit(number @ 5..=6) => {
+                let long = || format!("\u{1b}[2J\u{202e}\r\n{}.pdf", "annual report ".repeat(8));
+                let name = move || if number == 5 { "report.pdf".into() } else { long() };
                 let steps = stream::unfold(0, move |done_bytes| async move {
                     tokio::time::sleep(Duration::from_millis(100)).await;
-                    let now =
-                        Transfer { done_bytes, bytes_per_second: 10, ..transfer(7, TransferState::Running) };
+                    let running = transfer(7, TransferState::Running);
+                    let now = Transfer { name: name(), done_bytes, bytes_per_second: 10, ..running };
                     Some((Ok(now), done_bytes + 1))
                 });
                 return Ok(steps.boxed());
@@ -449,7 +459,11 @@ impl Actions for Double {
 
     async fn peers(&self, zone: Option<ZoneId>) -> Outcome<Listing<PeerInfo>> {
         self.record(format!("peers({zone:?})"));
-        let rows = [peer_info("ana", 1), peer_info("ben", 2)];
+        let mut rows = vec![peer_info("ana", 1), peer_info("ben", 2)];
+        if self.is_crowded.load(Relaxed) {
+            let other = |byte: u8| PeerInfo { id: peer_id(byte), ..peer_info(&format!("peer-{byte:03}"), 1) };
+            rows = (0..200).map(other).collect();
+        }
         let rows = rows.into_iter().filter(|peer| zone.is_none() || peer.zone == zone).collect();
         Ok(Listing { rows, is_stale: zone.is_some() })
     }

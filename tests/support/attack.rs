@@ -7,14 +7,14 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use floodplain::wire::pb;
 use prost::Message;
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     frames::{
@@ -91,14 +91,14 @@ pub struct Storm {
     tasks: JoinSet<()>,
     is_over: Arc<AtomicBool>,
     /// Calls or bursts of frames that were sent.
-    pub sent: Arc<AtomicU64>,
+    pub sent: watch::Sender<u64>,
 }
 
 impl Storm {
     /// On that daemon, with this file to download.
     pub fn begin(attack: Attack, target: SocketAddr, file: &str) -> Self {
         let (mut tasks, is_over, sent) =
-            (JoinSet::new(), Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+            (JoinSet::new(), Arc::<AtomicBool>::default(), watch::Sender::new(0));
         for _ in 0..CONNECTIONS {
             let (is_over, sent, file) = (is_over.clone(), sent.clone(), file.to_owned());
             tasks.spawn(async move {
@@ -119,7 +119,13 @@ impl Storm {
 }
 
 /// One connection for as long as it lasts.
-async fn once(attack: Attack, target: SocketAddr, file: &str, is_over: &AtomicBool, sent: &AtomicU64) {
+async fn once(
+    attack: Attack,
+    target: SocketAddr,
+    file: &str,
+    is_over: &AtomicBool,
+    sent: &watch::Sender<u64>,
+) {
     let call = |path: &'static str, body: fn() -> Vec<u8>| calls(target, path, body, is_over, sent);
     match attack {
         Attack::Calls => call(BROWSE, || framed(&pb::BrowseRequest::default().encode_to_vec())).await,
@@ -158,7 +164,7 @@ async fn once(attack: Attack, target: SocketAddr, file: &str, is_over: &AtomicBo
             for at in 0..100 {
                 let opened = frame(HEADERS, END_HEADERS, 2 * at + 1, &head(DOWNLOAD));
                 raw.say(&[opened, frame(DATA, END_STREAM, 2 * at + 1, &ask)].concat()).await;
-                sent.fetch_add(1, Relaxed);
+                sent.send_modify(|sent| *sent += 1);
             }
             raw.is_closed_within(Duration::from_secs(2)).await;
         }
@@ -166,7 +172,7 @@ async fn once(attack: Attack, target: SocketAddr, file: &str, is_over: &AtomicBo
             let mut held = Vec::new();
             for _ in 0..50 {
                 held.push(Raw::connect(target).await);
-                sent.fetch_add(1, Relaxed);
+                sent.send_modify(|sent| *sent += 1);
             }
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
@@ -198,12 +204,12 @@ async fn calls(
     path: &str,
     body: fn() -> Vec<u8>,
     is_over: &AtomicBool,
-    sent: &AtomicU64,
+    sent: &watch::Sender<u64>,
 ) {
     let connection = Connection::open(target).await;
     let callers = (0..AT_ONCE).map(|_| async {
         while !is_over.load(Relaxed) && connection.call(path, &[], body()).await != super::raw::End::Closed {
-            sent.fetch_add(1, Relaxed);
+            sent.send_modify(|sent| *sent += 1);
         }
     });
     futures::future::join_all(callers).await;
@@ -215,11 +221,11 @@ async fn bursts(
     first: Vec<u8>,
     mut burst: impl FnMut() -> Vec<u8>,
     is_over: &AtomicBool,
-    sent: &AtomicU64,
+    sent: &watch::Sender<u64>,
 ) {
     let mut raw = Raw::open(target, &[]).await;
     raw.say(&first).await;
     while !is_over.load(Relaxed) && raw.repeat(&burst(), 1).await > 0 {
-        sent.fetch_add(1, Relaxed);
+        sent.send_modify(|sent| *sent += 1);
     }
 }

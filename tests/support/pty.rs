@@ -75,14 +75,19 @@ impl Pty {
         self.written.lock().unwrap().len()
     }
 
+    /// Whether this was written behind a mark.
+    pub fn has_since(&self, mark: usize, text: &str) -> bool {
+        String::from_utf8_lossy(&self.written.lock().unwrap()[mark..]).contains(text)
+    }
+
     /// Waits until this was written behind a mark.
     pub fn expect_since(&self, mark: usize, text: &str) {
         let began = Instant::now();
         loop {
-            let written = self.written.lock().unwrap()[mark..].to_vec();
-            if String::from_utf8_lossy(&written).contains(text) {
+            if self.has_since(mark, text) {
                 return;
             }
+            let written = self.written.lock().unwrap()[mark..].to_vec();
             assert!(began.elapsed() < PATIENCE, "never {text:?}: {:?}", String::from_utf8_lossy(&written));
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -62,6 +62,8 @@ pub(crate) struct Faults {
     pub(crate) chunk_takes_ms: AtomicUsize,
     /// Spoils the bytes from this place of a file on; 0 none.
     pub(crate) spoils_from: AtomicUsize,
+    /// Files open, and every read of them fails.
+    pub(crate) has_broken_disk: AtomicBool,
 }
 
 /// A folder as the index would have it.
@@ -97,7 +99,10 @@ impl FileSource for Folder {
                 (path, None)
             }
         };
-        let file = File::open(&path).map_err(|_| SourceError::NotFound)?;
+        // Reading what is open for writing only fails as reading from a broken disk does.
+        let is_broken = self.faults.has_broken_disk.load(SeqCst);
+        let file = File::options().read(!is_broken).write(is_broken).open(&path);
+        let file = file.map_err(|_| SourceError::NotFound)?;
         let metadata = file.metadata()?;
         let info = FileInfo {
             hash,

@@ -8,7 +8,7 @@ use tonic::metadata::MetadataMap;
 use super::finding::{CLOCK_OFF, Finding};
 
 /// Certificates are good for a day and begin a little in the past; a minute is far from harm and far above what a network takes.
-const TOLERANCE: Duration = Duration::from_secs(60);
+pub(super) const TOLERANCE: Duration = Duration::from_secs(60);
 
 /// A finding when the clocks differ; nothing when the answer has no date.
 pub(super) fn compare(answer: &MetadataMap, now: SystemTime, registry: &str) -> Option<Finding> {

@@ -57,6 +57,17 @@ pub(super) fn folders(data: &Path, inbox: &Path) -> Vec<Finding> {
     findings
 }
 
+/// The data folder of a registry.
+pub(super) fn registry_folder(folder: &Path) -> Option<Finding> {
+    let problem = writable(folder).err()?;
+    Some(Finding {
+        id: DATA_NOT_WRITABLE,
+        what: format!("the data folder of the registry {} cannot be written: {problem}", folder.display()),
+        why: "what it knows of peers and members would be lost with it".into(),
+        todo: "let this user write there, or name another folder with FLOODPLAIN_DATA".into(),
+    })
+}
+
 /// Makes and removes a file there; where the folder is still to be made, where it would be.
 fn writable(folder: &Path) -> io::Result<()> {
     match fs::metadata(folder) {

@@ -1,4 +1,4 @@
-//! What a look at a peer may find. The ids are for scripts: they stay.
+//! What a look at a peer, and at the registry beside it, may find. The ids are for scripts: they stay.
 
 use serde::Serialize;
 
@@ -72,4 +72,20 @@ ids! {
     PORT_TAKEN = "port-taken";
     /// The registry cannot dial the peer back.
     NOT_REACHABLE = "not-reachable";
+    /// The registry of this machine does not run.
+    OWN_REGISTRY_NOT_RUNNING = "own-registry-not-running";
+    /// Its port is somebody else's.
+    OWN_REGISTRY_PORT_TAKEN = "own-registry-port-taken";
+    /// The port that was chosen for a web page is somebody else's.
+    GATEWAY_PORT_TAKEN = "gateway-port-taken";
+    /// What the registry keeps of its network's key is damaged, or cannot be used.
+    BAD_AUTHORITY = "bad-authority";
+    /// The registry wrote something in the future.
+    OWN_CLOCK_OFF = "own-clock-off";
+    /// Peers' certificates are good for too short.
+    CERTIFICATES_SHORT = "certificates-short";
+    /// Nobody was let in.
+    NO_MEMBERS = "no-members";
+    /// The key of the network is being changed.
+    AUTHORITY_CHANGE_OPEN = "authority-change-open";
 }

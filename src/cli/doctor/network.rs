@@ -11,9 +11,10 @@ use super::{
         BAD_MEMBERSHIP, CERTIFICATE_EXPIRED, Finding, NO_MEMBERSHIP, NOT_REACHABLE, PORT_TAKEN,
         REGISTRY_FOREIGN, REGISTRY_REFUSED, REGISTRY_TIMED_OUT, REGISTRY_UNKNOWN, SHUT_OUT,
     },
+    registry,
 };
 use crate::{
-    config::PeerSettings,
+    config::{PeerSettings, table},
     net::{
         DialError, Identity, Purpose, Security, Transport, Trust,
         advertise::advertised,
@@ -36,7 +37,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    fn add(&mut self, id: &'static str, what: String, why: &str, todo: &str) {
+    pub(super) fn add(&mut self, id: &'static str, what: String, why: &str, todo: &str) {
         self.findings.push(Finding { id, what, why: why.into(), todo: todo.into() });
     }
 }
@@ -46,6 +47,7 @@ pub(super) async fn look(settings: &PeerSettings, status: Option<&Status>) -> Fo
     let mut found = Found::default();
     if status.is_none() {
         port(settings.listen, &mut found);
+        registry::gateway(&settings.http, table::HTTP_LISTEN, &mut found);
     }
     let enrolled = if settings.insecure_loopback { None } else { membership(settings, &mut found) };
     let registry = match (status, &enrolled) {
@@ -73,20 +75,26 @@ pub(super) async fn look(settings: &PeerSettings, status: Option<&Status>) -> Fo
     found
 }
 
-/// Where the peer is to listen, somebody may.
-fn port(listen: SocketAddr, found: &mut Found) {
+/// Why a daemon that does not run could not listen there, and what to do; `setting` names the address.
+pub(super) fn cannot_listen(listen: SocketAddr, setting: &str) -> Option<(io::Error, String)> {
     if listen.port() == 0 {
-        return;
+        return None;
     }
-    let Err(error) = std::net::TcpListener::bind(listen) else { return };
+    let error = std::net::TcpListener::bind(listen).err()?;
     let todo = match error.kind() {
         io::ErrorKind::AddrInUse => format!(
-            "stop the other program (`ss -ltnp sport = :{}` names it), or set FLOODPLAIN_LISTEN to another port",
+            "stop the other program (`ss -ltnp sport = :{}` names it), or set {setting} to another port",
             listen.port()
         ),
-        io::ErrorKind::PermissionDenied => "set FLOODPLAIN_LISTEN to a port from 1024".into(),
-        _ => "set FLOODPLAIN_LISTEN to an address of this machine, such as 0.0.0.0".into(),
+        io::ErrorKind::PermissionDenied => format!("set {setting} to a port from 1024"),
+        _ => format!("set {setting} to an address of this machine, such as 0.0.0.0"),
     };
+    Some((error, todo))
+}
+
+/// Where the peer is to listen, somebody may.
+fn port(listen: SocketAddr, found: &mut Found) {
+    let Some((error, todo)) = cannot_listen(listen, table::LISTEN) else { return };
     let what = format!("no peer runs, and {listen} cannot be listened on: {error}");
     found.add(PORT_TAKEN, what, "the peer does not start without its port", &todo);
 }

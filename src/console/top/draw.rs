@@ -8,10 +8,13 @@ use ratatui::{
     layout::{Alignment, Constraint, Layout, Rect},
     style::{Color, Modifier, Style},
     text::Line,
-    widgets::{Block, Cell, Paragraph, Row, Table, TableState, Wrap},
+    widgets::{Block, BorderType, Cell, Paragraph, Row, Table, TableState, Wrap},
 };
 
-use super::model::{Model, Query};
+use super::{
+    list::window,
+    model::{List, Model, Query},
+};
 use crate::{
     console::view::{index, pace, size, state, word},
     protocol::{
@@ -24,7 +27,12 @@ use crate::{
 pub const MIN_SIZE: (u16, u16) = (60, 16);
 /// Cells of a bar.
 const BAR: usize = 10;
-const KEYS: &str = "q quit  ↑↓ choose  p pause  r resume  t retry  c cancel  P R T all of them";
+const KEYS: &str = "q quit  Tab list  ↑↓ choose  p pause  r resume  t retry  c cancel  P R T all";
+const WIDE_KEYS: &str = "q quit  Tab next list  ↑↓ PgUp PgDn Home End choose  p pause  r resume  t retry  c cancel  P R T all of them";
+/// In lists that have nothing to be done with.
+const MOVE_KEYS: &str = "q quit  Tab next list  ↑↓ PgUp PgDn Home End move";
+/// Lines of a list that are no rows: its frame and its header.
+const FRAME_ROWS: u16 = 3;
 
 /// Draws the whole window.
 pub fn draw(frame: &mut Frame<'_>, model: &Model, now: SystemTime) {
@@ -51,7 +59,7 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model, now: SystemTime) {
     transfers(frame, upper, model, look);
     peers(frame, left, model);
     queries(frame, right, model, now, look);
-    frame.render_widget(footer(model, look), foot);
+    frame.render_widget(footer(model, look, area.width), foot);
 }
 
 /// How things are set off from each other; all of it is told in words too.
@@ -122,20 +130,47 @@ fn heading(model: &Model, look: Look) -> Vec<Line<'static>> {
     ]
 }
 
-fn footer(model: &Model, look: Look) -> Paragraph<'static> {
+fn footer(model: &Model, look: Look, columns: u16) -> Paragraph<'static> {
     match (&model.said, &model.problem) {
         (Some(said), _) => Paragraph::new(Line::styled(said.clone(), Look::bold())),
         (None, Some(problem)) => {
             Paragraph::new(Line::styled(problem.clone(), Look::bold().patch(look.colored(Color::Red))))
         }
-        (None, None) => Paragraph::new(KEYS),
+        (None, None) => Paragraph::new(match model.list {
+            List::Transfers if usize::from(columns) >= WIDE_KEYS.chars().count() => WIDE_KEYS,
+            List::Transfers => KEYS,
+            List::Peers | List::Queries => MOVE_KEYS,
+        }),
     }
+}
+
+/// The frame of a list: a thick one around that which keys move in.
+fn framed(list: List, model: &Model, title: String) -> Block<'static> {
+    let kind = if model.list == list { BorderType::Thick } else { BorderType::Plain };
+    Block::bordered().border_type(kind).title(title)
+}
+
+/// Rows that have room in a list of this height.
+fn room(area: Rect) -> usize {
+    usize::from(area.height.saturating_sub(FRAME_ROWS))
+}
+
+/// Says where the chosen row is in a list that is not shown whole.
+fn place(block: Block<'_>, rows: usize, area: Rect, chosen: usize) -> Block<'_> {
+    if rows > room(area) { block.title_bottom(format!(" {} of {rows} ", chosen + 1)) } else { block }
+}
+
+/// Draws the rows that are shown; the chosen one is set off where keys move in the list.
+fn table(frame: &mut Frame<'_>, area: Rect, table: Table<'_>, chosen: Option<usize>) {
+    let table = table.row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
+    frame.render_stateful_widget(table, area, &mut TableState::new().with_selected(chosen));
 }
 
 fn transfers(frame: &mut Frame<'_>, area: Rect, model: &Model, look: Look) {
     let is_moving = |transfer: &&Transfer| !transfer.state.is_final();
     let (moving, all) = (model.transfers.iter().filter(is_moving).count(), model.transfers.len());
-    let mut block = Block::bordered().title(format!(" Transfers: {moving} going on, {all} in all "));
+    let title = format!(" Transfers: {moving} going on, {all} in all ");
+    let mut block = framed(List::Transfers, model, title);
     let row = model.selected_row();
     if let Some(transfer) = row.and_then(|row| model.transfers.get(row)) {
         let said = Line::raw(format!(" {}: {} ", transfer.id, state(transfer)));
@@ -146,7 +181,13 @@ fn transfers(frame: &mut Frame<'_>, area: Rect, model: &Model, look: Look) {
         frame.render_widget(Paragraph::new(empty).wrap(Wrap { trim: true }).block(block), area);
         return;
     }
-    let rows = model.transfers.iter().map(|transfer| {
+    let chosen = row.unwrap_or_default();
+    if all > room(area) {
+        block =
+            block.title_bottom(Line::raw(format!(" {} of {all} ", chosen + 1)).alignment(Alignment::Right));
+    }
+    let shown = window(all, room(area), chosen);
+    let rows = model.transfers[shown.clone()].iter().map(|transfer| {
         let pace = pace_of(transfer);
         let cells = [
             transfer.id.to_string(),
@@ -173,11 +214,8 @@ fn transfers(frame: &mut Frame<'_>, area: Rect, model: &Model, look: Look) {
         Constraint::Length(with),
     ];
     let header = Row::new(["no", "way", "file", "", "", "speed", "left", "with"]).style(Look::bold());
-    let table = Table::new(rows, widths)
-        .header(header)
-        .block(block)
-        .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
-    frame.render_stateful_widget(table, area, &mut TableState::new().with_selected(row));
+    let chosen = row.filter(|_| model.list == List::Transfers).map(|row| row - shown.start);
+    table(frame, area, Table::new(rows, widths).header(header).block(block), chosen);
 }
 
 fn pace_of(transfer: &Transfer) -> (String, String) {
@@ -214,13 +252,12 @@ fn bar(percent: Option<u8>) -> String {
 
 fn peers(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     let stale = if model.is_stale { ", as last heard" } else { "" };
-    let mut block = Block::bordered().title(format!(" Peers: {}{stale} ", model.peers.len()));
-    let room = usize::from(area.height.saturating_sub(3));
-    if model.peers.len() > room {
-        block = block.title_bottom(format!(" and {} more ", model.peers.len() - room));
-    }
+    let block = framed(List::Peers, model, format!(" Peers: {}{stale} ", model.peers.len()));
+    let row = model.peer.row();
+    let block = place(block, model.peers.len(), area, row);
+    let shown = window(model.peers.len(), room(area), row);
     let me = model.status.as_ref().map(|status| status.me.id);
-    let rows = model.peers.iter().take(room).map(|peer| {
+    let rows = model.peers[shown.clone()].iter().map(|peer| {
         let is_me = me == Some(peer.id);
         let zone = peer.zone.map(|zone| zone.to_string()).unwrap_or_default();
         let cells = [zone, peer.name.to_string(), peer.shared_files.to_string()];
@@ -228,11 +265,12 @@ fn peers(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     });
     let widths = [Constraint::Length(4), Constraint::Fill(1), Constraint::Length(6)];
     let header = Row::new(["zone", "peer", "files"]).style(Look::bold());
-    frame.render_widget(Table::new(rows, widths).header(header).block(block), area);
+    let chosen = (model.list == List::Peers && !shown.is_empty()).then(|| row - shown.start);
+    table(frame, area, Table::new(rows, widths).header(header).block(block), chosen);
 }
 
 fn queries(frame: &mut Frame<'_>, area: Rect, model: &Model, now: SystemTime, look: Look) {
-    let mut block = Block::bordered().title(format!(" Queries: {} running ", model.running()));
+    let mut block = framed(List::Queries, model, format!(" Queries: {} running ", model.running()));
     if model.missed > 0 {
         let missed = format!(" {} came too fast to be shown ", model.missed);
         block = block.title_bottom(Line::raw(missed).alignment(Alignment::Right));
@@ -241,8 +279,10 @@ fn queries(frame: &mut Frame<'_>, area: Rect, model: &Model, now: SystemTime, lo
         frame.render_widget(Paragraph::new("none since this began").block(block), area);
         return;
     }
-    let room = usize::from(area.height.saturating_sub(3));
-    let rows = model.queries.iter().take(room).map(|query| {
+    let row = model.query.row();
+    let block = place(block, model.queries.len(), area, row);
+    let shown = window(model.queries.len(), room(area), row);
+    let rows = model.queries.range(shown.clone()).map(|query| {
         let is_running = query.last.kind == ActivityKind::Began;
         let style = if is_running { look.colored(Color::Green) } else { Style::new() };
         Row::new(query_cells(model, query, now).map(Cell::from)).style(style)
@@ -255,7 +295,8 @@ fn queries(frame: &mut Frame<'_>, area: Rect, model: &Model, now: SystemTime, lo
         Constraint::Length(7),
     ];
     let header = Row::new(["ago", "query", "from", "asked", "hits"]).style(Look::bold());
-    frame.render_widget(Table::new(rows, widths).header(header).block(block), area);
+    let chosen = (model.list == List::Queries && !shown.is_empty()).then(|| row - shown.start);
+    table(frame, area, Table::new(rows, widths).header(header).block(block), chosen);
 }
 
 fn query_cells(model: &Model, query: &Query, now: SystemTime) -> [String; 5] {

@@ -7,6 +7,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
+use super::list::Cursor;
 use crate::{
     console::view,
     peer::handle::Outcome,
@@ -43,9 +44,13 @@ pub enum Key {
     Quit,
     /// Ctrl-C.
     Interrupt,
-    /// To the transfer above.
+    /// To the next list.
+    NextList,
+    /// To the list before.
+    PreviousList,
+    /// To the row above.
     Up,
-    /// To the transfer below.
+    /// To the row below.
     Down,
     /// Ten up.
     PageUp,
@@ -95,6 +100,18 @@ pub struct Rates {
     pub down: u64,
 }
 
+/// A list that keys can move in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum List {
+    /// What moves.
+    #[default]
+    Transfers,
+    /// Who is there.
+    Peers,
+    /// What is asked.
+    Queries,
+}
+
 /// Everything that is drawn.
 #[derive(Debug, Clone, Default)]
 pub struct Model {
@@ -112,6 +129,12 @@ pub struct Model {
     pub missed: u64,
     /// How fast bytes come and go.
     pub rates: Rates,
+    /// The list that keys move in.
+    pub list: List,
+    /// The chosen row of the peers.
+    pub peer: Cursor<PeerId>,
+    /// The chosen row of the queries.
+    pub query: Cursor<[u8; 8]>,
     /// Which transfer keys are meant for, by its number.
     pub selected: Option<u64>,
     /// The one that is to be cancelled once that is confirmed.
@@ -184,6 +207,7 @@ impl Model {
             let key = |peer: &PeerInfo| (peer.zone != zone, peer.zone, peer.id != me);
             key(a).cmp(&key(b)).then_with(|| a.name.cmp(&b.name))
         });
+        self.peer.settle(self.peers.iter().map(|peer| &peer.id));
         self.names = self.peers.iter().map(|peer| (peer.id, peer.name.to_string())).collect();
     }
 
@@ -197,6 +221,7 @@ impl Model {
         // The end of one whose beginning was missed says what there is to say.
         self.queries.push_front(Query { began: told.time, last: told });
         self.queries.truncate(MAX_QUERIES);
+        self.query.settle(self.queries.iter().map(|query| &query.last.query));
     }
 
     /// Queries that run now.
@@ -229,6 +254,8 @@ impl Model {
             return None;
         }
         match key {
+            Key::NextList => self.list = self.list.next(),
+            Key::PreviousList => self.list = self.list.next().next(),
             Key::Up | Key::Char('k') => self.step(|row, _| row.saturating_sub(1)),
             Key::Down | Key::Char('j') => self.step(|row, last| (row + 1).min(last)),
             Key::PageUp => self.step(|row, _| row.saturating_sub(PAGE)),
@@ -242,9 +269,21 @@ impl Model {
     }
 
     fn step(&mut self, to: impl FnOnce(usize, usize) -> usize) {
-        let Some(last) = self.transfers.len().checked_sub(1) else { return };
-        let row = to(self.selected_row().unwrap_or(0), last);
-        self.selected = self.transfers.get(row).map(|transfer| transfer.id);
+        let last = |rows: usize| rows.saturating_sub(1);
+        match self.list {
+            List::Transfers => {
+                let row = to(self.selected_row().unwrap_or(0), last(self.transfers.len()));
+                self.selected = self.transfers.get(row).map(|transfer| transfer.id);
+            }
+            List::Peers => {
+                let row = to(self.peer.row(), last(self.peers.len()));
+                self.peer.choose(row, self.peers.iter().map(|peer| &peer.id));
+            }
+            List::Queries => {
+                let row = to(self.query.row(), last(self.queries.len()));
+                self.query.choose(row, self.queries.iter().map(|query| &query.last.query));
+            }
+        }
     }
 
     fn order(&mut self, key: char) -> Option<Order> {
@@ -258,6 +297,10 @@ impl Model {
         let is_cancel = control == TransferControl::Cancel;
         if key.is_ascii_uppercase() && !is_cancel {
             return Some(Order { which: Which::All, control });
+        }
+        if self.list != List::Transfers {
+            self.said = Some("no transfer is chosen here; Tab leads to the transfers".into());
+            return None;
         }
         let Some(transfer) = self.selected_row().and_then(|row| self.transfers.get(row)) else {
             self.said = Some("there is no transfer; `get` starts one".into());
@@ -279,6 +322,16 @@ impl Model {
             Ok(count) => view::controlled(which, control, count),
             Err(error) => view::error(&error),
         });
+    }
+}
+
+impl List {
+    fn next(self) -> Self {
+        match self {
+            Self::Transfers => Self::Peers,
+            Self::Peers => Self::Queries,
+            Self::Queries => Self::Transfers,
+        }
     }
 }
 

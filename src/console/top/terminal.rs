@@ -158,6 +158,8 @@ fn meaning(key: &KeyEvent) -> Option<Key> {
         KeyCode::Char('c') if is_control => Key::Interrupt,
         KeyCode::Char(_) if is_control || key.modifiers.contains(KeyModifiers::ALT) => return None,
         KeyCode::Esc | KeyCode::Char('q') => Key::Quit,
+        KeyCode::Tab => Key::NextList,
+        KeyCode::BackTab => Key::PreviousList,
         KeyCode::Up => Key::Up,
         KeyCode::Down => Key::Down,
         KeyCode::PageUp => Key::PageUp,

@@ -13,7 +13,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Status, body::Body};
 
-use super::{door::Place, internal, is_nonsense, is_over, late, panicked};
+use super::{door::Place, guilt::is_nonsense, internal, is_over, late, panicked};
 
 /// An answer's body in its shelter.
 #[derive(Debug)]
@@ -70,13 +70,15 @@ impl http_body::Body for Sheltered {
                 panicked(&call.method, &*panic);
                 this.end(&internal())
             }
-            Ok(Poll::Ready(frame)) => {
-                match &frame {
-                    Some(Ok(end)) if end.trailers_ref().is_some_and(is_nonsense) => {
-                        call.place.on_nonsense(std::time::Instant::now());
+            Ok(Poll::Ready(mut frame)) => {
+                match &mut frame {
+                    Some(Ok(end)) => {
+                        if end.trailers_mut().is_some_and(is_nonsense) {
+                            call.place.on_nonsense(std::time::Instant::now());
+                        }
                     }
                     None => this.call = None,
-                    Some(_) => {}
+                    Some(Err(_)) => {}
                 }
                 Poll::Ready(frame)
             }

@@ -121,6 +121,7 @@ impl Opening<'_> {
                 }
             };
             self.holders.begin(holder);
+            let had_first = first.is_some();
             let told = if self.holders.has_better(holder) {
                 let slow = || Stop::passing("it did not prove the file's size in time");
                 timeout(self.patience.proof, self.tell(holder, &mut first))
@@ -157,7 +158,9 @@ impl Opening<'_> {
                     );
                     last_failure = failed(&self.people.source(holder).name, &failure);
                     self.people.note(holder, kind);
-                    self.holders.failed(holder, failure, 0, now);
+                    // The first piece is kept.
+                    let brought_bytes = if first.is_some() && !had_first { MIN_PIECE_BYTES } else { 0 };
+                    self.holders.failed(holder, failure, brought_bytes, now);
                 }
                 Err(Stop::Here(error)) => {
                     tracing::warn!(%error, "the disk failed before anything was written");

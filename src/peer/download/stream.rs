@@ -101,8 +101,8 @@ impl Stream {
 
     async fn open(&self) -> Result<Fetch, Stop> {
         let (hash, layout) = (self.common.hash(), self.common.tree.layout());
-        let bytes = layout.bytes_of(self.errand.pieces.clone());
-        let range = Range { offset: bytes.start, length: bytes.end - bytes.start, with_tree: false };
+        let (start, end) = (self.errand.start, layout.bytes_of(self.errand.pieces.clone()).end);
+        let range = Range { offset: start, length: end - start, with_tree: false };
         let mut fetch = Fetch::open_within(&self.channel, &FileName::Hash(hash), range, self.stall).await?;
         let queued = |position| {
             self.common.plan().holders_mut().made_wait(self.errand.holder);
@@ -122,9 +122,9 @@ impl Stream {
     async fn bring(&self, mut fetch: Fetch) -> Result<Ended, Stop> {
         let (common, task) = (&self.common, self.errand.task);
         let layout = common.tree.layout();
-        let bytes = layout.bytes_of(self.errand.pieces.clone());
-        let mut writer = common.part.writer(bytes.start);
-        while let Some(bytes) = self.next(&mut fetch, bytes.end).await? {
+        let end = layout.bytes_of(self.errand.pieces.clone()).end;
+        let mut writer = common.part.writer(self.errand.start);
+        while let Some(bytes) = self.next(&mut fetch, end).await? {
             if !self.take(&mut writer, bytes).await? {
                 return Ok(Ended::Wrong(layout.piece_at(writer.offset().saturating_sub(1))));
             }

@@ -11,10 +11,11 @@ use tokio::{
     sync::mpsc,
     time::{Instant, timeout},
 };
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::{Caller, Receiver, Request, Response, STALL_TIMEOUT, message, refusal_status, store_status};
 use crate::{
+    net::shelter::own_fault,
     peer::transfers::Ticket,
     protocol::{
         action::TransferState,
@@ -94,8 +95,9 @@ impl Receiver {
         ticket.enter(TransferState::Verifying);
         // A writer that has failed takes no orders; it says why below.
         let _ = orders.send(Order::End).await;
-        let taken =
-            writer.await.map_err(|_| Status::internal("the receiver could not store the folder"))??;
+        let taken = writer
+            .await
+            .map_err(|_| own_fault(Code::Internal, "the receiver could not store the folder"))??;
         let name = taken.file_name().unwrap_or_default().to_string_lossy().into_owned();
         ticket.update(|transfer| transfer.path = Some(taken));
         Ok(pb::SendDone { name, size_bytes: offer.size_bytes })

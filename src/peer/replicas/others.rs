@@ -4,10 +4,11 @@
 use std::{collections::HashSet, time::Duration};
 
 use tokio::time::timeout;
-use tonic::{Request, Status, transport::Channel};
+use tonic::{Code, Request, Status, transport::Channel};
 
 use super::Keeping;
 use crate::{
+    net::shelter::own_fault,
     protocol::{id::ContentHash, roster::Member},
     wire::{
         pb::replica_service_client::ReplicaServiceClient,
@@ -110,7 +111,7 @@ impl Keeping {
         match releasing.await {
             Ok(Ok(was_kept)) => Ok(was_kept),
             Ok(Err(wrong)) => Err(Status::permission_denied(wrong.to_string())),
-            Err(_) => Err(Status::internal("releasing the content failed")),
+            Err(_) => Err(own_fault(Code::Internal, "releasing the content failed")),
         }
     }
 }

@@ -140,7 +140,7 @@ impl Holders {
         }
     }
 
-    /// Is not asked any more, because it failed after it had brought so many right bytes.
+    /// Is not asked any more, because it failed after it had brought so many bytes that stay and that nobody had brought before.
     pub fn failed(&mut self, index: usize, failure: Failure, brought_bytes: u64, now: Instant) {
         let Some(holder) = self.0.get_mut(index) else { return };
         (holder.is_asked, holder.is_doubtful) = (false, true);

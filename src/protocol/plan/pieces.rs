@@ -45,6 +45,8 @@ pub struct Errand {
     pub holder: usize,
     /// Consecutive pieces, at least one. Their end may be lowered on the way.
     pub pieces: Range<u32>,
+    /// The first byte: that of the first piece, or of the rest of it when this holder was cut off there.
+    pub start: u64,
     /// A second copy of a last piece: it may not touch the place where the first one is being written.
     pub is_spare: bool,
 }
@@ -53,7 +55,6 @@ pub struct Errand {
 struct Running {
     errand: Errand,
     began_at: Instant,
-    start: u64,
     /// Byte of the file up to which it brought something.
     reached: u64,
     right_bytes: u64,
@@ -64,13 +65,24 @@ impl Running {
     /// How long the rest takes at the rate so far.
     fn time_left(&self, end: u64, now: Instant) -> Duration {
         let took = now.saturating_duration_since(self.began_at);
-        match u32::try_from((self.reached - self.start) >> 10) {
+        match u32::try_from((self.reached - self.errand.start) >> 10) {
             Ok(0) | Err(_) => took,
             Ok(kib) => {
                 (took / kib).saturating_mul(u32::try_from((end - self.reached) >> 10).unwrap_or(u32::MAX))
             }
         }
     }
+}
+
+/// A piece whose stream was cut off in the midst of it.
+#[derive(Debug, Clone, Copy)]
+struct Begun {
+    /// Whose bytes lie before `reached`, when they are of one holder and nobody has written there since. Another one would be
+    /// blamed for them.
+    holder: Option<usize>,
+    reached: u64,
+    /// The highest that `reached` ever was: what comes below it again is no progress.
+    most: u64,
 }
 
 /// The state of one file.
@@ -84,13 +96,16 @@ pub struct Pieces {
     running: BTreeMap<u64, Running>,
     last_task: u64,
     brought: Vec<usize>,
+    /// One for each piece at most.
+    begun: BTreeMap<u32, Begun>,
 }
 
 impl Pieces {
     /// With the pieces that are there already.
     pub fn new(layout: Layout, verified: PieceSet, holders: Holders) -> Self {
         let taken = verified.clone();
-        Self { layout, verified, taken, holders, running: BTreeMap::new(), last_task: 0, brought: Vec::new() }
+        let (running, begun) = (BTreeMap::new(), BTreeMap::new());
+        Self { layout, verified, taken, holders, running, last_task: 0, brought: Vec::new(), begun }
     }
 
     /// What to do now; to be asked until it says to wait, or that it is over.
@@ -114,7 +129,7 @@ impl Pieces {
                 Decision::Wait(soonest)
             };
         };
-        if let Some((pieces, is_spare)) = self.errand(now) {
+        if let Some((pieces, is_spare)) = self.errand(holder, now) {
             return Decision::Fetch(self.begin(holder, pieces, is_spare, now));
         }
         let look_again = now + LATE;
@@ -148,6 +163,7 @@ impl Pieces {
             run.right_bytes += range.end - range.start;
             self.holders.brought(holder);
             self.taken.insert(piece);
+            self.begun.remove(&piece);
             self.note_brought(holder);
         }
     }
@@ -163,14 +179,33 @@ impl Pieces {
     pub fn ended(&mut self, task: u64, how: Result<(), Failure>, now: Instant) {
         let Some(run) = self.running.remove(&task) else { return };
         if !run.errand.is_spare {
-            for piece in run.errand.pieces.filter(|piece| !self.verified.contains(*piece)) {
+            for piece in run.errand.pieces.clone().filter(|piece| !self.verified.contains(*piece)) {
                 self.taken.remove(piece);
             }
         }
         match how {
             Ok(()) => self.holders.ended(run.errand.holder),
-            Err(failure) => self.holders.failed(run.errand.holder, failure, run.right_bytes, now),
+            Err(failure) => {
+                let brought_bytes = run.right_bytes + self.cut_off(&run);
+                self.holders.failed(run.errand.holder, failure, brought_bytes, now);
+            }
         }
+    }
+
+    /// Remembers how far the piece came that a stream was cut off in. Tells by how many bytes that is further than ever.
+    fn cut_off(&mut self, run: &Running) -> u64 {
+        if run.errand.is_spare || run.reached >= self.layout.size_bytes() {
+            return 0;
+        }
+        let piece = self.layout.piece_at(run.reached);
+        let start = self.layout.range(piece).start;
+        if run.reached == start || self.verified.contains(piece) {
+            return 0;
+        }
+        let before = self.begun.get(&piece).map_or(start, |begun| begun.most);
+        let (holder, reached) = (Some(run.errand.holder), run.reached);
+        self.begun.insert(piece, Begun { holder, reached, most: before.max(reached) });
+        reached.saturating_sub(before)
     }
 
     /// The stream that is writing a piece in its place.
@@ -197,7 +232,8 @@ impl Pieces {
     /// Verified bytes, and those on their way to be.
     pub fn present_bytes(&self) -> u64 {
         let writing = self.running.values().filter(|run| !run.errand.is_spare);
-        let unchecked = writing.map(|run| (run.reached - run.start).saturating_sub(run.right_bytes));
+        let start = |run: &Running| self.layout.bytes_of(run.errand.pieces.clone()).start;
+        let unchecked = writing.map(|run| (run.reached - start(run)).saturating_sub(run.right_bytes));
         self.verified_bytes() + unchecked.sum::<u64>()
     }
 
@@ -221,8 +257,12 @@ impl Pieces {
         self.holders.given_up()
     }
 
-    fn errand(&mut self, now: Instant) -> Option<(Range<u32>, bool)> {
-        let waiting = self.taken.gaps().max_by_key(ExactSizeIterator::len);
+    fn errand(&mut self, holder: usize, now: Instant) -> Option<(Range<u32>, bool)> {
+        let own = |(piece, begun): (&u32, &Begun)| (begun.holder == Some(holder)).then_some(*piece);
+        let own = self.begun.iter().filter_map(own).find(|piece| !self.taken.contains(*piece));
+        let of_own = |own: u32| self.taken.gaps().find(|gap| gap.contains(&own)).map(|gap| own..gap.end);
+        let waiting = own.and_then(of_own);
+        let waiting = waiting.or_else(|| self.taken.gaps().max_by_key(ExactSizeIterator::len));
         if let Some(gap) = waiting {
             // Others that could begin right now get their part without a halving.
             let room = MAX_IN_FLIGHT - self.running.len();
@@ -277,18 +317,25 @@ impl Pieces {
         pieces.clone().for_each(|piece| {
             self.taken.insert(piece);
         });
-        let start = self.layout.range(pieces.start).start;
-        let errand = Errand { task: self.last_task, holder, pieces, is_spare };
-        let run = Running {
-            errand: errand.clone(),
-            began_at: now,
-            start,
-            reached: start,
-            right_bytes: 0,
-            is_left: false,
-        };
+        let start = self.start(holder, pieces.start, is_spare);
+        let errand = Errand { task: self.last_task, holder, pieces, start, is_spare };
+        let run =
+            Running { errand: errand.clone(), began_at: now, reached: start, right_bytes: 0, is_left: false };
         self.running.insert(errand.task, run);
         errand
+    }
+
+    /// Where a stream of that holder begins in its first piece.
+    fn start(&mut self, holder: usize, piece: u32, is_spare: bool) -> u64 {
+        let start = self.layout.range(piece).start;
+        match self.begun.get_mut(&piece) {
+            Some(begun) if !is_spare && begun.holder == Some(holder) => begun.reached,
+            Some(begun) if !is_spare => {
+                begun.holder = None;
+                start
+            }
+            _ => start,
+        }
     }
 }
 

@@ -31,6 +31,11 @@ impl File {
         Ok(Self(Some(data.to_path_buf())))
     }
 
+    /// In a folder as it is.
+    pub(super) fn in_folder(data: &Path) -> Self {
+        Self(Some(data.to_path_buf()))
+    }
+
     /// What was kept; `None` when nothing was.
     pub(super) fn load(&self) -> Result<Option<Book>> {
         let Some(path) = self.0.as_ref().map(|folder| folder.join(FILE_NAME)) else { return Ok(None) };

@@ -116,12 +116,14 @@ pub(in crate::web) struct Refused {
     code: &'static str,
     detail: String,
     hint: String,
+    #[schema(required)]
+    hint_code: Option<&'static str>,
 }
 
 impl Refused {
     pub(in crate::web) fn new(to: String, problem: &Problem) -> Self {
-        let (code, detail, hint) = problem.told();
-        Self { to, code, detail: detail.into(), hint: hint.into() }
+        let (code, detail, hint, hint_code) = problem.told();
+        Self { to, code, detail: detail.into(), hint: hint.into(), hint_code }
     }
 }
 

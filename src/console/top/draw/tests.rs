@@ -5,7 +5,7 @@ use std::{fs, time::Instant};
 use ratatui::{Terminal, backend::TestBackend};
 
 use super::{
-    super::model::{Answer, Key, Look as Seen, Order},
+    super::model::{Answer, Key, List, Look as Seen, Order},
     *,
 };
 use crate::protocol::{
@@ -210,6 +210,95 @@ fn keys_choose_a_transfer_and_say_what_it_is_to_do() {
         outcome: Ok(1),
     });
     assert!(drawn(&model, 80, 24).ends_with("transfer 6 is paused\n"));
+}
+
+/// A network of many, and as many transfers and queries.
+fn crowd() -> Model {
+    let mut model = Model::default();
+    let transfers = (1..=90).map(|id| transfer(id, Direction::Download, TransferState::Running)).collect();
+    let rows = (1..=90).map(|byte| peer(&format!("peer-{byte:02}"), byte, 2)).collect();
+    let peers = Some(Listing { rows, is_stale: false });
+    model.on_look(Ok(Seen { status: status(), transfers, peers }), Instant::now());
+    for number in 1..=90 {
+        model.on_activity(query(number, ActivityKind::Answered, &format!("query-{number:02}"), None));
+    }
+    model
+}
+
+#[test]
+fn every_list_scrolls_to_its_last_row_and_back() {
+    let mut model = crowd();
+    // What moves is listed from the newest; the first of the others is this peer, by name.
+    for (first, last) in [("report 90.pdf", "report 1.pdf"), ("peer-03", "peer-90"), ("query-90", "query-01")]
+    {
+        let shows = |model: &Model, what: &str| drawn(model, 120, 40).contains(what);
+        assert!(shows(&model, first) && !shows(&model, last), "{}", drawn(&model, 120, 40));
+        model.on_key(Key::End);
+        assert!(!shows(&model, first) && shows(&model, last), "{}", drawn(&model, 120, 40));
+        assert!(shows(&model, " 90 of 90 "), "{}", drawn(&model, 120, 40));
+        model.on_key(Key::PageUp);
+        model.on_key(Key::Up);
+        model.on_key(Key::Char('j'));
+        assert!(shows(&model, " 80 of 90 "), "{}", drawn(&model, 120, 40));
+        for _ in 0..80 {
+            model.on_key(Key::Up);
+        }
+        assert!(shows(&model, first) && !shows(&model, last), "{}", drawn(&model, 120, 40));
+        model.on_key(Key::PageDown);
+        model.on_key(Key::Home);
+        assert!(shows(&model, " 1 of 90 "), "{}", drawn(&model, 120, 40));
+        model.on_key(Key::NextList);
+    }
+    assert_eq!(model.list, List::Transfers, "once around");
+    model.on_key(Key::PreviousList);
+    assert_eq!(model.list, List::Queries);
+    model.on_key(Key::PreviousList);
+    assert_eq!(model.list, List::Peers);
+}
+
+#[test]
+fn what_is_chosen_stays_in_sight_in_every_size_and_when_the_list_shrinks() {
+    let mut model = crowd();
+    model.on_key(Key::NextList);
+    model.on_key(Key::End);
+    for (columns, rows) in [(60, 16), (200, 70), (61, 17), (80, 24)] {
+        assert!(drawn(&model, columns, rows).contains("peer-90"), "{}", drawn(&model, columns, rows));
+    }
+    model.on_look(Ok(seen(vec![])), Instant::now());
+    let picture = drawn(&model, 80, 24);
+    assert!(picture.contains("Peers: 4 ") && !picture.contains(" of 4 "), "{picture}");
+    assert_eq!(model.peer.row(), 3, "the last one now");
+    for key in [Key::NextList, Key::End, Key::Home, Key::NextList, Key::End, Key::Down, Key::Home] {
+        model.on_key(key);
+        drawn(&model, 60, 16);
+    }
+}
+
+#[test]
+fn a_chosen_query_stays_chosen_while_new_ones_come_above_it() {
+    let mut model = crowd();
+    model.on_key(Key::PreviousList);
+    model.on_key(Key::PageDown);
+    let before = model.queries[model.query.row()].last.query;
+    model.on_activity(query(200, ActivityKind::Answered, "new", None));
+    assert_eq!((model.query.row(), model.queries[11].last.query), (11, before));
+    model.on_key(Key::Home);
+    model.on_activity(query(201, ActivityKind::Answered, "newer", None));
+    assert_eq!(model.query.row(), 0, "the newest is seen");
+}
+
+#[test]
+fn no_transfer_is_touched_from_another_list() {
+    let mut model = model();
+    model.on_key(Key::NextList);
+    for key in ['p', 'r', 't', 'c'] {
+        assert_eq!(model.on_key(Key::Char(key)), None);
+        assert!(drawn(&model, 80, 24).ends_with("Tab leads to the transfers\n"));
+        assert_eq!(model.confirming, None);
+    }
+    model.on_key(Key::Down);
+    assert!(drawn(&model, 60, 16).ends_with("PgUp PgDn Home End move\n"), "{}", drawn(&model, 60, 16));
+    assert_eq!(model.on_key(Key::Char('P')).map(|order| order.which), Some(Which::All));
 }
 
 #[test]

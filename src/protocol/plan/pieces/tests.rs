@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
 use super::*;
-use crate::protocol::plan::FailureKind;
+use crate::protocol::plan::{FIRST_WAIT, FailureKind, LONGEST_WAIT};
 
 const MIB: u64 = 1 << 20;
 
@@ -199,7 +199,7 @@ fn simulate(pieces: u64, peers: &[Peer], seed: u64) -> Ran {
                     ran.spares += u64::from(errand.is_spare);
                     assert!(streams.len() < MAX_IN_FLIGHT);
                     assert!(streams.values().all(|(other, _)| other.holder != errand.holder));
-                    let reached = layout.range(errand.pieces.start).start;
+                    let reached = errand.start;
                     streams.insert(errand.task, (errand, reached));
                 }
                 Decision::Leave(task) => {
@@ -314,4 +314,64 @@ proptest! {
         let extra = 2 * ran.lies + ran.breaks + 2 * ran.spares;
         prop_assert!(ran.fetched <= (pieces + extra) * MIB, "{:?}", ran);
     }
+}
+
+fn cut() -> Failure {
+    Failure::new(FailureKind::Passing, "cut off")
+}
+
+#[test]
+fn a_cut_after_progress_starts_the_back_off_anew_and_the_piece_goes_on_where_it_was() {
+    let (mut plan, mut now) = (plan(4, 1), Instant::now());
+    let mut reached = 0;
+    // A third of a piece each time: far more cuts than tries.
+    for cut_off in 0..12 {
+        let errand = fetch(&mut plan, now);
+        assert_eq!(errand.start, reached, "cut {cut_off}");
+        let mut left = MIB / 3;
+        while left > 0 {
+            let piece = plan.layout.piece_at(reached);
+            let step = left.min(plan.layout.range(piece).end - reached);
+            assert_eq!(plan.admit(errand.task, step), step);
+            (left, reached) = (left - step, reached + step);
+            if reached == plan.layout.range(piece).end {
+                plan.checked(errand.task, piece, true);
+            }
+        }
+        plan.ended(errand.task, Err(cut()), now);
+        assert_eq!(plan.next(now), Decision::Wait(Some(now + FIRST_WAIT)), "cut {cut_off}");
+        now += FIRST_WAIT;
+    }
+    let errand = fetch(&mut plan, now);
+    assert_eq!((errand.pieces, errand.start), (3..4, 4 * (MIB / 3) * 3));
+}
+
+#[test]
+fn the_same_bytes_again_are_no_progress() {
+    let (mut plan, mut now) = (plan(1, 2), Instant::now());
+    let mut tries = 0;
+    // Each writes over what the other brought, and neither gets further.
+    while let Decision::Fetch(errand) = plan.next(now) {
+        assert_eq!(errand.start, 0);
+        plan.admit(errand.task, MIB / 2);
+        plan.ended(errand.task, Err(cut()), now);
+        tries += 1;
+        now += LONGEST_WAIT;
+        assert!(tries < 20, "does not end");
+    }
+    assert_eq!(plan.next(now), Decision::Stuck);
+}
+
+#[test]
+fn a_piece_that_another_holder_began_is_begun_anew() {
+    let (mut plan, now) = (plan(1, 2), Instant::now());
+    let first = fetch(&mut plan, now);
+    plan.admit(first.task, MIB / 2);
+    plan.ended(first.task, Err(cut()), now);
+    let second = fetch(&mut plan, now);
+    assert_eq!((second.holder, second.start), (1, 0));
+    plan.admit(second.task, 1000);
+    plan.ended(second.task, Err(Failure::new(FailureKind::Final, "gone")), now);
+    let again = fetch(&mut plan, now + FIRST_WAIT);
+    assert_eq!((again.holder, again.start), (first.holder, 0), "others have written there since");
 }
