@@ -63,3 +63,11 @@ compose *ARGS="up --build --wait":
 # Builds the image and checks a network of nine containers; works without an image registry.
 image-check *ARGS:
     deploy/image-check {{ARGS}}
+
+# Lives with the Debian package of a release build on two booted machines in containers; needs root and a container engine.
+package-check *ARGS:
+    deploy/package-check {{ARGS}}
+
+# The workflows by their schemas, and their steps as scripts.
+workflows:
+    deploy/workflows/check

@@ -25,6 +25,8 @@ class Floodplain < Formula
     zsh_completion.install "completions/_floodplain"
     fish_completion.install "completions/floodplain.fish"
     doc.install Dir["docs/*"], "README.md"
+    # The service's folder; nobody else makes it.
+    (var/"floodplain").mkpath
   end
 
   service do
