@@ -1,6 +1,6 @@
 // Files that are dropped on the page or chosen: where they shall go is asked once, and they go one after the other.
 
-import { $, button, bytes, complain, dialog, div, el, many, p, put, shown, span, toast } from './dom.js';
+import { $, button, bytes, complain, dialog, div, el, many, p, put, select, shown, span, toast } from './dom.js';
 import { on, path, tell, upload } from './api.js';
 import { seeTransfers } from './download.js';
 
@@ -11,22 +11,31 @@ on('peers', (items) => { peers = items; });
 
 const GOALS = [['share', 'Share them: a copy goes into your first share'], ['peer', 'Send them to a peer'], ['zone', 'Send them to everyone in a zone'], ['all', 'Send them to everyone'], ['put', 'Have the network keep them, also when this machine is off']];
 
-/** Asks where `files` shall go; `to` is what was aimed at: `share`, a peer's name, `zone:N`, `all`, `put`, or nothing. */
+/** A choice that stands on `aim`, also when that is not there any more: the peer says so then, and nobody else gets the files. */
+function choice(label, values, aim) {
+  if (aim && !values.some(([value]) => value === aim)) values.unshift([aim, aim.replace(':', ' ')]);
+  const node = select(label, values);
+  if (aim) node.value = aim;
+  return node;
+}
+
+/** Asks where `files` shall go; `to` is what was aimed at: `share:`, a peer's name, `zone:N`, or nothing. A name holds no colon. */
 async function ask(files, to) {
   const zones = [...new Set(peers.map((peer) => peer.zone).filter(Boolean))].sort((a, b) => a - b);
-  const given = !to ? 'share' : ['share', 'all', 'put'].includes(to) ? to : to.startsWith('zone:') ? 'zone' : 'peer';
-  const peer = el('select', { 'aria-label': 'Which peer' }, peers.map((one) => el('option', { value: one.peer_id, selected: one.name === to || one.peer_id === to }, one.name)));
-  const zone = el('select', { 'aria-label': 'Which zone' }, zones.map((one) => el('option', { value: one, selected: `zone:${one}` === to }, `Zone ${one}`)));
+  const given = !to || to === 'share:' ? 'share' : to.startsWith('zone:') ? 'zone' : 'peer';
+  const aim = peers.find((one) => one.name === to || one.peer_id === to)?.peer_id ?? (to === 'all' ? 'peer all' : to);
+  const peer = choice('Which peer', peers.map((one) => [one.peer_id, one.name]), given === 'peer' && aim);
+  const zone = choice('Which zone', zones.map((one) => [`zone:${one}`, `zone ${one}`]), given === 'zone' && to);
   const replicas = el('input', { type: 'number', min: 1, max: 8, value: 2, 'aria-label': 'Copies' });
   const more = { peer, zone, put: el('label', { class: 'inline' }, 'Copies ', replicas) };
-  const goals = el('fieldset', { onchange: () => mark() }, el('legend', null, 'What shall happen?'), GOALS.map(([value, words]) => div('goal', el('label', { class: 'inline' }, el('input', { type: 'radio', name: 'goal', value, checked: value === given, disabled: (value === 'peer' && !peers.length) || (value === 'zone' && !zones.length) }), ' ', words), more[value])));
+  const goals = el('fieldset', { onchange: () => mark() }, el('legend', null, 'What shall happen?'), GOALS.map(([value, words]) => div('goal', el('label', { class: 'inline' }, el('input', { type: 'radio', name: 'goal', value, checked: value === given, disabled: value !== given && ((value === 'peer' && !peers.length) || (value === 'zone' && !zones.length)) }), ' ', words), more[value])));
   const goal = () => goals.querySelector('input:checked')?.value;
   const mark = () => { for (const [value, node] of Object.entries(more)) node.hidden = value !== goal(); };
   mark();
   const names = files.slice(0, 3).map((file) => file.name).join(', ');
   const answer = await dialog(`${many(files.length, 'file')}, ${bytes(files.reduce((sum, file) => sum + file.size, 0))}`, [p('muted wrap', el('bdi', null, names), files.length > 3 && ` and ${files.length - 3} more`), goals], [['Nothing', ''], ['Go', 'go', 'primary']]);
   if (answer !== 'go') return;
-  const target = { share: ['share'], peer: ['send', peer.value], zone: ['send', `zone:${zone.value}`], all: ['send', 'all'], put: ['put', replicas.value] }[goal()];
+  const target = { share: ['share'], peer: ['send', peer.value], zone: ['send', zone.value], all: ['send', 'all'], put: ['put', replicas.value] }[goal()];
   for (const file of files) queue.push({ file, target });
   draw();
   if (!running) pump();

@@ -52,7 +52,7 @@ function draw() {
     const x = width / 2 + (at % columns - (inLine - 1) / 2) * cell[0];
     const y = cell[1] * (line + 0.5) + 4;
     const isMine = zone.peers.some((peer) => peer.peer_id === network.me.peer_id);
-    circles.push(svg('g', { 'data-drop': `zone:${zone.zone}` }, svg('circle', { cx: x, cy: y, r: radius + 12, class: isMine ? 'zone mine' : 'zone' }), svg('text', { x, y: y + 5, class: 'zone-name' }, radius > 50 ? `Zone ${zone.zone}` : zone.zone)));
+    circles.push(svg('g', { 'data-drop': zone.zone && `zone:${zone.zone}` }, svg('circle', { cx: x, cy: y, r: radius + 12, class: isMine ? 'zone mine' : 'zone' }), svg('text', { x, y: y + 5, class: 'zone-name' }, radius > 50 ? `Zone ${zone.zone}` : zone.zone)));
     const members = [...zone.peers].sort((a, b) => a.name.localeCompare(b.name));
     members.forEach((peer, place) => {
       const turn = (place / members.length) * 2 * Math.PI - Math.PI / 2;

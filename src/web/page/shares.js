@@ -16,10 +16,10 @@ const add = act(async () => {
   toast('The folder is shared now.');
   await reload();
 });
-export const section = el('section', { 'data-drop': 'share' },
+export const section = el('section', { 'data-drop': 'share:' },
   p('muted', 'Everyone in your network can find and fetch what is in these folders.'), told, bar, list,
   el('form', { class: 'card', onsubmit: (event) => { event.preventDefault(); add(event); } }, el('label', null, 'Share a folder of this machine', folder), div('row', el('button', { type: 'submit', class: 'primary' }, 'Share it'), rescan)),
-  div('card drop', icon('upload'), p('', 'Drop files here to put a copy of them into your first share.'), button('Choose files', null, () => tell('add', { to: 'share' }))));
+  div('card drop', icon('upload'), p('', 'Drop files here to put a copy of them into your first share.'), button('Choose files', null, () => tell('add', { to: 'share:' }))));
 
 on('status', (now) => {
   const isBusy = now.is_scanning || now.hashed_files < now.files;
