@@ -71,7 +71,7 @@ export function upload(method, where, query, file, progress, signal) {
     if (method === 'POST') request.setRequestHeader('Idempotency-Key', key());
     request.setRequestHeader('Content-Type', 'application/octet-stream');
     request.upload.onprogress = (event) => progress(event.loaded, event.total);
-    request.onload = () => (request.status < 300 ? resolve(request.response) : reject(locked(new Problem(request.status, request.response))));
+    request.onload = () => (request.status < 300 ? resolve(request.response) : reject(locked(Object.assign(new Problem(request.status, request.response), { wait: Number(request.getResponseHeader('Retry-After')) }))));
     request.onerror = () => reject(new Problem(0));
     request.onabort = () => reject(new DOMException('cancelled', 'AbortError'));
     signal.addEventListener('abort', () => request.abort());

@@ -136,7 +136,7 @@ export function toast(text, { isError = false, hint, action } = {}) {
   setTimeout(leave, isError ? 15000 : 7000);
 }
 /** Says what went wrong and what to do. */
-export const complain = (error) => { if (!error.isLocked && error.name !== 'AbortError') toast(error.message, { isError: true, hint: error.hint }); };
+export const complain = (error, what) => { if (!error.isLocked && error.name !== 'AbortError') toast(what ? `${what}: ${error.message}` : error.message, { isError: true, hint: error.hint }); };
 /** A listener that complains instead of failing unseen, and is off while it runs. */
 export const act = (work) => async (event) => {
   const target = event?.currentTarget;

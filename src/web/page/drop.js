@@ -42,24 +42,40 @@ async function ask(files, to) {
 }
 
 async function pump() {
+/** Offers that nobody answered yet may hold all room of the peer: then it is tried again, until it is stopped. */
+async function give({ file, target: [verb, more] }) {
+  const { signal } = running.stop;
+  const progress = (done) => { running.done = done; draw(); };
+  for (;;) {
+    try {
+      return await (verb === 'share' ? upload('PUT', `files/${path(file.name)}`, {}, file, progress, signal)
+        : upload('POST', `${verb}s`, { [verb === 'send' ? 'to' : 'replicas']: more, name: file.name }, file, progress, signal));
+    } catch (error) {
+      if (error.status !== 503) throw error;
+      Object.assign(running, { done: 0, waits: ' · waits for room' });
+      draw();
+      await new Promise((resolve) => { setTimeout(resolve, 1000 * (error.wait || 2)); signal.addEventListener('abort', resolve); });
+      signal.throwIfAborted();
+      running.waits = '';
+    }
+  }
+}
+
   let sent = 0;
   const ends = { share: 'shared', send: 'on the way', put: 'handed to the network' };
   let last = 'share';
   while (queue.length) {
-    const { file, target: [verb, more] } = queue[0];
-    last = verb;
+    const { file, target } = queue[0];
+    [last] = target;
     running = { file, done: 0, stop: new AbortController() };
     draw();
-    const progress = (done) => { running.done = done; draw(); };
     try {
-      const { signal } = running.stop;
-      if (verb === 'share') await upload('PUT', `files/${path(file.name)}`, {}, file, progress, signal);
-      else if (verb === 'send') await upload('POST', 'sends', { to: more, name: file.name }, file, progress, signal);
-      else await upload('POST', 'puts', { name: file.name, replicas: more }, file, progress, signal);
+      const no = (await give(queue[0]))?.refused ?? [];
+      if (no.length) toast(`${file.name}: not sent to ${no.slice(0, 3).map((one) => one.to).join(', ')}${no.length > 3 ? ` and ${no.length - 3} more` : ''}.`, { isError: true, hint: no[0].detail });
       sent += 1;
     } catch (error) {
       if (error.isLocked) queue.length = 1;
-      complain(error);
+      complain(error, file.name);
     }
     queue.shift();
   }
@@ -77,7 +93,7 @@ function draw() {
   if (!node.firstChild) node.append(told, bar, button('Stop', 'cancel', () => { queue.length = Math.min(queue.length, 1); running?.stop.abort(); }));
   const whole = running.file.size;
   bar.value = whole ? running.done / whole : 1;
-  put(told, el('bdi', { class: 'clip' }, running.file.name), span('muted', ` ${bytes(running.done)} of ${bytes(whole)}${queue.length > 1 ? `, ${queue.length - 1} more` : ''}`));
+  put(told, el('bdi', { class: 'clip' }, running.file.name), span('muted', ` ${bytes(running.done)} of ${bytes(whole)}${queue.length > 1 ? `, ${queue.length - 1} more` : ''}${running.waits ?? ''}`));
 }
 
 /** Folders have no bytes of their own: they are shared by their place on this machine. */
