@@ -248,10 +248,11 @@ on('transfer', (transfer) => {
 const news = new Map();
 
 async function keep() {
-  const name = el('input', { value: now.query.slice(0, 40), maxlength: 64, required: true });
-  const answer = await dialog('Save this search', [p('', 'It is asked again in the background, and new files are told to you.'), el('label', null, 'Name ', name)], [['Not now', ''], ['Save', 'yes', 'primary']]);
+  const slug = now.query.replace(/[^a-z0-9]+/gi, '-').slice(0, 40).replace(/^-|-$/g, '') || 'search';
+  const name = el('input', { name: 'saved', value: slug, maxlength: 63, required: true, pattern: '[A-Za-z0-9]([A-Za-z0-9._\\-]{0,61}[A-Za-z0-9])?', title: 'Letters and digits; between them also . _ and -' });
+  const answer = await dialog('Save this search', [p('', 'It is asked again in the background, and new files are told to you.'), el('label', null, 'Name ', name)], [['Not now', ''], ['Save', 'yes', 'primary']],
+    () => post('saved-searches', { name: name.value, query: now.query, zones: now.zones }));
   if (answer !== 'yes') return;
-  await post('saved-searches', { name: name.value.trim(), query: now.query, zones: now.zones });
   toast('Saved. New files will be told here.');
   await reloadSaved();
 }
