@@ -26,8 +26,7 @@ export const path = (...parts) => parts.map((part) => encodeURIComponent(part)).
 /** Names one request, so that a repeated one does nothing twice. */
 const key = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 
-async function request(method, where, { query, body, signal } = {}) {
-  const headers = {};
+async function request(method, where, { query, body, signal, headers = {} } = {}) {
   if (body !== undefined) headers['Content-Type'] = 'application/json';
   if (method === 'POST') headers['Idempotency-Key'] = key();
   let answer;
@@ -46,8 +45,21 @@ const json = async (answer) => (answer.status === 204 ? null : answer.json().cat
 export const get = async (where, query, signal) => json(await request('GET', where, { query, signal }));
 export const post = async (where, body = {}, query) => json(await request('POST', where, { query, body }));
 export const remove = async (where) => json(await request('DELETE', where));
-/** A small file's bytes. */
-export const read = async (where) => new Uint8Array(await (await request('GET', where)).arrayBuffer());
+/** A file's first bytes: it may be larger than others say. Of an empty one no range can be given. */
+export async function read(where, most) {
+  try {
+    return await (await request('GET', where, { headers: { Range: `bytes=0-${most - 1}` } })).arrayBuffer();
+  } catch (error) {
+    if (error.status === 416) return new ArrayBuffer();
+    throw error;
+  }
+}
+/** Does `work` once at a time; who asks meanwhile gets the next turn. So the last answer is never an older one. */
+export function single(work) {
+  let last = Promise.resolve();
+  let next = null;
+  return () => (next ??= last = last.catch(() => {}).then(() => { next = null; return work(); }));
+}
 
 /** Every page of a list, at most `limit` items. */
 export async function all(where, query = {}, limit = 10000) {

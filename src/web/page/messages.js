@@ -13,7 +13,7 @@ const found = new Map();
 const puts = new Map();
 
 const name = el('input', { name: 'name', required: true, maxlength: 200, autocomplete: 'off', placeholder: 'lunch today' });
-const text = el('textarea', { name: 'text', required: true, rows: 4, maxlength: 60000 });
+const text = el('textarea', { name: 'text', required: true, rows: 4, maxlength: 8192, oninput: () => text.setCustomValidity(new TextEncoder().encode(text.value).length > 8192 ? 'A message has at most 8,192 bytes. Put a longer text as a file.' : '') });
 const word = el('input', { type: 'search', placeholder: 'Words of a message’s name', 'aria-label': 'Find messages', autocomplete: 'off', maxlength: 400 });
 const told = el('p', { class: 'coverage', role: 'status' });
 const list = cards('Messages found');
@@ -47,7 +47,7 @@ function draw() {
     const words = el('pre', { class: 'message', hidden: true, tabindex: '0', 'aria-label': `Text of ${shown(hit.name)}` });
     const open = button('Read', null, act(async () => {
       if (!words.hidden) { words.hidden = true; open.lastChild.data = 'Read'; open.ariaExpanded = 'false'; return; }
-      words.textContent = shownLines(new TextDecoder().decode((await read(`files/${path(hit.hash)}`)).slice(0, MOST_BYTES)));
+      words.textContent = shownLines(new TextDecoder().decode(await read(`files/${path(hit.hash)}`, MOST_BYTES)));
       words.hidden = false;
       open.lastChild.data = 'Close';
       open.ariaExpanded = 'true';
