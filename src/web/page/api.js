@@ -103,7 +103,7 @@ export function follow(id, hit, end) {
   return () => stream.close();
 }
 
-const TYPES = ['status', 'transfer', 'inbox', 'shares', 'network', 'new_hit', 'query'];
+const TYPES = ['status', 'transfer', 'transfer_gone', 'inbox', 'shares', 'network', 'new_hit', 'query'];
 /** A browser opens six connections to one place: a tab that nobody looks at gives its own back after this long. */
 const HIDDEN_MS = 30000;
 const RETRY_MS = 2000;

@@ -21,6 +21,7 @@ function choice(label, values, aim) {
 
 /** Asks where `files` shall go; `to` is what was aimed at: `share:`, a peer's name, `zone:N`, or nothing. A name holds no colon. */
 async function ask(files, to) {
+  await new Promise((resolve) => { tell('want-peers', resolve); });
   const zones = [...new Set(peers.map((peer) => peer.zone).filter(Boolean))].sort((a, b) => a - b);
   const given = !to || to === 'share:' ? 'share' : to.startsWith('zone:') ? 'zone' : 'peer';
   const aim = peers.find((one) => one.name === to || one.peer_id === to)?.peer_id ?? (to === 'all' ? 'peer all' : to);
@@ -41,7 +42,6 @@ async function ask(files, to) {
   if (!running) pump();
 }
 
-async function pump() {
 /** Offers that nobody answered yet may hold all room of the peer: then it is tried again, until it is stopped. */
 async function give({ file, target: [verb, more] }) {
   const { signal } = running.stop;
@@ -61,6 +61,7 @@ async function give({ file, target: [verb, more] }) {
   }
 }
 
+async function pump() {
   let sent = 0;
   const ends = { share: 'shared', send: 'on the way', put: 'handed to the network' };
   let last = 'share';

@@ -1,7 +1,7 @@
 // A live map: zones as rings of peers, and queries as they travel between those that this peer sees.
 
 import { bdi, complain, div, el, keyed, li, many, p, put, shown, span, svg } from './dom.js';
-import { get, on, path } from './api.js';
+import { get, on, path, single } from './api.js';
 
 export const about = { id: 'map', title: 'Map', sign: 'map' };
 
@@ -108,14 +108,21 @@ function drawLog() {
   keyed(queries, log, (one) => one.query, () => li(), (node, one) => put(node, el('strong', { class: 'wrap' }, bdi(one.text)), ' ', span('muted', one.isMine ? 'asked by you' : `after ${many(one.hops, 'hop')}`, one.asked ? `, went on to ${many(one.asked, 'peer')}` : '', one.isAnswered ? `, ${many(one.hits, 'hit')} from here` : '')));
 }
 
-export async function reload() {
+let isStale = false;
+const load = single(async () => {
+  isStale = false;
   network = await get('network');
   draw();
+});
+export function reload() {
+  isStale = true;
+  if (!section.hidden) load().catch(complain);
 }
 export function show() {
   draw();
+  if (isStale) reload();
   drawLog();
 }
-on('network', () => reload().catch(complain));
+on('network', reload);
 let waits = 0;
 addEventListener('resize', () => { clearTimeout(waits); waits = setTimeout(draw, 150); });

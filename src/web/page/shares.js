@@ -1,7 +1,7 @@
 // The folders that this peer offers, and how far their scan is.
 
 import { act, bdi, button, bytes, card, cards, complain, div, el, icon, keyed, li, many, p, put, say, shown, sure, toast } from './dom.js';
-import { get, on, path, post, remove, tell } from './api.js';
+import { get, on, path, post, remove, single, tell } from './api.js';
 
 export const about = { id: 'shares', title: 'Shares', sign: 'shares' };
 
@@ -28,7 +28,7 @@ on('status', (now) => {
   put(told, isBusy ? `Reading the shares: ${many(now.files, 'file')} found, ${Number(now.hashed_files).toLocaleString()} read.` : `${many(now.files, 'file')}, ${bytes(now.size_bytes)}, all can be found.`);
 });
 
-export async function reload() {
+export const reload = single(async () => {
   const { items } = await get('shares');
   keyed(list, items, (share) => share.name, () => li(), (node, share) => {
     const state = JSON.stringify(share);
@@ -42,5 +42,5 @@ export async function reload() {
         await reload();
       }), { label: `Stop sharing ${shown(share.name)}` })));
   });
-}
+});
 on('shares', () => reload().catch(complain));
