@@ -12,6 +12,8 @@ mod stage;
 
 #[path = "page/access.rs"]
 mod access;
+#[path = "page/amiss.rs"]
+mod amiss;
 #[path = "page/look.rs"]
 mod look;
 #[path = "page/moves.rs"]
