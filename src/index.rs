@@ -42,7 +42,7 @@ use self::{
 };
 use crate::{
     protocol::{
-        action::{ActionError, ErrorKind, FileInfo, FolderPage, IndexState, PageAsk, ShareInfo},
+        action::{ActionError, ErrorKind, FileInfo, FolderPage, IndexState, PageAsk, ShareInfo, ShareKind},
         id::ContentHash,
         query::Query,
         summary::OwnKeys,
@@ -445,7 +445,9 @@ impl Inner {
     fn share_info(&self, share: Share) -> ShareInfo {
         let totals = self.files().share(&share.name);
         let Share { name, folder, problem } = share;
-        ShareInfo { name, folder, files: totals.files, bytes: totals.bytes, problem }
+        // An index knows folders; what one is for, who opened it knows.
+        let kind = ShareKind::Folder;
+        ShareInfo { name, kind, folder, files: totals.files, bytes: totals.bytes, problem }
     }
 
     fn set_problem(&self, share: &Share, problem: Option<String>) {

@@ -72,6 +72,7 @@ use self::{
     send::Sender,
     service::Service,
     session::Session,
+    shared::Offered,
     summaries::Summaries,
     upload::{FastDownload, Uploads},
     zones::Zones,
@@ -216,6 +217,12 @@ async fn begin(
     let saved = open_saved(&settings, origin.clone(), view.clone(), &shutdown).await?;
     let channels = Channels::new(transport.clone());
     let inbox = Inbox::open(settings.inbox, &settings.data, settings.accept)?;
+    let offered = {
+        let (index, downloads, replicas) = (index.clone(), downloads.clone(), replicas.clone());
+        let inbox = inbox.clone();
+        let looking = move || Offered::new(index, &downloads, replicas.folder(), inbox.folder());
+        tokio::task::spawn_blocking(looking).await?
+    };
     let throttle = Throttle::new(settings.download_limits);
     let downloader = Downloader::new(channels.clone(), transfers.clone(), shutdown.clone(), throttle.clone())
         .with_index(index.clone());
@@ -318,6 +325,7 @@ async fn begin(
         registry: settings.registry,
         view,
         index,
+        offered,
         links,
         origin,
         saved,

@@ -227,7 +227,7 @@ async fn json_lines_are_exactly_these() {
         ("zones", r#"{"type":"zone","zone":1,"peers":6,"gateways":["ana"]}"#.to_owned()),
         (
             "share add x",
-            r#"{"type":"share","name":"docs","folder":"/srv/docs","files":2,"size_bytes":4608,"problem":null}"#.into(),
+            r#"{"type":"share","name":"docs","kind":"folder","is_removable":true,"folder":"/srv/docs","files":2,"size_bytes":4608,"problem":null}"#.into(),
         ),
         ("share rm docs", r#"{"type":"done"}"#.into()),
         ("share rescan", r#"{"type":"index","files":2,"size_bytes":4608,"hashed_files":1,"is_scanning":true}"#.into()),

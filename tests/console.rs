@@ -134,9 +134,9 @@ async fn every_menu_entry_answers_by_its_number() {
         "number  way       file        bytes                      speed  priority  state    with",
         "1       download  report.pdf  2.0 KiB of 2.0 KiB, 100 %         normal    done     ana, ben",
         "2       download  report.pdf  1.0 KiB of 2.0 KiB, 50 %          normal    running  ana, ben",
-        "share  files  size     folder",
-        "docs   2      4.5 KiB  /srv/docs",
-        "old    0      0 B      /srv/old   is gone",
+        "share  kind      files  size     folder",
+        "docs   folder    2      4.5 KiB  /srv/docs",
+        "old    replicas  0      0 B      /srv/old   is gone",
         "no offers wait",
         "files arrive in /srv/inbox; accept policy: ask",
     ];

@@ -258,6 +258,36 @@ async fn an_upload_is_shared_at_once_and_replaces_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shares_tell_what_they_are_for_and_what_is_kept_for_the_network_stays_offered() {
+    let registry = TestRegistry::start(Layout::Fixed { zones: 1, zone_size: 1 }).await;
+    let peer = TestPeer::start_changed(registry.address, "ana", &[], |settings| {
+        settings.replica_space = 1 << 20;
+        settings.shares.push(settings.inbox.clone());
+    })
+    .await;
+    let client = Client::open(&peer).await;
+    let listed = client.get("/api/v1/shares").await.good();
+    let told: Vec<_> = listed["items"].as_array().unwrap().iter().collect();
+    let told: Vec<_> =
+        told.iter().map(|share| [&share["name"], &share["kind"], &share["is_removable"]]).collect();
+    let expected = json!([
+        ["docs", "folder", true],
+        ["inbox", "inbox", true],
+        ["downloads", "downloads", true],
+        ["replicas", "replicas", false]
+    ]);
+    assert_eq!(json!(told), expected);
+    client.delete("/api/v1/shares/replicas").await.problem(409, "refused");
+    for share in ["inbox", "downloads"] {
+        assert_eq!(client.delete(&format!("/api/v1/shares/{share}")).await.status, 204);
+    }
+    let downloads = peer.folder.path().join("downloads");
+    let again = client.post("/api/v1/shares", &json!({ "folder": downloads })).await;
+    assert_eq!((again.status.as_u16(), &again.json()["kind"]), (201, &json!("downloads")));
+    assert_eq!(client.get("/api/v1/shares").await.good()["items"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transfers_are_begun_told_of_and_steered() {
     let (_registry, peers) = network(1, 2).await;
     let client = Client::open(&peers[0]).await;

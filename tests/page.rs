@@ -18,7 +18,13 @@ mod amiss;
 mod look;
 #[path = "page/moves.rs"]
 mod moves;
+#[path = "support/processes.rs"]
+mod processes;
+#[path = "page/registry.rs"]
+mod registry;
 #[path = "page/search.rs"]
 mod search;
 #[path = "page/views.rs"]
 mod views;
+#[path = "page/windows.rs"]
+mod windows;

@@ -226,6 +226,8 @@ impl<'a> From<&'a FileInfo> for File<'a> {
 #[serde(tag = "type", rename = "share")]
 pub struct Share<'a> {
     name: &'a str,
+    kind: &'static str,
+    is_removable: bool,
     folder: String,
     files: u64,
     size_bytes: u64,
@@ -236,6 +238,8 @@ impl<'a> From<&'a action::ShareInfo> for Share<'a> {
     fn from(share: &'a action::ShareInfo) -> Self {
         Self {
             name: &share.name,
+            kind: share.kind.name(),
+            is_removable: share.kind.is_removable(),
             folder: path(&share.folder),
             files: share.files,
             size_bytes: share.bytes,

@@ -56,9 +56,10 @@ fn print(out: &mut Output, shares: &[ShareInfo]) -> Result<(), Failure> {
     let rows = shares.iter().map(|share| {
         let size = if is_rich { size(share.bytes) } else { share.bytes.to_string() };
         let folder = share.folder.to_string_lossy().into_owned();
-        [share.name.clone(), share.files.to_string(), size, folder, share.problem.clone().unwrap_or_default()]
+        let problem = share.problem.clone().unwrap_or_default();
+        [share.name.clone(), share.kind.name().into(), share.files.to_string(), size, folder, problem]
     });
-    out.table(["name", "files", "size", "folder", "problem"], rows)
+    out.table(["name", "kind", "files", "size", "folder", "problem"], rows)
 }
 
 /// Lists or answers the offers.

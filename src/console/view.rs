@@ -345,13 +345,14 @@ pub fn shares(shares: &[ShareInfo]) -> Vec<String> {
         let problem = share.problem.as_ref().map(|problem| Printable(problem).to_string());
         [
             Printable(&share.name).to_string(),
+            share.kind.name().to_owned(),
             share.files.to_string(),
             size(share.bytes),
             Printable(&share.folder.to_string_lossy()).to_string(),
             problem.unwrap_or_default(),
         ]
     });
-    table(["share", "files", "size", "folder", ""], rows, "no shares; `shares add FOLDER` offers one")
+    table(["share", "kind", "files", "size", "folder", ""], rows, "no shares; `shares add FOLDER` offers one")
 }
 
 /// The inbox with its waiting offers.

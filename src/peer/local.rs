@@ -21,13 +21,13 @@ use super::{
     replicas::Keeping,
     saved::SavedSearches,
     session::SessionControl,
-    shared,
+    shared::Offered,
     summaries::Summaries,
     transfers::Transfers,
     view::View,
 };
 use crate::{
-    index::{Index, IndexError},
+    index::Index,
     protocol::{
         action::{
             ActionError, Activity, Answer, Connection, Counters, ErrorKind, FolderPage, GetAsk, InboxInfo,
@@ -55,6 +55,7 @@ pub(super) struct Local {
     pub(super) registry: String,
     pub(super) view: View,
     pub(super) index: Index,
+    pub(super) offered: Offered,
     pub(super) links: Arc<Links>,
     pub(super) origin: Arc<Origin>,
     pub(super) saved: SavedSearches,
@@ -158,22 +159,21 @@ impl Actions for Local {
     }
 
     async fn shares(&self) -> Outcome<Vec<ShareInfo>> {
-        Ok(self.index.shares())
+        Ok(self.offered.list())
     }
 
     async fn add_share(&self, folder: std::path::PathBuf) -> Outcome<ShareInfo> {
-        let index = self.index.clone();
-        blocking(move || index.add_share(&folder)).await
+        let offered = self.offered.clone();
+        blocking(move || offered.add(&folder)).await
     }
 
     async fn share_file(&self, ask: ShareFileAsk) -> Outcome<SharedFile> {
-        let kept = self.keeping.folder().to_path_buf();
-        shared::share_file(self.index.clone(), kept, ask, &self.shutdown).await
+        self.offered.take(ask, &self.shutdown).await
     }
 
     async fn remove_share(&self, name: String) -> Outcome<()> {
-        let index = self.index.clone();
-        blocking(move || index.remove_share(&name)).await
+        let offered = self.offered.clone();
+        blocking(move || offered.remove(&name)).await
     }
 
     async fn rescan(&self) -> Outcome<IndexState> {
@@ -259,9 +259,7 @@ fn unreachable(member: &Member) -> ActionError {
 }
 
 /// Runs what waits for the disk.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, IndexError> + Send + 'static,
-) -> Outcome<T> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Outcome<T> + Send + 'static) -> Outcome<T> {
     let done = tokio::task::spawn_blocking(work).await;
-    Ok(done.map_err(|_| ActionError::new(ErrorKind::Failed, "the index failed"))??)
+    done.map_err(|_| ActionError::new(ErrorKind::Failed, "the index failed"))?
 }

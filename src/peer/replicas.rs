@@ -77,11 +77,6 @@ impl Keeping {
         Self(Arc::new(parts))
     }
 
-    /// Where it lies what is kept for the network.
-    pub(super) fn folder(&self) -> &std::path::Path {
-        self.0.store.folder()
-    }
-
     /// It counts as a holder again, after a leave.
     pub(super) fn come_back(&self) {
         self.0.is_leaving.store(false, Ordering::Release);

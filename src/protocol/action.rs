@@ -19,7 +19,8 @@ pub use file::{
 };
 pub use inbox::{AcceptPolicy, Answer, InboxInfo, Offer};
 pub use peer::{
-    Connection, Counters, FolderPage, IndexState, Listing, PageAsk, PeerInfo, ShareInfo, Status, ZoneInfo,
+    Connection, Counters, FolderPage, IndexState, Listing, PageAsk, PeerInfo, ShareInfo, ShareKind, Status,
+    ZoneInfo,
 };
 pub use saved::{MAX_NEW_HIT_PEERS, NewHit, SaveAsk, SavedSearch};
 pub use search::{Coverage, FileInfo, Hit, Holder, Scope, SearchAsk, SearchEvent, ZoneCoverage};

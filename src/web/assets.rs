@@ -77,7 +77,8 @@ impl Asset {
         }
     }
 
-    /// What is said to readers of the source stays there: lines that are nothing but a comment, and indents.
+    /// What is there for readers of the source stays there: lines that are nothing but a comment, indents, ends of lines that
+    /// end nothing, and blanks that a style sheet does not need. No text of ours goes over several lines.
     fn served(self) -> String {
         let is_comment = |line: &str| match self.media_type {
             SCRIPT => ["//", "/**", "* ", "*/"].iter().any(|begin| line.starts_with(begin)),
@@ -91,7 +92,15 @@ impl Asset {
         let mut served = String::with_capacity(self.text.len());
         for line in lines.filter(|line| !line.is_empty() && !is_comment(line)) {
             served.push_str(line);
-            served.push('\n');
+            // A comment behind code goes to the end of its line.
+            if !line.ends_with([';', ',', '{']) || line.contains("//") {
+                served.push('\n');
+            }
+        }
+        if self.media_type == STYLE {
+            let needless =
+                [(": ", ":"), ("; ", ";"), (", ", ","), (" {", "{"), ("{ ", "{"), (" }", "}"), (";}", "}")];
+            return needless.iter().fold(served, |text, (with, without)| text.replace(with, without));
         }
         served
     }
@@ -121,12 +130,12 @@ mod tests {
     }
 
     #[test]
-    fn only_whole_comments_and_indents_are_left_out() {
+    fn only_what_readers_of_the_source_need_is_left_out() {
         let asset = |media_type, text| Asset { path: "/x", media_type, text };
-        let script =
-            "/** Doc. */\nlet a = 1; // stays\n  a *= 2;\n\n  // goes\n/**\n * goes\n */\na = '//';\n";
-        assert_eq!(asset(SCRIPT, script).served(), "let a = 1; // stays\na *= 2;\na = '//';\n");
-        assert_eq!(asset(STYLE, "/* goes */\n* { a: b }\n").served(), "* { a: b }\n");
+        let script = "/** Doc. */\nlet a = 1; // stays;\n  a *= 2;\n\n  // goes\n/**\n * goes\n */\na = {\n  b\n}\na = '//';\n";
+        assert_eq!(asset(SCRIPT, script).served(), "let a = 1; // stays;\na *= 2;a = {b\n}\na = '//';\n");
+        let style = "/* goes */\n* { a: b c; d: calc(1px + 2px); }\n@media (e: f) {\n  g, h i { j: k }\n}\n";
+        assert_eq!(asset(STYLE, style).served(), "*{a:b c;d:calc(1px + 2px)}\n@media (e:f){g,h i{j:k}\n}\n");
         assert_eq!(asset(HTML, " <p>\n").served(), " <p>\n");
     }
 

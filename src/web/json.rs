@@ -121,6 +121,10 @@ impl From<&FileInfo> for File {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Share {
     name: String,
+    /// `folder` that its person offers, `downloads` where they arrive, `replicas` that are kept for the network, or `inbox`.
+    kind: &'static str,
+    /// Whether it can be taken away.
+    is_removable: bool,
     folder: String,
     files: u64,
     size_bytes: u64,
@@ -133,6 +137,8 @@ impl From<&action::ShareInfo> for Share {
     fn from(share: &action::ShareInfo) -> Self {
         Self {
             name: share.name.clone(),
+            kind: share.kind.name(),
+            is_removable: share.kind.is_removable(),
             folder: path(&share.folder),
             files: share.files,
             size_bytes: share.bytes,

@@ -34,12 +34,17 @@ use crate::{
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
+const IMAGE: &str = "image/svg+xml";
 
 /// Files of the page, compiled in: where they are, what they are, and what they hold.
-const ASSETS: [(&str, &str, &str); 3] = [
+const ASSETS: [(&str, &str, &str); 7] = [
     ("/", HTML, include_str!("page/registry.html")),
     ("/registry.js", SCRIPT, include_str!("page/registry.js")),
     ("/registry.css", STYLE, include_str!("page/registry.css")),
+    ("/icon.svg", IMAGE, include_str!("page/icon.svg")),
+    ("/style.css", STYLE, include_str!("page/style.css")),
+    ("/theme.js", SCRIPT, include_str!("page/theme.js")),
+    ("/dom.js", SCRIPT, include_str!("page/dom.js")),
 ];
 
 /// Starts a registry's gateway, in this folder; `None` when its settings turn it off.

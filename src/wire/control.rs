@@ -11,7 +11,7 @@ use super::{
 use crate::protocol::{
     action::{
         AcceptPolicy, Connection, Counters, Coverage, FolderPage, Hit, Holder, InboxInfo, IndexState,
-        Listing, Offer, PeerInfo, SearchEvent, ShareInfo, Status, ZoneCoverage, ZoneInfo,
+        Listing, Offer, PeerInfo, SearchEvent, ShareInfo, ShareKind, Status, ZoneCoverage, ZoneInfo,
     },
     gateway::MAX_ZONES,
     id::{PeerId, ZoneId},
@@ -330,8 +330,10 @@ pub fn share(share: pb::Share) -> Result<ShareInfo, Invalid> {
     if share.name.is_empty() {
         return Err(Invalid::new("share.name", "is empty"));
     }
+    let kind = ShareKind::ALL.into_iter().find(|kind| i32::from(to_share_kind(*kind)) == share.kind);
     Ok(ShareInfo {
         name: share.name,
+        kind: kind.ok_or_else(|| Invalid::new("share.kind", "is no kind of share"))?,
         folder: share.folder.into(),
         files: share.files,
         bytes: share.bytes,
@@ -347,6 +349,17 @@ pub fn to_share(share: ShareInfo) -> pb::Share {
         files: share.files,
         bytes: share.bytes,
         problem: share.problem.unwrap_or_default(),
+        kind: to_share_kind(share.kind).into(),
+        is_removable: share.kind.is_removable(),
+    }
+}
+
+fn to_share_kind(kind: ShareKind) -> pb::ShareKind {
+    match kind {
+        ShareKind::Folder => pb::ShareKind::Folder,
+        ShareKind::Downloads => pb::ShareKind::Downloads,
+        ShareKind::Replicas => pb::ShareKind::Replicas,
+        ShareKind::Inbox => pb::ShareKind::Inbox,
     }
 }
 

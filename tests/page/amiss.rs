@@ -50,7 +50,7 @@ async fn files_for_one_who_left_go_to_nobody_else() {
     // A zone that is not there any more, by the same way.
     browser.js("document.querySelector('#view-peers div[data-drop]').dataset.drop = 'zone:77'", Vec::new()).await;
     dropped(&browser, "#view-peers div[data-drop]", &["for a zone.txt".into()]).await;
-    assert_eq!(chosen(&browser).await, "zone 77");
+    assert_eq!(chosen(&browser).await, "Zone 77");
     browser.press("Go").await;
     browser.says(".toast.bad", "nobody else to send to").await;
     assert!(!stage.at("abe").join("inbox").exists(), "abe got nothing");

@@ -22,12 +22,12 @@ async fn a_peers_folders_are_walked_and_several_files_fetched() {
     browser.press("share").await;
     browser.says("#view-peers [role=row]", "top 100%.txt").await;
     browser.press("Lectures #1").await;
-    browser.says("#view-peers .coverage", "2 entries").await;
+    browser.says("#view-peers .coverage", "2 files").await;
     // Where one is outlives a reload.
     browser.driver.refresh().await.unwrap();
-    browser.says("#view-peers .coverage", "2 entries").await;
+    browser.says("#view-peers .coverage", "2 files").await;
     browser.press("Select all").await;
-    browser.says("#view-peers .chosen", "2 entries").await;
+    browser.says("#view-peers .chosen", "2 files").await;
     browser.js("document.querySelector('#view-peers .chosen .primary').click()", Vec::new()).await;
     browser.view("transfers").await;
     browser.until("document.querySelectorAll('#view-transfers li[data-state=done]').length === 2").await;
@@ -62,7 +62,7 @@ async fn a_folder_is_shared_read_and_shared_no_more() {
     browser.fill("[name=folder]", "/no/such/folder").await;
     browser.press("Share it").await;
     browser.says(".toast.bad", "/no/such/folder").await;
-    browser.press("Look again").await;
+    browser.press("Read again").await;
     browser.press("Stop sharing pictures #1").await;
     browser.until("document.querySelector('dialog[open] .danger')").await;
     browser.js("document.querySelector('dialog[open] .danger').click()", Vec::new()).await;
@@ -81,18 +81,18 @@ async fn a_message_is_left_found_read_and_taken_back() {
     let browser = stage.browser("ana").await;
 
     browser.view("messages").await;
-    browser.fill("[name=name]", "lunch today.txt").await;
+    browser.fill("[name=name]", "lunch today").await;
     browser.fill("[name=text]", "At noon,\n<script>window.pwned = 1</script> \u{202e}at the gate").await;
     browser.press("Leave it in the network").await;
     browser.says("#view-messages", "Kept for you by the network").await;
     stage.daemons.until("ben", "--json search lunch", "lunch today.txt");
-    browser.fill("#view-messages [type=search]", "lunch").await;
+    // Without a word all are shown.
     browser.press("Find").await;
     browser.says("#view-messages .coverage", "1 message found.").await;
-    browser.press("Read lunch today.txt").await;
+    browser.press("Read lunch today").await;
     browser.says("pre.message", "At noon,\n<script>window.pwned = 1</script> \\u{202e}at the gate").await;
     assert_eq!(browser.value("window.pwned === undefined").await, true);
-    browser.press("Take back lunch today.txt").await;
+    browser.press("Take back lunch today").await;
     browser.until("document.querySelector('dialog[open] .danger')").await;
     browser.js("document.querySelector('dialog[open] .danger').click()", Vec::new()).await;
     browser.until("document.querySelector('[aria-labelledby=own-title]').hidden").await;

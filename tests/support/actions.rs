@@ -24,8 +24,9 @@ use floodplain::{
             AcceptPolicy, ActionError, Activity, ActivityKind, Answer, Connection, Counters, Coverage,
             Direction, ErrorKind, FileInfo, FolderPage, GetAsk, Hit, Holder, InboxInfo, IndexState, Listing,
             NewHit, Offer, PageAsk, PeerInfo, PeerPath, Priority, PutAsk, ReadAsk, ReadEvent, SaveAsk,
-            SavedSearch, Scope, SearchAsk, SearchEvent, SendAsk, ShareFileAsk, ShareInfo, SharedFile, Status,
-            Target, Transfer, TransferControl, TransferState, Unput, Which, ZoneCoverage, ZoneInfo,
+            SavedSearch, Scope, SearchAsk, SearchEvent, SendAsk, ShareFileAsk, ShareInfo, ShareKind,
+            SharedFile, Status, Target, Transfer, TransferControl, TransferState, Unput, Which, ZoneCoverage,
+            ZoneInfo,
         },
         id::{ContentHash, PeerId, ZoneId},
         query::Fit,
@@ -223,7 +224,14 @@ pub(crate) fn peer_info(name: &str, byte: u8) -> PeerInfo {
 }
 
 pub(crate) fn share() -> ShareInfo {
-    ShareInfo { name: "docs".into(), folder: "/srv/docs".into(), files: 2, bytes: 4608, problem: None }
+    ShareInfo {
+        name: "docs".into(),
+        kind: ShareKind::Folder,
+        folder: "/srv/docs".into(),
+        files: 2,
+        bytes: 4608,
+        problem: None,
+    }
 }
 
 pub(crate) fn index_state() -> IndexState {
@@ -442,6 +450,7 @@ impl Actions for Double {
         self.record("shares()".into());
         let gone = ShareInfo {
             name: "old".into(),
+            kind: ShareKind::Replicas,
             folder: "/srv/old".into(),
             files: 0,
             bytes: 0,

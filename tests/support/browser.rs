@@ -261,6 +261,28 @@ impl Browser {
         self.driver.screenshot(&folder.join(format!("{name}.png"))).await.expect("a picture");
     }
 
+    /// What axe-core finds wrong with what is shown, one line a rule; nothing when it breaks none.
+    pub async fn violations(&self) -> Vec<String> {
+        if self.value("typeof axe === 'undefined'").await == true {
+            let path = std::env::var("FLOODPLAIN_TEST_AXE").expect(
+                "FLOODPLAIN_TEST_AXE names axe.min.js: `npm pack axe-core@4`, unpack it, and give package/axe.min.js",
+            );
+            let axe = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+            self.js(&axe, Vec::new()).await;
+        }
+        let script = "const done = arguments[0]; axe.run(document, { resultTypes: ['violations'] }).then((result) => done(result.violations.map((one) => one.id + ': ' + one.help + ' ' + one.nodes.map((node) => node.html + ' ' + (node.any[0]?.message ?? '')).slice(0, 3).join(' | '))), (error) => done([String(error)]))";
+        let found = self.driver.execute_async(script, Vec::new()).await.expect("it runs");
+        serde_json::from_value(found.json().clone()).expect("a list of texts")
+    }
+
+    /// Another window beside those that there are, on this page; it is the one that is driven from now on.
+    pub async fn window(&self, url: &str) -> WindowHandle {
+        let window = self.driver.new_window().await.expect("opens");
+        self.driver.switch_to_window(window.clone()).await.expect("it is there");
+        self.open(url).await;
+        window
+    }
+
     /// What the page wrote to the browser's log that is not one of `allowed`.
     pub async fn complaints(&self, allowed: &[&str]) -> Vec<String> {
         let log = self.driver.browser_log().await.expect("a log");

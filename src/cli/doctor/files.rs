@@ -12,7 +12,7 @@ use super::finding::{
 };
 use crate::{
     cli::output::size,
-    protocol::action::ShareInfo,
+    protocol::action::{ShareInfo, ShareKind},
     store::{MIN_FREE_BYTES, free_bytes},
 };
 
@@ -104,7 +104,7 @@ pub(super) fn share(folder: &Path) -> ShareInfo {
         Ok(mut entries) => (u64::from(entries.next().is_some()), None),
         Err(error) => (0, Some(error.to_string())),
     };
-    ShareInfo { name, folder: folder.into(), files, bytes: 0, problem }
+    ShareInfo { name, kind: ShareKind::Folder, folder: folder.into(), files, bytes: 0, problem }
 }
 
 /// What is offered, or should be.
@@ -116,7 +116,11 @@ pub(super) fn shares(shares: &[ShareInfo]) -> Vec<Finding> {
             id: UNREADABLE_SHARE,
             what: format!("the share {} ({folder}) cannot be read: {problem}", share.name),
             why: "nobody finds what is in it".into(),
-            todo: format!("make {folder} readable, or `floodplain share rm {}`", share.name),
+            todo: if share.kind.is_removable() {
+                format!("make {folder} readable, or `floodplain share rm {}`", share.name)
+            } else {
+                format!("make {folder} readable")
+            },
         })
     };
     let mut findings: Vec<Finding> = shares.iter().filter_map(unreadable).collect();

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::*;
 use crate::protocol::{
-    action::{Connection, Counters, ErrorKind, Holder, Priority, Scope},
+    action::{Connection, Counters, ErrorKind, Holder, Priority, Scope, ShareKind},
     query::Fit,
 };
 
@@ -58,6 +58,7 @@ fn no_text_of_others_reaches_a_line_unescaped() {
     let gateway = ZoneInfo { zone: ZoneId::new(1).unwrap(), peers: 1, gateways: vec![HOSTILE.into()] };
     let share = ShareInfo {
         name: HOSTILE.into(),
+        kind: ShareKind::Folder,
         folder: HOSTILE.into(),
         files: 0,
         bytes: 0,

@@ -143,11 +143,46 @@ pub struct Counters {
     pub bytes_down: u64,
 }
 
+/// What an offered folder is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShareKind {
+    /// A folder that its person offers.
+    Folder,
+    /// Where downloads arrive.
+    Downloads,
+    /// What is kept for the network.
+    Replicas,
+    /// Where files that others pushed arrive, when that is offered.
+    Inbox,
+}
+
+impl ShareKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Folder, Self::Downloads, Self::Replicas, Self::Inbox];
+
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Folder => "folder",
+            Self::Downloads => "downloads",
+            Self::Replicas => "replicas",
+            Self::Inbox => "inbox",
+        }
+    }
+
+    /// Whether a person may stop offering it. What is kept for the network has to be found as long as it counts as kept.
+    pub fn is_removable(self) -> bool {
+        self != Self::Replicas
+    }
+}
+
 /// An offered folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShareInfo {
     /// The first segment of its files' paths.
     pub name: String,
+    /// What it is for.
+    pub kind: ShareKind,
     /// The folder.
     pub folder: PathBuf,
     /// Files in it.

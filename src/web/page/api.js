@@ -4,13 +4,16 @@ export const bus = new EventTarget();
 export const tell = (type, detail) => bus.dispatchEvent(new CustomEvent(type, { detail }));
 export const on = (type, listener) => bus.addEventListener(type, (event) => listener(event.detail));
 
+/** A note of the peer as a person writes it. */
+export const sentence = (text) => text && `${text[0].toUpperCase()}${text.slice(1)}`.replace(/ \(os error \d+\)/, '').replace(/[^.!?…]$/, '$&.');
+
 /** What the peer said no with. */
 export class Problem extends Error {
   constructor(status, body) {
-    super(body?.detail || body?.title || (status ? `The peer answered ${status}.` : 'Your peer does not answer.'));
+    super(sentence(body?.detail || body?.title || (status ? `The peer answered ${status}` : 'Your peer does not answer')));
     this.status = status;
     this.code = body?.code;
-    this.hint = body?.hint || (status ? '' : 'Is it still running on this machine?');
+    this.hint = sentence(body?.hint || (status ? '' : 'Is it still running on this machine?'));
     this.isLocked = status === 401;
   }
 }
@@ -39,7 +42,8 @@ async function request(method, where, { query, body, signal, headers = {} } = {}
   if (!answer.ok) throw locked(new Problem(answer.status, await answer.json().catch(() => null)));
   return answer;
 }
-const locked = (problem) => { if (problem.isLocked) tell('locked'); return problem; };
+let isLocked = false;
+const locked = (problem) => { if (problem.isLocked) { isLocked = true; tell('locked'); } return problem; };
 const json = async (answer) => (answer.status === 204 ? null : answer.json().catch(() => null));
 
 export const get = async (where, query, signal) => json(await request('GET', where, { query, signal }));
@@ -104,33 +108,64 @@ export function follow(id, hit, end) {
 }
 
 const TYPES = ['status', 'transfer', 'transfer_gone', 'inbox', 'shares', 'network', 'new_hit', 'query'];
-/** A browser opens six connections to one place: a tab that nobody looks at gives its own back after this long. */
+/** A window that nobody looks at gives its stream to another after this long. */
 const HIDDEN_MS = 30000;
 const RETRY_MS = 2000;
+const me = key();
+// A browser opens six connections to one place. Of all its windows, the one that holds the lock reads the stream and tells the others.
+const others = navigator.locks && self.BroadcastChannel ? new BroadcastChannel('events') : null;
 let source = null;
 let timer = 0;
+/** How to stop waiting for the lock, and how to give it back; nothing while this window does not listen. */
+let wish = null;
+let giveBack = null;
 
-/** Opens the stream of events. `open` is told each time it is there, `lost` when it is not. */
-export function listen() {
+const pass = (type, detail) => { tell(type, detail); others?.postMessage({ type, detail }); };
+
+/** Opens the stream of events. */
+function stream() {
   clearTimeout(timer);
   source?.close();
   source = new EventSource(`${ROOT}events`);
   const opened = source;
-  opened.onopen = () => tell('open');
+  opened.onopen = () => pass('open');
   opened.onerror = () => {
-    tell('lost');
+    pass('lost');
     // A refused stream is over for the browser, which then says nothing of why: ask, and try again.
-    if (opened.readyState === EventSource.CLOSED && opened === source) {
-      timer = setTimeout(() => get('status').then(listen, (problem) => { if (!problem.isLocked) timer = setTimeout(listen, RETRY_MS); }), RETRY_MS);
-    }
+    const again = () => get('status').then(stream, (problem) => { if (!problem.isLocked && opened === source) timer = setTimeout(again, RETRY_MS); });
+    if (opened.readyState === EventSource.CLOSED && opened === source) timer = setTimeout(again, RETRY_MS);
   };
-  for (const type of TYPES) opened.addEventListener(type, (event) => tell(type, JSON.parse(event.data)));
-  opened.addEventListener('reset', () => tell('open'));
+  for (const type of TYPES) opened.addEventListener(type, (event) => pass(type, JSON.parse(event.data)));
+  opened.addEventListener('reset', () => pass('open'));
 }
+
+/** Has all events told, by this window's stream or another's: `open` each time that they come again, `lost` when they do not. */
+export function listen() {
+  if (!others) { stream(); return; }
+  if (wish) return;
+  wish = new AbortController();
+  navigator.locks.request('events', { signal: wish.signal }, () => new Promise((done) => { giveBack = done; stream(); })).catch(() => {});
+  others.postMessage({ type: 'hello', from: me });
+}
+
+function hush() {
+  clearTimeout(timer);
+  source?.close();
+  source = null;
+  wish?.abort();
+  giveBack?.();
+  wish = giveBack = null;
+}
+
+others?.addEventListener('message', ({ data: { type, detail, from, to } }) => {
+  if (type === 'hello') { if (source?.readyState === EventSource.OPEN) others.postMessage({ type: 'open', to: from }); }
+  else if (wish && (!to || to === me)) tell(type, detail);
+});
+on('locked', hush);
 
 let hiding = 0;
 document.addEventListener('visibilitychange', () => {
   clearTimeout(hiding);
-  if (document.hidden) hiding = setTimeout(() => { source?.close(); clearTimeout(timer); source = null; }, HIDDEN_MS);
-  else if (source === null) listen();
+  if (document.hidden) hiding = setTimeout(hush, HIDDEN_MS);
+  else if (!source && !isLocked) listen();
 });

@@ -1,6 +1,6 @@
 // Puts the views together: the way from the address to a view, colours, keys, and how the peer is reached. Views never import each other.
 
-import { $, act, button, complain, dialog, el, icon, li, p, put, say, span } from './dom.js';
+import { $, act, bdi, button, complain, dialog, el, icon, li, p, put, span, themes } from './dom.js';
 import { get, listen, on, tell } from './api.js';
 import * as browse from './browse.js';
 import * as drop from './drop.js';
@@ -76,8 +76,9 @@ on('lost', () => {
   $('connection').dataset.state = 'reconnecting';
 });
 on('status', (now) => {
-  const words = { connected: now.zone ? `Connected, zone ${now.zone}` : 'Connected', reconnecting: 'Looking for the registry', disconnected: 'Left the network' };
-  put($('connection'), words[now.connection] ?? now.connection);
+  const words = { connected: 'Connected', reconnecting: 'Looking for the network', disconnected: 'Left the network' };
+  put($('connection'), bdi(now.name), span('', ' · ', words[now.connection] ?? now.connection));
+  $('connection').title = 'About your peer';
   $('connection').dataset.state = now.connection;
 });
 on('locked', () => {
@@ -87,27 +88,11 @@ on('locked', () => {
   $('main').replaceChildren(el('div', { class: 'locked', role: 'alert' }, el('h1', null, 'This page is not open yet'),
     p('', 'Only you may use your peer. On the machine where it runs, open this page by'), el('pre', { tabindex: '0' }, 'floodplain web --open'),
     p('', 'or follow the link that ', el('code', null, 'floodplain web'), ' prints. The link works once, for ten minutes; after that this browser is remembered.'),
+    p('muted', 'Did somebody else set it up? Ask them for that link.'),
     button('Try again', 'retry', () => location.reload(), { class: 'primary' })));
 });
 
-const THEMES = { auto: ['auto', 'as the system'], light: ['sun', 'light'], dark: ['moon', 'dark'] };
-function theme(next) {
-  const root = document.documentElement;
-  if (next) {
-    if (next === 'auto') delete root.dataset.theme; else root.dataset.theme = next;
-    try { localStorage.setItem('theme', next); } catch { /* only for this time then */ }
-  }
-  const name = root.dataset.theme ?? 'auto';
-  $('theme').setAttribute('aria-label', `Colours: ${THEMES[name][1]}`);
-  $('theme').title = `Colours: ${THEMES[name][1]}`;
-  put($('theme'), icon(THEMES[name][0]));
-  return name;
-}
-theme();
-$('theme').addEventListener('click', () => {
-  const names = Object.keys(THEMES);
-  say(`Colours: ${THEMES[theme(names[(names.indexOf(theme()) + 1) % names.length])][1]}`);
-});
+themes($('theme'));
 
 const KEYS = [['/', 'Go to the search box'], ['Enter', 'Search; in a list: download, or open a folder'], ['↑ ↓', 'Move in a list'], ['Space', 'Select; with Shift: all between'], ['Ctrl A', 'Select all of a list'],
   ['→', 'Who has it'], ['Esc', 'Close, or clear the selection'], ['1 to 7', 'Go to a view'], ['?', 'This help']];

@@ -11,6 +11,7 @@ export const about = { id: 'peers', title: 'Peers', sign: 'peers' };
 const MOST = 300;
 const PAGE = 500;
 let peers = [];
+let me = '';
 let place = null;
 
 const word = el('input', { type: 'search', placeholder: 'Name of a peer', 'aria-label': 'Find a peer', autocomplete: 'off', oninput: () => drawPeers() });
@@ -19,15 +20,15 @@ const zones = el('div');
 const peersPart = div('', div('row', field(word)), told, zones);
 const crumbs = el('nav', { 'aria-label': 'Folder', class: 'crumbs' });
 const folderTold = el('p', { class: 'coverage', role: 'status' });
-const empty = el('p', { class: 'empty', hidden: true }, 'There is nothing in this folder.');
+const empty = el('p', { class: 'empty', hidden: true });
 const bar = chosenBar();
 const list = new List('Folder', {
   keyOf: (entry) => entry.key,
   isSelectable: (entry) => entry.parts.length > 1,
   row, end: next,
-  changed: (entries) => chosen(bar, list, entries, many(entries.length, 'entry', 'entries'), () => fetchAll(entries)),
+  changed: (entries) => chosen(bar, list, entries, counted(entries), () => fetchAll(entries)),
   more: (entry) => { if (!entry.isFolder) aboutFile(entry); },
-  open: (entry) => (entry.isFolder ? go(entry.parts) : act(() => fetchAll([entry]))()),
+  open: (entry) => (entry.isFolder ? go(entry.parts) : act(() => download([entry]))()),
 });
 const every = button('Select all', 'check', () => list.everything(), { hidden: true });
 const whole = button('Download this folder', 'download', act(() => download([{ holders: [here(place.parts)] }])), { hidden: true });
@@ -35,6 +36,10 @@ const folderPart = el('div', { hidden: true }, crumbs, div('row tools', every, w
 
 export const section = el('section', null, peersPart, folderPart);
 
+const counted = (entries) => {
+  const folders = entries.filter((entry) => entry.isFolder).length;
+  return [folders && many(folders, 'folder'), entries.length > folders && many(entries.length - folders, 'file')].filter(Boolean).join(', ');
+};
 const address = (peer, parts) => `#/peers/${path(peer, ...parts)}`;
 const here = (parts) => ({ peer: place.peer, peer_id: place.peer, path: parts.join('/') });
 const go = (parts) => { location.hash = address(place.peer, parts); };
@@ -76,8 +81,9 @@ async function next() {
     mine.token = page.next_page_token ?? undefined;
     list.set(mine.entries);
     empty.hidden = mine.entries.length > 0;
+    put(empty, mine.parts.length ? 'There is nothing in this folder.' : 'Nothing is shared here yet.');
     every.hidden = !mine.entries.some(list.isSelectable);
-    put(folderTold, mine.entries.length ? `${many(mine.entries.length, 'entry', 'entries')}${mine.token ? ' so far' : ''}` : '');
+    put(folderTold, mine.entries.length ? `${counted(mine.entries)}${mine.token ? ' so far' : ''}` : '');
   } catch (error) {
     mine.isFailed = true;
     if (mine === place) put(folderTold, error.message, ' ', error.hint, ' ', button('Try again', 'retry', again));
@@ -91,7 +97,7 @@ function row(entry) {
     body: [div('name', entry.isFolder ? el('a', { href: address(place.peer, entry.parts), class: 'clip' }, bdi(entry.name)) : bdi(entry.name, { class: 'clip', title: entry.name })),
       div('meta', entry.isFolder ? 'Folder' : [bytes(entry.size_bytes), entry.modified_time && ` · ${day(entry.modified_time)}`])],
     controls: [!entry.isFolder && button('', 'more', () => aboutFile(entry), { label: `About ${one}`, class: 'plain' }),
-      list.isSelectable(entry) && button('', 'download', act(() => fetchAll([entry])), { label: `Download ${one}` })],
+      list.isSelectable(entry) && button('', 'download', act(() => download([entry])), { label: `Download ${one}` })],
   };
 }
 
@@ -104,16 +110,18 @@ function drawPeers() {
   const wanted = word.value.trim().toLowerCase();
   const found = peers.filter((peer) => peer.name.toLowerCase().includes(wanted));
   const byZone = Map.groupBy(found.slice(0, MOST), (peer) => peer.zone ?? 0);
-  put(told, `${many(found.length, 'peer')}${found.length > MOST ? `, of which ${MOST} are shown` : ''}${peers.isStale ? '. The registry cannot be asked: this is what was known last.' : ''}`);
+  put(told, peers.length === 1 ? 'Nobody else is here yet. Others appear by themselves as soon as they enter the same network.' : `${many(found.length, 'peer')}${found.length > MOST ? `, of which ${MOST} are shown` : ''}${wanted && !found.length ? ': nobody has such a name.' : ''}${peers.isStale ? '. The registry cannot be asked: this is what was known last.' : ''}`);
   keyed(zones, [...byZone].sort(([a], [b]) => a - b), ([zone]) => zone, ([zone]) => {
     const cards = el('ul', { class: 'cards grid', 'aria-label': zone ? `Zone ${zone}` : 'In no zone' });
     arrows(cards);
-    return Object.assign(el('section', null, div('row', el('h2', null, zone ? `Zone ${zone}` : 'In no zone'), span('fill'), zone > 0 && button('Send to all of it', 'upload', () => tell('add', { to: `zone:${zone}` }), { class: 'plain' })), cards), { cards });
+    return Object.assign(el('section', null, div('row', el('h2', null, zone ? `Zone ${zone}` : 'In no zone'), span('fill'), zone > 0 && button('Send to all of them', 'upload', () => tell('add', { to: `zone:${zone}` }), { class: 'plain' })), cards), { cards });
   }, (node, [, members]) => keyed(node.cards, members, (peer) => peer.peer_id, (peer) => el('li', { 'data-drop': peer.name }), (node, peer) => {
-    if (node.files === peer.shared_files) return;
-    node.files = peer.shared_files;
-    put(node, card('peers', el('a', { href: address(peer.name, []) }, bdi(peer.name)), many(peer.shared_files, 'file'), null,
-      button('', 'upload', () => tell('add', { to: peer.name }), { label: `Send files to ${shown(peer.name)}`, class: 'plain' })));
+    const isMe = peer.name === me;
+    const state = `${peer.shared_files} ${isMe}`;
+    if (node.state === state) return;
+    node.state = state;
+    put(node, card('peers', el('a', { href: address(peer.name, []) }, bdi(peer.name)), [isMe && 'this is you · ', many(peer.shared_files, 'file')], null,
+      !isMe && button('', 'upload', () => tell('add', { to: peer.name }), { label: `Send files to ${shown(peer.name)}`, class: 'plain' })));
   }));
 }
 
@@ -135,3 +143,4 @@ export function reload() {
 }
 on('network', reload);
 on('want-peers', (give) => renew().then(give));
+on('status', ({ name }) => { if (me !== name) { me = name; drawPeers(); } });

@@ -60,7 +60,7 @@ const ICONS = {
   document: 'M6 3h8l4 4v14H6zM14 3v4h4M9 12h6M9 16h6', archive: 'M4 8h16v12H4zM3 4h18v4H3zM10 12h4', code: 'M9 8l-5 4 5 4M15 8l5 4-5 4',
   program: 'M4 5h16v14H4zM7.5 9.500l3 2.5-3 2.500M13 15h4',
   pause: 'M8 5v14M16 5v14', resume: 'M8 5l11 7-11 7z', retry: 'M19 12a7 7 0 1 1-2-5l2 2m0-5v5h-5', cancel: 'M6 6l12 12M18 6 6 18',
-  check: 'M5 12.500l4.5 4.500L19 7', more: 'M6 12h.01M12 12h.01M18 12h.01', sun: 'M12 16a4 4 0 1 0 0-8 4 4 0 0 0 0 8zM12 3v2M12 19v2M3 12h2M19 12h2M5.6 5.6 7 7M17 17l1.4 1.400M5.6 18.4 7 17M17 7l1.4-1.4',
+  check: 'M5 12.500l4.5 4.500L19 7', more: 'M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18zM12 11v5M12 8h.01', sun: 'M12 16a4 4 0 1 0 0-8 4 4 0 0 0 0 8zM12 3v2M12 19v2M3 12h2M19 12h2M5.6 5.6 7 7M17 17l1.4 1.400M5.6 18.4 7 17M17 7l1.4-1.4',
   moon: 'M20 14.500A8.5 8.5 0 0 1 9.5 4a8.5 8.5 0 1 0 10.5 10.500z', auto: 'M12 4a8 8 0 1 0 0 16zM12 4a8 8 0 0 1 0 16', bell: 'M6 17V11a6 6 0 0 1 12 0v6l1.5 1.500h-15zM10 21h4',
 };
 /** A drawn sign that says nothing to a screen reader. */
@@ -130,10 +130,10 @@ export function toast(text, { isError = false, hint, action } = {}) {
     button('', 'cancel', () => node.remove(), { label: 'Dismiss', class: 'plain' }));
   const all = $('toasts');
   all.append(node);
-  while (all.childElementCount > 4) all.firstElementChild.remove();
+  while (all.childElementCount > 3) all.firstElementChild.remove();
   put($(isError ? 'alert' : 'said'), text, hint ? ` ${hint}` : '');
   const leave = () => (node.matches(':hover, :focus-within') ? setTimeout(leave, 4000) : node.remove());
-  setTimeout(leave, isError ? 15000 : 7000);
+  setTimeout(leave, isError ? 15000 : 5000);
 }
 /** Says what went wrong and what to do. */
 export const complain = (error, what) => { if (!error.isLocked && error.name !== 'AbortError') toast(what ? `${what}: ${error.message}` : error.message, { isError: true, hint: error.hint }); };
@@ -164,7 +164,7 @@ export function dialog(title, body, choices = [], work = null) {
     document.body.append(node);
     node.showModal();
     // What is asked comes first, not the way out.
-    node.querySelector('input:checked, input, .end button, .end a')?.focus();
+    ['input:checked', 'input', '.go', '.end button'].map((one) => node.querySelector(one)).find(Boolean)?.focus();
   });
 }
 export const sure = async (title, text, words) => (await dialog(title, p('', text), [['Keep as it is', ''], [words, 'yes', 'danger']])) === 'yes';
@@ -203,5 +203,25 @@ export function arrows(list, itemSelector = 'li') {
       there[Math.min(Math.max(place, 0), there.length - 1)].focus();
       return;
     }
+  });
+}
+
+const THEMES = { auto: ['auto', 'as the system'], light: ['sun', 'light'], dark: ['moon', 'dark'] };
+/** Makes a button that goes through the colour sets; the choice is remembered. */
+export function themes(control) {
+  const root = document.documentElement.dataset;
+  const names = Object.keys(THEMES);
+  const show = (name) => {
+    const words = `Colours: ${THEMES[name][1]}`;
+    Object.assign(control, { ariaLabel: words, title: words });
+    put(control, icon(THEMES[name][0]));
+    return words;
+  };
+  show(root.theme ?? 'auto');
+  control.addEventListener('click', () => {
+    const next = names[(names.indexOf(root.theme ?? 'auto') + 1) % names.length];
+    if (next === 'auto') delete root.theme; else root.theme = next;
+    try { localStorage.setItem('theme', next); } catch { /* only for this time then */ }
+    say(show(next));
   });
 }

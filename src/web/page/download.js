@@ -39,11 +39,13 @@ export function aboutFile(file) {
   const close = (event) => event.target.closest('dialog').close();
   dialog('About this file', [
     p('wrap', el('strong', null, bdi(file.name))),
-    el('dl', { class: 'facts' }, [['Size', bytes(file.size_bytes)], ['Changed', day(file.modified_time)], ['Content', span('hash', file.hash ?? 'not hashed yet')]].map(([name, value]) => value && [el('dt', null, name), el('dd', null, value)])),
+    el('dl', { class: 'facts' }, [['Size', bytes(file.size_bytes)], ['Changed', day(file.modified_time)]].map(([name, value]) => value && [el('dt', null, name), el('dd', null, value)])),
     el('h3', null, 'Who has it'),
     el('ul', { class: 'plain-list' }, file.holders.map((holder) => el('li', { class: 'wrap' }, el('a', { href: `#/peers/${path(holder.peer)}`, onclick: close }, bdi(holder.peer)),
-      span('muted', holder.zone && ` zone ${holder.zone},`, holder.hops >= 0 && (holder.hops ? ` ${many(holder.hops, 'hop')}` : ' here'), holder.queue_place > 0 && `, place ${holder.queue_place} in its queue`, el('br'), bdi(holder.path))))),
+      span('muted', holder.hops === 0 && ', this is you', holder.zone && `, zone ${holder.zone}`, holder.queue_place > 0 && `, ${holder.queue_place - 1} waiting before you`, el('br'), bdi(holder.path))))),
+    el('details', null, el('summary', null, 'Fingerprint of the content'), p('hash', file.hash ?? 'It has not been read yet.')),
+    p('note', 'Your peer downloads into its own folder, also when this page is closed.'),
     div('row end', el('a', { href: link, download: '', class: 'button' }, icon('file'), 'Save by the browser'),
-      button('Download', 'download', act(async (event) => { close(event); await download([file]); }), { class: 'primary' })),
+      button('Download', 'download', act(async (event) => { close(event); await download([file]); }), { class: 'primary go' })),
   ]);
 }

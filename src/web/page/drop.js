@@ -1,19 +1,21 @@
 // Files that are dropped on the page or chosen: where they shall go is asked once, and they go one after the other.
 
-import { $, button, bytes, complain, dialog, div, el, many, p, put, select, shown, span, toast } from './dom.js';
+import { $, act, button, bytes, complain, dialog, div, el, many, p, put, select, shown, span, toast } from './dom.js';
 import { on, path, tell, upload } from './api.js';
 import { seeTransfers } from './download.js';
 
 let peers = [];
 const queue = [];
 let running = null;
+let me = '';
+on('status', ({ peer_id }) => { me = peer_id; });
 on('peers', (items) => { peers = items; });
 
-const GOALS = [['share', 'Share them: a copy goes into your first share'], ['peer', 'Send them to a peer'], ['zone', 'Send them to everyone in a zone'], ['all', 'Send them to everyone'], ['put', 'Have the network keep them, also when this machine is off']];
+const GOALS = [['share', 'Share with everyone: a copy goes into your first shared folder'], ['peer', 'Send to somebody'], ['zone', 'Send to everyone in a zone'], ['all', 'Send to everyone'], ['put', 'Have the network keep it, also when this machine is off']];
 
 /** A choice that stands on `aim`, also when that is not there any more: the peer says so then, and nobody else gets the files. */
 function choice(label, values, aim) {
-  if (aim && !values.some(([value]) => value === aim)) values.unshift([aim, aim.replace(':', ' ')]);
+  if (aim && !values.some(([value]) => value === aim)) values.unshift([aim, aim.replace('zone:', 'Zone ')]);
   const node = select(label, values);
   if (aim) node.value = aim;
   return node;
@@ -24,17 +26,18 @@ async function ask(files, to) {
   await new Promise((resolve) => { tell('want-peers', resolve); });
   const zones = [...new Set(peers.map((peer) => peer.zone).filter(Boolean))].sort((a, b) => a - b);
   const given = !to || to === 'share:' ? 'share' : to.startsWith('zone:') ? 'zone' : 'peer';
-  const aim = peers.find((one) => one.name === to || one.peer_id === to)?.peer_id ?? (to === 'all' ? 'peer all' : to);
-  const peer = choice('Which peer', peers.map((one) => [one.peer_id, one.name]), given === 'peer' && aim);
-  const zone = choice('Which zone', zones.map((one) => [`zone:${one}`, `zone ${one}`]), given === 'zone' && to);
+  const others = peers.filter((one) => one.peer_id !== me);
+  const aim = others.find((one) => one.name === to || one.peer_id === to)?.peer_id ?? (to === 'all' ? 'peer all' : to);
+  const peer = choice('Which peer', others.map((one) => [one.peer_id, one.name]), given === 'peer' && aim);
+  const zone = choice('Which zone', zones.map((one) => [`zone:${one}`, `Zone ${one}`]), given === 'zone' && to);
   const replicas = el('input', { type: 'number', min: 1, max: 8, value: 2, 'aria-label': 'Copies' });
   const more = { peer, zone, put: el('label', { class: 'inline' }, 'Copies ', replicas) };
-  const goals = el('fieldset', { onchange: () => mark() }, el('legend', null, 'What shall happen?'), GOALS.map(([value, words]) => div('goal', el('label', { class: 'inline' }, el('input', { type: 'radio', name: 'goal', value, checked: value === given, disabled: value !== given && ((value === 'peer' && !peers.length) || (value === 'zone' && !zones.length)) }), ' ', words), more[value])));
+  const goals = el('fieldset', { onchange: () => mark() }, el('legend', null, 'What shall happen with it?'), GOALS.map(([value, words]) => div('goal', el('label', { class: 'inline' }, el('input', { type: 'radio', name: 'goal', value, checked: value === given, disabled: value !== given && ['peer', 'zone', 'all'].includes(value) && !others.length }), ' ', words), more[value])));
   const goal = () => goals.querySelector('input:checked')?.value;
   const mark = () => { for (const [value, node] of Object.entries(more)) node.hidden = value !== goal(); };
   mark();
   const names = files.slice(0, 3).map((file) => file.name).join(', ');
-  const answer = await dialog(`${many(files.length, 'file')}, ${bytes(files.reduce((sum, file) => sum + file.size, 0))}`, [p('muted wrap', el('bdi', null, names), files.length > 3 && ` and ${files.length - 3} more`), goals], [['Nothing', ''], ['Go', 'go', 'primary']]);
+  const answer = await dialog(`${many(files.length, 'file')}, ${bytes(files.reduce((sum, file) => sum + file.size, 0))}`, [p('muted wrap', el('bdi', null, names), files.length > 3 && ` and ${files.length - 3} more`), goals], [['Cancel', ''], ['Go', 'go', 'primary']]);
   if (answer !== 'go') return;
   const target = { share: ['share'], peer: ['send', peer.value], zone: ['send', zone.value], all: ['send', 'all'], put: ['put', replicas.value] }[goal()];
   for (const file of files) queue.push({ file, target });
@@ -128,11 +131,11 @@ export function start() {
     const to = event.target.closest?.('[data-drop]')?.dataset.drop;
     mark(null);
     const files = filesOf(event.dataTransfer);
-    if (files.length) ask(files, to);
+    if (files.length) act(() => ask(files, to))();
   });
   const picker = $('picker');
   let to;
   on('add', (how) => { to = how?.to; picker.value = ''; picker.click(); });
-  picker.addEventListener('change', () => { if (picker.files.length) ask([...picker.files], to); });
+  picker.addEventListener('change', () => { if (picker.files.length) act(() => ask([...picker.files], to))(); });
   $('add-files').addEventListener('click', () => tell('add'));
 }

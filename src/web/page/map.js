@@ -23,17 +23,16 @@ const nodes = svg('g');
 const flights = svg('g', { 'aria-hidden': 'true' });
 const drawing = svg('svg', { class: 'map', viewBox: '0 0 900 560', role: 'group', 'aria-label': 'Map of the network' }, rings, lines, flights, nodes);
 const told = p('coverage');
-const queries = el('ol', { class: 'log', 'aria-label': 'Queries seen last' });
-const none = p('muted', 'Queries that pass through your peer appear here as they travel.');
-const legend = p('legend', span('key me', 'you'), span('key', 'peer'), span('key gateway', 'gateway peer'), span('key query', 'query'), span('key hits', 'hits'));
-export const section = el('section', null, told, div('map-frame', drawing), legend, el('h2', null, 'Queries'), none, queries);
+const queries = el('ol', { class: 'log', 'aria-label': 'Searches seen last' });
+const none = p('muted', 'Searches that pass through your peer appear here as they travel.');
+const legend = p('legend', span('key me', 'you'), span('key', 'peer'), span('key gateway', 'passes searches to other zones'), span('key query', 'a search on its way'), span('key hits', 'an answer'));
+export const section = el('section', null, told, div('map-frame', drawing), legend, el('h2', null, 'Searches passing through'), none, queries);
 
 function draw() {
   if (!network || section.hidden) return;
   const zones = network.zones.filter((zone) => zone.peers.length);
   const count = zones.reduce((sum, zone) => sum + zone.peers.length, 0);
-  const gateways = zones.reduce((sum, zone) => sum + zone.peers.filter((peer) => peer.is_gateway).length, 0);
-  put(told, `${many(zones.length, 'zone')}, ${many(count, 'peer')}, ${many(gateways, 'gateway peer')}.`);
+  put(told, `${many(zones.length, 'zone')}, ${many(count, 'peer')}. Lines lead to those that your peer asks first.`);
   places.clear();
   const isNarrow = section.clientWidth < 560;
   const width = isNarrow ? 420 : 900;
@@ -60,7 +59,7 @@ function draw() {
       places.set(peer.peer_id, areAll ? spot : { x, y });
       if (!areAll) return;
       const isMe = peer.peer_id === network.me.peer_id;
-      const words = `${shown(peer.name)}, zone ${zone.zone}${isMe ? ', this is you' : ''}${peer.is_gateway ? ', gateway peer' : ''}`;
+      const words = `${shown(peer.name)}, zone ${zone.zone}${isMe ? ', this is you' : ''}${peer.is_gateway ? ', passes searches to other zones' : ''}`;
       const step = members.length > 24 ? 5 : 8;
       const name = shown(peer.name);
       dots.push(svg('a', { href: `#/peers/${path(peer.name)}`, 'aria-label': words, 'data-drop': peer.name, class: `node${isMe ? ' me' : ''}${peer.is_gateway ? ' gateway' : ''}`, 'data-id': peer.peer_id }, svg('title', null, words),
@@ -98,14 +97,14 @@ on('query', (activity) => {
   }
   const known = log.find((one) => one.query === activity.query);
   if (known) Object.assign(known, { hits: Math.max(known.hits, activity.hits), isAnswered: known.isAnswered || isAnswer, asked: activity.asked?.length || known.asked });
-  else log.unshift({ query: activity.query, text: activity.text, hops: activity.hops, hits: activity.hits, isMine: !activity.from || activity.hops === 0, isAnswered: isAnswer, asked: activity.asked?.length ?? 0 });
+  else log.unshift({ query: activity.query, text: activity.text, hits: activity.hits, isMine: !activity.from || activity.hops === 0, isAnswered: isAnswer, asked: activity.asked?.length ?? 0 });
   log.length = Math.min(log.length, LOG);
   if (!section.hidden) drawLog();
 });
 
 function drawLog() {
   none.hidden = log.length > 0;
-  keyed(queries, log, (one) => one.query, () => li(), (node, one) => put(node, el('strong', { class: 'wrap' }, bdi(one.text)), ' ', span('muted', one.isMine ? 'asked by you' : `after ${many(one.hops, 'hop')}`, one.asked ? `, went on to ${many(one.asked, 'peer')}` : '', one.isAnswered ? `, ${many(one.hits, 'hit')} from here` : '')));
+  keyed(queries, log, (one) => one.query, () => li(), (node, one) => put(node, el('strong', { class: 'wrap' }, bdi(one.text)), ' ', span('muted', one.isMine ? 'yours' : 'somebody else’s', one.asked ? `, passed on to ${many(one.asked, 'peer')}` : '', one.isAnswered ? `, ${many(one.hits, 'file')} found${one.isMine ? '' : ' here'}` : '')));
 }
 
 let isStale = false;

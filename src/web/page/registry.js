@@ -1,140 +1,146 @@
-// Shows a registry and asks again every few seconds. Whatever a peer calls itself stays text.
+// Shows a registry and asks again every few seconds; nothing is changed from here. Whatever a peer calls itself becomes text only.
+
+import { $, act, bytes, day, duration, el, many, p, put, span, themes } from './dom.js';
 
 const EVERY_MS = 5000;
-const at = (id) => document.getElementById(id);
-const shown = { zones: 100, peers: 100 };
-let zone = "";
-let limit = 0;
+/** Sooner, while it does not answer. */
+const RETRY_MS = 2000;
+const STEP = 100;
+const MORE = 400;
+const wanted = { zones: STEP, peers: STEP };
+/** A revision is the count of starts, and below it the count of changes since. */
+const CHANGES_BITS = 32n;
+let capacity = null;
 
-const element = (name, text, className) => {
-  const made = document.createElement(name);
-  if (text !== undefined) made.textContent = String(text);
-  if (className) made.className = className;
-  return made;
-};
-
-const row = (cells) => {
-  const made = document.createElement("tr");
-  made.append(...cells);
-  return made;
-};
-
-const facts = (list, entries) => list.replaceChildren(...entries.map(([name, value, className]) => {
-  const pair = document.createElement("div");
-  pair.append(element("dt", name), element("dd", value, className));
-  return pair;
-}));
-
-const span = (seconds) => {
-  const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
-  const first = units.findIndex(([, size]) => seconds >= size);
-  if (first < 0) return "0 s";
-  const [name, size] = units[first];
-  const rest = units[first + 1];
-  const left = rest ? Math.floor((seconds % size) / rest[1]) : 0;
-  return `${Math.floor(seconds / size)} ${name}${left ? ` ${left} ${rest[0]}` : ""}`;
-};
-
-const ask = async (path) => {
-  const answer = await fetch(path, { headers: { accept: "application/json" } });
-  if (answer.status === 401) throw new Error("this page is not open: run `floodplain web --registry` where the registry runs, and follow its link");
-  const body = await answer.json();
-  if (!answer.ok) throw new Error(`${body.detail ?? answer.status}. ${body.hint ?? ""}`);
-  return body;
-};
-
-// Rows up to the number that is wanted, and whether there are more.
-const list = async (path, want) => {
-  const items = [];
-  let token = "";
-  while (items.length < want) {
-    const size = Math.min(1000, want - items.length);
-    const page = await ask(`${path}page_size=${size}${token && `&page_token=${encodeURIComponent(token)}`}`);
-    items.push(...page.items);
-    token = page.next_page_token;
-    if (!token) break;
+class Problem extends Error {
+  constructor(status, body) {
+    super(body?.detail ?? `The registry answered ${status}.`);
+    this.hint = body?.hint;
+    this.isLocked = status === 401;
   }
-  return { items, more: Boolean(token) };
-};
-
-const showRegistry = (now) => {
-  limit = now.capacity.zone_max;
-  const layout = now.capacity.layout === "fixed"
-    ? `${now.capacity.zones} zones of ${now.capacity.zone_max}`
-    : `elastic, ${now.capacity.zone_min} to ${now.capacity.zone_max} a zone`;
-  const entries = [
-    ["Peers", `${now.peers} of ${now.capacity.peers}`, now.peers >= now.capacity.peers ? "bad" : ""],
-    ["Zones", now.zones], ["Layout", layout], ["Sessions", now.sessions], ["Connections", now.connections_open],
-    ["Lease", span(now.lease_seconds)], ["Heartbeat", span(now.heartbeat_seconds)],
-    ["Epoch", now.epoch], ["Revision", now.revision], ["Listens on", now.address],
-    ["Up for", span(now.uptime_seconds)], ["Version", now.version],
-  ];
-  if (now.closed) {
-    entries.push(["Members", now.closed.members], ["Shut out", now.closed.revoked],
-      ["Certificate until", now.closed.certificate_until_time ?? "unknown"],
-      ["Network", now.closed.network]);
-  } else {
-    entries.push(["Network", "plaintext, this machine only", "bad"]);
-  }
-  facts(at("facts"), entries);
-  facts(at("counters"), Object.entries(now.counters).map(([name, value]) => [name.replaceAll("_", " "), value]));
-};
-
-const showZones = ({ items, more }) => {
-  at("zones").replaceChildren(...items.map((zone) => {
-    const filled = element("td");
-    const bar = document.createElement("progress");
-    bar.max = limit || 1;
-    bar.value = zone.peers;
-    bar.setAttribute("aria-label", `zone ${zone.zone}: ${zone.peers} of ${limit}`);
-    filled.append(bar);
-    return row([element("td", zone.zone), element("td", zone.peers, "number"), filled,
-      element("td", zone.revision, "number"), element("td", zone.gateways.join(", "))]);
-  }));
-  at("more-zones").hidden = !more;
-};
-
-const showPeers = ({ items, more }) => {
-  at("peers").replaceChildren(...items.map((peer) => {
-    const standing = [peer.is_gateway ? "gateway" : "", peer.has_session ? "session" : "no session"].filter(Boolean).join(", ");
-    return row([element("td", peer.name), element("td", peer.zone), element("td", peer.address),
-      element("td", span(peer.lease_seconds), "number"), element("td", standing, peer.has_session ? "" : "bad"),
-      element("td", peer.shared_files, "number"), element("td", peer.peer_id.slice(0, 16), "id")]);
-  }));
-  at("more-peers").hidden = !more;
-};
-
-const say = (text, isBad) => {
-  at("state").textContent = text;
-  at("state").className = isBad ? "bad" : "";
-};
-
-const refresh = async () => {
-  try {
-    showRegistry(await ask("/api/v1/registry"));
-    showZones(await list("/api/v1/zones?", shown.zones));
-    showPeers(await list(`/api/v1/peers?${zone && `zone=${zone}&`}`, shown.peers));
-    say("serving", false);
-  } catch (problem) {
-    say(problem instanceof TypeError ? "the registry does not answer; trying again" : problem.message, true);
-  }
-};
-
-at("filter").addEventListener("submit", (event) => {
-  event.preventDefault();
-  zone = at("zone").value.trim();
-  shown.peers = 100;
-  refresh();
-});
-for (const name of ["zones", "peers"]) {
-  at(`more-${name}`).addEventListener("click", () => {
-    shown[name] += 400;
-    refresh();
-  });
 }
 
-const again = async () => {
-  if (!document.hidden) await refresh();
-  setTimeout(again, EVERY_MS);
-};
+async function ask(path) {
+  const answer = await fetch(path, { headers: { accept: 'application/json' } });
+  const text = await answer.text();
+  // Revisions are larger than the numbers of a browser: they are read as texts.
+  const body = () => JSON.parse(text.replace(/("revision":)(\d+)/g, '$1"$2"'));
+  if (!answer.ok) throw new Problem(answer.status, answer.headers.get('content-type')?.includes('json') ? body() : null);
+  return body();
+}
+
+/** Rows up to the number that is wanted, and whether there are more. */
+async function list(path, query, want) {
+  const items = [];
+  let token;
+  do {
+    const page = await ask(`${path}?${new URLSearchParams({ ...query, page_size: Math.min(1000, want - items.length), ...(token && { page_token: token }) })}`);
+    items.push(...page.items);
+    token = page.next_page_token;
+  } while (token && items.length < want);
+  return { items, hasMore: Boolean(token) };
+}
+
+const bar = (value, max, label) => el('progress', { max: max || 1, value, 'aria-label': label });
+const facts = (node, entries) => put(node, entries.map(([name, value]) => [el('dt', null, name), el('dd', null, value)]));
+const changes = (revision) => (BigInt(revision) & ((1n << CHANGES_BITS) - 1n)).toLocaleString();
+const time = (text) => (text ? `${day(text)}, ${new Date(text).toLocaleTimeString(undefined, { hour: '2-digit', minute: '2-digit' })}` : 'unknown');
+
+function showRegistry(now) {
+  capacity = now.capacity;
+  const { closed } = now;
+  const isFull = now.peers >= capacity.peers;
+  const tile = (name, value, note, more) => el('div', null, el('dt', null, name), el('dd', null, value, more), note && el('dd', { class: 'note' }, note));
+  const room = capacity.layout === 'fixed' ? `${many(capacity.zones, 'zone')} of ${capacity.zone_max}` : `${capacity.zone_min} to ${capacity.zone_max} peers a zone`;
+  put($('facts'),
+    tile('Peers', `${Number(now.peers).toLocaleString()} of ${Number(capacity.peers).toLocaleString()}`, isFull ? span('bad', 'The network is full: nobody else can enter.') : null, bar(now.peers, capacity.peers, 'How full the network is')),
+    tile('Zones', Number(now.zones).toLocaleString(), `${room}, ${capacity.layout === 'fixed' ? 'all there from the start' : 'opened and closed as needed'}`),
+    tile('Open to', closed ? `${many(closed.members, 'member')}` : 'This machine', closed ? `by invite${closed.revoked ? `, ${closed.revoked} shut out` : ''}` : span('bad', 'without keys, to try things out')),
+    tile('Running for', duration(now.uptime_seconds), `version ${now.version}`));
+  facts($('setup'), [['Peers reach it at', now.address], ['Peers in touch now', `${now.sessions} of ${now.peers}`], ['Connections', `${now.connections_open} open, ${now.connections_refused} refused`],
+    ['Heartbeat', `every ${duration(now.heartbeat_seconds)}`], ['Lease', `${duration(now.lease_seconds)}`], ['Epoch', `${now.epoch} (rises with each start)`], ['Revision', `${changes(now.revision)} (changes of any zone in this epoch)`],
+    ...(closed ? [['Network', closed.network], ['Its certificate is good until', time(closed.certificate_until_time)], ['Addresses turned away', closed.denied]] : [])]);
+  facts($('counters'), Object.entries(now.counters).map(([name, value]) => [`${name[0].toUpperCase()}${name.slice(1).replaceAll('_', ' ')}`, Number(value).toLocaleString()]));
+  put($('peers-told'), `Each peer renews its lease every ${duration(now.heartbeat_seconds)}. One that is silent for ${duration(now.lease_seconds)} is taken off the list.`);
+  put($('nobody'), p('', closed ? 'No peer is here yet.' : 'No peer is here yet. Peers on this machine may enter without an invite.'), closed && p('', 'Run ', el('code', null, 'floodplain invite'), ' here, and ', el('code', null, 'floodplain join'), ' with what it prints on another machine.'));
+}
+
+const row = (...cells) => el('tr', null, cells);
+const named = (name, tags, below) => el('th', { scope: 'row' }, el('bdi', null, name), tags && span('tags', tags), below && span('meta', below));
+
+function showZones({ items, hasMore }) {
+  const used = items.filter((zone) => zone.peers).length;
+  put($('zones-told'), items.length ? `A search stays in its zone unless all are asked. ${hasMore ? `The first ${items.length} zones:` : `${used} of ${items.length} have peers.`}` : 'A zone opens when the first peer comes.');
+  $('zones').parentNode.hidden = items.length === 0;
+  put($('zones'), items.map((zone) => row(named(`Zone ${zone.zone}`),
+    el('td', null, `${zone.peers} of ${capacity.zone_max}`, bar(zone.peers, capacity.zone_max, `Zone ${zone.zone}: ${zone.peers} of ${capacity.zone_max} peers`)),
+    el('td', null, zone.gateways.length ? el('bdi', null, zone.gateways.join(', ')) : span('muted', 'none')), el('td', { class: 'number', title: `revision ${zone.revision}` }, changes(zone.revision)))));
+  $('more-zones').hidden = !hasMore;
+  const values = items.filter((zone) => zone.peers).map((zone) => String(zone.zone));
+  const chosen = $('zone').value;
+  if (chosen && !values.includes(chosen)) values.push(chosen);
+  if ($('zone').dataset.values !== values.join()) {
+    put($('zone'), ['', ...values].map((value) => el('option', { value, selected: value === chosen }, value ? `Zone ${value}` : 'All zones')));
+    $('zone').dataset.values = values.join();
+  }
+}
+
+function showPeers({ items, hasMore }) {
+  $('peers-table').hidden = items.length === 0;
+  $('nobody').hidden = items.length > 0;
+  put($('peers'), items.map((peer) => row(
+    named(peer.name, [peer.is_gateway && span('tag', 'gateway'), !peer.has_session && span('tag bad', 'out of touch')], [peer.address, span('wide', ' · keeps up to ', bytes(peer.room_bytes), ' for others'), ' · ', span('hash', peer.peer_id.slice(0, 12))]),
+    el('td', { class: 'number' }, peer.zone), el('td', { class: 'number' }, Number(peer.shared_files).toLocaleString()), el('td', { class: 'number' }, duration(peer.lease_seconds)))));
+  $('more-peers').hidden = !hasMore;
+}
+
+function state(words, kind) {
+  put($('state'), words);
+  $('state').dataset.state = kind;
+}
+
+async function refresh() {
+  try {
+    const zone = $('zone').value;
+    const now = await ask('/api/v1/registry');
+    const zones = await list('/api/v1/zones', {}, wanted.zones);
+    const peers = await list('/api/v1/peers', zone ? { zone } : {}, wanted.peers);
+    const ready = await fetch('/readyz');
+    showRegistry(now);
+    showZones(zones);
+    showPeers(peers);
+    $('lost').hidden = true;
+    if (ready.ok) state('Serving', 'connected'); else state(await ready.text(), 'failed');
+    return true;
+  } catch (problem) {
+    if (problem.isLocked) return locked();
+    const isGone = !(problem instanceof Problem);
+    state(isGone ? 'Reconnecting' : 'In trouble', isGone ? 'reconnecting' : 'failed');
+    $('lost').hidden = false;
+    put($('lost'), isGone ? 'The registry does not answer. What you see is from before; it is asked again all the time.' : `${problem.message} ${problem.hint ?? ''}`);
+    return false;
+  }
+}
+
+function locked() {
+  state('Not open', 'failed');
+  $('lost').hidden = true;
+  if (!document.querySelector('.locked')) {
+    put($('main'), el('div', { class: 'locked', role: 'alert' }, el('h2', null, 'This page is not open yet'), p('', 'Only who runs the registry may see it. On the machine where it runs, open this page by'), el('pre', { tabindex: '0' }, 'floodplain web --registry --open'),
+      p('', 'or follow the link that it prints without ', el('code', null, '--open'), '. The link works once, for ten minutes; after that this browser is remembered.')));
+  }
+  return null;
+}
+
+for (const name of ['zones', 'peers']) $(`more-${name}`).addEventListener('click', act(async () => { wanted[name] += MORE; await refresh(); }));
+$('zone').addEventListener('change', () => { wanted.peers = STEP; refresh(); });
+themes($('theme'));
+
+let timer = 0;
+async function again() {
+  clearTimeout(timer);
+  const isWell = document.hidden || await refresh();
+  if (isWell !== null) timer = setTimeout(again, isWell ? EVERY_MS : RETRY_MS);
+}
+document.addEventListener('visibilitychange', () => { if (!document.hidden) again(); });
 again();

@@ -1,6 +1,6 @@
 // Searches: hits as they come, one row a content, and filters that write the query language, so that nothing is hidden in them.
 
-import { act, bdi, button, bytes, card, chosen, chosenBar, day, dialog, div, el, field, keyed, kind, li, many, p, put, say, select, shown, span, toast } from './dom.js';
+import { act, bdi, button, bytes, card, chosen, chosenBar, day, dialog, div, el, field, icon, keyed, kind, li, many, p, put, say, select, shown, span, toast } from './dom.js';
 import { follow, get, on, path, post, remove, tell } from './api.js';
 import { aboutFile, download } from './download.js';
 import { List } from './list.js';
@@ -29,6 +29,7 @@ let now = { id: null, state: 'none', hits: new Map(), coverage: null, query: '',
 let quit = () => {};
 let isDue = false;
 let wasAt = 0;
+let zonesThere = 0;
 
 const box = el('input', { type: 'search', id: 'query', name: 'query', autocomplete: 'off', spellcheck: 'false', enterkeyhint: 'search', maxlength: 512, placeholder: 'Words of a file name', 'aria-label': 'Search the network', 'aria-keyshortcuts': '/', 'aria-describedby': 'query-hint' });
 const zones = select('Zones', [['mine', 'My zone'], ['all', 'All zones']]);
@@ -45,13 +46,15 @@ const saved = el('ul', { class: 'cards' });
 const savedPart = el('section', { 'aria-labelledby': 'saved-title', hidden: true }, el('h2', { id: 'saved-title' }, 'Saved searches'), saved);
 const fresh = el('ul', { class: 'cards' });
 const freshPart = el('section', { 'aria-labelledby': 'fresh-title', hidden: true }, div('row', el('h2', { id: 'fresh-title' }, 'New for you'), span('fill'), button('Clear', null, () => { news.clear(); showNews(); }, { class: 'plain' })), fresh);
-const welcome = div('welcome', p('', 'Type a few words of a file’s name. Every peer of your zone is asked, and what they have appears as they answer.'),
-  p('muted', 'Drop files anywhere on this page to share them, send them to a peer, or have the network keep them.'));
+const around = p('muted');
+const welcome = div('welcome', p('lead', 'What are you looking for?'), p('', 'Type a few words of a file’s name. Everyone nearby is asked at once, and what they have appears as they answer.'), around,
+  div('row', el('a', { href: '#/peers', class: 'button' }, icon('peers'), 'See who is here'), el('a', { href: '#/shares', class: 'button' }, icon('folder'), 'Share a folder'), button('Add files', 'upload', () => tell('add'))),
+  p('muted', 'Files can also be dropped anywhere on this page: to share them, to send them to somebody, or to have the network keep them.'));
 
 const list = new List('Files found', {
   keyOf: (hit) => hit.number,
   row,
-  open: (hit) => act(() => fetchAll([hit]))(),
+  open: (hit) => act(() => download([hit]))(),
   more: aboutFile,
   changed: showChosen,
 });
@@ -163,6 +166,7 @@ async function end() {
 function fail(problem) {
   if (problem.isLocked) return;
   now.state = 'failed';
+  now.isLost = !problem.status;
   paint();
   notice.hidden = false;
   put(notice, el('p', { role: 'alert' }, problem.message, ' ', span('muted', problem.hint)));
@@ -209,8 +213,8 @@ function miss() {
   const words = now.coverage.suggestions ?? [];
   notice.hidden = false;
   put(notice, words.length > 0 && p('', 'Did you mean ', words.map((text, at) => [at > 0 && ', ', el('button', { type: 'button', class: 'link', onclick: () => { box.value = text; reflect(); go(); } }, bdi(text))]), '?'),
-    p('muted', now.zones === 'mine' ? 'Other zones were not asked.' : 'Try fewer words, or the beginning of one.', ' ',
-      now.zones === 'mine' && el('button', { type: 'button', class: 'link', onclick: () => { zones.value = 'all'; go(); } }, 'Search all zones')));
+    p('muted', now.zones === 'mine' && zonesThere > 1 ? 'Other zones were not asked.' : 'Try fewer words, or the beginning of one.', ' ',
+      now.zones === 'mine' && zonesThere > 1 && el('button', { type: 'button', class: 'link', onclick: () => { zones.value = 'all'; go(); } }, 'Search all zones')));
 }
 
 function row(hit) {
@@ -219,10 +223,10 @@ function row(hit) {
   const isHere = hit.have;
   return {
     name: hit.name, sign: kind(hit.name),
-    body: [div('name', bdi(hit.name, { class: 'clip', title: hit.path }), isHere && span('tag good', 'have')),
-      div('meta', bytes(hit.size_bytes), hit.modified_time && ` · ${day(hit.modified_time)}`, ' · ', count === 1 ? [bdi(first.peer), first.zone && ` (zone ${first.zone})`] : `${count} peers`, first?.queue_place > 0 && count === 1 && ` · place ${first.queue_place} in its queue`)],
+    body: [div('name', bdi(hit.name, { class: 'clip', title: hit.path })),
+      div('meta', isHere && [span('tag good', 'you have it'), ' '], bytes(hit.size_bytes), ' · ', count === 1 ? [bdi(first.peer), zonesThere > 1 && first.zone && ` (zone ${first.zone})`] : `${count} peers`, first?.queue_place > 0 && count === 1 && ` · ${first.queue_place - 1} waiting before you`, hit.modified_time && ` · ${day(hit.modified_time)}`)],
     controls: [button('', 'more', () => aboutFile(hit), { label: `Who has ${shown(hit.name)}`, class: 'plain' }),
-      button('', 'download', act(() => fetchAll([hit])), { label: `Download ${shown(hit.name)}` })],
+      button('', 'download', act(() => download([hit])), { label: `Download ${shown(hit.name)}` })],
   };
 }
 
@@ -265,9 +269,13 @@ async function reloadSaved() {
 }
 export async function reload() {
   list.refresh();
+  if (now.isLost) run(now.query, now.zones);
   await reloadSaved();
 }
 on('peers', (peers) => {
+  zonesThere = new Set(peers.map((peer) => peer.zone)).size;
+  zones.hidden = zonesThere < 2 && zones.value === 'mine';
+  put(around, peers.length > 1 ? `${many(peers.length, 'peer')} are here now, with ${many(peers.reduce((sum, peer) => sum + peer.shared_files, 0), 'shared file')}.` : 'Nobody else is here yet. Others appear by themselves as soon as they enter the same network.');
   selects.find((one) => one.dataset.filter === 'peer').replaceChildren(el('option', { value: '' }, 'Any peer'), ...peers.slice(0, 500).map(({ name }) => el('option', { value: name }, name)));
   reflect();
 });

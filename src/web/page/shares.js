@@ -1,6 +1,6 @@
 // The folders that this peer offers, and how far their scan is.
 
-import { act, bdi, button, bytes, card, cards, complain, div, el, icon, keyed, li, many, p, put, say, shown, sure, toast } from './dom.js';
+import { act, bdi, button, bytes, card, cards, complain, div, el, icon, keyed, li, many, p, put, say, shown, span, sure, toast } from './dom.js';
 import { get, on, path, post, remove, single, tell } from './api.js';
 
 export const about = { id: 'shares', title: 'Shares', sign: 'shares' };
@@ -8,8 +8,8 @@ export const about = { id: 'shares', title: 'Shares', sign: 'shares' };
 const list = cards('Shared folders');
 const bar = el('progress', { 'aria-label': 'Scan of the shares' });
 const told = p('coverage');
-const folder = el('input', { name: 'folder', required: true, autocomplete: 'off', spellcheck: 'false', placeholder: '/home/me/Pictures', maxlength: 4096 });
-const rescan = button('Look again', 'retry', act(async () => { await post('shares/rescan'); say('The shares were read again'); await reload(); }));
+const folder = el('input', { name: 'folder', required: true, autocomplete: 'off', spellcheck: 'false', placeholder: '/home/me/Pictures', maxlength: 4096, 'aria-describedby': 'folder-hint' });
+const rescan = button('Read again', 'retry', act(async () => { await post('shares/rescan'); say('The shares were read again'); await reload(); }));
 const add = act(async () => {
   await post('shares', { folder: folder.value.trim() });
   folder.value = '';
@@ -17,9 +17,9 @@ const add = act(async () => {
   await reload();
 });
 export const section = el('section', { 'data-drop': 'share:' },
-  p('muted', 'Everyone in your network can find and fetch what is in these folders.'), told, bar, list,
-  el('form', { class: 'card', onsubmit: (event) => { event.preventDefault(); add(event); } }, el('label', null, 'Share a folder of this machine', folder), div('row', el('button', { type: 'submit', class: 'primary' }, 'Share it'), rescan)),
-  div('card drop', icon('upload'), p('', 'Drop files here to put a copy of them into your first share.'), button('Choose files', null, () => tell('add', { to: 'share:' }))));
+  p('muted', 'Everyone in your network can find and fetch what is in these folders.'), div('row tools', told, span('fill'), rescan), bar, list,
+  el('form', { class: 'card', onsubmit: (event) => { event.preventDefault(); add(event); } }, el('label', null, 'Share a folder of this machine', folder), el('p', { class: 'note', id: 'folder-hint' }, 'Its whole place, as the address bar of your file manager shows it. Nothing is moved or copied.'), div('row', el('button', { type: 'submit', class: 'primary' }, 'Share it'))),
+  div('card drop', icon('upload'), p('', 'Or drop files here: copies of them go into your first shared folder.'), button('Choose files', null, () => tell('add', { to: 'share:' }))));
 
 on('status', (now) => {
   const isBusy = now.is_scanning || now.hashed_files < now.files;

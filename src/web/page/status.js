@@ -1,11 +1,12 @@
 // How this peer stands, in words, and leaving and joining.
 
-import { act, bdi, button, bytes, div, duration, el, put, say, span, sure } from './dom.js';
+import { act, bdi, button, bytes, div, duration, el, many, put, say, span, sure } from './dom.js';
 import { get, on, post, tell } from './api.js';
 
 export const about = { id: 'status', title: 'My peer' };
 
 const facts = el('dl', { class: 'facts card' });
+const technical = el('dl', { class: 'facts' });
 const leave = button('Leave the network', null, act(async () => {
   const isIn = leave.dataset.to === 'leave';
   if (isIn && !(await sure('Leave the network?', 'Others cannot find your files and you cannot search, until you join again. The peer keeps running.', 'Leave'))) return;
@@ -13,15 +14,17 @@ const leave = button('Leave the network', null, act(async () => {
   say(isIn ? 'Left the network' : 'Joined the network');
   tell('status', await get('status'));
 }));
-export const section = el('section', null, facts, div('row', leave, el('a', { href: '/docs', class: 'button plain' }, 'The interface for programs')));
+export const section = el('section', null, facts, div('row', leave), el('details', { class: 'card' }, el('summary', null, 'For experts'), technical, el('a', { href: '/docs' }, 'The interface for programs')));
+
+const CONNECTIONS = { connected: 'connected', reconnecting: 'looking for the registry', disconnected: 'left' };
+const fill = (node, list) => put(node, list.map(([name, value]) => [el('dt', null, name), el('dd', null, value)]));
 
 on('status', (now) => {
   const isIn = now.connection !== 'disconnected';
   leave.dataset.to = isIn ? 'leave' : 'join';
   put(leave, isIn ? 'Leave the network' : 'Join the network');
-  const list = [['Name', bdi(now.name)], ['Registry', [bdi(now.registry), ` (${now.connection})`]], ['Zone', now.zone ? `${now.zone}, with ${now.zone_peers} peers` : 'none'], ['Address', now.address], ['Neighbors', bdi((now.neighbors ?? []).join(', ') || 'none')],
-    ['Files', `${Number(now.files).toLocaleString()} (${bytes(now.size_bytes)})`], ['Searches', Number(now.searches).toLocaleString()], ['Queries answered', Number(now.queries_answered).toLocaleString()], ['Sent, received', `${bytes(now.bytes_up)}, ${bytes(now.bytes_down)}`],
-    ['Running for', duration(now.uptime_seconds ?? now.uptime_s ?? 0)], ['Version', now.version], ['Id', span('hash', now.peer_id)]];
-  put(facts, list.map(([name, value]) => [el('dt', null, name), el('dd', null, value)]));
+  fill(facts, [['Name', bdi(now.name)], ['Network', CONNECTIONS[now.connection] ?? now.connection], ['Zone', now.zone ? `${now.zone}, with ${many(now.zone_peers, 'peer')}` : 'none'], ['You share', `${many(now.files, 'file')}, ${bytes(now.size_bytes)}`],
+    ['Sent', bytes(now.bytes_up)], ['Received', bytes(now.bytes_down)], ['Running for', duration(now.uptime_seconds ?? 0)]]);
+  fill(technical, [['Registry', bdi(now.registry)], ['Address', now.address], ['Neighbors', bdi((now.neighbors ?? []).join(', ') || 'none')], ['Searches', Number(now.searches).toLocaleString()], ['Queries answered', Number(now.queries_answered).toLocaleString()], ['Version', now.version], ['Peer id', span('hash', now.peer_id)]]);
 });
 export const show = async () => tell('status', await get('status'));

@@ -1,7 +1,7 @@
 // Files on their way: where each stands, and what can be done to it. A card keeps its place in the page while its numbers change.
 
 import { act, bdi, button, bytes, cards, div, duration, el, icon, keyed, many, p, put, say, select, shown, span, sure, toast } from './dom.js';
-import { all, on, path, post, single, tell } from './api.js';
+import { all, on, path, post, sentence, single, tell } from './api.js';
 
 export const about = { id: 'transfers', title: 'Transfers', sign: 'transfers' };
 
@@ -17,11 +17,12 @@ let isDue = false;
 const which = select('Which transfers', [['', 'Everything'], ['active', 'Not ended'], ['download', 'Downloads'], ['upload', 'Uploads to others'], ['send', 'Sent'], ['receive', 'Received'], ['put', 'Kept by the network']], { onchange: () => draw() });
 const bulk = Object.fromEntries([['pause', 'Pause all'], ['resume', 'Resume all'], ['retry', 'Retry all'], ['cancel', 'Cancel all']].map(([verb, words]) => [verb, button(words, verb, act(() => control(verb)))]));
 const list = cards('Transfers');
-const empty = el('p', { class: 'empty', hidden: true }, 'Nothing is on its way. What you download, send or receive appears here.');
+const empty = el('div', { class: 'empty', hidden: true });
 const more = button('Show more', null, () => { room += STEP; draw(); }, { hidden: true });
 const sum = p('coverage');
 
-export const section = el('section', null, div('row tools', which, Object.values(bulk)), sum, list, empty, more);
+const tools = div('row tools', which, Object.values(bulk));
+export const section = el('section', null, tools, sum, list, empty, more);
 
 const CONTROLS = { pause: ['running', 'waiting'], resume: ['paused'], retry: ['failed'], cancel: ['running', 'waiting', 'paused', 'verifying'] };
 const can = (verb, transfer) => CONTROLS[verb].includes(transfer.state) && (transfer.direction === 'download' || (verb === 'cancel' && transfer.direction !== 'upload'));
@@ -66,7 +67,7 @@ function update(node, transfer) {
   }
   if (transfer.queue_position) words.push(`number ${transfer.queue_position} in your queue`);
   put(parts.meta, words.join(' · '), transfer.sources?.length > 0 && [` · ${to} `, bdi(transfer.sources.slice(0, 4).join(', ')), transfer.sources.length > 4 && ` and ${transfer.sources.length - 4} more`], transfer.state === 'done' && transfer.path && [' · ', bdi(transfer.path)]);
-  const note = [transfer.error, transfer.hint, transfer.note].filter(Boolean).map((one) => (/[.!?]$/.test(one) ? one : `${one}.`)).join(' ');
+  const note = [transfer.error, transfer.hint, transfer.note].filter(Boolean).map(sentence).join(' ');
   parts.note.hidden = !note;
   put(parts.note, transfer.direction === 'receive' && transfer.state === 'waiting' ? el('a', { href: '#/inbox' }, 'Answer it in the inbox') : bdi(note));
   parts.priority.hidden = transfer.direction !== 'download' || !['waiting', 'paused', 'running'].includes(transfer.state);
@@ -86,9 +87,13 @@ function draw() {
   keyed(list, wanted.slice(0, room), (one) => one.id, make, update);
   list.hidden = wanted.length === 0;
   empty.hidden = wanted.length > 0;
+  tools.hidden = items.length === 0;
+  put(empty, items.length ? 'There is none of that kind.' : [p('', 'Nothing is on its way. What you download, send or receive appears here.'), el('a', { href: '#/search', class: 'button' }, icon('search'), 'Find a file')]);
   more.hidden = wanted.length <= room;
   const speed = (direction) => items.filter((one) => one.state === 'running' && direction.includes(one.direction)).reduce((total, one) => total + one.bytes_per_second, 0);
-  put(sum, running.length ? `${many(running.length, 'transfer')} on the way, ${bytes(speed(['download', 'receive']))}/s down, ${bytes(speed(['upload', 'send', 'put']))}/s up` : '');
+  sum.hidden = running.length === 0;
+  const [down, up] = [speed(['download', 'receive']), speed(['upload', 'send', 'put'])];
+  put(sum, running.length ? [many(running.length, 'transfer'), ' on the way', down > 0 && `, ${bytes(down)}/s in`, up > 0 && `, ${bytes(up)}/s out`] : '');
   for (const [verb, control] of Object.entries(bulk)) control.disabled = !items.some((one) => can(verb, one));
 }
 
@@ -111,7 +116,7 @@ on('transfer', (transfer) => {
   transfers.set(transfer.id, transfer);
   if (before && before.state !== transfer.state && transfer.direction !== 'upload') {
     if (transfer.state === 'done') toast(`${transfer.direction === 'download' ? 'Downloaded' : 'Done'}: ${transfer.name}`);
-    if (transfer.state === 'failed') toast(`Failed: ${transfer.name}`, { isError: true, hint: transfer.error ?? transfer.note });
+    if (transfer.state === 'failed') toast(`Failed: ${transfer.name}`, { isError: true, hint: sentence(transfer.error ?? transfer.note) });
   }
   later();
 });
