@@ -45,10 +45,12 @@ async fn files_for_one_who_left_go_to_nobody_else() {
     dropped(&browser, "#view-peers div[data-drop=ben]", &["for ben.txt".into()]).await;
     assert_eq!(chosen(&browser).await, "ben");
     browser.press("Go").await;
-    browser.says(".toast.bad", "there is no peer `ben`").await;
+    browser.says(".toast.bad", "There is no peer `ben`.").await;
 
     // A zone that is not there any more, by the same way.
-    browser.js("document.querySelector('#view-peers div[data-drop]').dataset.drop = 'zone:77'", Vec::new()).await;
+    browser
+        .js("document.querySelector('#view-peers div[data-drop]').dataset.drop = 'zone:77'", Vec::new())
+        .await;
     dropped(&browser, "#view-peers div[data-drop]", &["for a zone.txt".into()]).await;
     assert_eq!(chosen(&browser).await, "Zone 77");
     browser.press("Go").await;
@@ -102,7 +104,7 @@ async fn more_files_than_there_is_room_for_wait_and_all_arrive() {
         for offer in offers.lines() {
             let offer: Value = serde_json::from_str(offer).unwrap();
             if let Some(id) = offer["id"].as_u64() {
-                stage.daemons.run("ben", &format!("accept {id}"));
+                stage.daemons.run("ben", &format!("inbox accept {id}"));
             }
         }
     }
@@ -134,7 +136,7 @@ async fn who_was_refused_is_told_by_name() {
     browser.js(script, vec![json!(refused)]).await;
     dropped(&browser, "li[data-drop=ben]", &["for all.txt".into()]).await;
     browser.press("Go").await;
-    let words = "for all.txt: not sent to cem, dora, emil and 2 more. it waits for too many already";
+    let words = "for all.txt: not sent to cem, dora, emil and 2 more. It waits for too many already";
     browser.says(".toast.bad", words).await;
     browser.done().await;
 }
@@ -158,7 +160,10 @@ async fn a_search_of_words_and_a_filter_is_saved_under_a_name_that_can_be_mended
     browser.search("report").await;
     browser.press("Save search").await;
     browser.fill("dialog [name=saved]", "my report").await;
-    assert_eq!(browser.value("document.querySelector('dialog [name=saved]').validity.patternMismatch").await, true);
+    assert_eq!(
+        browser.value("document.querySelector('dialog [name=saved]').validity.patternMismatch").await,
+        true
+    );
     // A refusal leaves the window as it is.
     browser.js("document.querySelector('dialog [name=saved]').pattern = '.*'", Vec::new()).await;
     browser.press("Save").await;
@@ -271,7 +276,11 @@ async fn a_message_is_read_up_to_a_bound_and_an_empty_one_is_no_error() {
     browser.says("#view-messages .coverage", "2 messages found.").await;
     // What a holder says of its size is not believed.
     browser.js("[...document.querySelectorAll('#view-messages .cards li')].find((node) => node.textContent.includes('long letter')).querySelector('button').click()", Vec::new()).await;
-    browser.until("[...document.querySelectorAll('pre.message')].some((node) => node.textContent.length === 65000)").await;
+    browser
+        .until(
+            "[...document.querySelectorAll('pre.message')].some((node) => node.textContent.length === 65000)",
+        )
+        .await;
     browser.js("[...document.querySelectorAll('#view-messages .cards li')].find((node) => node.textContent.includes('empty letter')).querySelector('button').click()", Vec::new()).await;
     browser.until("[...document.querySelectorAll('pre.message')].every((node) => !node.hidden)").await;
     assert_eq!(browser.value("window.ranges").await, json!(["206 bytes 0-64999/65000", "416 bytes */0"]));
@@ -301,7 +310,7 @@ async fn a_folder_that_could_not_be_read_is_asked_for_again() {
     assert_eq!(ben.stop(), Some(0));
     stage.zone_has("ana", 1);
     browser.view("peers/ben/share").await;
-    browser.says("#view-peers .coverage", "there is no peer `ben`").await;
+    browser.says("#view-peers .coverage", "There is no peer `ben`.").await;
     let _ben = stage.peer("ben", &[]);
     stage.zone_has("ana", 2);
     browser.until("(document.querySelector('#view-peers .coverage button')?.click(), [...document.querySelectorAll('#view-peers [role=row]')].some((node) => node.textContent.includes('a book.txt')))").await;

@@ -1,7 +1,7 @@
 // Files that are dropped on the page or chosen: where they shall go is asked once, and they go one after the other.
 
 import { $, act, button, bytes, complain, dialog, div, el, many, p, put, select, shown, span, toast } from './dom.js';
-import { on, path, tell, upload } from './api.js';
+import { on, path, sentence, tell, upload } from './api.js';
 import { seeTransfers } from './download.js';
 
 let peers = [];
@@ -75,7 +75,7 @@ async function pump() {
     draw();
     try {
       const no = (await give(queue[0]))?.refused ?? [];
-      if (no.length) toast(`${file.name}: not sent to ${no.slice(0, 3).map((one) => one.to).join(', ')}${no.length > 3 ? ` and ${no.length - 3} more` : ''}.`, { isError: true, hint: no[0].detail });
+      if (no.length) toast(`${file.name}: not sent to ${no.slice(0, 3).map((one) => one.to).join(', ')}${no.length > 3 ? ` and ${no.length - 3} more` : ''}.`, { isError: true, hint: sentence(no[0].detail) });
       sent += 1;
     } catch (error) {
       if (error.isLocked) queue.length = 1;

@@ -250,6 +250,7 @@ on('transfer', (transfer) => {
 // ---- saved searches -----------------------------------------------------------------------------------------------
 
 const news = new Map();
+try { for (const [key, hit] of JSON.parse(sessionStorage.news)) news.set(key, hit); } catch { /* none yet */ }
 
 async function keep() {
   const slug = now.query.replace(/[^a-z0-9]+/gi, '-').slice(0, 40).replace(/^-|-$/g, '') || 'search';
@@ -269,6 +270,7 @@ async function reloadSaved() {
 }
 export async function reload() {
   list.refresh();
+  showNews();
   if (now.isLost) run(now.query, now.zones);
   await reloadSaved();
 }
@@ -287,6 +289,7 @@ on('new_hit', (hit) => {
   toast(`New in “${hit.search}”: ${hit.name}`, { action: el('a', { href: '#/search' }, 'Show') });
 });
 function showNews() {
+  try { sessionStorage.news = JSON.stringify([...news]); } catch { /* they last until a reload then */ }
   const items = [...news].reverse();
   freshPart.hidden = items.length === 0;
   tell('badge', { id: 'search', count: items.length, words: 'new files of saved searches' });
