@@ -135,6 +135,7 @@ fn one_shot(global: &Global, verb: &Verb, out: &mut Output) -> Ended {
             Verb::Get(args) => transfer::get(peer, out, args).await,
             Verb::Send(args) => transfer::send(peer, out, args, global.yes).await,
             Verb::Put(args) => put::put(peer, out, args).await,
+            Verb::Puts => put::puts(peer, out).await,
             Verb::Unput { target } => put::unput(peer, out, target).await,
             Verb::Transfers { action } => transfer::transfers(peer, out, action.as_ref()).await,
             Verb::Browse { path } => network::browse(peer, out, path).await,

@@ -10,7 +10,7 @@ mod extract;
 pub mod guard;
 pub mod health;
 mod held;
-mod json;
+pub(crate) mod json;
 mod lazy;
 pub mod metrics;
 mod once;

@@ -85,7 +85,8 @@ fn help_and_version_are_done_and_nonsense_is_usage() {
     for verb in ["demo", "registry", "peer", "console", "search", "get", "send", "browse", "peers", "zones"] {
         assert!(out.contains(&format!("\n  {verb} ")), "{verb} in {out}");
     }
-    for verb in ["searches", "share", "transfers", "inbox", "status", "health", "completions", "man"] {
+    for verb in ["searches", "puts", "share", "transfers", "inbox", "status", "health", "completions", "man"]
+    {
         assert!(out.contains(&format!("\n  {verb} ")), "{verb} in {out}");
     }
     assert!(out.contains("Exit codes: 0 done, 1 failed"));
@@ -170,9 +171,18 @@ fn a_bad_setting_is_refused_before_anything_starts() {
 #[test]
 fn without_a_running_peer_every_verb_says_how_to_start_one() {
     let folder = tempfile::tempdir().unwrap();
-    for verb in
-        ["status", "peers", "search x", "get 1", "share ls", "inbox", "transfers", "zones", "browse a"]
-    {
+    for verb in [
+        "status",
+        "peers",
+        "search x",
+        "get 1",
+        "share ls",
+        "inbox",
+        "transfers",
+        "zones",
+        "browse a",
+        "puts",
+    ] {
         let (code, out, err) = run(folder.path(), verb);
         assert_eq!((code, out.as_str()), (4, ""), "{verb}");
         assert!(err.contains("no peer runs at") && err.contains("floodplain peer"), "{err}");
@@ -293,6 +303,16 @@ async fn a_put_tells_its_holders_and_an_unput_who_released_it() {
         r#"{{"type":"transfer","state":"done","path":null,"hash":"{hash}","size_bytes":2048,"sources":["ana","ben"]}}"#
     );
     assert_eq!(served.json("--quiet put --text hello").await, (0, vec![kept]));
+    let listed = [
+        format!(
+            r#"{{"type":"put","hash":"{hash}","name":"kept 1\u202e.txt","size_bytes":2048,"replicas":2,"kept":2,"keepers":["ana","ben"],"put_time":"2023-11-14T22:13:20Z"}}"#
+        ),
+        format!(
+            r#"{{"type":"put","hash":"{}","name":"kept 2\u202e.txt","size_bytes":2048,"replicas":2,"kept":null,"keepers":[],"put_time":null}}"#,
+            digits(2)
+        ),
+    ];
+    assert_eq!(served.json("puts").await, (0, listed.to_vec()));
     let released = format!(
         r#"{{"type":"unput","hash":"{hash}","name":"report.pdf","released_by":["ana"],"unreachable":["ben"]}}"#
     );

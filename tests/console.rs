@@ -163,14 +163,16 @@ async fn missing_arguments_are_asked_for_and_an_empty_line_leads_back() {
 #[tokio::test]
 async fn an_upload_may_go_to_a_peer_or_to_the_network() {
     let (lines, _, calls) =
-        typed("2\n/etc/hostname\nnetwork\nput /etc/hostname 3\nunput report.pdf\n0\n").await;
+        typed("2\n/etc/hostname\nnetwork\nput /etc/hostname 3\nunput report.pdf\nputs\n0\n").await;
     let ask = |replicas| {
         format!("put(PutAsk {{ content: Path(\"/etc/hostname\"), name: None, replicas: {replicas} }})")
     };
-    assert_eq!(calls, [ask(2), ask(3), "unput(\"report.pdf\")".to_owned()]);
+    let listed = "puts(PageAsk { size: 1000, token: None })";
+    assert_eq!(calls, [ask(2), ask(3), "unput(\"report.pdf\")".to_owned(), listed.to_owned()]);
     assert!(lines.contains(&"#9 report.pdf: done, 2.0 KiB kept by ana, ben".to_owned()), "{lines:?}");
     assert!(lines.contains(&"2 of 3 replicas: no other peer has room".to_owned()), "{lines:?}");
     assert!(lines.contains(&"report.pdf is taken back from ana".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"kept 1\\u{202e}.txt  2.0 KiB  2 of 2  ana, ben".to_owned()), "{lines:?}");
 }
 
 #[tokio::test]

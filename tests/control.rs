@@ -17,7 +17,7 @@ use floodplain::{
     protocol::{
         action::{
             ActionError, Answer, ErrorKind, GetAsk, PageAsk, PeerPath, Priority, SaveAsk, Scope, SearchAsk,
-            SendAsk, Target, TransferControl, Which,
+            SendAsk, ShareFileAsk, Target, TransferControl, Which,
         },
         id::{ContentHash, ZoneId},
     },
@@ -164,6 +164,14 @@ async fn lists_and_settings_are_the_same_through_the_socket() {
     assert!(same!(served, actions => actions.peers(ZoneId::new(2))).unwrap().is_stale);
     same!(served, actions => actions.zones()).unwrap();
     same!(served, actions => actions.status()).unwrap();
+    for token in [None, Some("1".to_owned())] {
+        let page = PageAsk { size: 50, token };
+        same!(served, actions => actions.puts(page.clone())).unwrap();
+    }
+    for name in ["new", "again"] {
+        let ask = ShareFileAsk { path: "/tmp/x".into(), name: name.into() };
+        same!(served, actions => actions.share_file(ask.clone())).unwrap();
+    }
     same!(served, actions => actions.shares()).unwrap();
     same!(served, actions => actions.add_share("/srv/docs".into())).unwrap();
     same!(served, actions => actions.remove_share("docs".into())).unwrap();

@@ -16,6 +16,10 @@ use http_client::Client;
 use hyper::body::Frame;
 use serde_json::{Value, json};
 use support::{TestPeer, TestRegistry, network, soon};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 fn hash(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex().to_string()
@@ -220,14 +224,22 @@ async fn files_are_read_by_range_from_whoever_has_them() {
 async fn an_upload_is_shared_at_once_and_replaces_nothing() {
     let (_registry, peers) = network(1, 2).await;
     let (client, other) = (Client::open(&peers[0]).await, Client::open(&peers[1]).await);
-    for name in ["a #1 %20.txt", "a #1 %20 (1).txt"] {
-        let put = client.with("PUT", "/api/v1/files/a%20%231%20%2520.txt", &[], b"uploaded").await;
-        assert_eq!((put.status.as_u16(), &put.json()["name"]), (201, &json!(name)));
-        assert_eq!(put.json()["hash"], hash(b"uploaded"));
+    for (bytes, status, name) in [
+        ("uploaded", 201, "a #1 %20.txt"),
+        ("uploaded", 200, "a #1 %20.txt"),
+        ("another", 201, "a #1 %20 (1).txt"),
+        ("another", 200, "a #1 %20 (1).txt"),
+        ("uploaded", 200, "a #1 %20.txt"),
+    ] {
+        let put = client.with("PUT", "/api/v1/files/a%20%231%20%2520.txt", &[], bytes.as_bytes()).await;
+        assert_eq!((put.status.as_u16(), &put.json()["name"]), (status, &json!(name)));
+        assert_eq!(put.json()["hash"], hash(bytes.as_bytes()));
         assert_eq!(put.json()["path"], format!("docs/{name}"));
         let path = put.header("location").to_owned();
-        assert_eq!(client.get(&path).await.body, "uploaded");
+        assert_eq!(client.get(&path).await.body, bytes);
     }
+    let names = ["a #1 %20.txt", "a #1 %20 (1).txt", "a #1 %20 (2).txt"];
+    assert_eq!(names.map(|name| peers[0].share().join(name).exists()), [true, true, false]);
     let chunks = ["one ", "two ", "three"].map(|chunk| Ok(Frame::data(Bytes::from(chunk))));
     let chunked = client
         .request("PUT", "/api/v1/files/chunked.txt")
@@ -255,6 +267,79 @@ async fn an_upload_is_shared_at_once_and_replaces_nothing() {
     assert_eq!(std::fs::read_dir(spool).unwrap().count(), 0, "nothing is left in the spool");
     let listed = client.get("/api/v1/shares").await.good();
     assert_eq!(listed["items"][0]["name"], "docs");
+}
+
+/// The head of an answer, and whether its connection ended behind it.
+async fn head(stream: &mut TcpStream) -> String {
+    let mut read = Vec::new();
+    let reading = async {
+        while !read.ends_with(b"\r\n\r\n") {
+            read.push(stream.read_u8().await.unwrap());
+        }
+    };
+    soon("an answer", reading).await;
+    String::from_utf8(read).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_waits_for_a_word_is_told_to_go_on_or_refused_without_its_bytes() {
+    let (_registry, peers) = network(1, 1).await;
+    let client = Client::open(&peers[0]).await;
+    let ask = async |name: &str, token: &str, length: u64| {
+        let mut stream = TcpStream::connect(client.address()).await.unwrap();
+        let host = client.address();
+        let head = format!(
+            "PUT /api/v1/files/{name} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\
+             Content-Length: {length}\r\nExpect: 100-continue\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream
+    };
+    let mut stream = ask("waited.txt", &client.token, 5).await;
+    assert_eq!(head(&mut stream).await, "HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"bytes").await.unwrap();
+    assert!(head(&mut stream).await.starts_with("HTTP/1.1 201 "));
+    assert_eq!(std::fs::read(peers[0].share().join("waited.txt")).unwrap(), b"bytes");
+    for (name, token, length, status) in [
+        ("waited.txt", "none", 5, 401),
+        ("waited.txt", &client.token, 9_000_000_000_000_000_000, 507),
+        (".hidden", &client.token, 5, 400),
+    ] {
+        let mut stream = ask(name, token, length).await;
+        let told = head(&mut stream).await;
+        assert!(told.starts_with(&format!("HTTP/1.1 {status} ")), "{told}");
+    }
+}
+
+/// curl asks for the word to go on above 1 MiB, and takes the name of the file for that of the address.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn curl_shares_a_file_and_once_only() {
+    let (_registry, peers) = network(1, 1).await;
+    let client = Client::open(&peers[0]).await;
+    let file = peers[0].folder.path().join("a film.bin");
+    let bytes = vec![7; 3 << 20];
+    std::fs::write(&file, &bytes).unwrap();
+    let upload = async |token: &str| {
+        let mut curl = std::process::Command::new("curl");
+        curl.args(["-sS", "--max-time", "60", "-w", "%{http_code}", "-o", "/dev/null"])
+            .args(["-H", &format!("Authorization: Bearer {token}"), "-T"])
+            .arg(&file)
+            .arg(format!("http://{}/api/v1/files/", client.address()));
+        match tokio::task::spawn_blocking(move || curl.output()).await.unwrap() {
+            Ok(output) => Some(String::from_utf8(output.stdout).unwrap()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let Some(first) = upload(&client.token).await else {
+        eprintln!("not run: there is no curl");
+        return;
+    };
+    assert_eq!(first, "201");
+    assert_eq!(upload(&client.token).await.unwrap(), "200");
+    assert_eq!(upload("none").await.unwrap(), "401");
+    assert!(std::fs::read(peers[0].share().join("a film.bin")).unwrap() == bytes);
+    assert!(!peers[0].share().join("a film (1).bin").exists());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -406,11 +491,32 @@ async fn offers_shares_saved_searches_and_messages_are_answered() {
     let id = left.json()["id"].clone();
     until(&client, "/api/v1/transfers", |transfers| state_of(transfers, &id).as_deref() == Some("done"))
         .await;
+    let listed = client.get("/api/v1/puts").await.good();
+    let [row] = &listed["items"].as_array().unwrap()[..] else { panic!("{listed}") };
+    assert_eq!((&row["name"], &row["hash"]), (&json!("hello.txt"), &json!(hash(b"hello all"))));
+    assert_eq!((&row["size_bytes"], &row["replicas"], &row["kept"]), (&json!(9), &json!(2), &json!(2)));
+    assert_eq!(row["keepers"], json!(["ana", "ben"]));
+    assert!(row["put_time"].as_str().unwrap().ends_with('Z'), "{row}");
+    assert_eq!(other.get("/api/v1/puts").await.good()["items"], json!([]), "of its own puts alone");
+    client.get("/api/v1/puts?page_token=x").await.problem(400, "usage");
     let back = client.delete("/api/v1/puts/hello.txt").await;
     assert_eq!(back.good()["hash"], hash(b"hello all"));
     client.delete("/api/v1/puts/hello.txt").await.problem(409, "refused");
-    let put = client.with("POST", "/api/v1/puts?name=kept.bin&replicas=1", &[], b"kept").await;
-    assert_eq!(put.status, 202, "{put:?}");
+    for name in ["kept.bin", "again.bin", "third.bin"] {
+        let path = format!("/api/v1/puts?name={name}&replicas=1");
+        let put = client.with("POST", &path, &[], name.as_bytes()).await;
+        assert_eq!(put.status, 202, "{put:?}");
+        let id = put.json()["id"].clone();
+        until(&client, "/api/v1/transfers", |transfers| state_of(transfers, &id).as_deref() == Some("done"))
+            .await;
+    }
+    let first = client.get("/api/v1/puts?page_size=2").await.good();
+    let token = first["next_page_token"].as_str().unwrap();
+    let second = client.get(&format!("/api/v1/puts?page_size=2&page_token={token}")).await.good();
+    let rows = first["items"].as_array().unwrap().iter().chain(second["items"].as_array().unwrap());
+    let names: Vec<_> = rows.map(|row| (row["name"].as_str().unwrap(), &row["kept"])).collect();
+    assert_eq!(names, [("again.bin", &json!(1)), ("kept.bin", &json!(1)), ("third.bin", &json!(1))]);
+    assert_eq!(second["next_page_token"], Value::Null);
 
     assert_eq!(client.post("/api/v1/connection", &json!({ "connected": false })).await.status, 204);
     assert_eq!(client.get("/api/v1/status").await.good()["connection"], "disconnected");

@@ -65,6 +65,7 @@ fn other_asks(data: &[u8]) {
     );
     message(data, wire::answer, |(id, answer)| wire::to_answer_request(id, answer), sent);
     message_in(data, wire::unput_ask);
+    message(data, wire::puts_ask, |page| wire::to_puts_request(&page), sent);
     message_in(data, wire::remove_share_ask);
 }
 
@@ -110,6 +111,7 @@ fn other_answers(data: &[u8]) {
     message(data, wire::zones, wire::to_zones, sent);
     message(data, wire::share, wire::to_share, sent);
     message(data, wire::unput, wire::to_unput, sent);
+    message(data, wire::put_page, wire::to_put_page, sent);
     message(data, wire::read_event, wire::to_read_response, sent);
     message_in(data, |response: pb::GetStatusResponse| {
         required("index", response.index).map(wire::index_state)

@@ -142,6 +142,8 @@ pub enum Verb {
     Send(SendArgs),
     /// Have the network keep a file; 7 when fewer peers than asked for could keep it
     Put(PutArgs),
+    /// List what this peer had the network keep, with who keeps it now
+    Puts,
     /// Take back what this peer put
     Unput {
         /// Its content hash, or its name

@@ -9,14 +9,48 @@ mod transfer;
 
 pub use network::{Authority, Enrolled, Invite, Member, Nearby, Registry, when};
 pub use saved::{NewHit, SavedSearch};
-pub use transfer::{Controlled, Transfer, Unput};
+pub use transfer::{Controlled, Transfer};
 
 use std::{path::Path, time::SystemTime};
 
 use serde::Serialize;
 
-use crate::protocol::action::{self, ActionError, Coverage, FileInfo};
-use crate::protocol::id::ZoneId;
+use crate::{
+    protocol::{
+        action::{self, ActionError, Coverage, FileInfo},
+        id::ZoneId,
+    },
+    web::json as told,
+};
+
+/// A line that tells the same as the REST interface, in the same words.
+#[derive(Debug, Serialize)]
+pub struct Line<T> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(flatten)]
+    told: T,
+}
+
+/// One offered folder.
+pub fn share(share: &action::ShareInfo) -> Line<impl Serialize + use<>> {
+    Line { kind: "share", told: told::Share::from(share) }
+}
+
+/// What the index holds.
+pub fn index(index: action::IndexState) -> Line<impl Serialize> {
+    Line { kind: "index", told: told::Index::from(index) }
+}
+
+/// A content that the network keeps because this peer put it.
+pub fn put(put: &action::PutInfo) -> Line<impl Serialize + use<>> {
+    Line { kind: "put", told: told::Put::from(put) }
+}
+
+/// What was taken back.
+pub fn unput(unput: action::Unput) -> Line<impl Serialize> {
+    Line { kind: "unput", told: told::Unput::from(unput) }
+}
 
 /// Ends a verb that failed.
 #[derive(Debug, Serialize)]
@@ -217,54 +251,6 @@ impl<'a> From<&'a FileInfo> for File<'a> {
             path: &file.path,
             size_bytes: file.size_bytes,
             modified: time(file.modified),
-        }
-    }
-}
-
-/// One offered folder.
-#[derive(Debug, Serialize)]
-#[serde(tag = "type", rename = "share")]
-pub struct Share<'a> {
-    name: &'a str,
-    kind: &'static str,
-    is_removable: bool,
-    folder: String,
-    files: u64,
-    size_bytes: u64,
-    problem: Option<&'a str>,
-}
-
-impl<'a> From<&'a action::ShareInfo> for Share<'a> {
-    fn from(share: &'a action::ShareInfo) -> Self {
-        Self {
-            name: &share.name,
-            kind: share.kind.name(),
-            is_removable: share.kind.is_removable(),
-            folder: path(&share.folder),
-            files: share.files,
-            size_bytes: share.bytes,
-            problem: share.problem.as_deref(),
-        }
-    }
-}
-
-/// What the index holds.
-#[derive(Debug, Serialize)]
-#[serde(tag = "type", rename = "index")]
-pub struct Index {
-    files: u64,
-    size_bytes: u64,
-    hashed_files: u64,
-    is_scanning: bool,
-}
-
-impl From<&action::IndexState> for Index {
-    fn from(index: &action::IndexState) -> Self {
-        Self {
-            files: index.files,
-            size_bytes: index.bytes,
-            hashed_files: index.hashed_files,
-            is_scanning: index.is_scanning,
         }
     }
 }

@@ -16,11 +16,16 @@ use super::{
 use crate::{
     peer::Handle,
     protocol::{
-        action::{PutAsk, PutContent},
+        action::{PageAsk, PutAsk, PutContent, PutInfo},
         name::Printable,
     },
     wire::control::MAX_TEXT_BYTES,
 };
+
+/// Rows asked for at once.
+const PAGE_SIZE: usize = 1000;
+/// Pages after which a list is cut: a peer that never ends would be followed for ever.
+const MAX_PAGES: usize = 1000;
 
 /// Has the network keep a file, what comes in on stdin, or a text. Fewer holders than asked for is partial.
 pub async fn put(peer: &Handle, out: &mut Output, args: &PutArgs) -> Ended {
@@ -86,11 +91,44 @@ fn from_stdin() -> io::Result<(PutContent, Option<tempfile::TempPath>)> {
     Ok((PutContent::Path(path.to_path_buf()), Some(path)))
 }
 
+/// Lists what this peer put and did not take back, all of its pages.
+pub async fn puts(peer: &Handle, out: &mut Output) -> Ended {
+    let (mut token, mut shown) = (None, 0);
+    for _ in 0..MAX_PAGES {
+        let page = peer.puts(PageAsk { size: PAGE_SIZE, token }).await?;
+        if out.style.json {
+            page.rows.iter().try_for_each(|put| out.json(&json::put(put)))?;
+        } else {
+            let is_rich = out.style.is_rich;
+            let rows: Vec<_> = page.rows.iter().map(|put| row(put, is_rich)).collect();
+            if shown == 0 {
+                out.table(["name", "size", "kept", "wanted", "by", "hash"], rows)?;
+            } else {
+                out.rows(rows)?;
+            }
+        }
+        shown += page.rows.len();
+        token = page.next;
+        if token.is_none() {
+            return Ok(Exit::Done);
+        }
+    }
+    out.note(format_args!("the list does not end; cut after {shown}"));
+    Ok(Exit::TimedOut)
+}
+
+fn row(put: &PutInfo, is_rich: bool) -> [String; 6] {
+    let bytes = if is_rich { size(put.size_bytes) } else { put.size_bytes.to_string() };
+    let kept = put.keepers.as_ref().map_or_else(|| "?".to_owned(), |keepers| keepers.len().to_string());
+    let by = put.keepers.as_deref().unwrap_or_default().join(", ");
+    [put.name.clone(), bytes, kept, put.replicas.to_string(), by, put.hash.to_string()]
+}
+
 /// Takes back what this peer put. Peers that could not be asked make it partial.
 pub async fn unput(peer: &Handle, out: &mut Output, target: &str) -> Ended {
     let unput = peer.unput(target.to_owned()).await?;
     if out.style.json {
-        out.json(&json::Unput::from(&unput))?;
+        out.json(&json::unput(unput.clone()))?;
     } else {
         out.line(unput.hash)?;
         let name = Printable(&unput.name);

@@ -39,7 +39,7 @@ pub async fn share(peer: &Handle, out: &mut Output, action: Option<&ShareAction>
         Some(ShareAction::Rescan) => {
             let index = peer.rescan().await?;
             if out.style.json {
-                out.json(&json::Index::from(&index))?;
+                out.json(&json::index(index))?;
             } else {
                 out.note(format_args!("{} files, {}", index.files, size(index.bytes)));
             }
@@ -50,7 +50,7 @@ pub async fn share(peer: &Handle, out: &mut Output, action: Option<&ShareAction>
 
 fn print(out: &mut Output, shares: &[ShareInfo]) -> Result<(), Failure> {
     if out.style.json {
-        return shares.iter().try_for_each(|share| out.json(&json::Share::from(share)));
+        return shares.iter().try_for_each(|share| out.json(&json::share(share)));
     }
     let is_rich = out.style.is_rich;
     let rows = shares.iter().map(|share| {

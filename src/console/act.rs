@@ -25,8 +25,8 @@ use crate::{
     },
     protocol::{
         action::{
-            ActionError, Answer, Connection, Coverage, ErrorKind, GetAsk, Hit, PeerPath, PutAsk, SaveAsk,
-            SearchAsk, SearchEvent, SendAsk, Transfer, TransferControl, TransferState, Which,
+            ActionError, Answer, Connection, Coverage, ErrorKind, GetAsk, Hit, PageAsk, PeerPath, PutAsk,
+            SaveAsk, SearchAsk, SearchEvent, SendAsk, Transfer, TransferControl, TransferState, Which,
         },
         id::ZoneId,
         name::Printable,
@@ -194,6 +194,11 @@ impl Acting {
                 .boxed()
         });
         self.follow(events).await;
+    }
+
+    pub(super) async fn puts(self) {
+        let page = self.handle.puts(PageAsk { size: PAGE_SIZE, token: None }).await;
+        self.print(page.map(|page| view::puts(&page))).await;
     }
 
     pub(super) async fn unput(self, what: String) {

@@ -45,6 +45,8 @@ pub enum Command {
         /// Replicas.
         replicas: Option<u64>,
     },
+    /// What this peer put.
+    Puts,
     /// What is to be taken back: a hash or a name.
     Unput(Option<String>),
     /// Files to this peer.
@@ -106,6 +108,7 @@ enum Verb {
     Disconnect,
     Upload,
     Put,
+    Puts,
     Unput,
     Download,
     Status,
@@ -148,13 +151,14 @@ const NUMBERS: [(&str, Verb); 10] = [
 ];
 
 /// Quit words stand whole, so that no slip of a finger ends the console.
-const WHOLE: [(&str, Verb); 5] = [
+const WHOLE: [(&str, Verb); 6] = [
     ("quit", Verb::Quit),
     ("exit", Verb::Quit),
     ("q", Verb::Quit),
     ("?", Verb::Help),
-    // As on the command line; a word of its own, so that `sea` goes on to mean `search`.
+    // As on the command line; words of their own, so that `sea` goes on to mean `search`, and `pu` to mean `put`.
     ("searches", Verb::Saved),
+    ("puts", Verb::Puts),
 ];
 
 const WORDS: [(&str, Verb); 35] = [
@@ -197,7 +201,7 @@ const WORDS: [(&str, Verb); 35] = [
 
 /// Every word that begins a command, for completion.
 pub fn words() -> impl Iterator<Item = &'static str> {
-    WORDS.iter().map(|(word, _)| *word).chain(["quit"])
+    WORDS.iter().map(|(word, _)| *word).chain(["puts", "quit"])
 }
 
 /// What the line asks for, or one line that says why it asks for nothing.
@@ -233,6 +237,7 @@ fn command(verb: Verb, args: &[&str]) -> Result<Command, String> {
         Verb::Disconnect => none(Command::SetConnected(false)),
         Verb::Status => none(Command::Status),
         Verb::Zones => none(Command::Zones),
+        Verb::Puts => none(Command::Puts),
         Verb::Rescan => none(Command::Rescan),
         Verb::Help => none(Command::Help),
         Verb::Menu => none(Command::Menu),

@@ -9,8 +9,8 @@ use comfy_table::{Table, presets};
 use crate::protocol::{
     action::{
         ActionError, Coverage, Direction, FileInfo, FolderPage, Hit, InboxInfo, IndexState, Listing, NewHit,
-        Offer, PeerInfo, SavedSearch, ShareInfo, Status, Transfer, TransferControl, TransferState, Unput,
-        Which, ZoneInfo,
+        Offer, PeerInfo, PutPage, SavedSearch, ShareInfo, Status, Transfer, TransferControl, TransferState,
+        Unput, Which, ZoneInfo,
     },
     hits::in_order,
     id::ZoneId,
@@ -322,6 +322,26 @@ pub fn ended(transfer: &Transfer) -> String {
         TransferState::Failed(problem) => format!("#{id} {name}: {}", error(problem)),
         _ => format!("#{id} {name}: {}", state(transfer)),
     }
+}
+
+/// What this peer put, one a row.
+pub fn puts(page: &PutPage) -> Vec<String> {
+    let rows = page.rows.iter().map(|put| {
+        let by = put.keepers.as_deref().unwrap_or_default().join(", ");
+        let kept = put.keepers.as_ref().map_or_else(|| "?".to_owned(), |keepers| keepers.len().to_string());
+        [
+            Printable(&put.name).to_string(),
+            size(put.size_bytes),
+            format!("{kept} of {}", put.replicas),
+            Printable(&by).to_string(),
+        ]
+    });
+    let mut lines =
+        table(["put", "size", "copies", "kept by"], rows, "nothing put; `put FILE` has the network keep one");
+    if page.next.is_some() {
+        lines.push(format!("the first {}; `floodplain puts` lists all", page.rows.len()));
+    }
+    lines
 }
 
 /// What was taken back, and from whom.

@@ -287,6 +287,15 @@ impl ControlService for Service {
         self.relay(TRANSFER_DEADLINE, self.handle.put(ask), convert).await
     }
 
+    async fn get_puts(
+        &self,
+        request: Request<pb::GetPutsRequest>,
+    ) -> Result<Response<pb::GetPutsResponse>, Status> {
+        let page = wire::puts_ask(request.into_inner())?;
+        let page = self.run(ANSWER_DEADLINE, self.handle.puts(page)).await?;
+        Ok(Response::new(wire::to_put_page(page)))
+    }
+
     async fn unput(&self, request: Request<pb::UnputRequest>) -> Result<Response<pb::UnputResponse>, Status> {
         let what = wire::unput_ask(request.into_inner())?;
         let unput = self.run(ANSWER_DEADLINE, self.handle.unput(what)).await?;

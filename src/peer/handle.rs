@@ -6,8 +6,8 @@ use futures::stream::BoxStream;
 
 use crate::protocol::action::{
     ActionError, Activity, Answer, FolderPage, GetAsk, InboxInfo, IndexState, Listing, NewHit, PageAsk,
-    PeerInfo, PeerPath, PutAsk, ReadAsk, ReadEvent, SaveAsk, SavedSearch, SearchAsk, SearchEvent, SendAsk,
-    ShareFileAsk, ShareInfo, SharedFile, Status, Transfer, TransferControl, Unput, Which, ZoneInfo,
+    PeerInfo, PeerPath, PutAsk, PutPage, ReadAsk, ReadEvent, SaveAsk, SavedSearch, SearchAsk, SearchEvent,
+    SendAsk, ShareFileAsk, ShareInfo, SharedFile, Status, Transfer, TransferControl, Unput, Which, ZoneInfo,
 };
 use crate::protocol::id::ZoneId;
 
@@ -39,6 +39,8 @@ pub trait Actions: fmt::Debug + Send + Sync {
     async fn send(&self, ask: SendAsk) -> Outcome<Events<Transfer>>;
     /// Has the network keep a content. The last event has a final state, and the holders as its sources.
     async fn put(&self, ask: PutAsk) -> Outcome<Events<Transfer>>;
+    /// One page of what this peer put and did not take back, in order of names, with who keeps it now.
+    async fn puts(&self, page: PageAsk) -> Outcome<PutPage>;
     /// Takes back what this peer put, by hash or name.
     async fn unput(&self, what: String) -> Outcome<Unput>;
     /// Lists one folder of a peer's shares.
@@ -55,7 +57,8 @@ pub trait Actions: fmt::Debug + Send + Sync {
     async fn add_share(&self, folder: std::path::PathBuf) -> Outcome<ShareInfo>;
     /// Stops offering a folder; its files stay.
     async fn remove_share(&self, name: String) -> Outcome<()>;
-    /// Takes a file over into the first share, without replacing any, and has it found at once.
+    /// Takes a file over into the first share, without replacing any, and has it found at once. The same content under the
+    /// same name again leaves one file.
     async fn share_file(&self, ask: ShareFileAsk) -> Outcome<SharedFile>;
     /// Walks all shares again; answers when the index is as the folders are.
     async fn rescan(&self) -> Outcome<IndexState>;

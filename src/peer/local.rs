@@ -31,9 +31,9 @@ use crate::{
     protocol::{
         action::{
             ActionError, Activity, Answer, Connection, Counters, ErrorKind, FolderPage, GetAsk, InboxInfo,
-            IndexState, Listing, NewHit, PageAsk, PeerInfo, PeerPath, PutAsk, ReadAsk, ReadEvent, SaveAsk,
-            SavedSearch, SearchAsk, SearchEvent, SendAsk, ShareFileAsk, ShareInfo, SharedFile, Status,
-            Transfer, TransferControl, Unput, Which, ZoneInfo,
+            IndexState, Listing, NewHit, PageAsk, PeerInfo, PeerPath, PutAsk, PutPage, ReadAsk, ReadEvent,
+            SaveAsk, SavedSearch, SearchAsk, SearchEvent, SendAsk, ShareFileAsk, ShareInfo, SharedFile,
+            Status, Transfer, TransferControl, Unput, Which, ZoneInfo,
         },
         id::ZoneId,
         roster::Member,
@@ -114,6 +114,10 @@ impl Actions for Local {
 
     async fn put(&self, ask: PutAsk) -> Outcome<Events<Transfer>> {
         self.keeping.put(ask)
+    }
+
+    async fn puts(&self, page: PageAsk) -> Outcome<PutPage> {
+        self.keeping.puts(page).await
     }
 
     async fn unput(&self, what: String) -> Outcome<Unput> {

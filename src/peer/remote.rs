@@ -26,9 +26,9 @@ use crate::{
     protocol::{
         action::{
             ActionError, Activity, Answer, ErrorKind, FolderPage, GetAsk, InboxInfo, IndexState, Listing,
-            NewHit, PageAsk, PeerInfo, PeerPath, PutAsk, ReadAsk, ReadEvent, SaveAsk, SavedSearch, SearchAsk,
-            SearchEvent, SendAsk, ShareFileAsk, ShareInfo, SharedFile, Status, Transfer, TransferControl,
-            Unput, Which, ZoneInfo,
+            NewHit, PageAsk, PeerInfo, PeerPath, PutAsk, PutPage, ReadAsk, ReadEvent, SaveAsk, SavedSearch,
+            SearchAsk, SearchEvent, SendAsk, ShareFileAsk, ShareInfo, SharedFile, Status, Transfer,
+            TransferControl, Unput, Which, ZoneInfo,
         },
         id::ZoneId,
     },
@@ -223,6 +223,11 @@ impl Actions for Remote {
         let request = wire::to_put_request(&ask).map_err(|invalid| usage(&invalid))?;
         let replies = self.call(ANSWER_DEADLINE, self.client.clone().start_put(request)).await?;
         Ok(self.events(replies, |reply| wire::transfer(reply.transfer)))
+    }
+
+    async fn puts(&self, page: PageAsk) -> Outcome<PutPage> {
+        let request = wire::to_puts_request(&page);
+        sound(wire::put_page(self.call(ANSWER_DEADLINE, self.client.clone().get_puts(request)).await?))
     }
 
     async fn unput(&self, what: String) -> Outcome<Unput> {

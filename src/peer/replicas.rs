@@ -4,6 +4,7 @@
 //! record beside it; what is on its way is bounded by the store.
 
 mod others;
+mod own;
 mod put;
 mod rounds;
 mod scrub;

@@ -1,6 +1,9 @@
 //! The offered folders by what they are for: one of them takes new files, another is not to be taken away.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
 
 use super::{download::store_error, handle::Outcome};
 use crate::{
@@ -20,6 +23,9 @@ pub(super) struct Offered {
     downloads: PathBuf,
     replicas: PathBuf,
     inbox: PathBuf,
+    /// One file at a time is given its name.
+    // A std lock: held on blocking threads alone.
+    taking: Arc<Mutex<()>>,
 }
 
 impl Offered {
@@ -29,7 +35,13 @@ impl Offered {
         let real = |folder: &Path| {
             folder.canonicalize().or_else(|_| std::path::absolute(folder)).unwrap_or_else(|_| folder.into())
         };
-        Self { index, downloads: real(downloads), replicas: real(replicas), inbox: real(inbox) }
+        Self {
+            index,
+            downloads: real(downloads),
+            replicas: real(replicas),
+            inbox: real(inbox),
+            taking: Arc::default(),
+        }
     }
 
     /// All of them, in order of their adding.
@@ -62,8 +74,8 @@ impl Offered {
         ShareInfo { kind, ..share }
     }
 
-    /// Moves the file into the first share that is not the folder of what is kept for the network. After an error, and at a
-    /// stop, it stays where it was.
+    /// Moves the file into the first share that is not the folder of what is kept for the network; one of that name and
+    /// content that is there already is left as the only one. After an error, and at a stop, it stays where it was.
     pub(super) async fn take(&self, ask: ShareFileAsk, shutdown: &Shutdown) -> Outcome<SharedFile> {
         let name = portable_name(&ask.name).map_err(|error| {
             ActionError::new(ErrorKind::Usage, format!("`{}`: {error}", Printable(&ask.name)))
@@ -80,16 +92,17 @@ impl Offered {
             );
         }
         let destination = share.folder.join(&name);
-        let (index, stop) = (self.index.clone(), shutdown.clone());
+        let (index, turns, stop) = (self.index.clone(), self.taking.clone(), shutdown.clone());
         let taking = shutdown.spawn_blocking(move || {
-            let adopted = adopt(&ask.path, &destination, || !stop.is_stopping())?;
+            let adopted = adopt(&ask.path, &destination, &turns, || !stop.is_stopping())?;
             index.note_file(&adopted.path, adopted.hash);
             Ok(adopted)
         });
         let failed = |_| ActionError::new(ErrorKind::Failed, "the file could not be taken over");
-        let Adopted { path, hash, size_bytes } =
+        let Adopted { path, hash, size_bytes, was_there } =
             taking.await.map_err(failed)?.map_err(|error| store_error(&error))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        Ok(SharedFile { path: format!("{}/{name}", share.name), share: share.name, hash, size_bytes })
+        let path = format!("{}/{name}", share.name);
+        Ok(SharedFile { path, share: share.name, hash, size_bytes, was_there })
     }
 }

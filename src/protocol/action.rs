@@ -14,8 +14,8 @@ mod transfer;
 pub use activity::{Activity, ActivityKind, MAX_ACTIVITY_ASKED, MAX_ACTIVITY_CHARS};
 pub use error::{ActionError, ErrorKind};
 pub use file::{
-    GetAsk, PeerPath, PutAsk, PutContent, ReadAsk, ReadEvent, SendAsk, ShareFileAsk, SharedFile, Target,
-    Unput,
+    GetAsk, PeerPath, PutAsk, PutContent, PutInfo, PutPage, ReadAsk, ReadEvent, SendAsk, ShareFileAsk,
+    SharedFile, Target, Unput,
 };
 pub use inbox::{AcceptPolicy, Answer, InboxInfo, Offer};
 pub use peer::{

@@ -7,6 +7,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek as _, Write},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use rustix::{
@@ -17,7 +18,7 @@ use rustix::{
 use super::{
     SpaceWatch, StoreError, check_space,
     part::part_name,
-    publish::{folder_of, open_plain, publish},
+    publish::{find_published, folder_of, open_plain, publish},
     verify::{Running, hash_file},
 };
 use crate::protocol::id::ContentHash;
@@ -28,38 +29,57 @@ const COPY_BYTES: usize = 256 << 10;
 /// A file that was taken over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adopted {
-    /// Where it lies now; a number was added to the name when that was taken.
+    /// Where it lies now; a number was added to the name when another content had that.
     pub path: PathBuf,
     /// Its content, as it was read.
     pub hash: ContentHash,
     /// Its size.
     pub size_bytes: u64,
+    /// It lay there before, and what was brought is gone.
+    pub was_there: bool,
 }
 
 /// Moves the regular file at `from` to `destination` in one step, after it was read where it lies; copies it when that is in
-/// another file system, and removes it when the copy has its name. `go_on` is asked in between. Blocks.
+/// another file system, and removes it when the copy has its name. Where a file of that name has the same content, that one
+/// stays and `from` is removed. `taking` lets one at a time look and take. `go_on` is asked in between. Blocks.
 ///
 /// # Errors
 /// `from` is no regular file, no space, the system refuses, or `go_on` said no. The source stays where it was, and of a copy
 /// nothing is left behind.
-pub fn adopt(from: &Path, destination: &Path, go_on: impl Fn() -> bool) -> Result<Adopted, StoreError> {
+pub fn adopt(
+    from: &Path,
+    destination: &Path,
+    taking: &Mutex<()>,
+    go_on: impl Fn() -> bool,
+) -> Result<Adopted, StoreError> {
     let mut source = open_plain(from).map_err(StoreError::io("open", from))?;
     let read = hash_file(&source, |_| go_on());
     let (hash, size_bytes) = read.map_err(|error| interrupted(error, "read", from))?;
     source.sync_all().map_err(StoreError::io("bring to disk", from))?;
+    // Two of one content at once would both see none there.
+    let _turn = taking.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(path) = find_published(destination, &hash, Some(size_bytes), &go_on) {
+        remove(from);
+        return Ok(Adopted { path, hash, size_bytes, was_there: true });
+    }
     match publish(from, destination) {
-        Ok(path) => return Ok(Adopted { path, hash, size_bytes }),
+        Ok(path) => return Ok(Adopted { path, hash, size_bytes, was_there: false }),
         Err(StoreError::Io { source: error, .. }) if error.kind() == io::ErrorKind::CrossesDevices => {}
         Err(error) => return Err(error),
     }
     source.rewind().map_err(StoreError::io("read", from))?;
     let adopted = copied(from, &source, destination, &go_on)?;
+    remove(from);
+    Ok(adopted)
+}
+
+/// What was taken over under another name.
+fn remove(from: &Path) {
     if let Err(error) = fs::remove_file(from)
         && error.kind() != io::ErrorKind::NotFound
     {
-        tracing::warn!(path = %from.display(), %error, "could not remove a copied file");
+        tracing::warn!(path = %from.display(), %error, "could not remove a file that was taken over");
     }
-    Ok(adopted)
 }
 
 /// Copies from where the source stands, in a part that no sweep takes while it is written.
@@ -78,8 +98,9 @@ fn copied(
         .open(&part)
         .map_err(StoreError::io("create", &part))?;
     let filled = fill(from, source, &part, &copy, go_on);
-    let adopted = filled
-        .and_then(|(hash, size_bytes)| Ok(Adopted { path: publish(&part, destination)?, hash, size_bytes }));
+    let adopted = filled.and_then(|(hash, size_bytes)| {
+        Ok(Adopted { path: publish(&part, destination)?, hash, size_bytes, was_there: false })
+    });
     if adopted.is_err()
         && let Err(error) = fs::remove_file(&part)
         && error.kind() != io::ErrorKind::NotFound
@@ -144,13 +165,41 @@ mod tests {
         let (from, to) = (folder.path().join("spooled"), folder.path().join("a.txt"));
         for name in ["a.txt", "a (1).txt"] {
             fs::write(&from, name).expect("written");
-            let adopted = adopt(&from, &to, || true).expect("taken over");
+            let adopted = adopt(&from, &to, &Mutex::default(), || true).expect("taken over");
             assert_eq!(adopted.path, folder.path().join(name));
             assert_eq!((adopted.hash, adopted.size_bytes), (hash_of(name.as_bytes()), name.len() as u64));
             assert!(!from.exists());
         }
         assert_eq!(fs::read(&to).expect("read"), b"a.txt");
         assert_eq!(fs::read_dir(folder.path()).expect("listed").count(), 2, "nothing else is left");
+    }
+
+    #[test]
+    fn a_content_that_is_there_under_its_name_stays_the_only_one_however_many_bring_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let to = folder.path().join("a.txt");
+        let taking = Mutex::default();
+        let bring = |number: usize, bytes: &[u8]| {
+            let from = folder.path().join(format!(".spooled {number}"));
+            fs::write(&from, bytes).expect("written");
+            adopt(&from, &to, &taking, || true).expect("taken over")
+        };
+        let was_there: Vec<bool> = std::thread::scope(|scope| {
+            let bringing: Vec<_> = (0..8)
+                .map(|number| {
+                    scope.spawn({
+                        let bring = &bring;
+                        move || bring(number, b"same").was_there
+                    })
+                })
+                .collect();
+            bringing.into_iter().map(|one| one.join().expect("ended")).collect()
+        });
+        assert_eq!(was_there.iter().filter(|was_there| !**was_there).count(), 1);
+        assert!(!bring(8, b"else").was_there);
+        let again = bring(9, b"else");
+        assert_eq!((again.path, again.was_there), (folder.path().join("a (1).txt"), true));
+        assert_eq!(fs::read_dir(folder.path()).expect("listed").count(), 2);
     }
 
     #[test]
@@ -192,7 +241,7 @@ mod tests {
             looks.set(looks.get() + 1);
             true
         };
-        adopt(&from, &to, looked).expect("taken over");
+        adopt(&from, &to, &Mutex::default(), looked).expect("taken over");
         assert!(looks.get() > 0 && !from.exists() && to.exists());
     }
 
@@ -201,10 +250,13 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let (from, to) = (folder.path().join("spooled"), folder.path().join("a.txt"));
         fs::write(&from, vec![0; 1 << 20]).expect("written");
-        assert!(matches!(adopt(&from, &to, || false), Err(StoreError::Stopped)));
+        assert!(matches!(adopt(&from, &to, &Mutex::default(), || false), Err(StoreError::Stopped)));
         assert!(from.exists() && !to.exists());
         assert_eq!(fs::read_dir(folder.path()).expect("listed").count(), 1);
         std::os::unix::fs::symlink("/etc/hostname", folder.path().join("link")).expect("made");
-        assert!(adopt(&folder.path().join("link"), &to, || true).is_err(), "no link is followed");
+        assert!(
+            adopt(&folder.path().join("link"), &to, &Mutex::default(), || true).is_err(),
+            "no link is followed"
+        );
     }
 }

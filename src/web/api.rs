@@ -4,8 +4,10 @@ mod describe;
 mod entry;
 mod files;
 mod people;
-mod pushes;
+mod puts;
+mod saved;
 mod searches;
+mod sends;
 mod shares;
 mod status;
 mod transfers;
@@ -121,8 +123,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(searches::begin, searches::list))
         .routes(routes!(searches::get, searches::forget))
         .routes(routes!(searches::events))
-        .routes(routes!(shares::saved, shares::save))
-        .routes(routes!(shares::unsave))
+        .routes(routes!(saved::list, saved::save))
+        .routes(routes!(saved::forget))
         .routes(routes!(files::by_hash, files::share))
         .routes(routes!(files::by_hash_as))
         .routes(routes!(files::by_place))
@@ -131,10 +133,10 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(transfers::control))
         .routes(routes!(transfers::priority))
         .routes(routes!(transfers::download))
-        .routes(routes!(pushes::send))
-        .routes(routes!(pushes::put))
-        .routes(routes!(pushes::unput))
-        .routes(routes!(pushes::message))
+        .routes(routes!(sends::send))
+        .routes(routes!(puts::list, puts::put))
+        .routes(routes!(puts::unput))
+        .routes(routes!(puts::message))
         .routes(routes!(people::peers))
         .routes(routes!(people::folder))
         .routes(routes!(people::zones))

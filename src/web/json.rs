@@ -9,10 +9,11 @@ use std::{path::Path, time::SystemTime};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+pub(crate) use self::transfer::{Put, Unput};
 pub(super) use self::{
     network::{Activity, Folder, Network, Peer, PeerListing, Zone, ZoneListing},
     search::{Coverage, Hit, NewHit, SavedSearch},
-    transfer::{Changed, Inbox, Transfer, Unput},
+    transfer::{Changed, Inbox, Transfer},
 };
 use crate::protocol::{
     action::{self, FileInfo},
@@ -119,7 +120,7 @@ impl From<&FileInfo> for File {
 
 /// One offered folder.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Share {
+pub(crate) struct Share {
     name: String,
     /// `folder` that its person offers, `downloads` where they arrive, `replicas` that are kept for the network, or `inbox`.
     kind: &'static str,
@@ -149,7 +150,7 @@ impl From<&action::ShareInfo> for Share {
 
 /// What the index holds.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Index {
+pub(crate) struct Index {
     files: u64,
     size_bytes: u64,
     hashed_files: u64,
@@ -170,7 +171,7 @@ impl From<action::IndexState> for Index {
 /// A file that was put into a share.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SharedFile {
-    /// As it was taken: what file names may not hold everywhere is replaced, and a number is added when it was there already.
+    /// As it was taken: what file names may not hold everywhere is replaced, and a number is added when another content has it.
     pub(super) name: String,
     /// `<share>/<path>`.
     pub(super) path: String,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::problem::Problem;
+use crate::wire::control::MAX_TOKEN_BYTES;
 
 /// Rows of a page unless told otherwise.
 pub(super) const DEFAULT_PAGE_SIZE: u32 = 100;
@@ -62,7 +63,15 @@ pub(super) fn checked_size(page_size: Option<u32>) -> Result<usize, Problem> {
     Ok(usize::try_from(size).expect("at most 1000"))
 }
 
-fn wrong_token() -> Problem {
+/// The place where a list goes on that gives its tokens itself.
+pub(super) fn checked_token(page_token: Option<String>) -> Result<Option<String>, Problem> {
+    if page_token.as_ref().is_some_and(|token| token.len() > MAX_TOKEN_BYTES) {
+        return Err(wrong_token());
+    }
+    Ok(page_token)
+}
+
+pub(super) fn wrong_token() -> Problem {
     Problem::usage("page_token is none that this list gave").hint("leave it out to begin anew")
 }
 
@@ -74,6 +83,11 @@ impl PageParams {
 }
 
 impl<T> Page<T> {
+    /// Of a list that gives its tokens itself.
+    pub(super) fn new(items: Vec<T>, next_page_token: Option<String>) -> Self {
+        Self { items, next_page_token }
+    }
+
     /// The page of a whole list that a window shows.
     pub(super) fn of<'a, R>(rows: &'a [R], window: Window, show: impl Fn(&'a R) -> T) -> Self {
         let end = window.start.saturating_add(window.size).min(rows.len());

@@ -17,7 +17,7 @@ use super::{
     api::{finish, login},
     extract::Params,
     health, metrics,
-    paging::checked_size,
+    paging::{Page, checked_size, wrong_token},
     problem::{Problem, ProblemBody},
 };
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
     protocol::id::ZoneId,
     registry::{
         overview::Overview,
-        state::{Page, PeerPlace},
+        state::{self, PeerPlace},
     },
     shutdown::Shutdown,
     wire::registry::{peer_page_token, to_peer_page_token},
@@ -125,16 +125,15 @@ struct ZonesAsk {
 /// The zones, in order of their numbers.
 #[utoipa::path(
     get, path = "/api/v1/zones", tag = "registry", params(ZonesAsk),
-    responses((status = 200, body = json::Zones)),
+    responses((status = 200, body = Page<json::RegistryZone>)),
 )]
 async fn zones(
     State(overview): State<Overview>,
     Params(ask): Params<ZonesAsk>,
-) -> Result<Json<json::Zones>, Problem> {
+) -> Result<Json<Page<json::RegistryZone>>, Problem> {
     let after = ask.page_token.as_deref().map(zone_number).transpose()?;
-    let page = overview.zones(after, checked_size(ask.page_size)?);
-    let next = page.items.last().filter(|_| page.has_more).map(|last| last.zone.to_string());
-    Ok(Json(json::Zones { items: page.items.iter().map(Into::into).collect(), next_page_token: next }))
+    let found = overview.zones(after, checked_size(ask.page_size)?);
+    Ok(Json(page(&found, |last| last.zone.to_string())))
 }
 
 /// Which page of a list of peers.
@@ -156,12 +155,12 @@ struct PeersAsk {
 /// The live peers, in order of zones and names.
 #[utoipa::path(
     get, path = "/api/v1/peers", tag = "registry", params(PeersAsk),
-    responses((status = 200, body = json::Peers)),
+    responses((status = 200, body = Page<json::RegistryPeer>)),
 )]
 async fn peers(
     State(overview): State<Overview>,
     Params(ask): Params<PeersAsk>,
-) -> Result<Json<json::Peers>, Problem> {
+) -> Result<Json<Page<json::RegistryPeer>>, Problem> {
     let zone = match ask.zone {
         None => None,
         Some(number) => {
@@ -171,15 +170,17 @@ async fn peers(
     let after = peer_page_token(ask.page_token.as_deref().unwrap_or_default(), zone);
     let after = after.map_err(|invalid| Problem::usage(invalid.to_string()))?;
     let after = after.map(|(zone, name)| PeerPlace { zone, name });
-    let Page { items, has_more } = overview.peers(zone, after.as_ref(), checked_size(ask.page_size)?);
-    let last = items.last().filter(|_| has_more);
-    let next_page_token = last.map(|last| to_peer_page_token(last.zone, &last.name));
-    Ok(Json(json::Peers { items: items.iter().map(Into::into).collect(), next_page_token }))
+    let found = overview.peers(zone, after.as_ref(), checked_size(ask.page_size)?);
+    Ok(Json(page(&found, |last| to_peer_page_token(last.zone, &last.name))))
+}
+
+/// As it is told, with the token that goes on behind its last row.
+fn page<R, T: for<'a> From<&'a R>>(found: &state::Page<R>, token: impl Fn(&R) -> String) -> Page<T> {
+    let next = found.items.last().filter(|_| found.has_more).map(token);
+    Page::new(found.items.iter().map(T::from).collect(), next)
 }
 
 fn zone_number(token: &str) -> Result<ZoneId, Problem> {
     let zone = token.parse().ok().and_then(ZoneId::new);
-    zone.ok_or_else(|| {
-        Problem::usage("page_token is none that this list gave").hint("leave it out to begin anew")
-    })
+    zone.ok_or_else(wrong_token)
 }

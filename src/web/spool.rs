@@ -55,9 +55,11 @@ impl Spooled {
         &self.path
     }
 
-    /// Of its bytes.
-    pub(super) fn hash(&self) -> blake3::Hash {
-        self.hash
+    /// Of the request that brought it: a repetition has the same address and the same bytes.
+    pub(super) fn fingerprint(&self, uri: &http::Uri) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(uri.to_string().as_bytes()).update(&[0]).update(self.hash.as_bytes());
+        hasher.finalize()
     }
 }
 
@@ -205,7 +207,7 @@ mod tests {
         let spooled = spool.take_as("a #1.txt", &none, Body::from("bytes")).await.expect("taken");
         assert_eq!(fs::read(spooled.path()).expect("there"), b"bytes");
         assert!(spooled.path().ends_with("a #1.txt"));
-        assert_eq!(spooled.hash(), blake3::hash(b"bytes"));
+        assert_eq!(spooled.hash, blake3::hash(b"bytes"));
         let path = spooled.path().to_path_buf();
         drop(spooled);
         assert!(!path.exists());

@@ -22,6 +22,7 @@ use crate::protocol::{
 mod activity;
 mod ask;
 mod error;
+mod puts;
 mod saved;
 mod transfer;
 
@@ -34,6 +35,7 @@ pub use ask::{
     to_share_file_request, to_shared_file, to_unput, unput, unput_ask,
 };
 pub use error::{to_action_error, to_malformed, to_status};
+pub use puts::{put_page, puts_ask, to_put_page, to_puts_request};
 pub use saved::{
     new_hit, news_wait, remove_saved_ask, save_ask, saved_search, to_new_hit, to_save_request,
     to_saved_search,

@@ -23,10 +23,10 @@ use floodplain::{
         action::{
             AcceptPolicy, ActionError, Activity, ActivityKind, Answer, Connection, Counters, Coverage,
             Direction, ErrorKind, FileInfo, FolderPage, GetAsk, Hit, Holder, InboxInfo, IndexState, Listing,
-            NewHit, Offer, PageAsk, PeerInfo, PeerPath, Priority, PutAsk, ReadAsk, ReadEvent, SaveAsk,
-            SavedSearch, Scope, SearchAsk, SearchEvent, SendAsk, ShareFileAsk, ShareInfo, ShareKind,
-            SharedFile, Status, Target, Transfer, TransferControl, TransferState, Unput, Which, ZoneCoverage,
-            ZoneInfo,
+            NewHit, Offer, PageAsk, PeerInfo, PeerPath, Priority, PutAsk, PutInfo, PutPage, ReadAsk,
+            ReadEvent, SaveAsk, SavedSearch, Scope, SearchAsk, SearchEvent, SendAsk, ShareFileAsk, ShareInfo,
+            ShareKind, SharedFile, Status, Target, Transfer, TransferControl, TransferState, Unput, Which,
+            ZoneCoverage, ZoneInfo,
         },
         id::{ContentHash, PeerId, ZoneId},
         query::Fit,
@@ -398,6 +398,24 @@ impl Actions for Double {
         Ok(stream::iter([kept(TransferState::Running), kept(TransferState::Done)].map(Ok)).boxed())
     }
 
+    async fn puts(&self, page: PageAsk) -> Outcome<PutPage> {
+        self.record(format!("puts({page:?})"));
+        let put = |number: u8, keepers: Option<Vec<String>>| PutInfo {
+            hash: ContentHash::from_bytes([number; 32]),
+            name: format!("kept {number}\u{202e}.txt"),
+            size_bytes: 2048,
+            replicas: 2,
+            put_time: keepers.as_ref().map(|_| SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)),
+            keepers,
+        };
+        Ok(match page.token {
+            None => {
+                PutPage { rows: vec![put(1, Some(vec!["ana".into(), "ben".into()]))], next: Some("1".into()) }
+            }
+            Some(_) => PutPage { rows: vec![put(2, None)], next: None },
+        })
+    }
+
     async fn unput(&self, what: String) -> Outcome<Unput> {
         self.record(format!("unput({what:?})"));
         match what.as_str() {
@@ -467,7 +485,8 @@ impl Actions for Double {
     async fn share_file(&self, ask: ShareFileAsk) -> Outcome<SharedFile> {
         self.record(format!("share_file({}, {:?})", ask.path.display(), ask.name));
         let path = format!("docs/{}", ask.name);
-        Ok(SharedFile { share: "docs".into(), path, hash: ContentHash::from_bytes([1; 32]), size_bytes: 5 })
+        let hash = ContentHash::from_bytes([1; 32]);
+        Ok(SharedFile { share: "docs".into(), path, hash, size_bytes: 5, was_there: ask.name == "again" })
     }
 
     async fn remove_share(&self, name: String) -> Outcome<()> {

@@ -80,24 +80,3 @@ pub struct Controlled {
     /// To how many.
     pub count: u32,
 }
-
-/// What was taken back.
-#[derive(Debug, Serialize)]
-#[serde(tag = "type", rename = "unput")]
-pub struct Unput<'a> {
-    hash: String,
-    name: &'a str,
-    released_by: &'a [String],
-    unreachable: &'a [String],
-}
-
-impl<'a> From<&'a action::Unput> for Unput<'a> {
-    fn from(unput: &'a action::Unput) -> Self {
-        Self {
-            hash: unput.hash.to_string(),
-            name: &unput.name,
-            released_by: &unput.released_by,
-            unreachable: &unput.unreachable,
-        }
-    }
-}

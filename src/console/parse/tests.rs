@@ -22,6 +22,7 @@ fn numbers_words_and_abbreviations_mean_the_same() {
         (&["2", "upload", "up", "send"], Command::Upload { file: None, peer: None }),
         (&["put", "pu"], Command::Put { file: None, replicas: None }),
         (&["put a.txt 3"], Command::Put { file: Some("a.txt".into()), replicas: Some(3) }),
+        (&["puts", "PUTS"], Command::Puts),
         (&["unput \"a b\"", "un 'a b'"], Command::Unput(Some("a b".into()))),
         (&["3", "download", "get", "g", "do"], download(vec![], None)),
         (&["4", "status", "st", "print", "attributes", "at"], Command::Status),

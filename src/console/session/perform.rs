@@ -41,6 +41,7 @@ impl Session {
             Command::SetConnected(is_connected) => self.connect(is_connected).await?,
             Command::Upload { file, peer } => self.upload(file, peer).await?,
             Command::Put { file, replicas } => self.put(file, replicas).await?,
+            Command::Puts => self.start(acting.puts()).await,
             Command::Unput(what) => {
                 if let Some(what) = self.given(what, "name or hash to take back: ").await? {
                     self.start(acting.unput(what)).await;

@@ -4,7 +4,8 @@ use std::time::SystemTime;
 
 use super::*;
 use crate::protocol::{
-    action::{Connection, Counters, ErrorKind, Holder, Priority, Scope, ShareKind},
+    action::{Connection, Counters, ErrorKind, Holder, Priority, PutInfo, Scope, ShareKind},
+    id::ContentHash,
     query::Fit,
 };
 
@@ -64,6 +65,15 @@ fn no_text_of_others_reaches_a_line_unescaped() {
         bytes: 0,
         problem: Some(HOSTILE.into()),
     };
+    let kept = PutInfo {
+        hash: ContentHash::from_bytes([1; 32]),
+        name: HOSTILE.into(),
+        size_bytes: 0,
+        replicas: 2,
+        put_time: None,
+        keepers: Some(vec![HOSTILE.into()]),
+    };
+    let put = PutPage { rows: vec![kept], next: Some(HOSTILE.into()) };
     let offered = Offer {
         id: 1,
         sender: name,
@@ -93,6 +103,7 @@ fn no_text_of_others_reaches_a_line_unescaped() {
         all.iter().map(ended).collect(),
         zones(&Listing { rows: vec![gateway], is_stale: true }),
         shares(&[share]),
+        puts(&put),
         inbox(&offers),
         folder(&page),
         saved_searches(&[SavedSearch {

@@ -7,7 +7,7 @@ use std::{
     fs::{File, OpenOptions},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use futures::{StreamExt, stream, stream::FuturesUnordered};
@@ -31,9 +31,9 @@ use crate::{
 };
 
 /// Members that are asked to keep one content.
-const MAX_ASKED: usize = 32;
-/// How long a put waits to hear who keeps its content already.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const MAX_ASKED: usize = 32;
+/// How long a put, or a list of them, waits to hear who keeps its content already.
+pub(super) const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Members that are asked to release at once.
 const RELEASES_AT_ONCE: usize = 8;
 /// Refusals that are told of.
@@ -115,7 +115,7 @@ impl Keeping {
         // Who keeps it already goes on to: a second put makes no copies beside those of the first.
         let keepers = self.keepers_among(&candidates, content.hash).await;
         candidates.sort_by_key(|member| !keepers.contains(&member.id));
-        let (put, is_new) = self.own(&content, &name).await?;
+        let (put, is_new) = self.own(&content, &name, ask.replicas).await?;
         let _offered = self.0.staged.offer(content.hash, content.path.clone());
         let keep = KeepAsk {
             hash: content.hash,
@@ -267,13 +267,21 @@ impl Keeping {
     }
 
     /// The record of this put; that of an earlier put of the content stays, so that its key goes on to open. True when new.
-    async fn own(&self, content: &Content, name: &str) -> Outcome<(Put, bool)> {
+    async fn own(&self, content: &Content, name: &str, replicas: usize) -> Outcome<(Put, bool)> {
         let (puts, hash, name) = (self.0.puts.clone(), content.hash, name.to_owned());
+        let (size_bytes, put_time) = (content.size_bytes, Some(SystemTime::now()));
         let keeping = self.0.shutdown.spawn_blocking(move || {
-            if let Some(put) = puts.get(&hash) {
+            if let Some(earlier) = puts.get(&hash) {
+                let put = Put { size_bytes, replicas, ..earlier.clone() };
+                if put != earlier
+                    && let Err(error) = puts.write(&put)
+                {
+                    tracing::warn!(%hash, %error, "could not keep how many replicas of a put are wanted");
+                }
                 return Ok((put, false));
             }
-            let put = Put { hash, name, key: OwnerKey::random(&mut rand::rng()) };
+            let key = OwnerKey::random(&mut rand::rng());
+            let put = Put { hash, name, size_bytes, replicas, put_time, key };
             puts.keep(&put).map(|()| (put, true))
         });
         match keeping.await {

@@ -1,6 +1,6 @@
 //! Files to fetch, read, send and keep: what a face asks for.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::SystemTime};
 
 use bytes::Bytes;
 
@@ -110,12 +110,40 @@ pub struct ShareFileAsk {
 pub struct SharedFile {
     /// Name of the share.
     pub share: String,
-    /// Where it can be found: `<share>/<name>`, with a number when the name was taken.
+    /// Where it can be found: `<share>/<name>`, with a number when another content had the name.
     pub path: String,
     /// Its content.
     pub hash: ContentHash,
     /// Its size.
     pub size_bytes: u64,
+    /// The same content was there under that name, and stays the only one.
+    pub was_there: bool,
+}
+
+/// A content that the network keeps because this peer put it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PutInfo {
+    /// Which.
+    pub hash: ContentHash,
+    /// The name it was given.
+    pub name: String,
+    /// Its size; 0 when an earlier version put it.
+    pub size_bytes: u64,
+    /// Replicas wanted.
+    pub replicas: usize,
+    /// When; `None` when an earlier version put it.
+    pub put_time: Option<SystemTime>,
+    /// Names of those who told just now that they keep it; `None` when nobody could be asked.
+    pub keepers: Option<Vec<String>>,
+}
+
+/// One page of what this peer put, in order of names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PutPage {
+    /// At most as many as were asked for.
+    pub rows: Vec<PutInfo>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<String>,
 }
 
 /// What became of a content that was taken back.

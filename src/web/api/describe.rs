@@ -20,7 +20,7 @@ use super::{
 use crate::web::problem::{MEDIA_TYPE, ProblemBody};
 
 /// Media type of any bytes.
-const BYTES: &str = "application/octet-stream";
+pub(super) const BYTES: &str = "application/octet-stream";
 /// What any route may answer.
 const COMMON: [(&str, &str); 8] = [
     ("400", "The request makes no sense"),

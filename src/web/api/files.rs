@@ -1,5 +1,7 @@
 //! Files by HTTP: read from whoever has them while they arrive, and shared by a plain upload.
 
+use std::collections::BTreeMap;
+
 use axum::{
     Json,
     body::Body,
@@ -11,8 +13,12 @@ use futures::StreamExt as _;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use utoipa::{
+    IntoParams, IntoResponses,
+    openapi::{self, RefOr},
+};
 
-use super::{Answer, Api};
+use super::{Answer, Api, describe::BYTES};
 use crate::{
     peer::handle::Events,
     protocol::{
@@ -38,20 +44,49 @@ const READER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5 * 6
 /// No answer with a file is ever a page: its scripts do not run, whatever it holds.
 const FILE_POLICY: &str = "default-src 'none'; sandbox";
 
+/// Which part of a file.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it only describes a header")]
+struct RangeParam {
+    /// One range of bytes.
+    #[param(rename = "Range")]
+    range: Option<String>,
+}
+
+/// What a request for a file is answered with.
+struct Given;
+
+impl IntoResponses for Given {
+    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
+        let text =
+            || RefOr::T(openapi::ObjectBuilder::new().schema_type(openapi::Type::String).build().into());
+        let header = || openapi::HeaderBuilder::new().schema(Some(text())).build();
+        let given = |description: &str, more: &[&str]| {
+            let described = openapi::ResponseBuilder::new().description(description);
+            let told = more.iter().fold(described, |told, name| told.header(*name, header()));
+            told.content(BYTES, openapi::Content::new(None::<RefOr<openapi::Schema>>))
+        };
+        let refused = |description: &str| openapi::ResponseBuilder::new().description(description);
+        let responses = [
+            ("200", given("All of it", &["ETag", "Content-Disposition"])),
+            ("206", given("The range of it", &["Content-Range", "ETag", "Content-Disposition"])),
+            ("304", refused("It is what If-None-Match names")),
+            ("404", refused("Nobody who can be reached has it, or there is no such peer or file")),
+            ("416", refused("The file has none of these bytes")),
+        ];
+        responses.into_iter().map(|(status, told)| (status.to_owned(), RefOr::T(told.build()))).collect()
+    }
+}
+
 /// A file's bytes, from whoever has it, while they arrive. Every byte was checked against the hash.
 #[utoipa::path(
     method(get, head), path = "/api/v1/files/{file}", tag = "files",
     params(
         ("file" = String, Path, description = "Content hash, 64 hexadecimal digits", pattern = "^[0-9a-fA-F]{64}$"),
-        ("Range" = Option<String>, Header, description = "One range of bytes"),
+        RangeParam,
     ),
-    responses(
-        (status = 200, body = [u8], content_type = "application/octet-stream", headers(("ETag" = String), ("Content-Disposition" = String))),
-        (status = 206, body = [u8], content_type = "application/octet-stream", headers(("Content-Range" = String))),
-        (status = 304, description = "It is what If-None-Match names"),
-        (status = 404, description = "Nobody who can be reached has it"),
-        (status = 416, description = "The file has none of these bytes"),
-    ),
+    responses(Given),
 )]
 pub(super) async fn by_hash(
     State(api): State<Api>,
@@ -69,15 +104,9 @@ pub(super) async fn by_hash(
     params(
         ("file" = String, Path, description = "Content hash, 64 hexadecimal digits", pattern = "^[0-9a-fA-F]{64}$"),
         ("name" = String, Path, description = "Name to save it under"),
-        ("Range" = Option<String>, Header, description = "One range of bytes"),
+        RangeParam,
     ),
-    responses(
-        (status = 200, body = [u8], content_type = "application/octet-stream", headers(("ETag" = String), ("Content-Disposition" = String))),
-        (status = 206, body = [u8], content_type = "application/octet-stream", headers(("Content-Range" = String))),
-        (status = 304, description = "It is what If-None-Match names"),
-        (status = 404, description = "Nobody who can be reached has it"),
-        (status = 416, description = "The file has none of these bytes"),
-    ),
+    responses(Given),
 )]
 pub(super) async fn by_hash_as(
     State(api): State<Api>,
@@ -95,15 +124,9 @@ pub(super) async fn by_hash_as(
     params(
         ("peer" = String, Path, description = "Name, or the beginning of an id"),
         ("path" = String, Path, description = "`<share>/<path>`"),
-        ("Range" = Option<String>, Header, description = "One range of bytes"),
+        RangeParam,
     ),
-    responses(
-        (status = 200, body = [u8], content_type = "application/octet-stream", headers(("Content-Disposition" = String))),
-        (status = 206, body = [u8], content_type = "application/octet-stream", headers(("Content-Range" = String))),
-        (status = 304, description = "It is what If-None-Match names"),
-        (status = 404, description = "There is no such peer, or no such file"),
-        (status = 416, description = "The file has none of these bytes"),
-    ),
+    responses(Given),
 )]
 pub(super) async fn by_place(
     State(api): State<Api>,
@@ -117,12 +140,13 @@ pub(super) async fn by_place(
 }
 
 /// Shares a file: its bytes are the body, its name the last segment. It goes into the first share and replaces none; the answer
-/// tells the name that it got.
+/// tells the name that it got. The same bytes under the same name again leave the file that is there.
 #[utoipa::path(
     put, path = "/api/v1/files/{file}", tag = "files",
     params(("file" = String, Path, description = "Name of the file")),
     request_body(content = [u8], content_type = "application/octet-stream"),
     responses(
+        (status = 200, body = json::SharedFile, description = "It was there already", headers(("Location" = String, description = "Where it can be read"))),
         (status = 201, body = json::SharedFile, headers(("Location" = String, description = "Where it can be read"))),
         (status = 409, description = "There is no share that it could go into"),
         (status = 408, description = "The bytes stopped coming"),
@@ -157,6 +181,7 @@ pub(super) async fn share(
     let shared =
         api.scan(async { sharing.await.ok().flatten().unwrap_or_else(|| Err(super::lost())) }).await?;
     let name = shared.path.rsplit('/').next().unwrap_or(&shared.path).to_owned();
+    let status = if shared.was_there { StatusCode::OK } else { StatusCode::CREATED };
     let place = format!("/api/v1/files/{}/{}", shared.hash, escaped(&name));
     let told = json::SharedFile {
         name,
@@ -164,7 +189,7 @@ pub(super) async fn share(
         size_bytes: shared.size_bytes,
         hash: shared.hash.to_string(),
     };
-    Ok((StatusCode::CREATED, [(header::LOCATION, place)], Json(told)).into_response())
+    Ok((status, [(header::LOCATION, place)], Json(told)).into_response())
 }
 
 pub(super) fn hash(text: &str) -> Answer<ContentHash> {

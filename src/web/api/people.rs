@@ -14,10 +14,10 @@ use crate::{
     web::{
         extract::{NoParams, Params, Segments},
         json,
-        paging::{Page, PageParams, checked_size, window},
+        paging::{Page, PageParams, checked_size, checked_token, window},
         problem::Problem,
     },
-    wire::control::{MAX_REASON_BYTES, MAX_TOKEN_BYTES},
+    wire::control::MAX_REASON_BYTES,
 };
 
 /// Peers on a map: more are not told apart on a screen.
@@ -112,11 +112,8 @@ pub(super) async fn folder(
     Params(params): Params<FolderParams>,
 ) -> Answer<Json<json::Folder>> {
     let FolderParams { path, page_size, page_token } = params;
-    if page_token.as_ref().is_some_and(|token| token.len() > MAX_TOKEN_BYTES) {
-        return Err(Problem::usage("page_token is none that this list gave"));
-    }
     let path = if path.is_empty() { path } else { super::checked_path(path)? };
-    let page = PageAsk { size: checked_size(page_size)?, token: page_token };
+    let page = PageAsk { size: checked_size(page_size)?, token: checked_token(page_token)? };
     let folder =
         api.answer(api.peer().browse(PeerPath { peer: super::checked_peer(peer)?, path }, page)).await?;
     Ok(Json(folder.into()))

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::path;
+use super::{path, time};
 use crate::protocol::action::{self, TransferState};
 
 /// One transfer.
@@ -90,9 +90,43 @@ pub(in crate::web) struct Changed {
     pub(in crate::web) changed: u32,
 }
 
+/// A content that the network keeps because this peer put it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Put {
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    hash: String,
+    name: String,
+    /// 0 when an earlier version put it.
+    size_bytes: u64,
+    /// Replicas wanted.
+    replicas: usize,
+    /// How many told just now that they keep it; `null` when nobody could be asked.
+    #[schema(required)]
+    kept: Option<usize>,
+    /// Their names.
+    keepers: Vec<String>,
+    /// `null` when an earlier version put it.
+    #[schema(required)]
+    put_time: Option<String>,
+}
+
+impl From<&action::PutInfo> for Put {
+    fn from(put: &action::PutInfo) -> Self {
+        Self {
+            hash: put.hash.to_string(),
+            name: put.name.clone(),
+            size_bytes: put.size_bytes,
+            replicas: put.replicas,
+            kept: put.keepers.as_ref().map(Vec::len),
+            keepers: put.keepers.clone().unwrap_or_default(),
+            put_time: put.put_time.and_then(time),
+        }
+    }
+}
+
 /// What was taken back.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::web) struct Unput {
+pub(crate) struct Unput {
     #[schema(pattern = "^[0-9a-f]{64}$")]
     hash: String,
     name: String,

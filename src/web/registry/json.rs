@@ -96,15 +96,6 @@ struct Counters {
     revocations: u64,
 }
 
-/// Zones, one page of them.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Zones {
-    pub(super) items: Vec<RegistryZone>,
-    /// `null` on the last.
-    #[schema(required)]
-    pub(super) next_page_token: Option<String>,
-}
-
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RegistryZone {
     zone: u32,
@@ -112,15 +103,6 @@ pub(super) struct RegistryZone {
     revision: u64,
     /// Names, the longest-lived first.
     gateways: Vec<String>,
-}
-
-/// Live peers, one page of them.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Peers {
-    pub(super) items: Vec<RegistryPeer>,
-    /// `null` on the last.
-    #[schema(required)]
-    pub(super) next_page_token: Option<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]

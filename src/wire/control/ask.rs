@@ -330,6 +330,7 @@ pub fn shared_file(response: pb::ShareFileResponse) -> Result<SharedFile, Invali
         share: bounded("share", response.share, MAX_NAME_BYTES)?,
         path: bounded("path", response.path, MAX_PATH_BYTES)?,
         size_bytes: response.size_bytes,
+        was_there: response.was_there,
     })
 }
 
@@ -340,6 +341,7 @@ pub fn to_shared_file(shared: SharedFile) -> pb::ShareFileResponse {
         path: shared.path,
         content_hash: shared.hash.as_bytes().to_vec().into(),
         size_bytes: shared.size_bytes,
+        was_there: shared.was_there,
     }
 }
 

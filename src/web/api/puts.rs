@@ -1,6 +1,4 @@
-//! Bytes that a page or a script gives on: into others' inboxes, or to the network, which keeps them.
-
-use std::sync::Arc;
+//! What the network keeps because this peer put it: files, and the short texts that are messages.
 
 use axum::{
     Json,
@@ -15,64 +13,45 @@ use utoipa::{IntoParams, ToSchema};
 use super::{Answer, Api};
 use crate::{
     protocol::{
-        action::{PutAsk, PutContent, SendAsk},
-        id::ZoneId,
+        action::{PageAsk, PutAsk, PutContent},
         name::MAX_NAME_BYTES,
         placement::{DEFAULT_REPLICAS, MAX_REPLICAS},
     },
     web::{
         extract::{Body, NoParams, Params, Segments, whole},
         json,
+        paging::{Page, checked_size, checked_token},
         problem::Problem,
         spool::{Spooled, taken_name},
     },
     wire::control::MAX_TEXT_BYTES,
 };
 
-/// Receivers of one file: as many as one `send` command takes.
-const MAX_RECEIVERS: usize = 1000;
-
-/// Where a file goes.
+/// Which page.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct SendParams {
-    /// A peer's name or the beginning of its id, `zone:N`, or `all`.
-    #[param(min_length = 1, max_length = 64)]
-    to: String,
-    /// Name of the file.
-    #[param(min_length = 1, max_length = 255)]
-    name: String,
+pub(super) struct ListParams {
+    /// Rows of a page.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    page_size: Option<u32>,
+    /// `next_page_token` of the page before.
+    #[param(max_length = 4096)]
+    page_token: Option<String>,
 }
 
-/// Sends the body as a file into the inboxes of others.
+/// What this peer put and did not take back, in order of names, with who keeps it now.
 #[utoipa::path(
-    post, path = "/api/v1/sends", tag = "transfers", params(SendParams),
-    request_body(content = [u8], content_type = "application/octet-stream"),
-    responses(
-        (status = 202, body = [json::Transfer]),
-        (status = 404, description = "There is no such peer, or nobody else"),
-        (status = 408, description = "The bytes stopped coming"),
-        (status = 409, description = "Too many transfers"),
-        (status = 507, description = "There is not enough space"),
-    ),
+    get, path = "/api/v1/puts", tag = "puts", params(ListParams),
+    responses((status = 200, body = Page<json::Put>)),
 )]
-pub(super) async fn send(
+pub(super) async fn list(
     State(api): State<Api>,
-    Params(params): Params<SendParams>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: RawBody,
-) -> Answer<Response> {
-    let name = taken_name(&params.name)?;
-    // Whoever cannot get it is told before the bytes come.
-    let receivers = api.receivers(params.to).await?;
-    let spooled = api.spool().take_as(&name, &headers, body).await?;
-    let fingerprint = fingerprint(&uri, &spooled);
-    let working = api.clone();
-    api.once()
-        .run(&headers, fingerprint, async move { working.send_to(receivers, spooled).await.into_response() })
-        .await
+    Params(params): Params<ListParams>,
+) -> Answer<Json<Page<json::Put>>> {
+    let page = PageAsk { size: checked_size(params.page_size)?, token: checked_token(params.page_token)? };
+    let page = api.answer(api.peer().puts(page)).await?;
+    Ok(Json(Page::new(page.rows.iter().map(json::Put::from).collect(), page.next)))
 }
 
 /// How the network keeps it.
@@ -109,7 +88,7 @@ pub(super) async fn put(
     let name = taken_name(&params.name)?;
     let replicas = checked_replicas(params.replicas)?;
     let spooled = api.spool().take_as(&name, &headers, body).await?;
-    let fingerprint = fingerprint(&uri, &spooled);
+    let fingerprint = spooled.fingerprint(&uri);
     let working = api.clone();
     let work = async move {
         let content = PutContent::Path(spooled.path().to_path_buf());
@@ -179,69 +158,7 @@ fn checked_replicas(replicas: Option<usize>) -> Answer<usize> {
     Ok(replicas)
 }
 
-/// A repetition has the same address and the same bytes.
-fn fingerprint(uri: &Uri, spooled: &Spooled) -> blake3::Hash {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(uri.to_string().as_bytes());
-    hasher.update(&[0]);
-    hasher.update(spooled.hash().as_bytes());
-    hasher.finalize()
-}
-
 impl Api {
-    /// Everyone who is meant, this peer left out.
-    async fn receivers(&self, to: String) -> Answer<Vec<String>> {
-        let zone = match to.strip_prefix("zone:") {
-            None if to == "all" => None,
-            None => return Ok(vec![super::checked_peer(to)?]),
-            Some(number) => {
-                let zone = number.parse().ok().and_then(ZoneId::new);
-                Some(zone.ok_or_else(|| Problem::usage("to: must be a peer, `zone:N` or `all`"))?)
-            }
-        };
-        let me = self.answer(self.peer().status()).await?.me.id;
-        let listing = self.answer(self.peer().peers(zone)).await?;
-        let others: Vec<_> =
-            listing.rows.iter().filter(|row| row.id != me).map(|row| row.name.to_string()).collect();
-        match others.len() {
-            0 => Err(Problem::not_found("there is nobody else to send to")),
-            count if count > MAX_RECEIVERS => {
-                Err(Problem::usage(format!("more than {MAX_RECEIVERS} receivers at once"))
-                    .hint("send to one zone after the other"))
-            }
-            _ => Ok(others),
-        }
-    }
-
-    async fn send_to(
-        &self,
-        receivers: Vec<String>,
-        spooled: Spooled,
-    ) -> Answer<(StatusCode, Json<Vec<json::Transfer>>)> {
-        let path = spooled.path().to_path_buf();
-        let (mut told, mut running, mut failure) = (Vec::new(), Vec::new(), None);
-        for peer in receivers {
-            let sending = async {
-                let events = self.answer(self.peer().send(SendAsk { path: path.clone(), peer })).await?;
-                self.first(events).await
-            };
-            match sending.await {
-                Ok((transfer, events)) => {
-                    told.push(json::Transfer::from(&transfer));
-                    running.push(events);
-                }
-                Err(problem) => failure = Some(problem),
-            }
-        }
-        match failure {
-            Some(problem) if told.is_empty() => Err(problem),
-            _ => {
-                self.follow(running, Arc::new(spooled));
-                Ok((StatusCode::ACCEPTED, Json(told)))
-            }
-        }
-    }
-
     async fn put(&self, ask: PutAsk, needed: Option<Spooled>) -> Answer<(StatusCode, Json<json::Transfer>)> {
         let events = self.answer(self.peer().put(ask)).await?;
         let (transfer, events) = self.first(events).await?;
