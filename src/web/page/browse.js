@@ -125,22 +125,24 @@ function drawPeers() {
   }));
 }
 
-// Many are asked for only when somebody looks at them.
+// Many are asked for only when somebody looks at them, or wants to send to one.
 let changes = 0;
 let known = 0;
+let isAsked = false;
 const load = single(async () => {
   const at = changes;
+  if (known === at || (peers.length >= MOST && (section.hidden || place) && !isAsked)) return;
   peers = await all('peers');
   known = at;
   tell('peers', peers);
   if (!place) drawPeers();
 });
-const renew = () => (known < changes ? load().catch(complain) : Promise.resolve());
+const renew = () => load().catch(complain);
 export function reload() {
   changes += 1;
   again();
-  if (peers.length < MOST || !(section.hidden || place)) renew();
+  renew();
 }
 on('network', reload);
-on('want-peers', (give) => renew().then(give));
+on('want-peers', async (give) => { isAsked = true; await renew(); isAsked = false; give(); });
 on('status', ({ name }) => { if (me !== name) { me = name; drawPeers(); } });

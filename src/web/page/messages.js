@@ -1,7 +1,7 @@
 // Short texts that the network keeps: put one under a name, find and read them by their names like files.
 
-import { act, bdi, button, bytes, card, cards, div, el, field, keyed, li, many, p, put, shown, shownLines, sure, toast } from './dom.js';
-import { follow, get, on, path, post, read, remove } from './api.js';
+import { act, bdi, button, bytes, card, cards, complain, div, el, field, keyed, li, many, p, put, shown, shownLines, sure, toast } from './dom.js';
+import { all, follow, on, path, post, read, remove, single } from './api.js';
 
 export const about = { id: 'messages', title: 'Messages', sign: 'messages' };
 
@@ -12,7 +12,6 @@ const TEXTS = /\.(txt|md|text)$/i;
 const titled = (name) => name.replace(/\.txt$/i, '');
 let quit = () => {};
 const found = new Map();
-const puts = new Map();
 
 const name = el('input', { name: 'name', required: true, maxlength: 200, autocomplete: 'off', placeholder: 'lunch today' });
 const text = el('textarea', { name: 'text', required: true, rows: 4, maxlength: 8192, oninput: () => text.setCustomValidity(new TextEncoder().encode(text.value).length > 8192 ? 'A message has at most 8,192 bytes. Put a longer text as a file.' : '') });
@@ -59,20 +58,27 @@ function draw() {
   });
 }
 
-function drawOwn() {
-  const items = [...puts.values()];
+// Who keeps it is asked of others: only for one who looks.
+let isStale = false;
+const load = single(async () => {
+  isStale = false;
+  const items = await all('puts', {}, 1000);
   ownPart.hidden = items.length === 0;
-  keyed(own, items, (one) => one.hash, (one) => li(card('shares', bdi(titled(one.name)), ['kept by ', bdi(one.sources.join(', '))], null,
-    button('Take back', null, act(async () => {
-      if (!(await sure('Take this back?', ['The network gives up its copies of “', bdi(titled(one.name)), '”.'], 'Take back'))) return;
-      await remove(path('puts', one.hash));
-      puts.delete(one.hash);
-      drawOwn();
-    }), { label: `Take back ${shown(titled(one.name))}` }))));
+  keyed(own, items, (one) => one.hash, () => li(), (node, one) => {
+    const state = JSON.stringify(one);
+    if (node.state === state) return;
+    node.state = state;
+    put(node, card('shares', bdi(titled(one.name)), one.keepers.length ? ['kept by ', bdi(one.keepers.join(', '))] : one.kept === 0 ? 'kept by nobody now' : 'who keeps it could not be asked', null,
+      button('Take back', null, act(async () => {
+        if (!(await sure('Take this back?', ['The network gives up its copies of “', bdi(titled(one.name)), '”.'], 'Take back'))) return;
+        await remove(path('puts', one.hash));
+        await load();
+      }), { label: `Take back ${shown(titled(one.name))}` })));
+  });
+});
+export function reload() {
+  isStale = true;
+  if (!section.hidden) load().catch(complain);
 }
-const learn = (transfer) => { if (transfer.direction === 'put' && transfer.state === 'done' && transfer.hash) puts.set(transfer.hash, transfer); };
-on('transfer', (transfer) => { learn(transfer); if (transfer.direction === 'put') drawOwn(); });
-export async function reload() {
-  (await get('transfers', { direction: 'put', state: 'done' })).items.forEach(learn);
-  drawOwn();
-}
+export const show = () => { if (isStale) reload(); };
+on('transfer', ({ direction, state }) => { if (direction === 'put' && state === 'done') reload(); });
