@@ -167,7 +167,7 @@ async fn a_search_of_words_and_a_filter_is_saved_under_a_name_that_can_be_mended
     // A refusal leaves the window as it is.
     browser.js("document.querySelector('dialog [name=saved]').pattern = '.*'", Vec::new()).await;
     browser.press("Save").await;
-    browser.says("dialog [role=alert]", "name").await;
+    browser.says("dialog [role=alert]", "is none for a search").await;
     browser.fill("dialog [name=saved]", "my-report").await;
     browser.press("Save").await;
     browser.says("#saved-title + ul", "my-report").await;
