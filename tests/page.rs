@@ -14,6 +14,8 @@ mod stage;
 mod access;
 #[path = "page/amiss.rs"]
 mod amiss;
+#[path = "page/first_hit.rs"]
+mod first_hit;
 #[path = "page/look.rs"]
 mod look;
 #[path = "page/moves.rs"]

@@ -19,7 +19,7 @@ const STYLE: &str = "text/css; charset=utf-8";
 const IMAGE: &str = "image/svg+xml";
 
 /// Blanks around operators: none of our texts has one of these.
-const NEEDLESS_IN_SCRIPTS: [(&str, &str); 8] = [
+const NEEDLESS_IN_SCRIPTS: [(&str, &str); 11] = [
     (" = ", "="),
     (" => ", "=>"),
     (" === ", "==="),
@@ -27,7 +27,10 @@ const NEEDLESS_IN_SCRIPTS: [(&str, &str); 8] = [
     (" && ", "&&"),
     (" || ", "||"),
     (" ?? ", "??"),
+    (" ? ", "?"),
     (") {", "){"),
+    ("{ ", "{"),
+    (" }", "}"),
 ];
 
 /// Where the page is, and files beside this one.
@@ -152,7 +155,7 @@ mod tests {
         let script = "/** Doc. */\nlet a = 1; // stays;\n  if (a) { a *= 2; }\n\n  // goes\n/**\n * goes\n */\na = {\n  b\n}\na = '//';\n";
         assert_eq!(
             asset(SCRIPT, script).served(),
-            "let a=1; // stays;\nif (a){ a *= 2; }\na={b\n}\na='//';\n"
+            "let a=1; // stays;\nif (a){a *= 2;}\na={b\n}\na='//';\n"
         );
         let style = "/* goes */\n* { a: b c; d: calc(1px + 2px); }\n@media (e: f) {\n  g, h i { j: k }\n}\n";
         assert_eq!(asset(STYLE, style).served(), "*{a:b c;d:calc(1px + 2px)}\n@media (e:f){g,h i{j:k}\n}\n");

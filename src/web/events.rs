@@ -16,7 +16,7 @@ use std::{
 use bytes::Bytes;
 use futures::{Stream, stream};
 use rand::RngExt as _;
-use tokio::sync::watch as channel;
+use tokio::sync::{Notify, watch as channel};
 
 use super::sse;
 use crate::{peer::Handle, shutdown::Shutdown};
@@ -39,6 +39,10 @@ struct Inner {
     /// Tells the ids of this run from those of another.
     run: u32,
     readers: AtomicUsize,
+    /// The last reader went.
+    unread: Notify,
+    /// The network is to be looked at now.
+    network_changed: Notify,
     // A std lock: held to add or copy a few events.
     ring: Mutex<Ring>,
     last: channel::Sender<u64>,
@@ -82,7 +86,9 @@ struct Reader(Arc<Inner>);
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.0.readers.fetch_sub(1, Ordering::AcqRel);
+        if self.0.readers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.unread.notify_waiters();
+        }
     }
 }
 
@@ -93,6 +99,8 @@ impl Happenings {
             shutdown,
             run: rand::rng().random(),
             readers: AtomicUsize::new(0),
+            unread: Notify::new(),
+            network_changed: Notify::new(),
             ring: Mutex::default(),
             last: channel::Sender::new(0),
         }))
@@ -152,6 +160,17 @@ impl Inner {
 
     fn has_readers(&self) -> bool {
         self.readers.load(Ordering::Acquire) > 0
+    }
+
+    /// Completes when nobody reads.
+    async fn until_unread(&self) {
+        loop {
+            let gone = self.unread.notified();
+            if !self.has_readers() {
+                return;
+            }
+            gone.await;
+        }
     }
 
     /// Tells all readers.

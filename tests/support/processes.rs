@@ -17,9 +17,10 @@ use serde_json::Value;
 /// Long enough for any one step on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The program, in this folder and with its `.env`.
+/// The program, in this folder and with its `.env`: that of this build, or what `FLOODPLAIN_TEST_BINARY` names, to measure.
 pub fn floodplain(home: &Path) -> Command {
-    in_home(Command::new(env!("CARGO_BIN_EXE_floodplain")), home)
+    let chosen = std::env::var_os("FLOODPLAIN_TEST_BINARY");
+    in_home(Command::new(chosen.unwrap_or_else(|| env!("CARGO_BIN_EXE_floodplain").into())), home)
 }
 
 /// Any command, with nothing of this process's environment.

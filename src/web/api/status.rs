@@ -3,11 +3,11 @@
 use axum::{Json, extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{Answer, Api};
 use crate::web::{
-    extract::{Body, NoParams},
+    extract::{Body, NoParams, Params},
     json,
     sse::last_event_id,
 };
@@ -39,12 +39,27 @@ pub(super) async fn connection(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Everything that happens: `status`, `transfer`, `inbox`, `shares`, `network`, `new_hit`, `query`. `Last-Event-ID` goes on behind
+/// Where to go on.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct EventParams {
+    /// For readers that cannot set the header `Last-Event-ID`, which wins.
+    #[param(max_length = 64)]
+    last_event_id: Option<String>,
+}
+
+/// Everything that happens: `status`, `transfer`, `transfer_gone`, `inbox`, `shares`, `network`, `new_hit`, `query`. `Last-Event-ID` goes on behind
 /// that event; `reset` says that some were lost, so that all is to be asked for again.
 #[utoipa::path(
-    get, path = "/api/v1/events", tag = "peer", params(("Last-Event-ID" = Option<String>, Header)),
+    get, path = "/api/v1/events", tag = "peer", params(EventParams, ("Last-Event-ID" = Option<String>, Header)),
     responses((status = 200, body = String, content_type = "text/event-stream")),
 )]
-pub(super) async fn events(State(api): State<Api>, _: NoParams, headers: HeaderMap) -> Answer<Response> {
-    api.streams().open(api.happenings().read(last_event_id(&headers)))
+pub(super) async fn events(
+    State(api): State<Api>,
+    Params(params): Params<EventParams>,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    let last = last_event_id(&headers).or(params.last_event_id.as_deref());
+    api.streams().open(api.happenings().read(last))
 }

@@ -15,7 +15,7 @@ const BUSY_EVERY: Duration = Duration::from_millis(300);
 const IDLE_EVERY: Duration = Duration::from_secs(1);
 /// Between two looks at the zones, for which the registry is asked.
 const NETWORK_EVERY: Duration = Duration::from_secs(5);
-/// How long one call for new hits waits, and how soon its end is seen when nobody reads any more.
+/// How long one call for new hits waits.
 const NEWS_WAIT: Duration = Duration::from_secs(5);
 /// After a call that failed.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
@@ -33,6 +33,12 @@ struct NetworkNews {
     is_stale: bool,
 }
 
+/// A transfer that is in the list no more: an upload that has ended, or the oldest of the ended ones.
+#[derive(Debug, Serialize)]
+struct Gone {
+    id: u64,
+}
+
 /// What was told last.
 #[derive(Default)]
 struct Told {
@@ -40,7 +46,6 @@ struct Told {
     transfers: HashMap<u64, json::Transfer>,
     inbox: String,
     shares: String,
-    network: String,
     is_moving: bool,
     connection: Option<Connection>,
 }
@@ -51,6 +56,7 @@ pub(super) fn start(inner: &Arc<Inner>) {
     drop(shutdown.spawn("events", async move {
         tokio::select! {
             () = look(&inner) => {}
+            () = look_at_network(&inner) => {}
             () = take_new_hits(&inner) => {}
             () = pass_on_queries(&inner) => {}
         }
@@ -60,7 +66,7 @@ pub(super) fn start(inner: &Arc<Inner>) {
 /// Ends some time after the last reader.
 async fn look(inner: &Inner) {
     let (mut told, mut read_at) = (Told::default(), Instant::now());
-    let (mut others_at, mut network_at) = (Instant::now(), Instant::now());
+    let mut others_at = Instant::now();
     loop {
         let now = Instant::now();
         if inner.has_readers() {
@@ -77,10 +83,6 @@ async fn look(inner: &Inner) {
         if now >= others_at {
             others_at = now + IDLE_EVERY;
             told.look_at_others(inner).await;
-        }
-        if now >= network_at {
-            network_at = now + NETWORK_EVERY;
-            told.look_at_network(inner).await;
         }
         sleep(if told.is_moving { BUSY_EVERY } else { IDLE_EVERY }).await;
     }
@@ -99,6 +101,9 @@ impl Told {
             }
             now.insert(transfer.id(), transfer);
         }
+        for id in self.transfers.keys().filter(|id| !now.contains_key(id)) {
+            tell(inner, "transfer_gone", &Gone { id: *id });
+        }
         self.transfers = now;
     }
 
@@ -113,7 +118,7 @@ impl Told {
                 self.status = still;
             }
             if self.connection.replace(connection) != Some(connection) {
-                self.look_at_network(inner).await;
+                inner.network_changed.notify_one();
             }
         }
         if let Ok(inbox) = inner.peer.inbox().await {
@@ -124,16 +129,25 @@ impl Told {
             tell_changed(inner, "shares", &mut self.shares, to_json(&serde_json::json!({ "items": shares })));
         }
     }
+}
 
-    async fn look_at_network(&mut self, inner: &Inner) {
-        let (Ok(status), Ok(zones)) = (inner.peer.status().await, inner.peer.zones().await) else { return };
-        let news = NetworkNews {
-            roster_revision: status.roster_revision,
-            zone_peers: status.zone_peers,
-            zones: zones.rows.iter().map(json::Zone::from).collect(),
-            is_stale: zones.is_stale,
-        };
-        tell_changed(inner, "network", &mut self.network, to_json(&news));
+/// Apart from the rest: a registry that does not answer is waited for.
+async fn look_at_network(inner: &Inner) {
+    let mut told = String::new();
+    loop {
+        if let (Ok(status), Ok(zones)) = (inner.peer.status().await, inner.peer.zones().await) {
+            let news = NetworkNews {
+                roster_revision: status.roster_revision,
+                zone_peers: status.zone_peers,
+                zones: zones.rows.iter().map(json::Zone::from).collect(),
+                is_stale: zones.is_stale,
+            };
+            tell_changed(inner, "network", &mut told, to_json(&news));
+        }
+        tokio::select! {
+            () = sleep(NETWORK_EVERY) => {}
+            () = inner.network_changed.notified() => {}
+        }
     }
 }
 
@@ -144,7 +158,13 @@ async fn take_new_hits(inner: &Inner) {
             sleep(FAILURE_PAUSE).await;
             continue;
         }
-        match inner.peer.take_new_hits(NEWS_WAIT).await {
+        let taken = tokio::select! {
+            biased;
+            // Given up before anything is taken: whoever comes next, here or at the console, is told.
+            () = inner.until_unread() => continue,
+            taken = inner.peer.take_new_hits(NEWS_WAIT) => taken,
+        };
+        match taken {
             Ok(hits) => hits.iter().for_each(|hit| tell(inner, "new_hit", &json::NewHit::from(hit))),
             Err(_) => sleep(FAILURE_PAUSE).await,
         }

@@ -4,16 +4,23 @@ export const bus = new EventTarget();
 export const tell = (type, detail) => bus.dispatchEvent(new CustomEvent(type, { detail }));
 export const on = (type, listener) => bus.addEventListener(type, (event) => listener(event.detail));
 
-/** A note of the peer as a person writes it. */
-export const sentence = (text) => text && `${text[0].toUpperCase()}${text.slice(1)}`.replace(/ \(os error \d+\)/, '').replace(/[^.!?…]$/, '$&.');
+/** A note of the peer as a person writes it; nothing when it is for those at a terminal. */
+export const sentence = (text) => text && !/`floodplain |FLOODPLAIN_/.test(text) && `${text[0].toUpperCase()}${text.slice(1)}`.replace(/ \(os error \d+\)/, '').replace(/[^.!?…]$/, '$&.');
+
+/** What to do, in the words of this page. */
+const HINTS = {
+  list_peers: 'See who is here under Peers.', browse_peer: 'Look into their folders under Peers.', see_status: 'Your name at the top leads to how your peer stands.', look_for_fault: 'Your peer goes on trying.',
+  retry_transfer: 'Retry it.', add_share: 'Share a folder first, under Shares.', rename_saved_search: 'Choose another name, or remove the search that has it.', remove_saved_search: 'Remove a saved search first.', get_content: 'The network keeps it already: search for it.',
+};
+export const hintOf = (one) => HINTS[one?.hint_code] ?? sentence(one?.hint);
 
 /** What the peer said no with. */
 export class Problem extends Error {
   constructor(status, body) {
-    super(sentence(body?.detail || body?.title || (status ? `The peer answered ${status}` : 'Your peer does not answer')));
+    super(sentence(body?.detail) || sentence(body?.title) || (status ? `Your peer answered ${status}.` : 'Your peer does not answer.'));
     this.status = status;
     this.code = body?.code;
-    this.hint = sentence(body?.hint || (status ? '' : 'Is it still running on this machine?'));
+    this.hint = hintOf(body) || (status ? '' : 'Is it still running on this machine?');
     this.isLocked = status === 401;
   }
 }

@@ -32,7 +32,8 @@ const list = new List('Folder', {
 });
 const every = button('Select all', 'check', () => list.everything(), { hidden: true });
 const whole = button('Download this folder', 'download', act(() => download([{ holders: [here(place.parts)] }])), { hidden: true });
-const folderPart = el('div', { hidden: true }, crumbs, div('row tools', every, whole, button('Send files', 'upload', () => tell('add', { to: place.peer }))), folderTold, empty, list.node, bar);
+const send = button('Send files', 'upload', () => tell('add', { to: place.peer }));
+const folderPart = el('div', { hidden: true }, crumbs, div('row tools', every, whole, send), folderTold, empty, list.node, bar);
 
 export const section = el('section', null, peersPart, folderPart);
 
@@ -57,6 +58,7 @@ export function show([peer, ...parts]) {
   empty.hidden = true;
   put(crumbs, el('ol', null, li(el('a', { href: '#/peers' }, 'Peers')), [[], ...place.parts.map((_, at) => place.parts.slice(0, at + 1))].map((to) => li(el('a', { href: address(peer, to), 'aria-current': to.length === place.parts.length ? 'page' : null }, bdi(to.at(-1) ?? peer))))));
   whole.hidden = place.parts.length === 0;
+  send.hidden = peer === me;
   put(folderTold, 'Asking…');
   next();
 }
@@ -114,15 +116,20 @@ function drawPeers() {
   keyed(zones, [...byZone].sort(([a], [b]) => a - b), ([zone]) => zone, ([zone]) => {
     const cards = el('ul', { class: 'cards grid', 'aria-label': zone ? `Zone ${zone}` : 'In no zone' });
     arrows(cards);
-    return Object.assign(el('section', null, div('row', el('h2', null, zone ? `Zone ${zone}` : 'In no zone'), span('fill'), zone > 0 && button('Send to all of them', 'upload', () => tell('add', { to: `zone:${zone}` }), { class: 'plain' })), cards), { cards });
-  }, (node, [, members]) => keyed(node.cards, members, (peer) => peer.peer_id, (peer) => el('li', { 'data-drop': peer.name }), (node, peer) => {
-    const isMe = peer.name === me;
-    const state = `${peer.shared_files} ${isMe}`;
-    if (node.state === state) return;
-    node.state = state;
-    put(node, card('peers', el('a', { href: address(peer.name, []) }, bdi(peer.name)), [isMe && 'this is you · ', many(peer.shared_files, 'file')], null,
-      !isMe && button('', 'upload', () => tell('add', { to: peer.name }), { label: `Send files to ${shown(peer.name)}`, class: 'plain' })));
-  }));
+    const everyone = button('Send to all of them', 'upload', () => tell('add', { to: `zone:${zone}` }), { class: 'plain' });
+    return Object.assign(el('section', null, div('row', el('h2', null, zone ? `Zone ${zone}` : 'In no zone'), span('fill'), everyone), cards), { cards, everyone });
+  }, (node, [zone, members]) => {
+    node.everyone.hidden = !zone || members.every(({ name }) => name === me);
+    keyed(node.cards, members, (peer) => peer.peer_id, (peer) => el('li', { 'data-drop': peer.name }), (node, peer) => {
+      const isMe = peer.name === me;
+      if (isMe) delete node.dataset.drop;
+      const state = `${peer.shared_files} ${isMe}`;
+      if (node.state === state) return;
+      node.state = state;
+      put(node, card('peers', el('a', { href: address(peer.name, []) }, bdi(peer.name)), [isMe && 'this is you · ', many(peer.shared_files, 'file')], null,
+        !isMe && button('', 'upload', () => tell('add', { to: peer.name }), { label: `Send files to ${shown(peer.name)}`, class: 'plain' })));
+    });
+  });
 }
 
 // Many are asked for only when somebody looks at them, or wants to send to one.
@@ -145,4 +152,4 @@ export function reload() {
 }
 on('network', reload);
 on('want-peers', async (give) => { isAsked = true; await renew(); isAsked = false; give(); });
-on('status', ({ name }) => { if (me !== name) { me = name; drawPeers(); } });
+on('status', ({ name }) => { if (me !== name) { me = name; send.hidden = place?.peer === me; drawPeers(); } });

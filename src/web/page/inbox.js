@@ -21,7 +21,7 @@ const answer = (offer, verb) => act(async () => {
 export const reload = single(async () => {
   const { items, folder, policy } = await get('inbox');
   tell('badge', { id: 'inbox', count: items.length, words: 'offers wait' });
-  put(about_, POLICIES[policy] ?? '', ' Files arrive in ', bdi(folder ?? ''), '.');
+  put(about_, POLICIES[policy] ?? '', policy === 'ask' && ' An offer waits for a minute.', ' Files arrive in ', bdi(folder ?? ''), '.');
   empty.hidden = items.length > 0;
   list.hidden = !items.length;
   keyed(list, items, (offer) => offer.id, (offer) => li(card(offer.files ? 'folder' : 'file', bdi(offer.name),

@@ -1,7 +1,7 @@
 // Short texts that the network keeps: put one under a name, find and read them by their names like files.
 
 import { act, bdi, button, bytes, card, cards, complain, div, el, field, keyed, li, many, p, put, shown, shownLines, sure, toast } from './dom.js';
-import { all, follow, on, path, post, read, remove, single } from './api.js';
+import { follow, get, on, path, post, read, remove, single } from './api.js';
 
 export const about = { id: 'messages', title: 'Messages', sign: 'messages' };
 
@@ -58,27 +58,18 @@ function draw() {
   });
 }
 
-// Who keeps it is asked of others: only for one who looks.
-let isStale = false;
-const load = single(async () => {
-  isStale = false;
-  const items = await all('puts', {}, 1000);
+/** What this peer had the network keep. Each look asks the keepers, so that it is only taken where it is seen. */
+const reloadOwn = single(async () => {
+  if (section.hidden) return;
+  const { items } = await get('puts');
   ownPart.hidden = items.length === 0;
-  keyed(own, items, (one) => one.hash, () => li(), (node, one) => {
-    const state = JSON.stringify(one);
-    if (node.state === state) return;
-    node.state = state;
-    put(node, card('shares', bdi(titled(one.name)), one.keepers.length ? ['kept by ', bdi(one.keepers.join(', '))] : one.kept === 0 ? 'kept by nobody now' : 'who keeps it could not be asked', null,
-      button('Take back', null, act(async () => {
-        if (!(await sure('Take this back?', ['The network gives up its copies of “', bdi(titled(one.name)), '”.'], 'Take back'))) return;
-        await remove(path('puts', one.hash));
-        await load();
-      }), { label: `Take back ${shown(titled(one.name))}` })));
-  });
+  keyed(own, items, (one) => one.hash, () => li(), (node, one) => put(node, card('shares', bdi(titled(one.name)), [one.size_bytes > 0 && `${bytes(one.size_bytes)} · `, one.kept === null ? 'nobody could be asked' : `${one.kept} of ${many(one.replicas, 'copy', 'copies')}`, one.keepers.length > 0 && [', kept by ', bdi(one.keepers.join(', '))]], null,
+    button('Take back', null, act(async () => {
+      if (!(await sure('Take this back?', ['The network gives up its copies of “', bdi(titled(one.name)), '”.'], 'Take back'))) return;
+      await remove(path('puts', one.hash));
+      await reloadOwn();
+    }), { label: `Take back ${shown(titled(one.name))}` }))));
 });
-export function reload() {
-  isStale = true;
-  if (!section.hidden) load().catch(complain);
-}
-export const show = () => { if (isStale) reload(); };
-on('transfer', ({ direction, state }) => { if (direction === 'put' && state === 'done') reload(); });
+on('transfer', ({ direction, state }) => { if (direction === 'put' && state === 'done') reloadOwn().catch(complain); });
+export const reload = reloadOwn;
+export const show = () => reloadOwn().catch(complain);

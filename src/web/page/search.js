@@ -30,6 +30,7 @@ let quit = () => {};
 let isDue = false;
 let wasAt = 0;
 let zonesThere = 0;
+let isAlone = false;
 
 const box = el('input', { type: 'search', id: 'query', name: 'query', autocomplete: 'off', spellcheck: 'false', enterkeyhint: 'search', maxlength: 512, placeholder: 'Words of a file name', 'aria-label': 'Search the network', 'aria-keyshortcuts': '/', 'aria-describedby': 'query-hint' });
 const zones = select('Zones', [['mine', 'My zone'], ['all', 'All zones']]);
@@ -202,7 +203,8 @@ function sentence() {
   if (now.state !== 'done') return '';
   const told = now.coverage;
   const parts = [`${count ? many(count, 'file') : 'Nothing'} found.`];
-  if (told.asked) parts.push(`${told.answered === told.asked && told.asked > 1 ? `All ${told.asked}` : `${told.answered} of ${told.asked}`} ${told.asked === 1 ? 'peer' : 'peers'} answered${told.unreachable ? `, ${told.unreachable} could not be reached` : ''}.`);
+  if (isAlone && told.asked === 1) parts.push('Only your own files were searched: nobody else is here yet.');
+  else if (told.asked) parts.push(`${told.answered === told.asked && told.asked > 1 ? `All ${told.asked}` : `${told.answered} of ${told.asked}`} ${told.asked === 1 ? 'peer' : 'peers'} answered${told.unreachable ? `, ${told.unreachable} could not be reached` : ''}.`);
   if (told.zones?.length > 1) parts.push(`Zones: ${told.zones.map((zone) => `${zone.zone ?? 'own'} (${zone.asked ? `${zone.answered} of ${zone.asked}` : 'not heard'})`).join(', ')}.`);
   if (told.are_zones_unknown) parts.push('Which other zones there are could not be learned.');
   if (told.truncated) parts.push('There are more: add a word to see them.');
@@ -276,8 +278,9 @@ export async function reload() {
 }
 on('peers', (peers) => {
   zonesThere = new Set(peers.map((peer) => peer.zone)).size;
+  isAlone = peers.length < 2;
   zones.hidden = zonesThere < 2 && zones.value === 'mine';
-  put(around, peers.length > 1 ? `${many(peers.length, 'peer')} are here now, with ${many(peers.reduce((sum, peer) => sum + peer.shared_files, 0), 'shared file')}.` : 'Nobody else is here yet. Others appear by themselves as soon as they enter the same network.');
+  put(around, isAlone ? 'Nobody else is here yet. Others appear by themselves as soon as they enter the same network.' : `${many(peers.length, 'peer')} are here now, with ${many(peers.reduce((sum, peer) => sum + peer.shared_files, 0), 'shared file')}.`);
   selects.find((one) => one.dataset.filter === 'peer').replaceChildren(el('option', { value: '' }, 'Any peer'), ...peers.slice(0, 500).map(({ name }) => el('option', { value: name }, name)));
   reflect();
 });

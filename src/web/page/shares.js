@@ -28,14 +28,17 @@ on('status', (now) => {
   put(told, isBusy ? `Reading the shares: ${many(now.files, 'file')} found, ${Number(now.hashed_files).toLocaleString()} read.` : `${many(now.files, 'file')}, ${bytes(now.size_bytes)}, all can be found.`);
 });
 
+/** What a folder is for that nobody chose to share. */
+const KINDS = { downloads: 'what you downloaded', replicas: 'what you keep for others', inbox: 'what was sent to you' };
+
 export const reload = single(async () => {
   const { items } = await get('shares');
   keyed(list, items, (share) => share.name, () => li(), (node, share) => {
     const state = JSON.stringify(share);
     if (node.state === state) return;
     node.state = state;
-    put(node, card('folder', bdi(share.name), [`${many(share.files, 'file')} · ${bytes(share.size_bytes)} · `, bdi(share.folder)], share.problem && p('note bad', bdi(share.problem)),
-      button('Stop sharing', null, act(async () => {
+    put(node, card('folder', bdi(share.name), [KINDS[share.kind] && `${KINDS[share.kind]} · `, `${many(share.files, 'file')} · ${bytes(share.size_bytes)} · `, bdi(share.folder)], share.problem && p('note bad', bdi(share.problem)),
+      share.is_removable && button('Stop sharing', null, act(async () => {
         if (!(await sure('Stop sharing this folder?', ['“', bdi(share.name), '” cannot be found any more. Its files stay where they are.'], 'Stop sharing'))) return;
         await remove(path('shares', share.name));
         say('Not shared any more');

@@ -16,14 +16,13 @@ const leave = button('Leave the network', null, act(async () => {
 }));
 export const section = el('section', null, facts, div('row', leave), el('details', { class: 'card' }, el('summary', null, 'For experts'), technical, el('a', { href: '/docs' }, 'The interface for programs')));
 
-const CONNECTIONS = { connected: 'connected', reconnecting: 'looking for the registry', disconnected: 'left' };
 const fill = (node, list) => put(node, list.map(([name, value]) => [el('dt', null, name), el('dd', null, value)]));
 
 on('status', (now) => {
   const isIn = now.connection !== 'disconnected';
   leave.dataset.to = isIn ? 'leave' : 'join';
   put(leave, isIn ? 'Leave the network' : 'Join the network');
-  fill(facts, [['Name', bdi(now.name)], ['Network', CONNECTIONS[now.connection] ?? now.connection], ['Zone', now.zone ? `${now.zone}, with ${many(now.zone_peers, 'peer')}` : 'none'], ['You share', `${many(now.files, 'file')}, ${bytes(now.size_bytes)}`],
+  fill(facts, [['Name', bdi(now.name)], ['Zone', now.zone ? `${now.zone}, with ${many(now.zone_peers, 'peer')}` : 'none'], ['You share', `${many(now.files, 'file')}, ${bytes(now.size_bytes)}`],
     ['Sent', bytes(now.bytes_up)], ['Received', bytes(now.bytes_down)], ['Running for', duration(now.uptime_seconds ?? 0)]]);
   fill(technical, [['Registry', bdi(now.registry)], ['Address', now.address], ['Neighbors', bdi((now.neighbors ?? []).join(', ') || 'none')], ['Searches', Number(now.searches).toLocaleString()], ['Queries answered', Number(now.queries_answered).toLocaleString()], ['Version', now.version], ['Peer id', span('hash', now.peer_id)]]);
 });

@@ -1,7 +1,7 @@
 // Files on their way: where each stands, and what can be done to it. A card keeps its place in the page while its numbers change.
 
 import { act, bdi, button, bytes, cards, div, duration, el, icon, keyed, many, p, put, say, select, shown, span, sure, toast } from './dom.js';
-import { all, on, path, post, sentence, single, tell } from './api.js';
+import { all, hintOf, on, path, post, sentence, single, tell } from './api.js';
 
 export const about = { id: 'transfers', title: 'Transfers', sign: 'transfers' };
 
@@ -67,7 +67,7 @@ function update(node, transfer) {
   }
   if (transfer.queue_position) words.push(`number ${transfer.queue_position} in your queue`);
   put(parts.meta, words.join(' · '), transfer.sources?.length > 0 && [` · ${to} `, bdi(transfer.sources.slice(0, 4).join(', ')), transfer.sources.length > 4 && ` and ${transfer.sources.length - 4} more`], transfer.state === 'done' && transfer.path && [' · ', bdi(transfer.path)]);
-  const note = [transfer.error, transfer.hint, transfer.note].filter(Boolean).map(sentence).join(' ');
+  const note = [sentence(transfer.error), hintOf(transfer), sentence(transfer.note)].filter(Boolean).join(' ');
   parts.note.hidden = !note;
   put(parts.note, transfer.direction === 'receive' && transfer.state === 'waiting' ? el('a', { href: '#/inbox' }, 'Answer it in the inbox') : bdi(note));
   parts.priority.hidden = transfer.direction !== 'download' || !['waiting', 'paused', 'running'].includes(transfer.state);
@@ -106,8 +106,8 @@ function later() {
 /** What was told since the list was asked for, which may not know it yet. */
 let since = null;
 on('transfer_gone', ({ id }) => {
-  transfers.delete(Number(id));
-  since?.set(Number(id), null);
+  transfers.delete(id);
+  since?.set(id, null);
   later();
 });
 on('transfer', (transfer) => {
