@@ -127,13 +127,19 @@ let timer = 0;
 let wish = null;
 let giveBack = null;
 
-const pass = (type, detail) => { tell(type, detail); others?.postMessage({ type, detail }); };
+/** The last event that was told here: a stream that is opened again goes on behind it, also after a reload. */
+let last = '';
+try {
+  last = sessionStorage.last ?? '';
+  addEventListener('pagehide', () => { sessionStorage.last = last; });
+} catch { /* from the next one on then */ }
+const pass = (type, detail, id = last) => { last = id; tell(type, detail); others?.postMessage({ type, detail, id }); };
 
 /** Opens the stream of events. */
 function stream() {
   clearTimeout(timer);
   source?.close();
-  source = new EventSource(`${ROOT}events`);
+  source = new EventSource(url('events', { last_event_id: last }));
   const opened = source;
   opened.onopen = () => pass('open');
   opened.onerror = () => {
@@ -142,8 +148,8 @@ function stream() {
     const again = () => get('status').then(stream, (problem) => { if (!problem.isLocked && opened === source) timer = setTimeout(again, RETRY_MS); });
     if (opened.readyState === EventSource.CLOSED && opened === source) timer = setTimeout(again, RETRY_MS);
   };
-  for (const type of TYPES) opened.addEventListener(type, (event) => pass(type, JSON.parse(event.data)));
-  opened.addEventListener('reset', () => pass('open'));
+  for (const type of TYPES) opened.addEventListener(type, (event) => pass(type, JSON.parse(event.data), event.lastEventId));
+  opened.addEventListener('reset', (event) => pass('open', null, event.lastEventId));
 }
 
 /** Has all events told, by this window's stream or another's: `open` each time that they come again, `lost` when they do not. */
@@ -164,9 +170,9 @@ function hush() {
   wish = giveBack = null;
 }
 
-others?.addEventListener('message', ({ data: { type, detail, from, to } }) => {
-  if (type === 'hello') { if (source?.readyState === EventSource.OPEN) others.postMessage({ type: 'open', to: from }); }
-  else if (wish && (!to || to === me)) tell(type, detail);
+others?.addEventListener('message', ({ data: { type, detail, id, from, to } }) => {
+  if (type === 'hello') { if (source?.readyState === EventSource.OPEN) others.postMessage({ type: 'open', to: from, id: last }); }
+  else if (wish && (!to || to === me)) { last = id; tell(type, detail); }
 });
 on('locked', hush);
 
