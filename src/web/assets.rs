@@ -153,10 +153,7 @@ mod tests {
     fn only_what_readers_of_the_source_need_is_left_out() {
         let asset = |media_type, text| Asset { path: "/x", media_type, text };
         let script = "/** Doc. */\nlet a = 1; // stays;\n  if (a) { a *= 2; }\n\n  // goes\n/**\n * goes\n */\na = {\n  b\n}\na = '//';\n";
-        assert_eq!(
-            asset(SCRIPT, script).served(),
-            "let a=1; // stays;\nif (a){a *= 2;}\na={b\n}\na='//';\n"
-        );
+        assert_eq!(asset(SCRIPT, script).served(), "let a=1; // stays;\nif (a){a *= 2;}\na={b\n}\na='//';\n");
         let style = "/* goes */\n* { a: b c; d: calc(1px + 2px); }\n@media (e: f) {\n  g, h i { j: k }\n}\n";
         assert_eq!(asset(STYLE, style).served(), "*{a:b c;d:calc(1px + 2px)}\n@media (e:f){g,h i{j:k}\n}\n");
         assert_eq!(asset(HTML, " <p>\n").served(), " <p>\n");

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use crate::browser::{Browser, PATIENCE};
 use crate::stage::{Stage, noise};
 
-/// Drops empty files of these names on the element.
+/// Drops small files of these names on the element, and large ones where the name says so.
 async fn dropped(browser: &Browser, selector: &str, names: &[String]) {
     let script = "const [selector, names] = arguments; const dataTransfer = new DataTransfer();
-        for (const name of names) dataTransfer.items.add(new File([name], name));
+        for (const name of names) dataTransfer.items.add(new File([name, new Uint8Array(name.includes('large') ? 48 << 20 : 0)], name));
         const node = document.querySelector(selector);
         for (const type of ['dragenter', 'dragover', 'drop']) node.dispatchEvent(new DragEvent(type, { bubbles: true, cancelable: true, dataTransfer }));";
     browser.js(script, vec![selector.into(), json!(names)]).await;
@@ -84,12 +84,14 @@ async fn more_files_than_there_is_room_for_wait_and_all_arrive() {
 
     browser.view("peers").await;
     browser.until("document.querySelector('li[data-drop=ben]')").await;
-    let names: Vec<String> = (1..=FILES).map(|number| format!("page {number:02}.txt")).collect();
+    let mut names: Vec<String> = (1..=FILES).map(|number| format!("page {number:02}.txt")).collect();
+    // Refused before all of it came.
+    names[8] = "page 09, large.txt".into();
     dropped(&browser, "li[data-drop=ben]", &names).await;
     browser.press("Go").await;
     // Ben answers nothing yet: each offer holds a place for its file.
     browser.says("#uploads", "waits for room").await;
-    browser.says("#uploads", "page 09.txt").await;
+    browser.says("#uploads", "page 09, large.txt").await;
     let began = Instant::now();
     loop {
         let inbox = stage.at("ben").join("inbox");
