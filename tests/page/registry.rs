@@ -207,7 +207,7 @@ async fn whatever_a_registry_tells_stays_text() {
     let browser = hub.browser().await;
     // No peer can have such a name: the answers are made up in the browser, beneath the page.
     let peer = json!({"name": EVIL, "peer_id": EVIL, "zone": 1, "address": EVIL, "lease_seconds": 1e6, "shared_files": 1e9, "room_bytes": 1e18, "is_gateway": true, "has_session": false});
-    let zone = json!({"zone": EVIL, "peers": 1e6, "revision": u64::MAX, "gateways": [EVIL, EVIL]});
+    let zone = json!({"zone": u32::MAX, "peers": 1e6, "revision": u64::MAX, "gateways": [EVIL, EVIL]});
     let page = |item: &Value| json!({"items": [item], "next_page_token": null}).to_string();
     let script = format!(
         "const real = window.fetch; window.fetch = async (path, more) => {{ const made = path.startsWith('/api/v1/zones') ? {} : path.startsWith('/api/v1/peers') ? {} : null; return made ? new Response(made) : real(path, more); }};",
