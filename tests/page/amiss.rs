@@ -41,7 +41,7 @@ async fn files_for_one_who_left_go_to_nobody_else() {
     browser.until("document.querySelector('#view-peers div[data-drop=ben]')?.checkVisibility()").await;
     assert_eq!(ben.stop(), Some(0));
     stage.daemons.until("ana", "--json status", "\"zone_peers\":3");
-    browser.until("!document.querySelector('#view-peers li[data-drop=ben]')").await;
+    browser.until("!document.querySelector('[data-filter=peer] option[value=ben]')").await;
     dropped(&browser, "#view-peers div[data-drop=ben]", &["for ben.txt".into()]).await;
     assert_eq!(chosen(&browser).await, "ben");
     browser.press("Go").await;
