@@ -59,6 +59,12 @@ async fn a_folder_is_shared_read_and_shared_no_more() {
     browser.says("#view-shares li", "1 file ·").await;
     browser.says("#view-shares .coverage", "1 file, 9 B, all can be found.").await;
     stage.daemons.until("ben", "--json search harbour", "harbour.jpg");
+    // That of what is kept for the network cannot be taken away, and is not offered.
+    browser.says("#view-shares li", "what you keep for others").await;
+    assert_eq!(
+        browser.value("document.querySelectorAll('[aria-label=\"Stop sharing replicas\"]').length").await,
+        0
+    );
     browser.fill("[name=folder]", "/no/such/folder").await;
     browser.press("Share it").await;
     browser.says(".toast.bad", "/no/such/folder").await;
@@ -85,6 +91,7 @@ async fn a_message_is_left_found_read_and_taken_back() {
     browser.fill("[name=text]", "At noon,\n<script>window.pwned = 1</script> \u{202e}at the gate").await;
     browser.press("Leave it in the network").await;
     browser.says("#view-messages", "Kept for you by the network").await;
+    browser.says("#view-messages [aria-label='Kept for you'] li", "2 of 2 copies, kept by ").await;
     stage.daemons.until("ben", "--json search lunch", "lunch today.txt");
     // Without a word all are shown.
     browser.press("Find").await;
