@@ -240,11 +240,11 @@ async fn a_large_network_is_listed_only_for_who_looks_at_it() {
     before(&browser, script).await;
     browser.open(&stage.link("ana")).await;
     browser.until("window.asked.peers === 2").await;
-    let _ben = stage.peer("ben", &[]);
+    let ben = stage.peer("ben", &[]);
     browser.view("status").await;
     browser.says("#view-status", "with 2 peers").await;
     // The events come in their order: what the network was asked for by then, it was asked for by the event before.
-    drop(_ben);
+    drop(ben);
     browser.says("#view-status", "with 1 peer").await;
     assert_eq!(browser.value("window.asked").await, json!({"peers": 2, "network": 0}));
     browser.view("peers").await;
