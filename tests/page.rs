@@ -12,6 +12,8 @@ mod stage;
 
 #[path = "page/access.rs"]
 mod access;
+#[path = "page/amiss.rs"]
+mod amiss;
 #[path = "page/first_hit.rs"]
 mod first_hit;
 #[path = "page/look.rs"]

@@ -18,6 +18,21 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 const IMAGE: &str = "image/svg+xml";
 
+/// Blanks around operators: none of our texts has one of these.
+const NEEDLESS_IN_SCRIPTS: [(&str, &str); 11] = [
+    (" = ", "="),
+    (" => ", "=>"),
+    (" === ", "==="),
+    (" !== ", "!=="),
+    (" && ", "&&"),
+    (" || ", "||"),
+    (" ?? ", "??"),
+    (" ? ", "?"),
+    (") {", "){"),
+    ("{ ", "{"),
+    (" }", "}"),
+];
+
 /// Where the page is, and files beside this one.
 macro_rules! assets {
     ($($path:literal $media_type:ident $file:literal;)*) => {
@@ -78,7 +93,7 @@ impl Asset {
     }
 
     /// What is there for readers of the source stays there: lines that are nothing but a comment, indents, ends of lines that
-    /// end nothing, and blanks that a style sheet does not need. No text of ours goes over several lines.
+    /// end nothing, and blanks that are not needed. No text of ours goes over several lines.
     fn served(self) -> String {
         let is_comment = |line: &str| match self.media_type {
             SCRIPT => ["//", "/**", "* ", "*/"].iter().any(|begin| line.starts_with(begin)),
@@ -97,12 +112,12 @@ impl Asset {
                 served.push('\n');
             }
         }
-        if self.media_type == STYLE {
-            let needless =
-                [(": ", ":"), ("; ", ";"), (", ", ","), (" {", "{"), ("{ ", "{"), (" }", "}"), (";}", "}")];
-            return needless.iter().fold(served, |text, (with, without)| text.replace(with, without));
-        }
-        served
+        let needless: &[(&str, &str)] = if self.media_type == STYLE {
+            &[(": ", ":"), ("; ", ";"), (", ", ","), (" {", "{"), ("{ ", "{"), (" }", "}"), (";}", "}")]
+        } else {
+            &NEEDLESS_IN_SCRIPTS
+        };
+        needless.iter().fold(served, |text, (with, without)| text.replace(with, without))
     }
 }
 
@@ -122,6 +137,11 @@ mod tests {
             let text = asset.served().replace("http://www.w3.org/", "");
             assert!(!text.contains("http://") && !text.contains("https://"), "{}", asset.path);
             assert!(!text.contains("innerHTML") && !text.contains("style=\""), "{}", asset.path);
+            // No blank of a text is taken for one of code.
+            for line in asset.text.lines().filter(|_| asset.media_type == SCRIPT) {
+                let text: String = line.split('\'').skip(1).step_by(2).collect::<Vec<_>>().join("|");
+                assert!(!NEEDLESS_IN_SCRIPTS.iter().any(|(blanks, _)| text.contains(blanks)), "{line}");
+            }
             // Every module that one names is served.
             for module in text.split("from './").skip(1).filter_map(|rest| rest.split('\'').next()) {
                 assert!(page.iter().any(|other| other.path[1..] == *module), "{}: {module}", asset.path);
@@ -132,8 +152,8 @@ mod tests {
     #[test]
     fn only_what_readers_of_the_source_need_is_left_out() {
         let asset = |media_type, text| Asset { path: "/x", media_type, text };
-        let script = "/** Doc. */\nlet a = 1; // stays;\n  a *= 2;\n\n  // goes\n/**\n * goes\n */\na = {\n  b\n}\na = '//';\n";
-        assert_eq!(asset(SCRIPT, script).served(), "let a = 1; // stays;\na *= 2;a = {b\n}\na = '//';\n");
+        let script = "/** Doc. */\nlet a = 1; // stays;\n  if (a) { a *= 2; }\n\n  // goes\n/**\n * goes\n */\na = {\n  b\n}\na = '//';\n";
+        assert_eq!(asset(SCRIPT, script).served(), "let a=1; // stays;\nif (a){a *= 2;}\na={b\n}\na='//';\n");
         let style = "/* goes */\n* { a: b c; d: calc(1px + 2px); }\n@media (e: f) {\n  g, h i { j: k }\n}\n";
         assert_eq!(asset(STYLE, style).served(), "*{a:b c;d:calc(1px + 2px)}\n@media (e:f){g,h i{j:k}\n}\n");
         assert_eq!(asset(HTML, " <p>\n").served(), " <p>\n");

@@ -25,15 +25,26 @@ function example(schema, all) {
   return { boolean: true, integer: 1, number: 1, array: [] }[type] ?? '';
 }
 
+/** The beginning of an answer, which may be of any size. */
+async function begin(answer) {
+  const reader = answer.body?.getReader();
+  const decoder = new TextDecoder();
+  let text = '';
+  for (let part = await reader?.read(); part && !part.done && text.length < MAX_SHOWN; part = await reader.read()) text += decoder.decode(part.value, { stream: true });
+  reader?.cancel();
+  return text.slice(0, MAX_SHOWN);
+}
+
 async function show(answer, out) {
   const lines = [`${answer.status} ${answer.statusText}`, ...[...answer.headers].map(([name, value]) => `${name}: ${value}`), ''];
   const kind = answer.headers.get('content-type') ?? '';
   out.textContent = lines.join('\n');
   if (kind.startsWith('application/octet-stream')) {
-    out.textContent += `\n${(await answer.arrayBuffer()).byteLength} bytes`;
+    answer.body?.cancel();
+    out.textContent += `\n${answer.headers.get('content-length') ?? 'unknown'} bytes`;
     return;
   }
-  const text = (await answer.text()).slice(0, MAX_SHOWN);
+  const text = await begin(answer);
   try { out.textContent += `\n${JSON.stringify(JSON.parse(text), null, 2)}`; } catch { out.textContent += `\n${text}`; }
 }
 

@@ -36,8 +36,7 @@ export const path = (...parts) => parts.map((part) => encodeURIComponent(part)).
 /** Names one request, so that a repeated one does nothing twice. */
 const key = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 
-async function request(method, where, { query, body, signal } = {}) {
-  const headers = {};
+async function request(method, where, { query, body, signal, headers = {} } = {}) {
   if (body !== undefined) headers['Content-Type'] = 'application/json';
   if (method === 'POST') headers['Idempotency-Key'] = key();
   let answer;
@@ -57,8 +56,21 @@ const json = async (answer) => (answer.status === 204 ? null : answer.json().cat
 export const get = async (where, query, signal) => json(await request('GET', where, { query, signal }));
 export const post = async (where, body = {}, query) => json(await request('POST', where, { query, body }));
 export const remove = async (where) => json(await request('DELETE', where));
-/** A small file's bytes. */
-export const read = async (where) => new Uint8Array(await (await request('GET', where)).arrayBuffer());
+/** A file's first bytes: it may be larger than others say. Of an empty one no range can be given. */
+export async function read(where, most) {
+  try {
+    return await (await request('GET', where, { headers: { Range: `bytes=0-${most - 1}` } })).arrayBuffer();
+  } catch (error) {
+    if (error.status === 416) return new ArrayBuffer();
+    throw error;
+  }
+}
+/** Does `work` once at a time; who asks meanwhile gets the next turn. So the last answer is never an older one. */
+export function single(work) {
+  let last = Promise.resolve();
+  let next = null;
+  return () => (next ??= last = last.catch(() => {}).then(() => { next = null; return work(); }));
+}
 
 /** Every page of a list, at most `limit` items. */
 export async function all(where, query = {}, limit = 10000) {
@@ -82,7 +94,7 @@ export function upload(method, where, query, file, progress, signal) {
     if (method === 'POST') request.setRequestHeader('Idempotency-Key', key());
     request.setRequestHeader('Content-Type', 'application/octet-stream');
     request.upload.onprogress = (event) => progress(event.loaded, event.total);
-    request.onload = () => (request.status < 300 ? resolve(request.response) : reject(locked(new Problem(request.status, request.response))));
+    request.onload = () => (request.status < 300 ? resolve(request.response) : reject(locked(Object.assign(new Problem(request.status, request.response), { wait: Number(request.getResponseHeader('Retry-After')) }))));
     request.onerror = () => reject(new Problem(0));
     request.onabort = () => reject(new DOMException('cancelled', 'AbortError'));
     signal.addEventListener('abort', () => request.abort());
@@ -102,7 +114,7 @@ export function follow(id, hit, end) {
   return () => stream.close();
 }
 
-const TYPES = ['status', 'transfer', 'inbox', 'shares', 'network', 'new_hit', 'query'];
+const TYPES = ['status', 'transfer', 'transfer_gone', 'inbox', 'shares', 'network', 'new_hit', 'query'];
 /** A window that nobody looks at gives its stream to another after this long. */
 const HIDDEN_MS = 30000;
 const RETRY_MS = 2000;
@@ -115,13 +127,19 @@ let timer = 0;
 let wish = null;
 let giveBack = null;
 
-const pass = (type, detail) => { tell(type, detail); others?.postMessage({ type, detail }); };
+/** The last event that was told here: a stream that is opened again goes on behind it, also after a reload. */
+let last = '';
+try {
+  last = sessionStorage.last ?? '';
+  addEventListener('pagehide', () => { sessionStorage.last = last; });
+} catch { /* from the next one on then */ }
+const pass = (type, detail, id = last) => { last = id; tell(type, detail); others?.postMessage({ type, detail, id }); };
 
 /** Opens the stream of events. */
 function stream() {
   clearTimeout(timer);
   source?.close();
-  source = new EventSource(`${ROOT}events`);
+  source = new EventSource(url('events', { last_event_id: last }));
   const opened = source;
   opened.onopen = () => pass('open');
   opened.onerror = () => {
@@ -130,8 +148,8 @@ function stream() {
     const again = () => get('status').then(stream, (problem) => { if (!problem.isLocked && opened === source) timer = setTimeout(again, RETRY_MS); });
     if (opened.readyState === EventSource.CLOSED && opened === source) timer = setTimeout(again, RETRY_MS);
   };
-  for (const type of TYPES) opened.addEventListener(type, (event) => pass(type, JSON.parse(event.data)));
-  opened.addEventListener('reset', () => pass('open'));
+  for (const type of TYPES) opened.addEventListener(type, (event) => pass(type, JSON.parse(event.data), event.lastEventId));
+  opened.addEventListener('reset', (event) => pass('open', null, event.lastEventId));
 }
 
 /** Has all events told, by this window's stream or another's: `open` each time that they come again, `lost` when they do not. */
@@ -152,9 +170,9 @@ function hush() {
   wish = giveBack = null;
 }
 
-others?.addEventListener('message', ({ data: { type, detail, from, to } }) => {
-  if (type === 'hello') { if (source?.readyState === EventSource.OPEN) others.postMessage({ type: 'open', to: from }); }
-  else if (wish && (!to || to === me)) tell(type, detail);
+others?.addEventListener('message', ({ data: { type, detail, id, from, to } }) => {
+  if (type === 'hello') { if (source?.readyState === EventSource.OPEN) others.postMessage({ type: 'open', to: from, id: last }); }
+  else if (wish && (!to || to === me)) { last = id; tell(type, detail); }
 });
 on('locked', hush);
 

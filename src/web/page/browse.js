@@ -1,7 +1,7 @@
 // Peers and what they share: the list of them by zone, and one folder at a time.
 
 import { act, arrows, bdi, button, bytes, card, chosen, chosenBar, complain, day, div, el, field, keyed, kind, li, many, put, shown, span } from './dom.js';
-import { all, get, on, path, tell } from './api.js';
+import { all, get, on, path, single, tell } from './api.js';
 import { aboutFile, download } from './download.js';
 import { List } from './list.js';
 
@@ -48,8 +48,8 @@ const go = (parts) => { location.hash = address(place.peer, parts); };
 export function show([peer, ...parts]) {
   peersPart.hidden = Boolean(peer);
   folderPart.hidden = !peer;
-  if (!peer) { place = null; drawPeers(); return; }
-  if (place?.peer === peer && place.parts.join('/') === parts.join('/')) { list.later(); return; }
+  if (!peer) { place = null; drawPeers(); renew(); return; }
+  if (place?.peer === peer && place.parts.join('/') === parts.join('/')) { list.later(); again(); return; }
   place = { peer, parts: parts.filter(Boolean), entries: [], token: null, isBusy: false };
   folderPart.dataset.drop = peer;
   list.active = null;
@@ -63,9 +63,10 @@ export function show([peer, ...parts]) {
   next();
 }
 
+const again = () => { if (place) place.isFailed = false; next(); };
 async function next() {
   const mine = place;
-  if (!mine || mine.isBusy || mine.token === undefined) return;
+  if (!mine || mine.isBusy || mine.isFailed || mine.token === undefined) return;
   mine.isBusy = true;
   try {
     const page = await get(`${path('peers', mine.peer)}/folder`, { path: mine.parts.join('/'), page_size: PAGE, page_token: mine.token });
@@ -86,7 +87,8 @@ async function next() {
     every.hidden = !mine.entries.some(list.isSelectable);
     put(folderTold, mine.entries.length ? `${counted(mine.entries)}${mine.token ? ' so far' : ''}` : '');
   } catch (error) {
-    if (mine === place) { put(folderTold, error.message, ' ', error.hint); mine.token = undefined; }
+    mine.isFailed = true;
+    if (mine === place) put(folderTold, error.message, ' ', error.hint, ' ', button('Try again', 'retry', again));
   } finally { mine.isBusy = false; }
 }
 
@@ -130,10 +132,24 @@ function drawPeers() {
   });
 }
 
-export async function reload() {
+// Many are asked for only when somebody looks at them, or wants to send to one.
+let changes = 0;
+let known = 0;
+let isAsked = false;
+const load = single(async () => {
+  const at = changes;
+  if (known === at || (peers.length >= MOST && (section.hidden || place) && !isAsked)) return;
   peers = await all('peers');
+  known = at;
   tell('peers', peers);
   if (!place) drawPeers();
+});
+const renew = () => load().catch(complain);
+export function reload() {
+  changes += 1;
+  again();
+  renew();
 }
-on('network', () => reload().catch(complain));
+on('network', reload);
+on('want-peers', async (give) => { isAsked = true; await renew(); isAsked = false; give(); });
 on('status', ({ name }) => { if (me !== name) { me = name; send.hidden = place?.peer === me; drawPeers(); } });

@@ -136,7 +136,7 @@ export function toast(text, { isError = false, hint, action } = {}) {
   setTimeout(leave, isError ? 15000 : 5000);
 }
 /** Says what went wrong and what to do. */
-export const complain = (error) => { if (!error.isLocked && error.name !== 'AbortError') toast(error.message, { isError: true, hint: error.hint }); };
+export const complain = (error, what) => { if (!error.isLocked && error.name !== 'AbortError') toast(what ? `${what}: ${error.message}` : error.message, { isError: true, hint: error.hint }); };
 /** A listener that complains instead of failing unseen, and is off while it runs. */
 export const act = (work) => async (event) => {
   const target = event?.currentTarget;
@@ -145,14 +145,18 @@ export const act = (work) => async (event) => {
   try { await work(event); } catch (error) { complain(error); } finally { if (target) target.ariaBusy = null; }
 };
 
-/** A modal window; resolves with the value of the button that closed it, or undefined after Esc. */
-export function dialog(title, body, choices = []) {
+/** A modal window; resolves with the value of the button that closed it, or undefined after Esc. It stays until `work` went well. */
+export function dialog(title, body, choices = [], work = null) {
   return new Promise((resolve) => {
     const heading = `d${Date.now()}`;
+    const problem = el('p', { class: 'note bad', role: 'alert' });
+    const submit = act(async ({ submitter }) => {
+      try { await work?.(); node.close(submitter?.value ?? ''); } catch (error) { put(problem, error.message, ' ', error.hint); }
+    });
     const node = el('dialog', { 'aria-labelledby': heading },
-      el('form', { method: 'dialog', onsubmit: (event) => { event.preventDefault(); node.close(event.submitter?.value ?? ''); } },
+      el('form', { method: 'dialog', onsubmit: (event) => { event.preventDefault(); submit(event); } },
         div('head', el('h2', { id: heading }, title), span('fill'), button('', 'cancel', () => node.close(), { label: 'Close', class: 'plain' })),
-        body, choices.length > 0 && div('row end',
+        body, problem, choices.length > 0 && div('row end',
           // Enter is the choice that does something: what does not is no submit button.
           choices.map(([words, value, style]) => (value ? el('button', { type: 'submit', value, class: style }, words) : button(words, null, () => node.close()))))));
     node.addEventListener('close', () => { node.remove(); resolve(node.returnValue || undefined); });

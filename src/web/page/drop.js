@@ -1,7 +1,7 @@
 // Files that are dropped on the page or chosen: where they shall go is asked once, and they go one after the other.
 
-import { $, act, button, bytes, complain, dialog, div, el, many, p, put, shown, span, toast } from './dom.js';
-import { all, on, path, tell, upload } from './api.js';
+import { $, act, button, bytes, complain, dialog, div, el, many, p, put, select, shown, span, toast } from './dom.js';
+import { on, path, sentence, tell, upload } from './api.js';
 import { seeTransfers } from './download.js';
 
 let peers = [];
@@ -13,27 +13,55 @@ on('peers', (items) => { peers = items; });
 
 const GOALS = [['share', 'Share with everyone: a copy goes into your first shared folder'], ['peer', 'Send to somebody'], ['zone', 'Send to everyone in a zone'], ['all', 'Send to everyone'], ['put', 'Have the network keep it, also when this machine is off']];
 
-/** Asks where `files` shall go; `to` is what was aimed at: `share`, a peer's name, `zone:N`, `all`, `put`, or nothing. */
+/** A choice that stands on `aim`, also when that is not there any more: the peer says so then, and nobody else gets the files. */
+function choice(label, values, aim) {
+  if (aim && !values.some(([value]) => value === aim)) values.unshift([aim, aim.replace('zone:', 'Zone ')]);
+  const node = select(label, values);
+  if (aim) node.value = aim;
+  return node;
+}
+
+/** Asks where `files` shall go; `to` is what was aimed at: `share:`, a peer's name, `zone:N`, or nothing. A name holds no colon. */
 async function ask(files, to) {
-  if (!peers.length) peers = await all('peers');
+  await new Promise((resolve) => { tell('want-peers', resolve); });
   const zones = [...new Set(peers.map((peer) => peer.zone).filter(Boolean))].sort((a, b) => a - b);
-  const given = !to ? 'share' : ['share', 'all', 'put'].includes(to) ? to : to.startsWith('zone:') ? 'zone' : 'peer';
+  const given = !to || to === 'share:' ? 'share' : to.startsWith('zone:') ? 'zone' : 'peer';
   const others = peers.filter((one) => one.peer_id !== me);
-  const peer = el('select', { 'aria-label': 'Which peer' }, others.map((one) => el('option', { value: one.peer_id, selected: one.name === to || one.peer_id === to }, one.name)));
-  const zone = el('select', { 'aria-label': 'Which zone' }, zones.map((one) => el('option', { value: one, selected: `zone:${one}` === to }, `Zone ${one}`)));
+  const aim = others.find((one) => one.name === to || one.peer_id === to)?.peer_id ?? (to === 'all' ? 'peer all' : to);
+  const peer = choice('Which peer', others.map((one) => [one.peer_id, one.name]), given === 'peer' && aim);
+  const zone = choice('Which zone', zones.map((one) => [`zone:${one}`, `Zone ${one}`]), given === 'zone' && to);
   const replicas = el('input', { type: 'number', min: 1, max: 8, value: 2, 'aria-label': 'Copies' });
   const more = { peer, zone, put: el('label', { class: 'inline' }, 'Copies ', replicas) };
-  const goals = el('fieldset', { onchange: () => mark() }, el('legend', null, 'What shall happen with it?'), GOALS.map(([value, words]) => div('goal', el('label', { class: 'inline' }, el('input', { type: 'radio', name: 'goal', value, checked: value === given, disabled: ['peer', 'zone', 'all'].includes(value) && !others.length }), ' ', words), more[value])));
+  const goals = el('fieldset', { onchange: () => mark() }, el('legend', null, 'What shall happen with it?'), GOALS.map(([value, words]) => div('goal', el('label', { class: 'inline' }, el('input', { type: 'radio', name: 'goal', value, checked: value === given, disabled: value !== given && ['peer', 'zone', 'all'].includes(value) && !others.length }), ' ', words), more[value])));
   const goal = () => goals.querySelector('input:checked')?.value;
   const mark = () => { for (const [value, node] of Object.entries(more)) node.hidden = value !== goal(); };
   mark();
   const names = files.slice(0, 3).map((file) => file.name).join(', ');
   const answer = await dialog(`${many(files.length, 'file')}, ${bytes(files.reduce((sum, file) => sum + file.size, 0))}`, [p('muted wrap', el('bdi', null, names), files.length > 3 && ` and ${files.length - 3} more`), goals], [['Cancel', ''], ['Go', 'go', 'primary']]);
   if (answer !== 'go') return;
-  const target = { share: ['share'], peer: ['send', peer.value], zone: ['send', `zone:${zone.value}`], all: ['send', 'all'], put: ['put', replicas.value] }[goal()];
+  const target = { share: ['share'], peer: ['send', peer.value], zone: ['send', zone.value], all: ['send', 'all'], put: ['put', replicas.value] }[goal()];
   for (const file of files) queue.push({ file, target });
   draw();
   if (!running) pump();
+}
+
+/** Offers that nobody answered yet may hold all room of the peer: then it is tried again, until it is stopped. */
+async function give({ file, target: [verb, more] }) {
+  const { signal } = running.stop;
+  const progress = (done) => { running.done = done; draw(); };
+  for (;;) {
+    try {
+      return await (verb === 'share' ? upload('PUT', `files/${path(file.name)}`, {}, file, progress, signal)
+        : upload('POST', `${verb}s`, { [verb === 'send' ? 'to' : 'replicas']: more, name: file.name }, file, progress, signal));
+    } catch (error) {
+      if (error.status !== 503) throw error;
+      Object.assign(running, { done: 0, waits: ' · waits for room' });
+      draw();
+      await new Promise((resolve) => { setTimeout(resolve, 1000 * (error.wait || 2)); signal.addEventListener('abort', resolve); });
+      signal.throwIfAborted();
+      running.waits = '';
+    }
+  }
 }
 
 async function pump() {
@@ -41,20 +69,17 @@ async function pump() {
   const ends = { share: 'shared', send: 'on the way', put: 'handed to the network' };
   let last = 'share';
   while (queue.length) {
-    const { file, target: [verb, more] } = queue[0];
-    last = verb;
+    const { file, target } = queue[0];
+    [last] = target;
     running = { file, done: 0, stop: new AbortController() };
     draw();
-    const progress = (done) => { running.done = done; draw(); };
     try {
-      const { signal } = running.stop;
-      if (verb === 'share') await upload('PUT', `files/${path(file.name)}`, {}, file, progress, signal);
-      else if (verb === 'send') await upload('POST', 'sends', { to: more, name: file.name }, file, progress, signal);
-      else await upload('POST', 'puts', { name: file.name, replicas: more }, file, progress, signal);
+      const no = (await give(queue[0]))?.refused ?? [];
+      if (no.length) toast(`${file.name}: not sent to ${no.slice(0, 3).map((one) => one.to).join(', ')}${no.length > 3 ? ` and ${no.length - 3} more` : ''}.`, { isError: true, hint: sentence(no[0].detail) });
       sent += 1;
     } catch (error) {
       if (error.isLocked) queue.length = 1;
-      complain(error);
+      complain(error, file.name);
     }
     queue.shift();
   }
@@ -72,7 +97,7 @@ function draw() {
   if (!node.firstChild) node.append(told, bar, button('Stop', 'cancel', () => { queue.length = Math.min(queue.length, 1); running?.stop.abort(); }));
   const whole = running.file.size;
   bar.value = whole ? running.done / whole : 1;
-  put(told, el('bdi', { class: 'clip' }, running.file.name), span('muted', ` ${bytes(running.done)} of ${bytes(whole)}${queue.length > 1 ? `, ${queue.length - 1} more` : ''}`));
+  put(told, el('bdi', { class: 'clip' }, running.file.name), span('muted', ` ${bytes(running.done)} of ${bytes(whole)}${queue.length > 1 ? `, ${queue.length - 1} more` : ''}${running.waits ?? ''}`));
 }
 
 /** Folders have no bytes of their own: they are shared by their place on this machine. */

@@ -1,7 +1,7 @@
 // What others want to send here, and the answer to it.
 
 import { act, bdi, button, bytes, card, cards, complain, el, keyed, li, many, p, put, say, shown, span } from './dom.js';
-import { get, on, path, post, tell } from './api.js';
+import { get, on, path, post, single, tell } from './api.js';
 
 export const about = { id: 'inbox', title: 'Inbox', sign: 'inbox' };
 
@@ -18,7 +18,7 @@ const answer = (offer, verb) => act(async () => {
   (list.querySelector('button') ?? section.querySelector('h1')).focus();
 });
 
-export async function reload() {
+export const reload = single(async () => {
   const { items, folder, policy } = await get('inbox');
   tell('badge', { id: 'inbox', count: items.length, words: 'offers wait' });
   put(about_, POLICIES[policy] ?? '', policy === 'ask' && ' An offer waits for a minute.', ' Files arrive in ', bdi(folder ?? ''), '.');
@@ -28,5 +28,5 @@ export async function reload() {
     ['from ', bdi(offer.sender), !offer.is_confirmed && [' ', span('tag bad', 'sender not proven')], ` · ${bytes(offer.size_bytes)}`, offer.files && ` · ${many(offer.files, 'file')}`], null,
     [button('Accept', 'check', answer(offer, 'accept'), { class: 'primary', label: `Accept ${shown(offer.name)}` }), button('Decline', 'cancel', answer(offer, 'decline'), { label: `Decline ${shown(offer.name)}` }),
       button(`Always from ${offer.sender}`, null, answer(offer, 'trust'), { label: `Always accept from ${shown(offer.sender)}`, class: 'clip' })])));
-}
+});
 on('inbox', () => reload().catch(complain));

@@ -1,7 +1,7 @@
 // A live map: zones as rings of peers, and queries as they travel between those that this peer sees.
 
 import { bdi, complain, div, el, keyed, li, many, p, put, shown, span, svg } from './dom.js';
-import { get, on, path } from './api.js';
+import { get, on, path, single } from './api.js';
 
 export const about = { id: 'map', title: 'Map', sign: 'map' };
 
@@ -51,7 +51,7 @@ function draw() {
     const x = width / 2 + (at % columns - (inLine - 1) / 2) * cell[0];
     const y = cell[1] * (line + 0.5) + 4;
     const isMine = zone.peers.some((peer) => peer.peer_id === network.me.peer_id);
-    circles.push(svg('g', { 'data-drop': `zone:${zone.zone}` }, svg('circle', { cx: x, cy: y, r: radius + 12, class: isMine ? 'zone mine' : 'zone' }), svg('text', { x, y: y + 5, class: 'zone-name' }, radius > 50 ? `Zone ${zone.zone}` : zone.zone)));
+    circles.push(svg('g', { 'data-drop': zone.zone && `zone:${zone.zone}` }, svg('circle', { cx: x, cy: y, r: radius + 12, class: isMine ? 'zone mine' : 'zone' }), svg('text', { x, y: y + 5, class: 'zone-name' }, radius > 50 ? `Zone ${zone.zone}` : zone.zone)));
     const members = [...zone.peers].sort((a, b) => a.name.localeCompare(b.name));
     members.forEach((peer, place) => {
       const turn = (place / members.length) * 2 * Math.PI - Math.PI / 2;
@@ -107,14 +107,21 @@ function drawLog() {
   keyed(queries, log, (one) => one.query, () => li(), (node, one) => put(node, el('strong', { class: 'wrap' }, bdi(one.text)), ' ', span('muted', one.isMine ? 'yours' : 'somebody else’s', one.asked ? `, passed on to ${many(one.asked, 'peer')}` : '', one.isAnswered ? `, ${many(one.hits, 'file')} found${one.isMine ? '' : ' here'}` : '')));
 }
 
-export async function reload() {
+let isStale = false;
+const load = single(async () => {
+  isStale = false;
   network = await get('network');
   draw();
+});
+export function reload() {
+  isStale = true;
+  if (!section.hidden) load().catch(complain);
 }
 export function show() {
   draw();
+  if (isStale) reload();
   drawLog();
 }
-on('network', () => reload().catch(complain));
+on('network', reload);
 let waits = 0;
 addEventListener('resize', () => { clearTimeout(waits); waits = setTimeout(draw, 150); });

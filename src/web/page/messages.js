@@ -1,7 +1,7 @@
 // Short texts that the network keeps: put one under a name, find and read them by their names like files.
 
 import { act, bdi, button, bytes, card, cards, complain, div, el, field, keyed, li, many, p, put, shown, shownLines, sure, toast } from './dom.js';
-import { follow, get, on, path, post, read, remove } from './api.js';
+import { follow, get, on, path, post, read, remove, single } from './api.js';
 
 export const about = { id: 'messages', title: 'Messages', sign: 'messages' };
 
@@ -14,7 +14,7 @@ let quit = () => {};
 const found = new Map();
 
 const name = el('input', { name: 'name', required: true, maxlength: 200, autocomplete: 'off', placeholder: 'lunch today' });
-const text = el('textarea', { name: 'text', required: true, rows: 4, maxlength: 60000 });
+const text = el('textarea', { name: 'text', required: true, rows: 4, maxlength: 8192, oninput: () => text.setCustomValidity(new TextEncoder().encode(text.value).length > 8192 ? 'A message has at most 8,192 bytes. Put a longer text as a file.' : '') });
 const word = el('input', { type: 'search', placeholder: 'Words of a title; nothing shows all', 'aria-label': 'Find messages', autocomplete: 'off', maxlength: 400 });
 const told = el('p', { class: 'coverage', role: 'status' });
 const list = cards('Messages found');
@@ -49,7 +49,7 @@ function draw() {
     const words = el('pre', { class: 'message', hidden: true, tabindex: '0', 'aria-label': `Text of ${shown(titled(hit.name))}` });
     const open = button('Read', null, act(async () => {
       if (!words.hidden) { words.hidden = true; open.lastChild.data = 'Read'; open.ariaExpanded = 'false'; return; }
-      words.textContent = shownLines(new TextDecoder().decode((await read(`files/${path(hit.hash)}`)).slice(0, MOST_BYTES)));
+      words.textContent = shownLines(new TextDecoder().decode(await read(`files/${path(hit.hash)}`, MOST_BYTES)));
       words.hidden = false;
       open.lastChild.data = 'Close';
       open.ariaExpanded = 'true';
@@ -59,7 +59,7 @@ function draw() {
 }
 
 /** What this peer had the network keep. Each look asks the keepers, so that it is only taken where it is seen. */
-async function reloadOwn() {
+const reloadOwn = single(async () => {
   if (section.hidden) return;
   const { items } = await get('puts');
   ownPart.hidden = items.length === 0;
@@ -69,7 +69,7 @@ async function reloadOwn() {
       await remove(path('puts', one.hash));
       await reloadOwn();
     }), { label: `Take back ${shown(titled(one.name))}` }))));
-}
+});
 on('transfer', ({ direction, state }) => { if (direction === 'put' && state === 'done') reloadOwn().catch(complain); });
 export const reload = reloadOwn;
 export const show = () => reloadOwn().catch(complain);

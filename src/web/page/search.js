@@ -252,12 +252,14 @@ on('transfer', (transfer) => {
 // ---- saved searches -----------------------------------------------------------------------------------------------
 
 const news = new Map();
+try { for (const [key, hit] of JSON.parse(sessionStorage.news)) news.set(key, hit); } catch { /* none yet */ }
 
 async function keep() {
-  const name = el('input', { value: now.query.slice(0, 40), maxlength: 64, required: true });
-  const answer = await dialog('Save this search', [p('', 'It is asked again in the background, and new files are told to you.'), el('label', null, 'Name ', name)], [['Not now', ''], ['Save', 'yes', 'primary']]);
+  const slug = now.query.replace(/[^a-z0-9]+/gi, '-').slice(0, 40).replace(/^-|-$/g, '') || 'search';
+  const name = el('input', { name: 'saved', value: slug, maxlength: 63, required: true, pattern: '[A-Za-z0-9]([A-Za-z0-9._\\-]{0,61}[A-Za-z0-9])?', title: 'Letters and digits; between them also . _ and -' });
+  const answer = await dialog('Save this search', [p('', 'It is asked again in the background, and new files are told to you.'), el('label', null, 'Name ', name)], [['Not now', ''], ['Save', 'yes', 'primary']],
+    () => post('saved-searches', { name: name.value, query: now.query, zones: now.zones }));
   if (answer !== 'yes') return;
-  await post('saved-searches', { name: name.value.trim(), query: now.query, zones: now.zones });
   toast('Saved. New files will be told here.');
   await reloadSaved();
 }
@@ -270,6 +272,7 @@ async function reloadSaved() {
 }
 export async function reload() {
   list.refresh();
+  showNews();
   if (now.isLost) run(now.query, now.zones);
   await reloadSaved();
 }
@@ -289,6 +292,7 @@ on('new_hit', (hit) => {
   toast(`New in “${hit.search}”: ${hit.name}`, { action: el('a', { href: '#/search' }, 'Show') });
 });
 function showNews() {
+  try { sessionStorage.news = JSON.stringify([...news]); } catch { /* they last until a reload then */ }
   const items = [...news].reverse();
   freshPart.hidden = items.length === 0;
   tell('badge', { id: 'search', count: items.length, words: 'new files of saved searches' });

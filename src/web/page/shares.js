@@ -1,7 +1,7 @@
 // The folders that this peer offers, and how far their scan is.
 
 import { act, bdi, button, bytes, card, cards, complain, div, el, icon, keyed, li, many, p, put, say, shown, span, sure, toast } from './dom.js';
-import { get, on, path, post, remove, tell } from './api.js';
+import { get, on, path, post, remove, single, tell } from './api.js';
 
 export const about = { id: 'shares', title: 'Shares', sign: 'shares' };
 
@@ -16,10 +16,10 @@ const add = act(async () => {
   toast('The folder is shared now.');
   await reload();
 });
-export const section = el('section', { 'data-drop': 'share' },
+export const section = el('section', { 'data-drop': 'share:' },
   p('muted', 'Everyone in your network can find and fetch what is in these folders.'), div('row tools', told, span('fill'), rescan), bar, list,
   el('form', { class: 'card', onsubmit: (event) => { event.preventDefault(); add(event); } }, el('label', null, 'Share a folder of this machine', folder), el('p', { class: 'note', id: 'folder-hint' }, 'Its whole place, as the address bar of your file manager shows it. Nothing is moved or copied.'), div('row', el('button', { type: 'submit', class: 'primary' }, 'Share it'))),
-  div('card drop', icon('upload'), p('', 'Or drop files here: copies of them go into your first shared folder.'), button('Choose files', null, () => tell('add', { to: 'share' }))));
+  div('card drop', icon('upload'), p('', 'Or drop files here: copies of them go into your first shared folder.'), button('Choose files', null, () => tell('add', { to: 'share:' }))));
 
 on('status', (now) => {
   const isBusy = now.is_scanning || now.hashed_files < now.files;
@@ -31,7 +31,7 @@ on('status', (now) => {
 /** What a folder is for that nobody chose to share. */
 const KINDS = { downloads: 'what you downloaded', replicas: 'what you keep for others', inbox: 'what was sent to you' };
 
-export async function reload() {
+export const reload = single(async () => {
   const { items } = await get('shares');
   keyed(list, items, (share) => share.name, () => li(), (node, share) => {
     const state = JSON.stringify(share);
@@ -45,5 +45,5 @@ export async function reload() {
         await reload();
       }), { label: `Stop sharing ${shown(share.name)}` })));
   });
-}
+});
 on('shares', () => reload().catch(complain));

@@ -1,7 +1,7 @@
 // Files on their way: where each stands, and what can be done to it. A card keeps its place in the page while its numbers change.
 
 import { act, bdi, button, bytes, cards, div, duration, el, icon, keyed, many, p, put, say, select, shown, span, sure, toast } from './dom.js';
-import { all, hintOf, on, path, post, sentence, tell } from './api.js';
+import { all, hintOf, on, path, post, sentence, single, tell } from './api.js';
 
 export const about = { id: 'transfers', title: 'Transfers', sign: 'transfers' };
 
@@ -103,7 +103,15 @@ function later() {
   setTimeout(() => { isDue = false; draw(); }, 100);
 }
 
+/** What was told since the list was asked for, which may not know it yet. */
+let since = null;
+on('transfer_gone', ({ id }) => {
+  transfers.delete(id);
+  since?.set(id, null);
+  later();
+});
 on('transfer', (transfer) => {
+  since?.set(transfer.id, transfer);
   const before = transfers.get(transfer.id);
   transfers.set(transfer.id, transfer);
   if (before && before.state !== transfer.state && transfer.direction !== 'upload') {
@@ -113,10 +121,13 @@ on('transfer', (transfer) => {
   later();
 });
 
-export async function reload() {
+export const reload = single(async () => {
+  const news = since = new Map();
   const items = await all('transfers');
+  since = null;
   transfers.clear();
   for (const transfer of items) transfers.set(transfer.id, transfer);
+  for (const [id, transfer] of news) if (transfer) transfers.set(id, transfer); else transfers.delete(id);
   draw();
-}
+});
 export const show = draw;
