@@ -217,3 +217,11 @@ pub struct Issued {
     /// It is not good from then on.
     pub not_after: SystemTime,
 }
+
+impl Issued {
+    /// Of a certificate for one who may hold another still: until then it could show one.
+    #[must_use]
+    fn beside(self, other: Self) -> Self {
+        Self { not_after: self.not_after.max(other.not_after), ..self }
+    }
+}
