@@ -179,7 +179,7 @@ fn from_record(record: FileRecord) -> Option<Book> {
         record.members.into_iter().map(member).collect::<Option<_>>()?,
         DenyList::new(record.denied_version, denied.collect::<Option<_>>()?)?,
     )?;
-    Some(Book { admissions, authorities, issuing, network, rotations: 0 })
+    Some(Book { admissions, authorities, issuing, network })
 }
 
 fn millis(time: SystemTime) -> u64 {
