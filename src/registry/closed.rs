@@ -8,7 +8,7 @@ mod book;
 mod encode;
 mod file;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::{
     path::Path,
@@ -229,9 +229,13 @@ impl Closed {
         Ok(is_changed)
     }
 
-    /// Shuts out the member of that name, or whose id begins like that. Connections with it are cut at once, also when this
-    /// cannot be written down.
-    pub(super) async fn revoke(&self, who: &str) -> Result<NetworkMember, Refused> {
+    /// Shuts out the member of that name, or whose id begins like that. Connections with it are cut at once, and `tell` is called
+    /// with everyone who is shut out now, also when this cannot be written down or nobody waits until it is.
+    pub(super) async fn revoke(
+        &self,
+        who: &str,
+        tell: impl FnOnce(&DenyList),
+    ) -> Result<NetworkMember, Refused> {
         let (member, denied) = {
             let mut book = self.lock();
             let id = book.admissions.members().find(who)?.id();
@@ -240,6 +244,7 @@ impl Closed {
             (member, book.admissions.denied().clone())
         };
         tracing::info!(peer = %member.id(), name = %member.name, "shut a member out");
+        tell(&denied);
         self.trust.deny(denied);
         self.commit().await?;
         Ok(member)

@@ -19,15 +19,23 @@ async fn with_invite(data: &Path) -> (Closed, Invite) {
 }
 
 /// Has one thread for what blocks.
-fn of_one_writer() -> tokio::runtime::Runtime {
+pub(in crate::registry) fn of_one_writer() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap()
 }
 
 /// Nothing is written there until what this gives is dropped.
-fn hold_up() -> mpsc::Sender<()> {
+pub(in crate::registry) fn hold_up() -> mpsc::Sender<()> {
     let (go, held) = mpsc::channel();
     drop(tokio::task::spawn_blocking(move || held.recv()));
     go
+}
+
+/// In memory, with a member of that name.
+pub(in crate::registry) async fn with_member(name: &str) -> (Closed, PrivateKey, Credentials) {
+    let (closed, invite) = with_invite(Path::new("")).await;
+    let key = PrivateKey::generate().unwrap();
+    let credentials = closed.enroll(&asked(&invite, &key, name)).await.unwrap();
+    (closed, key, credentials)
 }
 
 #[tokio::test]
@@ -83,7 +91,7 @@ async fn a_file_with_any_byte_changed_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (closed, invite) = with_invite(folder.path()).await;
     closed.enroll(&asked(&invite, &PrivateKey::generate().unwrap(), "ana")).await.unwrap();
-    closed.revoke("ana").await.unwrap();
+    closed.revoke("ana", |_| ()).await.unwrap();
     let whole = encode::encode(&closed.lock());
     let again = encode::decode(&whole).unwrap();
     assert_eq!(encode::encode(&again), whole);
