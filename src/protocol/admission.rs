@@ -181,6 +181,13 @@ impl Admissions {
         Ok(true)
     }
 
+    /// Gives the list of those who were shut out this version at least: peers take none that is older than the one they have,
+    /// which may be of a time after that of what was kept.
+    pub fn lift_denied(&mut self, version: u64) {
+        self.generation += u64::from(self.denied.version < version);
+        self.denied.version = self.denied.version.max(version);
+    }
+
     /// Forgets invites whose time is over.
     pub fn expire(&mut self, now: SystemTime) {
         self.generation += u64::from(self.tokens.expire(now));

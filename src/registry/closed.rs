@@ -89,7 +89,7 @@ impl Closed {
     /// When the file is damaged, can be read by others, or cannot be read or written.
     pub(super) fn open(data: &Path, lifetime: Duration, shutdown: Shutdown) -> Result<Self> {
         let file = File::at(data)?;
-        let book = if let Some(book) = file.load()? {
+        let mut book = if let Some(book) = file.load()? {
             book
         } else {
             let book = Book::found()?;
@@ -98,6 +98,8 @@ impl Closed {
             book
         };
         let written = Arc::new(tokio::sync::Mutex::new(book.generation()));
+        // Peers may have been told of later lists than a backup has.
+        book.admissions.lift_denied(encode::millis(SystemTime::now()));
         // A new key at every start: nobody remembers the registry's, and nothing needs to be kept.
         let key = PrivateKey::generate()?;
         let credentials = book.certify_registry(&key.public())?;

@@ -176,6 +176,16 @@ fn who_was_shut_out_stays_on_the_list_while_an_older_certificate_that_lasts_long
 }
 
 #[test]
+fn the_list_is_given_a_later_version_and_never_an_earlier_one() {
+    let mut admissions = with_invite(1);
+    let before = admissions.generation();
+    admissions.lift_denied(7);
+    assert_eq!((admissions.denied().version, admissions.generation()), (7, before + 1));
+    admissions.lift_denied(6);
+    assert_eq!((admissions.denied().version, admissions.generation()), (7, before + 1));
+}
+
+#[test]
 fn members_are_found_by_name_and_by_the_beginning_of_an_id() {
     let mut admissions = with_invite(9);
     enroll(&mut admissions, 1, "ana").expect("let in");

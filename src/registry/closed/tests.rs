@@ -186,3 +186,30 @@ fn who_is_let_in_while_the_authority_changes_is_written_before_it_is_answered() 
         assert_eq!((kept.authorities.len(), closed.authorities()), (2, 2));
     });
 }
+
+#[tokio::test]
+async fn after_a_backup_is_restored_peers_take_the_list_of_who_is_shut_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let closed = Closed::open(folder.path(), PEER_LIFETIME, Shutdown::new()).unwrap();
+    let ask = InviteAsk { uses: 9, ..InviteAsk::default() };
+    let (invite, _) = closed.invite(&ask, "localhost:1").await.unwrap();
+    for name in ["ana", "ben", "cyd", "dan"] {
+        closed.enroll(&asked(&invite, &PrivateKey::generate().unwrap(), name)).await.unwrap();
+    }
+    let file = folder.path().join("authority");
+    let backup = std::fs::read(&file).unwrap();
+    for name in ["ana", "ben", "cyd"] {
+        closed.revoke(name, |_| ()).await.unwrap();
+    }
+    // What a peer that was there holds.
+    let (peer, told) = (closed.trust().clone(), closed.denied().version);
+    drop(closed);
+    // Nobody shuts out a peer each millisecond for long.
+    while encode::millis(SystemTime::now()) <= told {}
+    std::fs::write(&file, backup).unwrap();
+
+    let restored = Closed::open(folder.path(), PEER_LIFETIME, Shutdown::new()).unwrap();
+    let dan = restored.revoke("dan", |_| ()).await.unwrap();
+    peer.deny(restored.denied());
+    assert!(peer.is_denied(&dan.id()));
+}
