@@ -376,9 +376,7 @@ impl Flow {
         let (id, query, want, origin) = (running.id, running.query.clone(), running.want, running.origin);
         let roster_revision = self.knowledge.roster.as_ref().map_or(0, |roster| roster.revision());
         let from = self.knowledge.me.id;
-        let message = move || {
-            // It may have waited for room on the link.
-            let deadline = deadline.saturating_duration_since(Instant::now());
+        let message = move |deadline| {
             let text = query.text();
             wire::to_search(&OutgoingSearch {
                 id,
@@ -395,7 +393,7 @@ impl Flow {
             })
         };
         let parts = (self.parts.links.clone(), self.parts.shutdown.clone());
-        let opened = branch::open(parts, member, self.sender, (running.trace.forward(), message));
+        let opened = branch::open(parts, member, (self.sender, deadline), (running.trace.forward(), message));
         stream::once(opened)
             .flat_map(|opened| match opened {
                 Some((delay, found)) => stream::iter([Event::Heard(delay)])
