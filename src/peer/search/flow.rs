@@ -21,7 +21,7 @@ use super::{
     alarm::Alarm,
     branch::{self, Event},
     in_place::Absences,
-    parts::Parts,
+    parts::{Parts, in_time},
     turns::Line,
     wanted::Wanted,
 };
@@ -187,8 +187,11 @@ impl Flow {
         // When some hits are enough nobody else is asked before the own ones are known; otherwise nobody waits for them.
         if self.running.want.is_none() {
             self.hear().await?;
-        } else if let Some(own) = own.take() {
-            let commands = self.pass_own(own.await).await?;
+        } else if let Some(own) = own.take()
+            // Of those that do not come in time the relay says at its deadline, right behind, that they are left out.
+            && let Some(files) = in_time(own, self.running.rules.deadline).await
+        {
+            let commands = self.pass_own(files).await?;
             self.perform(commands);
         }
         let mut alarm = Alarm::default();
