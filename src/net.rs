@@ -10,6 +10,7 @@ pub mod caller;
 pub mod channel;
 mod conduct;
 pub mod counts;
+pub mod descriptors;
 pub mod discovery;
 pub mod enroll;
 pub mod guard;

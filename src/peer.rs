@@ -204,7 +204,12 @@ async fn begin(
         shutdown.clone(),
     ));
     let activities = searcher.activities().clone();
-    let directory = Arc::new(Directory::new(settings.registry.clone(), transport.clone(), view.clone()));
+    let directory = Arc::new(Directory::new(
+        settings.registry.clone(),
+        transport.clone(),
+        view.clone(),
+        shutdown.clone(),
+    ));
     let origin = Arc::new(Origin::new(
         view.clone(),
         index.clone(),

@@ -7,6 +7,7 @@ pub mod action;
 pub mod admission;
 pub mod bucket;
 pub mod claim;
+pub mod confirm;
 pub mod crossing;
 pub mod flood;
 pub mod gateway;

@@ -157,7 +157,13 @@ async fn run(
     // The epoch has to outlive a crash in the first seconds.
     store.save(&hub);
 
-    let admin = Admin { closed: closed.clone(), hub: hub.clone(), layout: settings.layout, host };
+    let admin = Admin {
+        closed: closed.clone(),
+        hub: hub.clone(),
+        layout: settings.layout,
+        host,
+        shutdown: shutdown.clone(),
+    };
     let mut invite_file = settings.invite_file.map(|path| InviteFile::new(path, settings.layout));
     if let (Some(file), Some(closed)) = (&mut invite_file, &closed) {
         file.refresh(&admin, closed).await?;

@@ -23,7 +23,10 @@ use super::{
 use crate::{
     config::{PeerSettings, Raw, RegistrySettings, table, value},
     console::{self, ConsoleOptions, ExitReason},
-    net::discovery::{self, Announcement},
+    net::{
+        descriptors,
+        discovery::{self, Announcement},
+    },
     peer::{self, Handle, Peer, Vitals, control, remote},
     protocol::action::{ActionError, Connection, ErrorKind},
     registry::{self, overview::Overview},
@@ -343,5 +346,6 @@ fn listening(out: &mut Output, address: SocketAddr) {
 pub(super) fn daemon_runtime() -> Result<Runtime, Failure> {
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(WORKERS);
+    descriptors::raise();
     runtime(builder)
 }

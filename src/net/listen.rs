@@ -13,13 +13,17 @@ use super::{
     accept::{accepted_by, secured, served},
     conduct::Conduct,
     counts::ConnectionCounts,
+    descriptors,
     guard::{Guard, Scope},
     shelter::ShelterLayer,
 };
 use crate::shutdown::Shutdown;
 
-/// Connections of one listener at once. Each costs about 15 KB; more than a zone and its fetchers ever need.
-const MAX_CONNECTIONS: usize = 4096;
+/// Connections of one peer's listener at once. Each costs about 15 KB; more than a zone and its fetchers ever need.
+const CONNECTIONS_OF_PEER: usize = 4096;
+/// Of a registry's, where the system has descriptors for so many: each of the most peers that one registry takes keeps one for its
+/// session, and one more for a minute after it has looked something up.
+pub const CONNECTIONS_OF_REGISTRY: usize = 200_000;
 /// Calls at once on one connection, above what one caller may have; more wait at the caller.
 const MAX_STREAMS: u32 = 512;
 /// Calls that are reset before their handler began; a connection with more is ended (rapid reset, CVE-2023-44487). A caller that
@@ -114,7 +118,10 @@ impl Transport {
         let address = listener.address;
         let trust = self.trust().cloned();
         // Only peers take files.
-        let windows = if scope.is_some() { Windows::OF_PEER } else { Windows::OF_REGISTRY };
+        let (windows, most) = match scope {
+            Some(_) => (Windows::OF_PEER, CONNECTIONS_OF_PEER),
+            None => (Windows::OF_REGISTRY, descriptors::for_connections(CONNECTIONS_OF_REGISTRY)),
+        };
         let conduct = Conduct::default();
         let counts = self.connections().clone();
         let guarded = server(trust.as_ref(), conduct.clone(), counts.clone(), windows)
@@ -126,7 +133,7 @@ impl Transport {
                 overdue.await;
                 tokio::time::sleep(DRAIN_GRACE).await;
             };
-            let plain = accepted_by(listener.socket, MAX_CONNECTIONS, conduct.clone(), counts);
+            let plain = accepted_by(listener.socket, most, conduct.clone(), counts);
             let incoming = match trust {
                 None => served(plain),
                 Some(trust) => served(secured(plain, trust, conduct)),

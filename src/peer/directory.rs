@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tonic::transport::Channel;
 
+use self::kept::Kept;
 use super::{handle::Outcome, view::View};
 use crate::{
     net::{Purpose, Transport},
@@ -14,12 +15,15 @@ use crate::{
         query::MIN_ID_DIGITS,
         roster::Member,
     },
+    shutdown::Shutdown,
     wire::{
         common::{member, peer_info},
         pb::{ListPeersRequest, ListZonesRequest, registry_service_client::RegistryServiceClient},
         registry::zone_info,
     },
 };
+
+mod kept;
 
 /// How long the registry may take for a whole list.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -34,14 +38,14 @@ pub(crate) struct Directory {
     registry: String,
     transport: Transport,
     view: View,
-    /// Dropped when a call over it fails: the registry's name may lead to another address by then.
-    channel: tokio::sync::Mutex<Option<Channel>>,
+    /// Closed when a call over it fails: the registry's name may lead to another address by then.
+    channel: Kept,
 }
 
 impl Directory {
     /// Connects at the first look-up.
-    pub(crate) fn new(registry: String, transport: Transport, view: View) -> Self {
-        Self { registry, transport, view, channel: tokio::sync::Mutex::default() }
+    pub(crate) fn new(registry: String, transport: Transport, view: View, shutdown: Shutdown) -> Self {
+        Self { registry, transport, view, channel: Kept::new(shutdown) }
     }
 
     /// The peers of the network, or of one zone, in order of zone and name.
@@ -121,11 +125,7 @@ impl Directory {
     }
 
     async fn client(&self) -> anyhow::Result<RegistryServiceClient<Channel>> {
-        let mut open = self.channel.lock().await;
-        let channel = match &*open {
-            Some(channel) => channel.clone(),
-            None => open.insert(self.transport.dial_host(&self.registry, Purpose::Registry).await?).clone(),
-        };
+        let channel = self.channel.get(self.transport.dial_host(&self.registry, Purpose::Registry)).await?;
         Ok(RegistryServiceClient::new(channel))
     }
 
@@ -135,7 +135,7 @@ impl Directory {
             .await
             .unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {TIMEOUT:?}")));
         if listed.is_err() {
-            self.channel.lock().await.take();
+            self.channel.close().await;
         }
         listed
     }

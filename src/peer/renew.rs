@@ -32,6 +32,8 @@ use crate::{
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pauses between attempts: doubled with jitter from the first to the second.
 const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(300));
+/// So long after a renewal there is none by the clock alone: to a peer whose clock is far ahead every certificate has run out.
+const LEAST_PAUSE: Duration = Duration::from_secs(30);
 /// How long a peer waits for a certificate that it should have before it goes on.
 const WAIT: Duration = Duration::from_secs(2);
 /// Longest sleep in one piece: the clock on the wall goes on while a machine is suspended, and that of tasks does not.
@@ -60,7 +62,7 @@ pub(super) struct Renewer {
 #[derive(Debug, Clone)]
 pub(crate) struct Renewal {
     trust: Trust,
-    folder: NetworkFolder,
+    denied: watch::Sender<DenyList>,
     /// Counts what was asked for.
     wanted: watch::Sender<u64>,
     /// Counts what was given.
@@ -75,13 +77,7 @@ impl Renewal {
 
     /// Keeps who was shut out, for the time from the next start to the next welcome.
     pub(super) fn keep_denied(&self, list: DenyList) {
-        let folder = self.folder.clone();
-        // At most a few a day, and one write each.
-        drop(tokio::task::spawn_blocking(move || {
-            if let Err(error) = folder.save_denied(&list) {
-                tracing::error!(error = format!("{error:#}"), "could not keep who was shut out");
-            }
-        }));
+        self.denied.send_replace(list);
     }
 
     /// The certificate of now is not good from then on.
@@ -135,7 +131,8 @@ impl Renewer {
     pub(super) fn start(self, shutdown: &Shutdown) -> Renewal {
         let (wanted, wants) = watch::channel(0);
         let (giving, given) = watch::channel(0);
-        let renewal = Renewal { trust: self.trust.clone(), folder: self.folder.clone(), wanted, given };
+        let denied = keep_lists(self.folder.clone(), shutdown);
+        let renewal = Renewal { trust: self.trust.clone(), denied, wanted, given };
         drop(shutdown.spawn("renew", self.run(wants, giving)));
         renewal
     }
@@ -143,7 +140,7 @@ impl Renewer {
     async fn run(mut self, mut wants: watch::Receiver<u64>, giving: watch::Sender<u64>) {
         loop {
             let credentials = self.trust.credentials();
-            let due = due(self.issued, credentials.not_after, rand::rng().random());
+            let due = due(self.issued, credentials.not_after, self.trust.lifetime(), rand::rng().random());
             tokio::select! {
                 () = until(due) => {}
                 wanted = wants.changed() => if wanted.is_err() {
@@ -218,11 +215,38 @@ fn refused(status: &Status) -> anyhow::Error {
     }
 }
 
+/// Keeps the last list that it is given, one write after the other, until the stop; what was given before that is kept still.
+fn keep_lists(folder: NetworkFolder, shutdown: &Shutdown) -> watch::Sender<DenyList> {
+    let (lists, mut given) = watch::channel(DenyList::default());
+    let tasks = shutdown.clone();
+    drop(shutdown.spawn_draining("denied", async move {
+        loop {
+            let is_given = tokio::select! {
+                biased;
+                changed = given.changed() => changed.is_ok(),
+                () = tasks.stopping() => false,
+            };
+            if !is_given {
+                return;
+            }
+            let (folder, list) = (folder.clone(), given.borrow_and_update().clone());
+            let saved = tasks.spawn_blocking(move || folder.save_denied(&list)).await;
+            if let Err(error) = saved.context("the task failed").flatten() {
+                tracing::error!(error = format!("{error:#}"), "could not keep who was shut out");
+            }
+        }
+    }));
+    lists
+}
+
 /// When a certificate is renewed: at two thirds of its life, a tenth of it more or less by `jitter` (0 to 1), so that the
-/// peers of a network that started together do not come together.
-fn due(issued: SystemTime, not_after: SystemTime, jitter: f64) -> SystemTime {
+/// peers of a network that started together do not come together. `issued` is by this clock and `not_after` by the registry's;
+/// `lifetime`, of the certificate, is by the registry's alone.
+fn due(issued: SystemTime, not_after: SystemTime, lifetime: Duration, jitter: f64) -> SystemTime {
     let life = not_after.duration_since(issued).unwrap_or_default();
-    issued + life.mul_f64(2.0 / 3.0 + (jitter - 0.5) / 5.0)
+    // Certificates may last for seconds only.
+    let least = LEAST_PAUSE.min(lifetime / 3);
+    issued + life.mul_f64(2.0 / 3.0 + (jitter - 0.5) / 5.0).max(least)
 }
 
 /// Until the clock on the wall says so.
@@ -238,13 +262,45 @@ async fn until(due: SystemTime) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::id::PeerId;
 
     #[test]
     fn a_certificate_is_renewed_around_two_thirds_of_its_life() {
         let issued = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
         let not_after = issued + Duration::from_secs(3000);
-        let at = |jitter| due(issued, not_after, jitter).duration_since(issued).expect("later").as_secs();
+        let life = Duration::from_secs(3000);
+        let at =
+            |jitter| due(issued, not_after, life, jitter).duration_since(issued).expect("later").as_secs();
         assert_eq!((at(0.0), at(0.5), at(1.0)), (1700, 2000, 2300));
-        assert_eq!(due(not_after, issued, 0.5), not_after, "one that has run out, at once");
+        let short = due(issued, issued + Duration::from_secs(3), Duration::from_secs(3), 0.0);
+        assert!(short < issued + Duration::from_secs(2), "while it is good");
+    }
+
+    #[test]
+    fn a_peer_whose_clock_is_ahead_does_not_renew_all_the_time() {
+        let (issued, day) = (SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000), 24 * 3600);
+        for ahead in [day - 1, day, 2 * day] {
+            let not_after = issued + Duration::from_secs(day) - Duration::from_secs(ahead);
+            let due = due(issued, not_after, Duration::from_secs(day), 0.5);
+            assert_eq!(due, issued + Duration::from_secs(30), "{ahead} s ahead");
+        }
+    }
+
+    #[tokio::test]
+    async fn of_lists_that_come_at_once_the_last_is_kept_before_the_stop_is_over() {
+        let data = tempfile::tempdir().expect("a folder");
+        let (folder, shutdown) = (NetworkFolder::of(data.path()), Shutdown::new());
+        folder.key().expect("made");
+        let lists = keep_lists(folder.clone(), &shutdown);
+        let list = |number| {
+            let peers = vec![PeerId::from_bytes([number; 32])];
+            DenyList::new(u64::from(number), peers).expect("short")
+        };
+        for number in 1..=50 {
+            lists.send_replace(list(number));
+            tokio::task::yield_now().await;
+        }
+        assert!(shutdown.drain(Duration::from_secs(9)).await);
+        assert_eq!(folder.denied().expect("read").peers(), list(50).peers());
     }
 }

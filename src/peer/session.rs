@@ -14,13 +14,17 @@ use tokio::{
 };
 use tonic::{Code, Status, Streaming};
 
-use self::join::{is_shut_out, refused};
+use self::{
+    confirm::until_wanted,
+    join::{is_shut_out, refused},
+};
 use super::{enroll::with_id, renew::Renewal, retry::pauses, summaries::Summaries, view::View};
 use crate::{
     index::Index,
     net::Transport,
     protocol::{
         action::{ActionError, Connection},
+        confirm::Confirms,
         gateway::Gateways,
         id::LeaseId,
         roster::{Load, Member},
@@ -33,6 +37,7 @@ use crate::{
     },
 };
 
+mod confirm;
 mod follow;
 mod join;
 
@@ -258,7 +263,7 @@ impl Session {
         let (mut stamps, mut wanted) = (self.summaries.stamps(), self.summaries.wanted());
         // What was wanted before this session is wanted still.
         wanted.mark_changed();
-        let mut is_confirming = false;
+        let (mut confirms, mut is_confirming) = (Confirms::default(), false);
         let mut heard = Instant::now();
         let mut first_walk = std::pin::pin!(self.index.until_ready());
         let mut is_walked = false;
@@ -273,8 +278,9 @@ impl Session {
                 // Before anybody relies on a word that came.
                 Ok(()) = stamps.changed() => beats.reset_immediately(),
                 // One at a time: those who ask meanwhile share the next.
-                Ok(()) = wanted.changed(), if !is_confirming => {
+                Ok(()) = until_wanted(&mut wanted, confirms.not_before()), if !is_confirming => {
                     is_confirming = true;
+                    confirms.on_sent(Instant::now().into_std());
                     if let Err(end) = self.beat(&lease, *wanted.borrow_and_update(), &up) {
                         return end;
                     }

@@ -181,6 +181,13 @@ impl Admissions {
         Ok(true)
     }
 
+    /// Gives the list of those who were shut out this version at least: peers take none that is older than the one they have,
+    /// which may be of a time after that of what was kept.
+    pub fn lift_denied(&mut self, version: u64) {
+        self.generation += u64::from(self.denied.version < version);
+        self.denied.version = self.denied.version.max(version);
+    }
+
     /// Forgets invites whose time is over.
     pub fn expire(&mut self, now: SystemTime) {
         self.generation += u64::from(self.tokens.expire(now));
@@ -216,4 +223,12 @@ pub struct Issued {
     pub trusted: u32,
     /// It is not good from then on.
     pub not_after: SystemTime,
+}
+
+impl Issued {
+    /// Of a certificate for one who may hold another still: until then it could show one.
+    #[must_use]
+    fn beside(self, other: Self) -> Self {
+        Self { not_after: self.not_after.max(other.not_after), ..self }
+    }
 }

@@ -1,6 +1,9 @@
 //! The owner's face of the registry, on a Unix socket in its data folder: nobody but the owner can connect, and nothing of it
 //! is served on the port.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -26,7 +29,7 @@ use crate::{
     shutdown::Shutdown,
     telemetry::service::Logs,
     wire::{
-        admin::{self as wire, InviteAsk, MemberInfo},
+        admin::{self as wire, InviteAsk, MemberInfo, Rotation, RotationStep},
         pb::{
             self,
             registry_admin_service_server::{RegistryAdminService, RegistryAdminServiceServer},
@@ -57,6 +60,7 @@ pub(super) struct Admin {
     pub(super) layout: Layout,
     /// `HOST:PORT` of invites.
     pub(super) host: String,
+    pub(super) shutdown: Shutdown,
 }
 
 impl Admin {
@@ -76,6 +80,17 @@ impl Admin {
             return Err(no_such_zone(zones));
         }
         closed.invite(ask, &self.host).await.map_err(|refusal| not_admitted(&refusal))
+    }
+
+    /// Changes the authority by a step, and has the peers follow.
+    async fn rotate(&self, step: RotationStep) -> Result<Rotation, Status> {
+        let stepped = self.closed()?.rotate(step, |peer| self.hub.is_live(peer)).await;
+        let rotated = stepped.map_err(|refusal| not_admitted(&refusal))?;
+        if rotated.is_changed {
+            rotated.left_out.iter().for_each(|peer| self.hub.expel(peer));
+            self.hub.want_renewals();
+        }
+        Ok(rotated.rotation)
     }
 
     fn info(&self, member: &NetworkMember, is_newest_authority: bool) -> MemberInfo {
@@ -155,9 +170,8 @@ impl RegistryAdminService for Admin {
     ) -> Result<Response<pb::RevokeResponse>, Status> {
         let closed = self.closed()?;
         let who = wire::who(request.into_inner())?;
-        let revoked = closed.revoke(&who).await;
-        // Also when it could not be written down: whoever asked wants it gone now.
-        self.hub.deny(&closed.denied());
+        // Also when it cannot be written down: whoever asked wants it gone now.
+        let revoked = closed.revoke(&who, |denied| self.hub.deny(denied)).await;
         self.hub.counts().revocations.add(u64::from(revoked.is_ok()));
         let member = revoked.map_err(|refusal| not_admitted(&refusal))?;
         let info = self.info(&member, !closed.is_on_older(&member.id()));
@@ -168,16 +182,12 @@ impl RegistryAdminService for Admin {
         &self,
         request: Request<pb::RotateAuthorityRequest>,
     ) -> Result<Response<pb::RotateAuthorityResponse>, Status> {
-        let closed = self.closed()?;
         let step = wire::rotation_step(request.into_inner())?;
-        let rotated = closed
-            .rotate(step, |peer| self.hub.is_live(peer))
-            .await
-            .map_err(|refusal| not_admitted(&refusal))?;
-        if rotated.is_changed {
-            rotated.left_out.iter().for_each(|peer| self.hub.expel(peer));
-            self.hub.want_renewals();
-        }
-        Ok(Response::new(wire::to_rotation(&rotated.rotation)))
+        let admin = self.clone();
+        // Whoever asked may go away once the step is on its way, and those whom it leaves out must go all the same.
+        let stepping =
+            self.shutdown.spawn_draining("authority step", async move { admin.rotate(step).await });
+        let rotation = stepping.await.map_err(|_| Status::internal("the step failed; see the log"))??;
+        Ok(Response::new(wire::to_rotation(&rotation)))
     }
 }

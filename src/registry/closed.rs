@@ -2,21 +2,22 @@
 //! authority itself.
 //!
 //! Invariant: nothing is answered that a restart could take back: the file is written first. When it cannot be written, what
-//! was used stays used.
+//! was used stays used, and the authorities stay as they were. One write follows another, whoever waits for them.
 
 mod book;
 mod encode;
 mod file;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::{
     path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use anyhow::{Context as _, Result};
+use tokio::sync::OwnedMutexGuard;
 
 use self::{book::Book, file::File};
 use crate::{
@@ -75,12 +76,13 @@ pub(super) fn check(data: &Path) -> Result<bool> {
 #[derive(Debug)]
 pub(super) struct Closed {
     // Held for look-ups, changes and signatures of some 50 us, never across an await.
-    book: Mutex<Book>,
+    book: Arc<Mutex<Book>>,
     file: File,
     /// Of peers' certificates.
     lifetime: Duration,
-    /// The generation that was written last. Held while writing: whoever waits for it finds its own change written as well.
-    written: tokio::sync::Mutex<u64>,
+    /// The generation that was written last. Held by the write itself: whoever waits for it finds its own change written as well,
+    /// and one that nobody waits for any more is not overtaken.
+    written: Arc<tokio::sync::Mutex<u64>>,
     trust: Trust,
     shutdown: Shutdown,
 }
@@ -92,7 +94,7 @@ impl Closed {
     /// When the file is damaged, can be read by others, or cannot be read or written.
     pub(super) fn open(data: &Path, lifetime: Duration, shutdown: Shutdown) -> Result<Self> {
         let file = File::at(data)?;
-        let book = if let Some(book) = file.load()? {
+        let mut book = if let Some(book) = file.load()? {
             book
         } else {
             let book = Book::found()?;
@@ -100,13 +102,15 @@ impl Closed {
             tracing::info!(network = %book.network, "founded a new network");
             book
         };
+        let written = Arc::new(tokio::sync::Mutex::new(book.generation()));
+        // Peers may have been told of later lists than a backup has.
+        book.admissions.lift_denied(encode::millis(SystemTime::now()));
         // A new key at every start: nobody remembers the registry's, and nothing needs to be kept.
         let key = PrivateKey::generate()?;
         let credentials = book.certify_registry(&key.public())?;
         let trust = Trust::new(key, credentials)?;
         trust.deny(book.admissions.denied().clone());
-        let written = tokio::sync::Mutex::new(book.generation());
-        Ok(Self { book: Mutex::new(book), file, lifetime, written, trust, shutdown })
+        Ok(Self { book: Arc::new(Mutex::new(book)), file, lifetime, written, trust, shutdown })
     }
 
     /// What the registry shows and trusts.
@@ -225,15 +229,20 @@ impl Closed {
         if !self.is_known(is_live) {
             return Ok(false);
         }
-        self.lock().switch();
-        tracing::info!("the new authority is known, and certifies from now on");
-        self.commit().await?;
-        Ok(true)
+        let is_changed = self.change(|book| Ok(book.switch().then_some(()))).await?.is_some();
+        if is_changed {
+            tracing::info!("the new authority is known, and certifies from now on");
+        }
+        Ok(is_changed)
     }
 
-    /// Shuts out the member of that name, or whose id begins like that. Connections with it are cut at once, also when this
-    /// cannot be written down.
-    pub(super) async fn revoke(&self, who: &str) -> Result<NetworkMember, Refused> {
+    /// Shuts out the member of that name, or whose id begins like that. Connections with it are cut at once, and `tell` is called
+    /// with everyone who is shut out now, also when this cannot be written down or nobody waits until it is.
+    pub(super) async fn revoke(
+        &self,
+        who: &str,
+        tell: impl FnOnce(&DenyList),
+    ) -> Result<NetworkMember, Refused> {
         let (member, denied) = {
             let mut book = self.lock();
             let id = book.admissions.members().find(who)?.id();
@@ -242,6 +251,7 @@ impl Closed {
             (member, book.admissions.denied().clone())
         };
         tracing::info!(peer = %member.id(), name = %member.name, "shut a member out");
+        tell(&denied);
         self.trust.deny(denied);
         self.commit().await?;
         Ok(member)
@@ -266,26 +276,40 @@ impl Closed {
         is_live: impl Fn(&PeerId) -> bool,
     ) -> Result<Rotated, Refused> {
         let now = SystemTime::now();
-        let (is_changed, left_out) = {
-            let mut book = self.lock();
-            match step {
-                RotationStep::Tell => (false, Vec::new()),
-                RotationStep::Begin => (book.begin_rotation().map_err(Refused::NotSigned)?, Vec::new()),
-                RotationStep::Switch => (book.switch(), Vec::new()),
+        let nobody = |is_changed: bool| is_changed.then(Vec::new);
+        let change = self.change(|book| {
+            Ok(match step {
+                RotationStep::Tell => None,
+                RotationStep::Begin => nobody(book.begin_rotation().map_err(Refused::NotSigned)?),
+                RotationStep::Switch => nobody(book.switch()),
                 RotationStep::Finish | RotationStep::Force => {
-                    let left_out = book.finish_rotation(step == RotationStep::Force, now)?;
-                    (left_out.is_some(), left_out.unwrap_or_default())
+                    book.finish_rotation(step == RotationStep::Force, now)?
                 }
-            }
-        };
+            })
+        });
+        let changed = if step == RotationStep::Tell { None } else { change.await? };
+        let (is_changed, left_out) = (changed.is_some(), changed.unwrap_or_default());
         if is_changed {
-            // Written first: what is trusted must not be taken back by a restart.
-            self.commit().await?;
             self.certify_self().map_err(Refused::NotSigned)?;
             tracing::info!(?step, left_out = left_out.len(), "changed the network's authority");
         }
         let rotation = self.lock().rotation(is_live, now);
         Ok(Rotated { rotation, is_changed, left_out })
+    }
+
+    /// Changes the authorities by a step that nobody sees before it is written: what was certified or trusted by it could be taken
+    /// back by a restart. `None`, when it changes nothing.
+    async fn change<T>(
+        &self,
+        step: impl FnOnce(&mut Book) -> Result<Option<T>, Refused>,
+    ) -> Result<Option<T>, Refused> {
+        let written = self.written.clone().lock_owned().await;
+        let mut next = self.lock().clone();
+        let Some(changed) = step(&mut next)? else { return Ok(None) };
+        let (generation, bytes) = (next.generation(), encode::encode(&next));
+        let book = self.book.clone();
+        self.write((written, generation), bytes, move || lock(&book).adopt(next)).await?;
+        Ok(Some(changed))
     }
 
     /// What is due with time: the registry's own certificate, and invites that are over.
@@ -298,7 +322,7 @@ impl Closed {
         Ok(())
     }
 
-    /// Trusts what is written by now, should writing it have failed when it changed. True if that was so.
+    /// Trusts what is written by now, should its own certificate not have been made when it changed. True if that was so.
     pub(super) fn catch_up(&self) -> Result<bool> {
         if self.trust.credentials().authorities == self.lock().trusted() {
             return Ok(false);
@@ -315,7 +339,7 @@ impl Closed {
     /// Writes down what changed so far, together with what others changed meanwhile.
     pub(super) async fn commit(&self) -> Result<(), Refused> {
         let generation = self.lock().generation();
-        let mut written = self.written.lock().await;
+        let written = self.written.clone().lock_owned().await;
         if *written >= generation {
             return Ok(());
         }
@@ -323,20 +347,37 @@ impl Closed {
             let book = self.lock();
             (book.generation(), encode::encode(&book))
         };
+        self.write((written, generation), bytes, || ()).await
+    }
+
+    /// Writes a book of that generation, and does that once it is written. Goes on to its end when it is dropped.
+    async fn write(
+        &self,
+        (mut written, generation): (OwnedMutexGuard<u64>, u64),
+        bytes: Vec<u8>,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Result<(), Refused> {
         let file = self.file.clone();
-        let saved = self.shutdown.spawn_blocking(move || file.save(&bytes)).await;
-        let saved = saved.context("the task failed").flatten();
-        if let Err(error) = saved {
+        let saved = self.shutdown.spawn_blocking(move || {
+            file.save(&bytes)?;
+            then();
+            *written = generation;
+            Ok(())
+        });
+        if let Err(error) = saved.await.context("the task failed").flatten() {
             tracing::error!(error = format!("{error:#}"), "could not write the authority's file");
             return Err(Refused::NotWritten);
         }
-        *written = generation;
         Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.book)
     }
+}
+
+fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
+    book.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a step of the change of the authority came to.

@@ -1,6 +1,9 @@
 //! What every registration passes, over a session or not, before the state sees it: who it is, how often it comes, and, in a
 //! closed network, that it is a member, that its name is its own, and that it is where it says.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
@@ -69,7 +72,9 @@ impl Door {
         closed.check_told(&peer).map_err(|refusal| not_admitted(&refusal))?;
         reach.check(peer, member.address).await?;
         let zone = closed.pin_name(&peer, &member.name).await.map_err(|refusal| not_admitted(&refusal))?;
-        // Should it have been shut out meanwhile, the hub knows.
+        // Of an authority that came meanwhile it knows nothing, and those who renew would be strangers to it. Should it have been
+        // shut out, the hub knows.
+        closed.check_told(&peer).map_err(|refusal| not_admitted(&refusal))?;
         self.hub.pin(peer, zone);
         Ok(())
     }

@@ -15,7 +15,10 @@ use self::{
 };
 use super::counts::Counts;
 use super::state::{Event, MAX_PEERS, Reason, Refusal, State};
-use crate::net::limit::{Admission, Full, Permit};
+use crate::net::{
+    limit::{Admission, Full, Permit},
+    listen::CONNECTIONS_OF_REGISTRY,
+};
 use crate::protocol::{
     gateway::Told,
     id::{LeaseId, PeerId, ZoneId},
@@ -40,6 +43,8 @@ const OUTBOX_DELTAS: usize = 64;
 const STREAMS_PER_PEER: usize = 4;
 /// Streams at once: every peer may come back over a new one before the old one is noticed to be dead.
 const MAX_STREAMS: usize = 2 * MAX_PEERS;
+const _: () =
+    assert!(CONNECTIONS_OF_REGISTRY >= 2 * MAX_PEERS, "room for the session and a look-up of each peer");
 
 /// What goes down a session after the welcome.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -55,8 +55,8 @@ pub(super) fn spawn_authority(
             if closed.is_known(is_live) {
                 // The last one was answered just now, and has to take it in.
                 tokio::time::sleep(ADOPTED_WITHIN).await;
-                // A failure to write is logged there, and made up for below; it is used already.
-                if !matches!(closed.switch_when_known(is_live).await, Ok(false)) {
+                // A failure to write is logged there, and it is tried again next time.
+                if matches!(closed.switch_when_known(is_live).await, Ok(true)) {
                     admin.hub.want_renewals();
                 }
             }

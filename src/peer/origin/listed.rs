@@ -62,14 +62,17 @@ impl Asked {
 pub(super) fn coverage(report: &Report, knowledge: &Knowledge, beyond: &Beyond) -> Coverage {
     let home = knowledge.zone();
     let own = report.own_zone(knowledge.roster.as_deref(), knowledge.me.id);
-    let mut zones = vec![of_zone(home, own)];
+    let (mut zones, mut is_cut) = (vec![of_zone(home, own)], false);
     let listed: &[ZoneInfo] = if let Beyond::Listed(rows) = beyond { rows } else { &[] };
     if !matches!(beyond, Beyond::OutOfScope) {
-        zones.extend(others(report, home, listed));
+        let others = others(report, home, listed);
+        is_cut = others.len() > MAX_ZONES;
+        zones.extend(others.into_iter().take(MAX_ZONES));
         zones.sort_by_key(|zone| zone.zone);
     }
     let are_zones_unknown = matches!(beyond, Beyond::Unlisted) && !report.is_crossed;
     let Report { duplicates, messages, truncated, .. } = *report;
+    let truncated = truncated || is_cut;
     Coverage { duplicates, messages, truncated, are_zones_unknown, ..Coverage::default() }.over(zones)
 }
 
@@ -83,7 +86,7 @@ fn others(report: &Report, home: Option<ZoneId>, listed: &[ZoneInfo]) -> Vec<Zon
         }
     }
     let others = zones.into_iter().filter(|(zone, _)| Some(*zone) != home);
-    others.map(|(zone, told)| of_zone(Some(zone), told)).take(MAX_ZONES).collect()
+    others.map(|(zone, told)| of_zone(Some(zone), told)).collect()
 }
 
 fn of_zone(zone: Option<ZoneId>, told: ZoneReport) -> ZoneCoverage {
@@ -137,6 +140,21 @@ mod tests {
         assert_eq!(figures(&coverage), [(1, 1, 1), (2, 7, 7), (3, 0, 5), (4, 0, 6)]);
         assert_eq!((coverage.answered, coverage.asked), (8, 19));
         assert!(!coverage.is_complete() && !coverage.are_zones_unknown);
+    }
+
+    #[test]
+    fn of_more_zones_than_a_report_holds_it_is_told_that_some_are_left_out() {
+        let most = u32::try_from(MAX_ZONES).expect("small");
+        let heard = |zones: u32| {
+            let told: Vec<_> = (2..=zones + 1).map(|number| (number, 1, 1)).collect();
+            coverage(&report(&told, true), &alone(), &Beyond::Unlisted)
+        };
+        assert!(heard(most).is_complete());
+        // One more, that was never heard, is known by the list alone.
+        let told: Vec<_> = (2..=most + 1).map(|number| (number, 1, 1)).collect();
+        let listed = Beyond::Listed(vec![row(1, 1), row(most + 2, 1)]);
+        let cut = coverage(&report(&told, true), &alone(), &listed);
+        assert!(cut.truncated && !cut.is_complete() && cut.zones.len() == MAX_ZONES + 1);
     }
 
     #[test]

@@ -56,17 +56,20 @@ impl Drop for Call {
 }
 
 /// Sends the query when there is room on the link, and gives how long its answer took to begin; `None` when the peer cannot
-/// be reached or refuses. The room is taken until the answer is dropped.
+/// be reached or refuses, and when there is no room until the deadline. The room is taken until the answer is dropped.
 pub(super) async fn open(
     (links, shutdown): (Arc<Links>, Shutdown),
     member: Member,
-    sender: Sender,
-    (trace, message): (Trace, impl FnOnce() -> SearchRequest),
+    (sender, deadline): (Sender, Instant),
+    (trace, message): (Trace, impl FnOnce(Duration) -> SearchRequest),
 ) -> Option<(Duration, impl futures::Stream<Item = Event>)> {
     let (mut client, room) = links.for_query(&member).ok()?;
     let mut place = room.enter(sender).ok()?;
     place.come().await;
-    let (sent_at, mut message) = (Instant::now(), Request::new(message()));
+    let sent_at = Instant::now();
+    // What has no time left makes no sense to who gets it, and would count against this peer.
+    let left = deadline.checked_duration_since(sent_at).filter(|left| !left.is_zero())?;
+    let mut message = Request::new(message(left));
     trace.tell(message.metadata_mut());
     let answer = async move { (client.search(message).await, place) }.boxed();
     let mut call = Call { answer: Some(answer), shutdown };
@@ -94,5 +97,38 @@ pub(super) async fn open(
             tracing::debug!(peer = ?member.id, error = status.message(), "a branch could not be opened");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::{
+        net::{Identity, Purpose, Security, Transport},
+        protocol::{id::PeerId, roster::Stamp},
+    };
+
+    #[tokio::test]
+    async fn a_query_that_waited_until_its_time_was_over_is_not_sent() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let transport = Transport::new(Identity::ephemeral(), Security::PlaintextLoopback);
+        let links = Arc::new(Links::new(transport, Purpose::Link));
+        let member = Member {
+            id: PeerId::from_bytes([1; 32]),
+            name: "ana".parse().expect("a name"),
+            address: listener.local_addr().expect("an address"),
+            incarnation: 1,
+            shared_files: 0,
+            room_bytes: 0,
+            summary: Stamp::default(),
+        };
+        let message = |left: Duration| panic!("sent with {left:?} left");
+        let shutdown = Shutdown::new();
+        let opened =
+            open((links, shutdown), member, (Sender::Me, Instant::now()), (Trace::search(), message)).await;
+        assert!(opened.is_none());
+        assert!(listener.accept().now_or_never().is_none(), "nobody came");
     }
 }

@@ -21,7 +21,7 @@ use super::{
     alarm::Alarm,
     branch::{self, Event},
     in_place::Absences,
-    parts::Parts,
+    parts::{Parts, in_time},
     turns::Line,
     wanted::Wanted,
 };
@@ -187,8 +187,11 @@ impl Flow {
         // When some hits are enough nobody else is asked before the own ones are known; otherwise nobody waits for them.
         if self.running.want.is_none() {
             self.hear().await?;
-        } else if let Some(own) = own.take() {
-            let commands = self.pass_own(own.await).await?;
+        } else if let Some(own) = own.take()
+            // Of those that do not come in time the relay says at its deadline, right behind, that they are left out.
+            && let Some(files) = in_time(own, self.running.rules.deadline).await
+        {
+            let commands = self.pass_own(files).await?;
             self.perform(commands);
         }
         let mut alarm = Alarm::default();
@@ -376,9 +379,7 @@ impl Flow {
         let (id, query, want, origin) = (running.id, running.query.clone(), running.want, running.origin);
         let roster_revision = self.knowledge.roster.as_ref().map_or(0, |roster| roster.revision());
         let from = self.knowledge.me.id;
-        let message = move || {
-            // It may have waited for room on the link.
-            let deadline = deadline.saturating_duration_since(Instant::now());
+        let message = move |deadline| {
             let text = query.text();
             wire::to_search(&OutgoingSearch {
                 id,
@@ -395,7 +396,7 @@ impl Flow {
             })
         };
         let parts = (self.parts.links.clone(), self.parts.shutdown.clone());
-        let opened = branch::open(parts, member, self.sender, (running.trace.forward(), message));
+        let opened = branch::open(parts, member, (self.sender, deadline), (running.trace.forward(), message));
         stream::once(opened)
             .flat_map(|opened| match opened {
                 Some((delay, found)) => stream::iter([Event::Heard(delay)])

@@ -1,7 +1,8 @@
 //! A query that runs where it is listened to: whoever asks for what it finds carries it on, so that no change of threads
 //! lies between an answer and its listener.
 //!
-//! Invariant: it ends when it is dropped, and at its latest time under a listener that neither reads nor goes away.
+//! Invariant: it ends when it is dropped, and at its latest time under a listener that neither reads nor goes away; one that
+//! waits then hears of it.
 
 use std::{
     pin::Pin,
@@ -9,7 +10,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -59,6 +60,8 @@ impl Absences {
 /// What runs. It is woken when its latest time has come.
 struct Slot {
     run: Mutex<Option<BoxFuture<'static, ()>>>,
+    /// Of who waits for it: all others go with what runs.
+    listener: Mutex<Waker>,
     latest: tokio::time::Instant,
 }
 
@@ -74,10 +77,18 @@ impl Slot {
 }
 
 impl Slot {
+    fn listen(&self, waker: &Waker) {
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner).clone_from(waker);
+    }
+
     /// One that is polled at this moment has a listener, who looks again behind it.
     fn end_if_late(&self) {
-        if tokio::time::Instant::now() >= self.latest {
-            drop(self.take());
+        if tokio::time::Instant::now() >= self.latest
+            && let Some(run) = self.take()
+        {
+            drop(run);
+            let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            listener.wake();
         }
     }
 }
@@ -106,7 +117,11 @@ impl InPlace {
         absences: Arc<Absences>,
     ) -> Self {
         let latest = latest.into();
-        let slot = Arc::new(Slot { run: Mutex::new(Some(run)), latest });
+        let slot = Arc::new(Slot {
+            run: Mutex::new(Some(run)),
+            listener: Mutex::new(Waker::noop().clone()),
+            latest,
+        });
         // Of the time that a task may take before it has to let others run, this takes none: it would be told to come again,
         // and nobody would.
         let mut latest = Box::pin(unconstrained(sleep_until(latest)));
@@ -133,6 +148,7 @@ impl Stream for InPlace {
         if let Ok(found) = self.found.try_recv() {
             return self.give(found);
         }
+        self.slot.listen(cx.waker());
         let Some(mut run) = self.slot.take() else {
             return Poll::Ready(None);
         };
@@ -181,6 +197,15 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!(Arc::strong_count(&held), 1, "nobody asked for anything meanwhile");
         assert!(place.next().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_what_never_comes_is_told_at_its_latest_time() {
+        let (held, (_out, found)) = (Arc::new(()), mpsc::channel(2));
+        let (mut place, begun) = (in_place(endless(&held), found), tokio::time::Instant::now());
+        let heard = tokio::time::timeout(Duration::from_secs(60), place.next()).await;
+        assert!(heard.is_ok_and(|found| found.is_none()));
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     }
 
     #[tokio::test]

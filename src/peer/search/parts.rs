@@ -4,6 +4,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use tokio::time::timeout_at;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -60,5 +61,28 @@ impl Parts {
         let files = AbortOnDropHandle::new(self.shutdown.spawn_blocking(search)).await;
         drop(wanted);
         files.unwrap_or_default()
+    }
+}
+
+/// The own hits; `None` when they are not there in time, and then nobody goes on looking for them.
+pub(super) async fn in_time(
+    own: impl Future<Output = Vec<FileInfo>>,
+    deadline: Instant,
+) -> Option<Vec<FileInfo>> {
+    timeout_at(deadline.into(), own).await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_index_that_does_not_answer_is_waited_for_until_the_deadline_and_no_longer() {
+        let (begun, second) = (tokio::time::Instant::now(), Duration::from_secs(1));
+        assert!(in_time(std::future::pending(), (begun + second).into_std()).await.is_none());
+        assert!(begun.elapsed() < second + Duration::from_millis(10));
+        assert!(in_time(async { Vec::new() }, Instant::now() + second).await.is_some());
     }
 }

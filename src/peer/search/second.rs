@@ -14,7 +14,7 @@ use super::{super::summaries::Summaries, Running, Searcher};
 use crate::{
     protocol::{
         claim::{Claim, Reach},
-        id::QueryId,
+        id::{PeerId, QueryId},
         report::Report,
         roster::Roster,
         summary::Probe,
@@ -44,7 +44,7 @@ impl SecondLook {
             loop {
                 state = match state {
                     State::First(mut found, look) => match found.next().await? {
-                        Found::Done(report) => match look.begin(&report).await {
+                        Found::Done(mut report) => match look.begin(&mut report).await {
                             Some(again) => State::Second(again, report),
                             None => return Some((Found::Done(report), State::Ended)),
                         },
@@ -65,7 +65,8 @@ impl SecondLook {
         looks.boxed()
     }
 
-    async fn begin(&self, report: &Report) -> Option<BoxStream<'static, Found>> {
+    /// Those whom it is about are ruled out no more; one that cannot begin leaves them out, and the report says so.
+    async fn begin(&self, report: &mut Report) -> Option<BoxStream<'static, Found>> {
         // One that has enough, or no time, says so itself.
         let ruled_out = &report.ruled_out - &report.vouched_for;
         if ruled_out.is_empty() || report.truncated {
@@ -75,6 +76,7 @@ impl SecondLook {
         if only.is_empty() {
             return None;
         }
+        let passed: Vec<u64> = only.iter().map(PeerId::short).collect();
         let mut again = self.again.clone();
         again.id = QueryId::random(&mut rand::rng());
         again.only = Some(Arc::new(only));
@@ -85,6 +87,34 @@ impl SecondLook {
         again.rules.claim = Some(Claim { before: now.me.id });
         again.rules.roster_revision = now.roster.as_deref().map_or(0, Roster::revision);
         again.rules.reach = Reach::Inside;
-        self.searcher.serve(again, &self.probe).ok()
+        let begun = self.searcher.serve(again, &self.probe);
+        unrule(report, &passed, begun.is_ok());
+        begun.inspect_err(|error| tracing::debug!(%error, "no second look")).ok()
+    }
+}
+
+/// These were passed by wrongly; somebody looks at them now, or nobody does.
+fn unrule(report: &mut Report, passed: &[u64], is_looked_at: bool) {
+    for short in passed {
+        report.ruled_out.remove(short);
+    }
+    report.truncated |= !is_looked_at;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_look_that_is_refused_leaves_out_those_whom_it_was_about_and_says_so() {
+        let first = Report { answered: [1].into(), ruled_out: [2, 3, 4].into(), ..Report::default() };
+        let mut refused = first.clone();
+        unrule(&mut refused, &[3], false);
+        assert_eq!((refused.ruled_out, refused.truncated), ([2, 4].into(), true));
+        let mut begun = first;
+        unrule(&mut begun, &[3], true);
+        assert_eq!((&begun.ruled_out, begun.truncated), (&[2, 4].into(), false));
+        begun.merge(&Report { answered: [3].into(), ..Report::default() });
+        assert_eq!(begun.settled().answered, [1, 3].into());
     }
 }

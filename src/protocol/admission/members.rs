@@ -33,7 +33,7 @@ pub struct NetworkMember {
     pub zone: Option<ZoneId>,
     /// When it was let in first.
     pub enrolled: SystemTime,
-    /// Of its newest certificate.
+    /// Of its newest certificate; it lasts as long as the longest that it was given.
     pub issued: Issued,
     /// It was shut out.
     pub is_revoked: bool,
@@ -47,7 +47,7 @@ impl NetworkMember {
         self.key.peer_id()
     }
 
-    /// Some peer may still take its certificate for good.
+    /// Some peer may still take a certificate of it for good.
     pub(super) fn is_shown_at(&self, now: SystemTime) -> bool {
         self.issued.not_after.checked_add(CLOCK_MARGIN).is_none_or(|until| now < until)
     }
@@ -170,6 +170,7 @@ impl Members {
         }
         let before = self.by_id.get(&id);
         let enrolled = before.map_or(now, |before| before.enrolled);
+        let issued = before.map_or(issued, |before| issued.beside(before.issued));
         if let Some(before) = before.map(|before| name_key(&before.name)) {
             self.by_name.remove(&before);
         }
@@ -180,7 +181,8 @@ impl Members {
     }
 
     pub(super) fn renew(&mut self, peer: &PeerId, issued: Issued) -> Result<(), NotAdmitted> {
-        self.standing(peer)?.issued = issued;
+        let member = self.standing(peer)?;
+        member.issued = issued.beside(member.issued);
         Ok(())
     }
 

@@ -160,6 +160,32 @@ fn the_list_for_peers_names_those_whose_certificates_could_still_be_good() {
 }
 
 #[test]
+fn who_was_shut_out_stays_on_the_list_while_an_older_certificate_that_lasts_longer_is_good() {
+    let until = |days| Issued { authority: 1, trusted: 2, not_after: start() + days * DAY };
+    let mut admissions = with_invite(9);
+    for (number, as_name) in [(1, "ana"), (2, "ben"), (3, "cyd")] {
+        admissions.enroll(&token(1), key(number), &name(as_name), until(30), start()).expect("let in");
+    }
+    admissions.renew(&id(1), until(1)).expect("renewed");
+    admissions.enroll(&token(1), key(2), &name("ben"), until(1), start()).expect("let in again");
+    for number in [1, 2] {
+        admissions.revoke(&id(number), start()).expect("shut out");
+    }
+    admissions.revoke(&id(3), start() + 20 * DAY).expect("shut out");
+    assert_eq!(admissions.denied().peers().len(), 3);
+}
+
+#[test]
+fn the_list_is_given_a_later_version_and_never_an_earlier_one() {
+    let mut admissions = with_invite(1);
+    let before = admissions.generation();
+    admissions.lift_denied(7);
+    assert_eq!((admissions.denied().version, admissions.generation()), (7, before + 1));
+    admissions.lift_denied(6);
+    assert_eq!((admissions.denied().version, admissions.generation()), (7, before + 1));
+}
+
+#[test]
 fn members_are_found_by_name_and_by_the_beginning_of_an_id() {
     let mut admissions = with_invite(9);
     enroll(&mut admissions, 1, "ana").expect("let in");

@@ -37,8 +37,6 @@ pub(super) struct Book {
     /// The number of the one that certifies peers: of the newest, or of the one before while the newest is made known.
     pub(super) issuing: u32,
     pub(super) network: NetworkId,
-    /// Changes of the authorities since the start.
-    pub(super) rotations: u64,
 }
 
 impl Book {
@@ -47,12 +45,17 @@ impl Book {
         let authority = Authority::generate()?;
         let network = authority.network();
         let authorities = vec![Numbered { number: 1, authority }];
-        Ok(Self { admissions: Admissions::default(), authorities, issuing: 1, network, rotations: 0 })
+        Ok(Self { admissions: Admissions::default(), authorities, issuing: 1, network })
     }
 
-    /// Rises whenever the file would differ.
+    /// Rises whenever the file would differ, but for the authorities: those are written before they are here.
     pub(super) fn generation(&self) -> u64 {
-        self.admissions.generation() + self.rotations
+        self.admissions.generation()
+    }
+
+    /// Takes over the authorities of a book that was written, and nothing else: that may be newer here.
+    pub(super) fn adopt(&mut self, written: Self) {
+        (self.authorities, self.issuing) = (written.authorities, written.issuing);
     }
 
     /// The one that every peer knows, and invites name.
@@ -176,7 +179,6 @@ impl Book {
         let key = Authority::generate()?.key().clone();
         let number = self.newest().number + 1;
         self.authorities.push(Numbered { number, authority: Authority::from_key(key, self.network) });
-        self.rotations += 1;
         Ok(true)
     }
 
@@ -190,7 +192,6 @@ impl Book {
     pub(super) fn switch(&mut self) -> bool {
         let is_changed = self.is_making_known();
         self.issuing = self.newest().number;
-        self.rotations += u64::from(is_changed);
         is_changed
     }
 
@@ -214,7 +215,6 @@ impl Book {
         let is_left_out = |peer: &PeerId| self.is_on_older(peer);
         let left_out = self.admissions.members().iter().map(NetworkMember::id).filter(is_left_out).collect();
         self.authorities = vec![newest];
-        self.rotations += 1;
         Ok(Some(left_out))
     }
 

@@ -179,10 +179,11 @@ fn from_record(record: FileRecord) -> Option<Book> {
         record.members.into_iter().map(member).collect::<Option<_>>()?,
         DenyList::new(record.denied_version, denied.collect::<Option<_>>()?)?,
     )?;
-    Some(Book { admissions, authorities, issuing, network, rotations: 0 })
+    Some(Book { admissions, authorities, issuing, network })
 }
 
-fn millis(time: SystemTime) -> u64 {
+/// After 1970.
+pub(super) fn millis(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

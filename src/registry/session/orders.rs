@@ -42,9 +42,13 @@ impl Outbox {
 }
 
 impl Hub {
-    /// Everyone who was shut out, from now on told to every session; they are gone themselves.
+    /// Everyone who was shut out, from now on told to every session; they are gone themselves. A list that is older than the last
+    /// one changes nothing: two who shut somebody out at once may come here in either order.
     pub(in crate::registry) fn deny(&self, list: &DenyList) {
         let mut inner = self.lock();
+        if inner.denied.as_ref().is_some_and(|denied| list.version < denied.version) {
+            return;
+        }
         inner.denied = Some(Arc::new(list.clone()));
         for peer in list.peers() {
             let events = inner.state.expel(peer, Instant::now());

@@ -63,6 +63,22 @@ fn a_peer_cannot_pile_up_streams_that_it_does_not_read() {
     assert!(open(9).is_ok());
 }
 
+#[test]
+fn of_two_lists_of_who_is_shut_out_the_later_one_counts_whichever_comes_first() {
+    let hub = hub();
+    let list = |version, numbers: &[u16]| {
+        let peers = numbers.iter().map(|number| registration(*number, 1).member.id).collect();
+        DenyList::new(version, peers).unwrap()
+    };
+    hub.deny(&list(2, &[1, 2]));
+    hub.deny(&list(1, &[1]));
+    for number in [1, 2] {
+        assert!(matches!(hub.open(registration(number, 1)), Err(NotOpened::Refused(Refusal::ShutOut))));
+    }
+    let (session, _) = hub.open(registration(3, 1)).unwrap();
+    assert_eq!(hub.next(&session), Ok(Some(Down::Denied(Arc::new(list(2, &[1, 2]))))));
+}
+
 /// A network with a session for every place in it, and what each peer holds of gateways.
 struct Network {
     hub: Hub,
