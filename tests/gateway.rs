@@ -450,8 +450,8 @@ async fn an_upload_that_was_told_of_is_told_to_be_gone() {
     let mut again = holder.events(&format!("/api/v1/events?last_event_id={last}"), None).await;
     holder.delete("/api/v1/shares/docs").await;
     assert_ne!(again.next().await.unwrap().name, "reset");
-    let mut lost = holder.events("/api/v1/events?last_event_id=0-7", None).await;
-    assert_eq!(lost.next().await.unwrap().name, "reset");
+    let mut unknown = holder.events("/api/v1/events?last_event_id=0-7", None).await;
+    assert_eq!(unknown.next().await.unwrap().name, "reset");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

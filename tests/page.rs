@@ -20,8 +20,6 @@ mod first_hit;
 mod look;
 #[path = "page/moves.rs"]
 mod moves;
-#[path = "support/processes.rs"]
-mod processes;
 #[path = "page/registry.rs"]
 mod registry;
 #[path = "page/search.rs"]

@@ -378,7 +378,7 @@ pub(crate) async fn serve_echo(
     let listener = transport.listen(([127, 0, 0, 1], 0).into()).await?;
     let address = listener.address();
     let routes = Routes::new(StandIn::service(Echo(answers)));
-    let routes = with_standard(routes, &[peer_service_server::SERVICE_NAME], shutdown);
+    let routes = with_standard(routes, &[peer_service_server::SERVICE_NAME], shutdown).await;
     shutdown.spawn("echo", transport.serve(listener, routes, None, shutdown));
     Ok(address)
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::browser::Browser;
-use crate::processes::{Daemon, ask, home, run, until};
+use crate::daemons::processes::{Daemon, ask, home, run, until};
 
 /// A registry with its page, and peers that show none.
 struct Hub {

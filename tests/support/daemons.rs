@@ -11,7 +11,7 @@ use std::{
 use tempfile::TempDir;
 
 #[path = "processes.rs"]
-mod processes;
+pub(crate) mod processes;
 
 pub(crate) use processes::Daemon;
 use processes::{PATIENCE, floodplain, home};
