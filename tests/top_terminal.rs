@@ -177,6 +177,8 @@ struct Unannounced {
 impl Unannounced {
     fn start(mut command: Command) -> Self {
         let ends = nix::pty::openpty(None, None).unwrap();
+        // A program that has the other end of its own terminal keeps it open.
+        rustix::io::fcntl_setfd(&ends.master, rustix::io::FdFlags::CLOEXEC).unwrap();
         rustix::io::ioctl_fionbio(&ends.master, true).unwrap();
         let size = rustix::termios::Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
         rustix::termios::tcsetwinsize(&ends.slave, size).unwrap();
