@@ -52,6 +52,9 @@ pub fn main() -> ExitCode {
         }
     };
     let mut out = Output::of_process(Style::of_process(&cli.global));
+    if cli.verb.writes_bytes() {
+        out.keep_for_bytes();
+    }
     let ended = run(cli, &mut out);
     telemetry::finish();
     out.finish(ended).into()

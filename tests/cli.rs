@@ -6,10 +6,11 @@
 mod actions;
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
     path::Path,
     process::{Command, Output, Stdio},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use actions::{Double, offer};
@@ -559,4 +560,58 @@ async fn an_interrupt_cancels_what_was_asked_and_exits_130() {
         "{\"type\":\"error\",\"code\":\"cancelled\",\"message\":\"interrupted\",\"hint\":\"\"}\n"
     );
     served.double.cancelled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_put_leaves_nothing_of_what_came_in_on_stdin() {
+    let served = Served::start();
+    let spools = tempfile::tempdir().unwrap();
+    let mut command = program(served.folder.path());
+    command.env("TMPDIR", spools.path()).args(["put", "-"]).stdin(Stdio::piped());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let names = || std::fs::read_dir(spools.path()).unwrap().count();
+    tokio::task::block_in_place(|| {
+        // It stays open: there is more to come.
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(&vec![b'x'; 1 << 20]).unwrap();
+        until("it is spooled", || names() == 1);
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+    });
+    assert_eq!(names(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_does_not_read_keeps_nobody_from_ending_a_get() {
+    let served = Served::start();
+    let mut command = program(served.folder.path());
+    command.args(["get", &digits(9), "-o", "-"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    tokio::task::block_in_place(|| {
+        let mut stdout = child.stdout.take().unwrap();
+        let mut first = [0; 1];
+        stdout.read_exact(&mut first).unwrap();
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        until("it ends", || child.try_wait().unwrap().is_some());
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_is_no_part_of_the_bytes_of_a_file() {
+    let served = Served::start();
+    let (code, out, err) = served.run("--json get ana:docs/none -o -").await;
+    assert!(code != 0 && out.is_empty(), "{out}");
+    assert!(err.lines().last().unwrap().starts_with(r#"{"type":"error","code":"#), "{err}");
+    let nobody = tempfile::tempdir().unwrap();
+    let (code, out, err) = run(nobody.path(), "--json get 1 -o -");
+    assert!(code != 0 && out.is_empty() && err.contains(r#""type":"error""#), "{out}{err}");
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(60), "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

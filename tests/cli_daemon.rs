@@ -15,7 +15,7 @@ use rustix::process::Signal;
 #[path = "support/processes.rs"]
 mod processes;
 
-use processes::{Daemon, PATIENCE, floodplain, home, run, until, wait_for};
+use processes::{Daemon, PATIENCE, floodplain, home, in_home, run, until, wait_for};
 
 #[test]
 fn a_network_of_processes_finds_and_moves_a_file_and_stops_on_sigterm() {
@@ -56,6 +56,31 @@ fn a_network_of_processes_finds_and_moves_a_file_and_stops_on_sigterm() {
         assert_eq!(daemon.stop(), Some(0));
     }
     assert_eq!(run(&ana, "status").0, 4);
+}
+
+#[test]
+fn a_hangup_that_is_ignored_stops_no_daemon() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(".env"), "FLOODPLAIN_INSECURE_LOOPBACK=true\n").unwrap();
+    let mut command = in_home(std::process::Command::new("/bin/sh"), folder.path());
+    // As `nohup` does it.
+    command.args(["-c", "trap '' HUP; exec \"$0\" registry --listen 127.0.0.1:0 --data data"]);
+    command.arg(env!("CARGO_BIN_EXE_floodplain"));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("listening on "), "{line}");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let has_hangup = |field: &str| {
+        let mask = status.lines().find_map(|line| line.strip_prefix(field)).unwrap().trim();
+        u64::from_str_radix(mask, 16).unwrap() & 1 == 1
+    };
+    let is_left_alone = has_hangup("SigIgn:") && !has_hangup("SigCgt:");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, Signal::HUP).unwrap();
+    rustix::process::kill_process(pid, Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(is_left_alone, "{status}");
 }
 
 #[test]

@@ -219,3 +219,95 @@ fn where_nothing_can_be_drawn_it_says_what_to_ask_instead() {
         assert!(said.contains("floodplain status --json") && !said.contains('\u{1b}'), "{said}");
     }
 }
+
+/// The program on a terminal of which this is the other end; no signal tells it that the terminal is gone.
+struct Unannounced {
+    child: std::process::Child,
+    master: Option<std::os::fd::OwnedFd>,
+    slave: std::os::fd::OwnedFd,
+    written: Vec<u8>,
+}
+
+impl Unannounced {
+    fn start(mut command: Command) -> Self {
+        let ends = nix::pty::openpty(None, None).unwrap();
+        // A program that has the other end of its own terminal keeps it open.
+        rustix::io::fcntl_setfd(&ends.master, rustix::io::FdFlags::CLOEXEC).unwrap();
+        rustix::io::ioctl_fionbio(&ends.master, true).unwrap();
+        let size = rustix::termios::Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(&ends.slave, size).unwrap();
+        let stdio = || ends.slave.try_clone().unwrap();
+        let child = command.stdin(stdio()).stdout(stdio()).stderr(std::process::Stdio::null()).spawn();
+        let child = child.unwrap();
+        Self { child, master: Some(ends.master), slave: ends.slave, written: Vec::new() }
+    }
+
+    fn until(&mut self, what: &str, mut is_so: impl FnMut(&mut Self) -> bool) {
+        let began = std::time::Instant::now();
+        let mut chunk = [0; 4096];
+        while !is_so(self) {
+            assert!(began.elapsed() < std::time::Duration::from_secs(60), "never: {what}");
+            match self.master.as_ref().map(|master| rustix::io::read(master, &mut chunk)) {
+                Some(Ok(count @ 1..)) => self.written.extend_from_slice(&chunk[..count]),
+                _ => std::thread::sleep(std::time::Duration::from_millis(5)),
+            }
+        }
+    }
+
+    fn until_shown(&mut self, text: &str) {
+        self.until(text, |this| String::from_utf8_lossy(&this.written).contains(text));
+    }
+
+    fn ended(&mut self) -> Option<i32> {
+        self.until("it ends", |this| this.child.try_wait().unwrap().is_some());
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Unannounced {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+async fn on_an_unannounced_terminal(look: impl FnOnce(&mut Unannounced) + Send + 'static) {
+    let folder = tempfile::tempdir().unwrap();
+    let (double, shutdown) = (Double::new(), Shutdown::new());
+    let socket = ControlSocket::bind(&control::socket_path(folder.path())).unwrap();
+    shutdown.spawn_draining("control", control::serve(double, socket, shutdown.clone()));
+    let command = command(folder.path(), &["top"]);
+    let looked = tokio::task::spawn_blocking(move || {
+        let mut terminal = Unannounced::start(command);
+        terminal.until_shown("Transfers:");
+        look(&mut terminal);
+    });
+    looked.await.unwrap();
+    shutdown.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_that_is_closed_ends_it() {
+    on_an_unannounced_terminal(|terminal| {
+        terminal.master = None;
+        assert_eq!(terminal.ended(), Some(0));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_beginning_of_a_key_keeps_nobody_from_ending_it() {
+    on_an_unannounced_terminal(|terminal| {
+        // As Alt-[ does: the rest may come or not.
+        rustix::io::write(terminal.master.as_ref().unwrap(), b"\x1b[").unwrap();
+        terminal.until("it is read", |this| rustix::io::ioctl_fionread(&this.slave).unwrap() == 0);
+        rustix::process::kill_process(
+            rustix::process::Pid::from_child(&terminal.child),
+            rustix::process::Signal::TERM,
+        )
+        .unwrap();
+        assert_eq!(terminal.ended(), Some(130));
+        terminal.until_shown(LEFT);
+    })
+    .await;
+}

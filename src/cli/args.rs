@@ -262,6 +262,18 @@ pub enum ZonesChoice {
     All,
 }
 
+impl Verb {
+    /// What it prints is a file as it is.
+    pub fn writes_bytes(&self) -> bool {
+        match self {
+            Self::Get(args) => args.output.as_deref() == Some(std::path::Path::new("-")),
+            Self::Man { dir } => dir.is_none(),
+            Self::Completions { .. } => true,
+            _ => false,
+        }
+    }
+}
+
 impl From<ZonesChoice> for Scope {
     fn from(choice: ZonesChoice) -> Self {
         match choice {

@@ -49,11 +49,12 @@ const WORKERS: usize = 2;
 /// Where the peer listens when the registry is on another machine and nothing else is said.
 pub(super) const EVERYWHERE: &str = "0.0.0.0:7001";
 
-/// Signals that stop; installed before anything starts, so that none is lost.
+/// Signals that stop; installed before anything starts, so that none is lost. Those that whoever started this has it ignore, as
+/// `nohup` does, stay ignored: `None`.
 pub(super) struct Signals {
     terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
+    interrupt: Option<Signal>,
+    hangup: Option<Signal>,
 }
 
 impl Signals {
@@ -61,10 +62,11 @@ impl Signals {
         let install = |kind| {
             signal(kind).map_err(|error| Failure::failed(format!("could not listen for signals: {error}")))
         };
+        let unless_ignored = |kind| if is_ignored(kind) { Ok(None) } else { install(kind).map(Some) };
         Ok(Self {
+            interrupt: unless_ignored(SignalKind::interrupt())?,
+            hangup: unless_ignored(SignalKind::hangup())?,
             terminate: install(SignalKind::terminate())?,
-            interrupt: install(SignalKind::interrupt())?,
-            hangup: install(SignalKind::hangup())?,
         })
     }
 
@@ -72,8 +74,8 @@ impl Signals {
     pub(super) async fn any(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
-            _ = self.interrupt.recv() => {}
+            () = come(&mut self.hangup) => {}
+            () = come(&mut self.interrupt) => {}
         }
     }
 
@@ -81,9 +83,29 @@ impl Signals {
     async fn but_interrupt(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
+            () = come(&mut self.hangup) => {}
         }
     }
+}
+
+/// Never, for one that is ignored.
+async fn come(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => _ = signal.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The process ignores that signal. Asked before anything listens for it; no where the system does not tell.
+fn is_ignored(kind: SignalKind) -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| is_ignored_in(&status, kind))
+}
+
+/// As the kernel writes it: a bit for each signal, the lowest for the first, in hex.
+fn is_ignored_in(status: &str, kind: SignalKind) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (kind.as_raw_value() - 1) & 1 == 1)
 }
 
 /// Runs a registry.
@@ -348,4 +370,18 @@ pub(super) fn daemon_runtime() -> Result<Runtime, Failure> {
     builder.worker_threads(WORKERS);
     descriptors::raise();
     runtime(builder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_read_from_what_the_kernel_says() {
+        let status = "Name:\tfloodplain\nSigBlk:\tffffffffffffffff\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000002\n";
+        assert!(is_ignored_in(status, SignalKind::hangup()));
+        assert!(!is_ignored_in(status, SignalKind::interrupt()));
+        assert!(!is_ignored_in("SigIgn:\tnonsense\n", SignalKind::hangup()));
+        assert!(!is_ignored_in("", SignalKind::hangup()));
+    }
 }

@@ -5,6 +5,7 @@ use std::{
     io::{self, IsTerminal, Write},
 };
 
+use bytes::Bytes;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
@@ -61,6 +62,8 @@ pub struct Output {
     pub style: Style,
     out: Box<dyn Write + Send>,
     err: Box<dyn Write + Send>,
+    /// What goes to `out` is somebody's bytes, and an error among them would spoil them.
+    has_bytes_only: bool,
 }
 
 impl std::fmt::Debug for Output {
@@ -72,7 +75,12 @@ impl std::fmt::Debug for Output {
 impl Output {
     /// To any two streams.
     pub fn new(style: Style, out: Box<dyn Write + Send>, err: Box<dyn Write + Send>) -> Self {
-        Self { style, out, err }
+        Self { style, out, err, has_bytes_only: false }
+    }
+
+    /// From here on `out` gets nothing but bytes as they are; errors go to `err`, with `--json` as an object too.
+    pub fn keep_for_bytes(&mut self) {
+        self.has_bytes_only = true;
     }
 
     /// To the process's own.
@@ -90,6 +98,19 @@ impl Output {
     pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.out.write_all(bytes)?;
         Ok(self.out.flush()?)
+    }
+
+    /// As [`Self::bytes`], on a thread of its own: a reader that does not read keeps nobody from hearing a signal. Dropped half
+    /// way, what comes after it goes nowhere.
+    pub async fn bytes_apart(&mut self, bytes: Bytes) -> Result<(), Failure> {
+        let mut out = std::mem::replace(&mut self.out, Box::new(io::sink()));
+        let writing = tokio::task::spawn_blocking(move || {
+            let written = out.write_all(&bytes).and_then(|()| out.flush());
+            (out, written)
+        });
+        let (out, written) = writing.await.map_err(|_| Failure::failed("writing to stdout failed"))?;
+        self.out = out;
+        Ok(written?)
     }
 
     /// One object as a line of data.
@@ -150,9 +171,15 @@ impl Output {
         }
     }
 
-    /// One error: to stderr, or as an object where the data goes.
+    /// One error: to stderr, or as an object where the data goes, if objects go there.
     pub fn error(&mut self, error: &ActionError) {
         if self.style.json {
+            if self.has_bytes_only {
+                if let Ok(line) = serde_json::to_string(&json::Error::from(error)) {
+                    let _ = writeln!(self.err, "{}", printable_lines(&printable_json(&line).to_string()));
+                }
+                return;
+            }
             let _ = self.json(&json::Error::from(error));
             return;
         }

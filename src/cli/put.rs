@@ -1,6 +1,7 @@
 //! `put` and `unput`: the network keeps a content, and gives it up again. Dropping a put half way takes it back.
 
 use std::{
+    fs::File,
     io::{self, Read, Write},
     path,
 };
@@ -45,10 +46,7 @@ pub async fn put(peer: &Handle, out: &mut Output, args: &PutArgs) -> Ended {
             (PutContent::Path(absolute), None, None)
         }
         _ => {
-            let (content, file) = tokio::task::spawn_blocking(from_stdin)
-                .await
-                .map_err(|_| Failure::failed("reading stdin failed"))?
-                .map_err(|error| Failure::failed(format!("could not read stdin: {error}")))?;
+            let (content, file) = from_stdin().await?;
             let name = file.is_some().then(|| "stdin".to_owned());
             (content, name, file)
         }
@@ -74,20 +72,26 @@ pub async fn put(peer: &Handle, out: &mut Output, args: &PutArgs) -> Ended {
     Ok(Exit::Done)
 }
 
-/// A short text as such, anything else in a file of its own.
-fn from_stdin() -> io::Result<(PutContent, Option<tempfile::TempPath>)> {
-    let (mut stdin, mut head) = (io::stdin().lock(), Vec::new());
-    stdin.by_ref().take(MAX_TEXT_BYTES as u64 + 1).read_to_end(&mut head)?;
+/// A short text as such, anything else in a file of its own. The file's path stays on this side of the threads that read:
+/// an interrupt leaves those where they are, and drops this.
+async fn from_stdin() -> Result<(PutContent, Option<tempfile::TempPath>), Failure> {
+    let head = reading(|| {
+        let mut head = Vec::new();
+        io::stdin().lock().take(MAX_TEXT_BYTES as u64 + 1).read_to_end(&mut head)?;
+        Ok(head)
+    });
+    let mut head = head.await?;
     if head.len() <= MAX_TEXT_BYTES {
         match String::from_utf8(head) {
             Ok(text) => return Ok((PutContent::Text(text), None)),
             Err(error) => head = error.into_bytes(),
         }
     }
-    let mut file = tempfile::Builder::new().prefix("floodplain-put-").tempfile()?;
-    file.write_all(&head)?;
-    io::copy(&mut stdin, &mut file)?;
-    let path = file.into_temp_path();
+    let spool = tempfile::Builder::new().prefix("floodplain-put-").tempfile();
+    let spool =
+        spool.map_err(|error| Failure::failed(format!("could not make a file for stdin: {error}")))?;
+    let (file, path) = spool.into_parts();
+    reading(move || spooled(file, &head)).await?;
     Ok((PutContent::Path(path.to_path_buf()), Some(path)))
 }
 
@@ -122,6 +126,19 @@ fn row(put: &PutInfo, is_rich: bool) -> [String; 6] {
     let kept = put.keepers.as_ref().map_or_else(|| "?".to_owned(), |keepers| keepers.len().to_string());
     let by = put.keepers.as_deref().unwrap_or_default().join(", ");
     [put.name.clone(), bytes, kept, put.replicas.to_string(), by, put.hash.to_string()]
+}
+
+fn spooled(mut file: File, head: &[u8]) -> io::Result<()> {
+    file.write_all(head)?;
+    io::copy(&mut io::stdin().lock(), &mut file).map(drop)
+}
+
+async fn reading<T: Send + 'static>(
+    read: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, Failure> {
+    let read = tokio::task::spawn_blocking(read).await;
+    let read = read.map_err(|_| Failure::failed("reading stdin failed"))?;
+    read.map_err(|error| Failure::failed(format!("could not read stdin: {error}")))
 }
 
 /// Takes back what this peer put. Peers that could not be asked make it partial.

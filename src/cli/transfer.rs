@@ -91,7 +91,7 @@ async fn get_to_stdout(peer: &Handle, out: &mut Output, args: &GetArgs) -> Ended
     let mut events = peer.read(ReadAsk { target: args.target.clone(), offset, length }).await?;
     while let Some(event) = events.try_next().await? {
         if let ReadEvent::Data(bytes) = event {
-            out.bytes(&bytes)?;
+            out.bytes_apart(bytes).await?;
         }
     }
     Ok(Exit::Done)

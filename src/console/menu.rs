@@ -23,7 +23,10 @@ pub(super) fn help() -> Vec<String> {
         ("1, disconnect, connect", "leave the network and keep running, or join again"),
         ("2, send FILE PEER", "upload a file: into a peer's inbox, or `network` keeps it"),
         ("put FILE [COPIES], puts, unput NAME", "have the network keep a file, list these, take one back"),
-        ("3, get [--priority high] WHAT.. [TO]", "download hits by number, a content hash or PEER:PATH"),
+        (
+            "3, get [--priority high] WHAT.. [to PLACE]",
+            "download hits by number, a content hash or PEER:PATH",
+        ),
         ("4, status", "print this peer's attributes"),
         ("5, search [--all] [--ttl N] WORDS", "search the zone, or all zones"),
         ("save NAME [--all] WORDS", "search, and be told of what is found later"),

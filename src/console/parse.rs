@@ -373,8 +373,9 @@ fn unknown(word: &str) -> String {
     }
 }
 
-/// What to download and where to: hit numbers, a hash or `PEER:PATH`; a last argument that is none of these is the
-/// destination. `--priority high` may come before them.
+/// What to download and where to: hit numbers, hashes or `PEER:PATH`. The last argument is the destination when `to` stands
+/// before it, or when it is none of these; and a last `PEER:PATH` is, when all before it are numbers or hashes, since a folder
+/// may be called so. `--priority high` may come before them.
 fn download(args: &[&str]) -> Result<Command, String> {
     let (args, priority) = match args {
         ["--priority", name, rest @ ..] => {
@@ -386,9 +387,18 @@ fn download(args: &[&str]) -> Result<Command, String> {
     let mut targets = vec![];
     for (at, arg) in args.iter().enumerate() {
         let is_last = at + 1 == args.len();
+        let is_behind_to = at > 1 && args[at - 1] == "to";
+        let has_paths = targets.iter().any(|target| matches!(target, Target::Path(_)));
         match target(arg) {
-            // A destination may look like a target: `get 1 c:x` saves hit 1 there, as `get PEER:PATH` stands alone.
-            Ok(Target::Path(_)) | Err(_) if is_last && at > 0 => {
+            found
+                if is_last
+                    && at > 0
+                    && match found {
+                        Ok(Target::Path(_)) => is_behind_to || !has_paths,
+                        Ok(_) => is_behind_to,
+                        Err(_) => true,
+                    } =>
+            {
                 return Ok(Command::Download { targets, destination: owned(arg), priority });
             }
             Ok(target) => targets.push(target),

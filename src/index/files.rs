@@ -127,6 +127,7 @@ pub(super) struct Files {
     reading: Vec<(FileId, Stamp)>,
     free: Vec<FileId>,
     removed: usize,
+    /// By what a rename leaves as it was.
     moved: LruCache<Stamp, ContentHash>,
     by_share: HashMap<String, Totals>,
     bound: usize,
@@ -221,7 +222,28 @@ impl Files {
 
     /// Adds a file, or what is new of it. False when the table is full.
     pub(super) fn put(&mut self, found: Found, hash: Option<ContentHash>, walk: u32) -> bool {
-        let hash = hash.or_else(|| self.moved.peek(&found.stamp).copied());
+        let has_room = self.put_one(found, hash, walk);
+        self.tokens.settle();
+        has_room
+    }
+
+    /// As [`Self::put`], for many at once. How many found no place.
+    pub(super) fn put_all(
+        &mut self,
+        found: impl IntoIterator<Item = (Found, Option<ContentHash>)>,
+        walk: u32,
+    ) -> u64 {
+        let found = found.into_iter();
+        let over = found.map(|(found, hash)| u64::from(!self.put_one(found, hash, walk))).sum();
+        self.tokens.settle();
+        over
+    }
+
+    fn put_one(&mut self, found: Found, hash: Option<ContentHash>, walk: u32) -> bool {
+        // A file that stays where it is was not renamed, and what is new of it says that it was written.
+        let is_new = !self.by_key.contains_key(found.key.as_str());
+        let moved = || self.moved.peek(&found.stamp.but_changed()).copied().filter(|_| is_new);
+        let hash = hash.or_else(moved);
         let id = match self.by_key.get(found.key.as_str()).copied() {
             // Somebody was faster, and knows no less.
             Some(_) if hash.is_none() && self.see(&found, walk) == Standing::Known => return true,
@@ -269,7 +291,7 @@ impl Files {
         self.waiting.remove(&(entry.stamp.size_bytes, id));
         if let Some(hash) = entry.hash {
             self.by_hash.remove(&(start_of(&hash), id));
-            self.moved.put(entry.stamp, hash);
+            self.moved.put(entry.stamp.but_changed(), hash);
             if self.moved.len() > MOVED_HASHES {
                 self.moved.pop_lru();
             }
@@ -290,13 +312,27 @@ impl Files {
         let Some(id) = self.by_key.remove(key) else { return false };
         self.forget_content(id);
         self.removed += 1;
-        if self.removed >= COMPACT_AT && self.removed * 4 >= self.entries.len() {
-            let entries = &self.entries;
-            self.tokens.retain(|id| entries[id as usize].is_some());
-            self.free = (0..).zip(entries).filter(|(_, entry)| entry.is_none()).map(|(id, _)| id).collect();
-            self.removed = 0;
+        let is_much = self.removed >= COMPACT_AT && self.removed * 4 >= self.entries.len();
+        if is_much || self.by_key.is_empty() {
+            self.compact();
         }
         true
+    }
+
+    /// Makes the slots of removed files free, the first of them on top: lists of words are in order of the slots, and a slot
+    /// before those that are there already would move them all, for every word of every file.
+    fn compact(&mut self) {
+        self.removed = 0;
+        if self.by_key.is_empty() {
+            self.entries = Vec::new();
+            self.tokens = Tokens::default();
+            self.free = Vec::new();
+            return;
+        }
+        let entries = &self.entries;
+        self.tokens.retain(|id| entries[id as usize].is_some());
+        let slots = entries.iter().enumerate().rev().filter(|(_, entry)| entry.is_none());
+        self.free = slots.filter_map(|(slot, _)| FileId::try_from(slot).ok()).collect();
     }
 
     /// Looks at `most` files from the key `from` on, before the key `before`, and removes those that no walk since `walk` has
@@ -327,12 +363,13 @@ impl Files {
             let Some(entry) = self.entry(*id) else { continue };
             let due = if *size >= LARGE_BYTES { REST_LARGE } else { REST };
             // A stamp in the future says nothing about rest.
-            let age = now.duration_since(entry.stamp.modified()).unwrap_or(due);
-            if age >= due {
+            let left_of = |due: Duration, at| due.saturating_sub(now.duration_since(at).unwrap_or(due));
+            // Whoever puts the modification back may still be at it.
+            let left = left_of(due, entry.stamp.modified()).max(left_of(REST, entry.stamp.changed()));
+            if left.is_zero() {
                 chosen = Some((*size, *id));
                 break;
             }
-            let left = due.saturating_sub(age);
             rest = Some(rest.map_or(left, |rest| rest.min(left)));
         }
         let Some((size, id)) = chosen else { return rest.map_or(Next::Nothing, Next::Rest) };

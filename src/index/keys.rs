@@ -102,7 +102,7 @@ mod tests {
     }
 
     fn put(index: &Index, key: &str) {
-        let stamp = Stamp { size_bytes: 1, modified_s: 0, modified_ns: 0, inode: 0 };
+        let stamp = Stamp { size_bytes: 1, ..Stamp::default() };
         let found = Found { key: key.into(), on_disk: None, stamp };
         assert!(index.inner.files_mut().put(found, None, 0));
     }

@@ -20,9 +20,12 @@ use crate::protocol::{
     piece::{Layout, Tree},
 };
 
-type Row = (u64, i64, u32, u64, [u8; 32]);
-/// Path on disk to size, modification (s, ns), inode and hash.
-const HASHES: TableDefinition<'_, &str, Row> = TableDefinition::new("hashes-1");
+type Row = (u64, i64, u32, u64, i64, u32, [u8; 32]);
+/// Path on disk to size, modification (s, ns), inode, change (s, ns) and hash.
+const HASHES: TableDefinition<'_, &str, Row> = TableDefinition::new("hashes-2");
+/// Without the change; what older versions left is dropped.
+const OLD_HASHES: TableDefinition<'_, &str, (u64, i64, u32, u64, [u8; 32])> =
+    TableDefinition::new("hashes-1");
 /// Hash to the values of its pieces, for files that have more than one.
 const TREES: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("trees-1");
 /// redb's own default is 1 GiB; a peer with an empty share aims at 15 MiB in all.
@@ -72,8 +75,9 @@ impl Known {
                 if let Some((known, hash)) = state.unwritten.get(path) {
                     return (known == stamp).then_some(*hash);
                 }
-                let (size, s, ns, inode, hash) = table.as_ref()?.get(path).ok()??.value();
-                let known = Stamp { size_bytes: size, modified_s: s, modified_ns: ns, inode };
+                let (size_bytes, modified_s, modified_ns, inode, changed_s, changed_ns, hash) =
+                    table.as_ref()?.get(path).ok()??.value();
+                let known = Stamp { size_bytes, modified_s, modified_ns, inode, changed_s, changed_ns };
                 (known == *stamp).then(|| ContentHash::from_bytes(hash))
             })
             .collect()
@@ -128,14 +132,14 @@ impl Known {
         let Some(db) = &state.db else { return };
         let written = (|| -> Result<(), redb::Error> {
             let change = db.begin_write()?;
+            change.delete_table(OLD_HASHES)?;
             {
                 let mut table = change.open_table(HASHES)?;
                 for (path, (stamp, hash)) in &rows {
-                    let Stamp { size_bytes, modified_s, modified_ns, inode } = *stamp;
-                    table.insert(
-                        path.as_str(),
-                        (size_bytes, modified_s, modified_ns, inode, *hash.as_bytes()),
-                    )?;
+                    let Stamp { size_bytes, modified_s, modified_ns, inode, changed_s, changed_ns } = *stamp;
+                    let hash = *hash.as_bytes();
+                    let row = (size_bytes, modified_s, modified_ns, inode, changed_s, changed_ns, hash);
+                    table.insert(path.as_str(), row)?;
                 }
                 let mut table = change.open_table(TREES)?;
                 for (hash, values) in &trees {
@@ -222,7 +226,7 @@ fn prune_trees(db: &Database) -> Result<(), redb::Error> {
     }
     let mut hashes = HashSet::new();
     for row in reading.open_table(HASHES)?.iter()? {
-        let (size_bytes, _, _, _, hash) = row?.1.value();
+        let (size_bytes, _, _, _, _, _, hash) = row?.1.value();
         if Layout::of(size_bytes).has_values() {
             hashes.insert(hash);
         }
@@ -241,7 +245,36 @@ mod tests {
     use crate::protocol::piece::{MIN_PIECE_BYTES, TreeHasher};
 
     fn stamp(size_bytes: u64) -> Stamp {
-        Stamp { size_bytes, modified_s: 1, modified_ns: 2, inode: 3 }
+        Stamp { size_bytes, modified_s: 1, modified_ns: 2, inode: 3, changed_s: 4, changed_ns: 5 }
+    }
+
+    #[test]
+    fn what_an_older_version_kept_is_dropped_and_nothing_is_believed_of_it() {
+        let data = tempfile::tempdir().unwrap();
+        let old = Database::create(data.path().join("index.redb")).unwrap();
+        let change = old.begin_write().unwrap();
+        change.open_table(OLD_HASHES).unwrap().insert("/share/a", (1, 1, 2, 3, [7; 32])).unwrap();
+        change.commit().unwrap();
+        drop(old);
+        let (path, hash) = (Path::new("/share/a"), ContentHash::from_bytes([8; 32]));
+        let known = Known::new(data.path());
+        assert_eq!(known.look_up([(path, &stamp(1))].into_iter()), [None]);
+        known.note(path, stamp(1), hash);
+        known.write();
+        let later = Stamp { changed_ns: 6, ..stamp(1) };
+        assert_eq!(known.look_up([(path, &stamp(1)), (path, &later)].into_iter()), [Some(hash), None]);
+        let left: Vec<_> = known
+            .lock()
+            .db
+            .as_ref()
+            .unwrap()
+            .begin_read()
+            .unwrap()
+            .list_tables()
+            .unwrap()
+            .map(|table| redb::TableHandle::name(&table).to_owned())
+            .collect();
+        assert!(!left.contains(&"hashes-1".to_owned()), "{left:?}");
     }
 
     #[test]

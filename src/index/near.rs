@@ -110,7 +110,7 @@ mod tests {
         });
         let mut files = index.inner.files_mut();
         for path in paths {
-            let stamp = Stamp { size_bytes: 1, modified_s: 0, modified_ns: 0, inode: 0 };
+            let stamp = Stamp { size_bytes: 1, ..Stamp::default() };
             let found = Found { key: path.replace('/', "\0"), on_disk: None, stamp };
             assert!(files.put(found, None, 0));
         }

@@ -19,7 +19,7 @@ use rustix::{
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 /// What tells one state of a file from another without reading it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Stamp {
     /// Size in bytes.
     pub size_bytes: u64,
@@ -29,6 +29,11 @@ pub struct Stamp {
     pub modified_ns: u32,
     /// Inode number.
     pub inode: u64,
+    /// Last change of content, name, mode or links, whole seconds since 1970. No program can put it back, as it can the
+    /// modification.
+    pub changed_s: i64,
+    /// And nanoseconds.
+    pub changed_ns: u32,
 }
 
 impl Stamp {
@@ -38,6 +43,8 @@ impl Stamp {
             modified_s: metadata.mtime(),
             modified_ns: u32::try_from(metadata.mtime_nsec()).unwrap_or(0),
             inode: metadata.ino(),
+            changed_s: metadata.ctime(),
+            changed_ns: u32::try_from(metadata.ctime_nsec()).unwrap_or(0),
         }
     }
 
@@ -48,17 +55,31 @@ impl Stamp {
             modified_s: i64::try_from(stat.st_mtime).unwrap_or(0),
             modified_ns: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
             inode: u64::try_from(stat.st_ino).unwrap_or(0),
+            changed_s: i64::try_from(stat.st_ctime).unwrap_or(0),
+            changed_ns: u32::try_from(stat.st_ctime_nsec).unwrap_or(0),
         }
+    }
+
+    /// What a rename leaves as it was.
+    pub(super) fn but_changed(self) -> Self {
+        Self { changed_s: 0, changed_ns: 0, ..self }
     }
 
     /// Last modification; the epoch where the system cannot hold it.
     pub fn modified(&self) -> SystemTime {
-        let ns = Duration::from_nanos(u64::from(self.modified_ns));
-        let whole = Duration::from_secs(self.modified_s.unsigned_abs());
-        let second =
-            if self.modified_s < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
-        second.and_then(|second| second.checked_add(ns)).unwrap_or(UNIX_EPOCH)
+        time(self.modified_s, self.modified_ns)
     }
+
+    /// Last change of any kind; the epoch where the system cannot hold it.
+    pub fn changed(&self) -> SystemTime {
+        time(self.changed_s, self.changed_ns)
+    }
+}
+
+fn time(s: i64, ns: u32) -> SystemTime {
+    let whole = Duration::from_secs(s.unsigned_abs());
+    let second = if s < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
+    second.and_then(|second| second.checked_add(Duration::from_nanos(ns.into()))).unwrap_or(UNIX_EPOCH)
 }
 
 /// What lies at a path in a share.
@@ -237,7 +258,7 @@ mod tests {
 
     #[test]
     fn times_before_1970_are_told() {
-        let stamp = Stamp { size_bytes: 0, modified_s: -1, modified_ns: 500_000_000, inode: 1 };
+        let stamp = Stamp { size_bytes: 0, modified_s: -1, modified_ns: 500_000_000, ..Stamp::default() };
         assert_eq!(stamp.modified(), UNIX_EPOCH - Duration::from_millis(500));
     }
 }

@@ -205,9 +205,7 @@ fn enter(inner: &Inner, share: &Share, mut batch: Vec<Found>, walk: u32, skipped
         if !inner.has_share(share) {
             return;
         }
-        for (found, hash) in batch.into_iter().zip(hashes) {
-            skipped.over_bound += u64::from(!files.put(found, hash, walk));
-        }
+        skipped.over_bound += files.put_all(batch.into_iter().zip(hashes), walk);
     }
     inner.has_changed();
     // A walk tells the readers at its end: they would take the time that the names need.

@@ -136,6 +136,19 @@ async fn adding_changing_and_deleting_are_seen_live() {
 }
 
 #[tokio::test]
+async fn a_change_that_leaves_size_and_modification_as_they_were_is_noticed() {
+    let peer = Peer::with(&[("a.txt", "first")]).await;
+    let modified = fs::metadata(peer.path("a.txt")).unwrap().modified().unwrap();
+    peer.unseen(|| {
+        write(&peer.path("a.txt"), "FIRST");
+        fs::File::options().write(true).open(peer.path("a.txt")).unwrap().set_modified(modified).unwrap();
+    });
+    assert!(peer.within(LONG, |index| has(index, "share/a.txt", "FIRST")).await);
+    assert!(peer.index.find_hash(&hash("first")).is_none());
+    peer.stop().await;
+}
+
+#[tokio::test]
 async fn renamed_files_and_moved_folders_keep_their_hashes() {
     let peer = Peer::with(&[("a.txt", "a"), ("old/deep/b.txt", "b")]).await;
     let read = peer.index.files_read();
@@ -464,7 +477,7 @@ fn a_search_that_nobody_wants_any_more_looks_at_no_more_files() {
 fn a_file_that_is_being_read_is_given_to_no_other_reader_but_when_it_changed() {
     let mut files = Files::new(MAX_FILES);
     let found = |modified_s| {
-        let stamp = Stamp { size_bytes: 1, modified_s, modified_ns: 0, inode: 0 };
+        let stamp = Stamp { size_bytes: 1, modified_s, ..Stamp::default() };
         files::Found { key: "s\0a".to_owned(), on_disk: None, stamp }
     };
     assert!(files.put(found(0), None, 1));
@@ -483,10 +496,57 @@ fn a_file_that_is_being_read_is_given_to_no_other_reader_but_when_it_changed() {
     assert_eq!(files.by_path("s/a").unwrap().hash, Some(hash("new")));
 }
 
+#[test]
+fn files_that_come_back_take_their_slots_in_rising_order() {
+    let mut files = Files::new(MAX_FILES);
+    let put_all = |files: &mut Files, share: &str, count: usize| {
+        for number in 0..count {
+            assert!(put(files, &format!("{share}/{number:05}.jpg"), 0, None));
+        }
+    };
+    let slots = |files: &Files, share: &str| -> Vec<u32> {
+        let from = format!("{share}\0");
+        let keys = files.keys_from(std::ops::Bound::Included(&from));
+        keys.take_while(|(key, _)| key.starts_with(&from)).map(|(_, id)| id).collect()
+    };
+    put_all(&mut files, "a", 3_000);
+    put_all(&mut files, "b", 3_000);
+    for number in 0..3_000 {
+        assert!(files.remove(&format!("a\0{number:05}.jpg")));
+    }
+    put_all(&mut files, "a", 3_000);
+    assert_eq!(slots(&files, "a"), (0..3_000).collect::<Vec<_>>(), "each would move all before it");
+    assert_eq!(files.tokens.list("jpg").len(), 6_000);
+    assert!(files.tokens.list("jpg").is_sorted());
+    for share in ["a", "b"] {
+        for number in 0..3_000 {
+            assert!(files.remove(&format!("{share}\0{number:05}.jpg")));
+        }
+    }
+    assert!(files.entries.is_empty() && files.tokens.list("jpg").is_empty(), "nothing is left of them");
+    put_all(&mut files, "b", 3_000);
+    assert_eq!(slots(&files, "b"), (0..3_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_file_that_stays_where_it_is_gets_no_hash_of_one_that_was_renamed() {
+    let mut files = Files::new(MAX_FILES);
+    let found = |key: &str, changed_s| {
+        let stamp = Stamp { size_bytes: 1, inode: 5, changed_s, ..Stamp::default() };
+        files::Found { key: key.to_owned(), on_disk: None, stamp }
+    };
+    files.put(found("s\0a", 1), Some(hash("old")), 1);
+    assert!(files.remove("s\0a"));
+    files.put(found("s\0b", 2), None, 2);
+    assert_eq!(files.by_path("s/b").unwrap().hash, Some(hash("old")), "a rename changes no content");
+    files.put(found("s\0b", 3), None, 3);
+    assert_eq!(files.by_path("s/b").unwrap().hash, None, "written, with its modification put back");
+}
+
 /// Last changed as many days after 1970 began as it has bytes.
 fn put(files: &mut Files, path: &str, size_bytes: u64, hash: Option<ContentHash>) -> bool {
     let modified_s = i64::try_from(size_bytes * 86_400).unwrap();
-    let stamp = Stamp { size_bytes, modified_s, modified_ns: 0, inode: 0 };
+    let stamp = Stamp { size_bytes, modified_s, ..Stamp::default() };
     files.put(files::Found { key: path.replace('/', "\0"), on_disk: None, stamp }, hash, 0)
 }
 

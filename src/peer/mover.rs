@@ -37,7 +37,7 @@ use crate::{
     },
     shutdown::Shutdown,
     store::{
-        inbox::Inbox,
+        inbox::{AnswerError, Inbox},
         jobs::{Job, JobState, JobTarget},
         read::{FileSource, SourceError, SourceFile},
     },
@@ -229,9 +229,14 @@ impl Mover {
     }
 
     pub(super) fn answer(&self, id: u64, answer: Answer) -> Outcome<()> {
-        self.inbox.answer(id, answer).map_err(|_| {
-            ActionError::new(ErrorKind::NotFound, format!("no offer {id} waits for an answer"))
-                .hint("it may have run out; the sender can offer again")
+        self.inbox.answer(id, answer).map_err(|error| match error {
+            AnswerError::NoSuchOffer(_) => {
+                ActionError::new(ErrorKind::NotFound, format!("no offer {id} waits for an answer"))
+                    .hint("it may have run out; the sender can offer again")
+            }
+            AnswerError::NotTrusted(ref cause) => {
+                ActionError::new(ErrorKind::Failed, format!("{error}: {cause}"))
+            }
         })
     }
 

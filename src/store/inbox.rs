@@ -72,6 +72,28 @@ pub struct Sender {
 #[error("no offer {0} waits for an answer")]
 pub struct NoSuchOffer(pub u64);
 
+/// An answer that was not carried out, or not all of it.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    /// Nothing changed.
+    #[error(transparent)]
+    NoSuchOffer(#[from] NoSuchOffer),
+    /// The file is taken, for the person said yes.
+    #[error("the file is taken, but its sender is not trusted from now on")]
+    NotTrusted(TrustError),
+}
+
+/// A sender is not trusted, or not for long.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// So many are that there is no place for one more. Nothing changed.
+    #[error("{MAX_TRUSTED} senders are trusted already; remove some from {}", .0.display())]
+    Full(PathBuf),
+    /// The sender is trusted until the peer stops.
+    #[error("it is trusted until this peer stops: {0}")]
+    NotKept(#[from] StoreError),
+}
+
 /// Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Inbox(Arc<Inner>);
@@ -209,16 +231,15 @@ impl Inbox {
     /// Answers an offer. `Trust` takes it and trusts its sender from now on, after a restart too.
     ///
     /// # Errors
-    /// No such offer waits.
-    pub fn answer(&self, id: u64, answer: Answer) -> Result<(), NoSuchOffer> {
+    /// No such offer waits, or it is taken and its sender could not be trusted.
+    pub fn answer(&self, id: u64, answer: Answer) -> Result<(), AnswerError> {
+        let mut trusted = Ok(());
         let waiting = self.lock().waiting.remove(&id).ok_or(NoSuchOffer(id))?;
         let told = match answer {
             Answer::Accept => Ok(()),
             Answer::Trust => {
                 // The offer is taken even if the list cannot be kept: the person said yes.
-                if let Err(error) = self.trust(waiting.offer.sender_id) {
-                    tracing::warn!(%error, "could not keep a trusted sender");
-                }
+                trusted = self.trust(waiting.offer.sender_id);
                 Ok(())
             }
             Answer::Decline(reason) => {
@@ -232,19 +253,24 @@ impl Inbox {
                 Err(Refusal::Declined((!reason.is_empty()).then_some(reason)))
             }
         };
-        waiting.answer.send(told).map_err(|_| NoSuchOffer(id))
+        waiting.answer.send(told).map_err(|_| NoSuchOffer(id))?;
+        trusted.map_err(AnswerError::NotTrusted)
     }
 
     /// Takes files of this sender without asking from now on.
     ///
     /// # Errors
-    /// The list cannot be written; the sender is trusted until the peer stops.
-    pub fn trust(&self, sender: PeerId) -> Result<(), StoreError> {
+    /// Too many are trusted already, or the list cannot be written; the sender is trusted until the peer stops then.
+    pub fn trust(&self, sender: PeerId) -> Result<(), TrustError> {
         let mut state = self.lock();
-        if state.trusted.len() < MAX_TRUSTED && state.trusted.insert(sender) {
-            self.keep(&state.trusted)?;
+        if state.trusted.contains(&sender) {
+            return Ok(());
         }
-        Ok(())
+        if state.trusted.len() >= MAX_TRUSTED {
+            return Err(TrustError::Full(self.0.trusted_path.clone()));
+        }
+        state.trusted.insert(sender);
+        Ok(self.keep(&state.trusted)?)
     }
 
     /// Asks about this sender again.

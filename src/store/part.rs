@@ -18,6 +18,10 @@ use std::{
 
 use bytes::Bytes;
 use rand::RngExt;
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -26,6 +30,7 @@ use tokio::{
 use super::{
     PART_SUFFIX, SpaceWatch, StoreError, check_space,
     inline::{SLOW_WRITE, at_the_disk, has_workers},
+    pieces::hold::is_at,
     publish::{cut, folder_of, publish},
     verify::Running,
 };
@@ -36,6 +41,8 @@ use crate::{
 
 /// DATA frames between the network and the disk: at most 2 MiB of 256 KiB frames.
 const QUEUE_FRAMES: usize = 8;
+/// Names that are tried for a part, each taken away by a sweep between its making and its lock.
+const MAX_NAMES: usize = 4;
 
 enum Order {
     Write(Bytes),
@@ -268,11 +275,26 @@ impl Part {
         let folder = &folder_of(&destination).to_path_buf();
         std::fs::create_dir_all(folder).map_err(StoreError::io("make the folder", folder))?;
         check_space(folder, size_bytes)?;
-        let path = folder.join(part_name(&destination));
-        let file = OpenOptions::new().write(true).create_new(true).open(&path);
-        let file = file.map_err(StoreError::io("create", &path))?;
+        let (file, path) = Self::held(folder, &destination)?;
         let (hash, space) = (Running::default(), SpaceWatch::of(folder));
         Ok(Self { file, path, destination, hash, size_bytes: 0, space, is_published: false })
+    }
+
+    /// A new file that no sweep takes for dead: whoever removes parts asks for its lock before.
+    fn held(folder: &Path, destination: &Path) -> Result<(File, PathBuf), StoreError> {
+        for _ in 0..MAX_NAMES {
+            let path = folder.join(part_name(destination));
+            let file = OpenOptions::new().write(true).create_new(true).open(&path);
+            let file = file.map_err(StoreError::io("create", &path))?;
+            // File systems without locks go without.
+            let is_lost = flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK);
+            if !is_lost && is_at(&file, &path) {
+                return Ok((file, path));
+            }
+            // A sweep was quicker than the lock, and removes it or leaves it behind empty.
+            _ = std::fs::remove_file(&path);
+        }
+        Err(StoreError::NamesTaken(destination.to_path_buf()))
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {

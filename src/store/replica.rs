@@ -123,6 +123,16 @@ struct Pulled {
     owner_tag: OwnerTag,
 }
 
+/// What lies where a content is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Content,
+    AnotherSize,
+    Nothing,
+    /// A disk that fails says nothing about what is on it.
+    Unknown,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Kept {
     replica: Replica,
@@ -267,29 +277,40 @@ impl Replicas {
         self.remember(&mut self.lock(), hash, key);
     }
 
-    /// Drops the records whose content is gone or has another size; what has is set aside. How many they were. Blocks on the
-    /// disk.
+    /// Drops the records whose content is gone or has another size; what has is set aside. What the disk does not let be
+    /// looked at is left to the next time. How many they were. Blocks on the disk.
     pub fn mend(&self) -> usize {
         let kept: Vec<Kept> = self.lock().kept.values().cloned().collect();
-        let found = |kept: &Kept| fs::symlink_metadata(self.0.folder.join(&kept.file)).ok();
-        let is_there = |kept: &Kept| {
-            found(kept).is_some_and(|found| found.is_file() && found.len() == kept.replica.size_bytes)
+        let look = |kept: &Kept| match fs::symlink_metadata(self.0.folder.join(&kept.file)) {
+            Ok(found) if !found.is_file() => Found::Nothing,
+            Ok(found) if found.len() == kept.replica.size_bytes => Found::Content,
+            Ok(_) => Found::AnotherSize,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Found::Nothing,
+            Err(error) => {
+                tracing::warn!(file = kept.file, %error, "a replica could not be looked at");
+                Found::Unknown
+            }
         };
-        let lost: Vec<Kept> = kept.into_iter().filter(|kept| !is_there(kept)).collect();
-        for kept in &lost {
+        let is_lost = |found| matches!(found, Found::Nothing | Found::AnotherSize);
+        let mut lost = 0;
+        for kept in kept.iter().filter(|kept| is_lost(look(kept))) {
             let mut state = self.lock();
             // Unless it was given up and kept anew between the two looks.
-            if state.kept.get(&kept.replica.hash) == Some(kept) {
-                if found(kept).is_some_and(|found| found.is_file()) {
-                    self.set_aside(kept);
-                } else {
+            if state.kept.get(&kept.replica.hash) != Some(kept) {
+                continue;
+            }
+            match look(kept) {
+                Found::Content | Found::Unknown => continue,
+                Found::AnotherSize => self.set_aside(kept),
+                Found::Nothing => {
                     tracing::warn!(file = kept.file, hash = %kept.replica.hash, "a replica is gone from its folder");
                 }
-                record::remove(&self.0.records, &kept.replica.hash);
-                state.kept.remove(&kept.replica.hash);
             }
+            record::remove(&self.0.records, &kept.replica.hash);
+            state.kept.remove(&kept.replica.hash);
+            lost += 1;
         }
-        lost.len()
+        lost
     }
 
     fn room(&self, state: &State) -> u64 {

@@ -81,11 +81,11 @@ impl Stage {
         }
         let root = open(&path, OFlags::RDONLY | FOLDER, Mode::empty());
         let root = root.map_err(|error| StoreError::io("open", &path)(error.into()))?;
-        flock(&root, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+        if is_held(flock(&root, FlockOperation::NonBlockingLockExclusive)) {
             let busy =
                 io::Error::new(io::ErrorKind::ResourceBusy, "another transfer of this folder fills it");
-            StoreError::io("use", &path)(busy)
-        })?;
+            return Err(StoreError::io("use", &path)(busy));
+        }
         Ok(Self { path, root, last: None, is_kept: true, is_published: false })
     }
 
@@ -307,7 +307,7 @@ pub fn remove(stage: &Path) -> Result<bool, StoreError> {
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(false),
         Err(error) => return Err(StoreError::io("open", stage)(error.into())),
     };
-    if flock(&root, FlockOperation::NonBlockingLockExclusive).is_err() {
+    if is_held(flock(&root, FlockOperation::NonBlockingLockExclusive)) {
         return Ok(false);
     }
     // Links in it are removed, not followed. A write that was just given up may still end meanwhile.
@@ -370,6 +370,11 @@ fn sweep(
         swept += usize::from(is_dead && is_old && remove(&entry.path()));
     }
     Ok(swept)
+}
+
+/// Another transfer has the lock. File systems without locks go without: each file is checked before it has its name.
+fn is_held(locked: Result<(), Errno>) -> bool {
+    locked == Err(Errno::WOULDBLOCK)
 }
 
 const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);

@@ -388,6 +388,12 @@ impl Actions for Double {
     async fn read(&self, ask: ReadAsk) -> Outcome<Events<ReadEvent>> {
         self.record(format!("read({ask:?})"));
         let Target::Hash(_) = ask.target else { return Err(no_peer("ana")) };
+        if ask.target == Target::Hash(ContentHash::from_bytes([9; 32])) {
+            // More than any pipe takes.
+            let chunk = bytes::Bytes::from_static(&[b'x'; 64 << 10]);
+            let chunks = stream::iter((0..1024).map(move |_| Ok(ReadEvent::Data(chunk.clone()))));
+            return Ok(chunks.boxed());
+        }
         let content = bytes::Bytes::from_static(b"the whole content");
         let first = usize::try_from(ask.offset).expect("small").min(content.len());
         let data = ReadEvent::Data(content.slice(first..));

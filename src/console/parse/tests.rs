@@ -51,6 +51,16 @@ fn arguments_may_follow() {
         ("get 1 /tmp/x", download(vec![Target::Hit(1)], Some("/tmp/x"))),
         ("get 1 to \"my folder\"", download(vec![Target::Hit(1)], Some("my folder"))),
         ("get ana:docs/a.pdf", download(vec![Target::Path(path("ana", "docs/a.pdf"))], None)),
+        (
+            "get ana:docs/a ben:docs/b",
+            download(vec![Target::Path(path("ana", "docs/a")), Target::Path(path("ben", "docs/b"))], None),
+        ),
+        (
+            "get ana:docs/a to ben:docs/b",
+            download(vec![Target::Path(path("ana", "docs/a"))], Some("ben:docs/b")),
+        ),
+        ("get 1 c:x", download(vec![Target::Hit(1)], Some("c:x"))),
+        ("get 1 to 2", download(vec![Target::Hit(1)], Some("2"))),
         (&format!("get {hash}"), download(vec![Target::Hash(hash.parse().unwrap())], None)),
         (
             &format!("get {}", "1".repeat(64)),

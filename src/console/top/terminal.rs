@@ -1,6 +1,7 @@
 //! The terminal of the full-screen view: taken over, drawn on, given back.
 //!
-//! Invariant: whoever opened it finds it as it was, also after a panic; keys are read by a thread that ends with it.
+//! Invariant: whoever opened it finds it as it was, also after a panic; keys are read by a thread that ends with it,
+//! or that is left to the end of the process when it waits for the rest of a key.
 
 use std::{
     io::{self, Stdout},
@@ -9,8 +10,8 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    thread::JoinHandle,
-    time::{Duration, SystemTime},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant, SystemTime},
 };
 
 use ratatui::{
@@ -21,6 +22,10 @@ use ratatui::{
         event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
         execute, terminal,
     },
+};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
 };
 use tokio::sync::mpsc;
 
@@ -33,6 +38,10 @@ use super::{
 const INPUT_QUEUE: usize = 16;
 /// How long the reader may take to see that it is to end.
 const POLL: Duration = Duration::from_millis(100);
+/// How long the reader is waited for: twice what it takes, unless it waits for the rest of a key.
+const READER_GRACE: Duration = Duration::from_millis(200);
+/// Between two looks whether it has ended.
+const LOOK: Duration = Duration::from_millis(5);
 
 type Hook = dyn Fn(&PanicHookInfo<'_>) + Send + Sync;
 
@@ -72,7 +81,7 @@ impl Drop for Screen {
     fn drop(&mut self) {
         give_back();
         // A thread that panics may not change the hook; it ends the process.
-        if !std::thread::panicking() {
+        if !thread::panicking() {
             let hook = self.hook.clone();
             panic::set_hook(Box::new(move |info| hook(info)));
         }
@@ -106,17 +115,20 @@ impl Inputs {
         let (sender, received) = mpsc::channel(INPUT_QUEUE);
         let is_over = Arc::new(AtomicBool::new(false));
         let ended = is_over.clone();
-        let reader = std::thread::Builder::new().name("top-input".into()).spawn(move || {
+        let reader = thread::Builder::new().name("top-input".into()).spawn(move || {
+            let mut wait = POLL;
             while !ended.load(Relaxed) {
-                let input =
-                    match event::poll(POLL).and_then(|is_there| is_there.then(event::read).transpose()) {
-                        Ok(None) => continue,
-                        Ok(Some(event)) => match input(&event) {
-                            Some(input) => input,
-                            None => continue,
-                        },
-                        Err(_) => Input::End,
-                    };
+                let event = read(wait);
+                // Behind one event others may have been read already, and nothing tells of those.
+                wait = if matches!(event, Ok(Some(_))) { Duration::ZERO } else { POLL };
+                let input = match event {
+                    Ok(None) => continue,
+                    Ok(Some(event)) => match input(&event) {
+                        Some(input) => input,
+                        None => continue,
+                    },
+                    Err(_) => Input::End,
+                };
                 let is_end = input == Input::End;
                 if sender.blocking_send(input).is_err() || is_end {
                     return;
@@ -137,11 +149,37 @@ impl Drop for Inputs {
         self.is_over.store(true, Relaxed);
         // A sender that waits for room sees that nobody takes any more.
         self.received.close();
-        // What is typed next is for the shell, and not for this thread.
-        if let Some(reader) = self.reader.take() {
-            _ = reader.join();
+        // Before anything is waited for: the terminal is the shell's again, whatever becomes of the reader.
+        give_back();
+        // What is typed next is for the shell, and not for this thread. But with the beginning of a key, as Alt-[ is one, it
+        // waits for the rest until something is typed.
+        let Some(reader) = self.reader.take() else { return };
+        let until = Instant::now() + READER_GRACE;
+        while !reader.is_finished() {
+            if Instant::now() >= until {
+                return;
+            }
+            thread::sleep(LOOK);
         }
+        _ = reader.join();
     }
+}
+
+/// The next event, if one comes in time. An error when the terminal is gone: crossterm, asked then, reads the end of it
+/// again and again and never returns.
+fn read(wait: Duration) -> io::Result<Option<Event>> {
+    let stdin = io::stdin();
+    let mut watched = [PollFd::new(&stdin, PollFlags::IN)];
+    let wait = Timespec::try_from(wait).map_err(io::Error::other)?;
+    match poll(&mut watched, Some(&wait)) {
+        // A new size of the window interrupts it.
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    if watched[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    event::poll(Duration::ZERO)?.then(event::read).transpose()
 }
 
 fn input(event: &Event) -> Option<Input> {

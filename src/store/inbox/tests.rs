@@ -48,7 +48,27 @@ async fn a_person_takes_or_declines() {
     assert!(taken.await.expect("ends").is_ok());
     let Err(Refusal::Declined(Some(reason))) = declined.await.expect("ends") else { panic!("not declined") };
     assert_eq!(reason.len(), MAX_REASON_BYTES);
-    assert_eq!(inbox.answer(first, Answer::Accept), Err(NoSuchOffer(first)));
+    let again = inbox.answer(first, Answer::Accept);
+    assert!(matches!(again, Err(AnswerError::NoSuchOffer(NoSuchOffer(id))) if id == first));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_cannot_be_trusted_is_told_of_and_the_file_is_taken() {
+    let data = tempfile::tempdir().expect("a folder");
+    let id = |number: usize| {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&number.to_be_bytes());
+        PeerId::from_bytes(bytes)
+    };
+    let full: String = (0..MAX_TRUSTED).map(|number| format!("{}\n", id(number))).collect();
+    fs::write(data.path().join(TRUSTED_FILE), full).expect("writes");
+    let inbox = Inbox::open(data.path().join("inbox"), data.path(), AcceptPolicy::Ask).expect("opens");
+    assert!(inbox.trust(id(0)).is_ok(), "trusted already");
+    let (first, taken) = offer(&inbox, 255).await;
+    let answered = inbox.answer(first, Answer::Trust);
+    assert!(matches!(answered, Err(AnswerError::NotTrusted(TrustError::Full(_)))), "{answered:?}");
+    assert!(taken.await.expect("ends").is_ok());
+    assert!(matches!(inbox.admit(sender(255), "f", 1, Duration::ZERO).await, Err(Refusal::Unanswered)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -31,6 +31,21 @@ async fn a_part_is_hidden_until_it_is_published_whole() {
 }
 
 #[tokio::test]
+async fn a_part_that_is_being_written_is_no_dead_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let destination = folder.path().join("a.txt");
+    let mut part = PartFile::create(destination.clone(), 3, &Shutdown::new()).await.expect("creates");
+    part.write("abc".into()).await.expect("writes");
+    part.sum().await.expect("written");
+    crate::store::sweep::remove_parts_called(folder.path(), "a.txt", |_| false);
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(1);
+    let swept = crate::store::sweep::sweep_parts(folder.path(), later, |_| false).expect("reads");
+    assert_eq!((swept.files, names(folder.path()).len()), (0, 1));
+    assert_eq!(part.publish().await.expect("publishes"), destination);
+    assert_eq!(fs::read(&destination).expect("reads"), b"abc");
+}
+
+#[tokio::test]
 async fn a_taken_name_gets_a_number_and_nothing_is_replaced() {
     let folder = tempfile::tempdir().expect("a folder");
     let long = format!("{}.txt", "ä".repeat(125));

@@ -63,6 +63,22 @@ fn a_record_without_its_content_is_dropped_and_a_content_without_record_stays_th
 }
 
 #[test]
+fn a_disk_that_cannot_be_looked_at_loses_no_record() {
+    let home = tempfile::tempdir().expect("a folder");
+    let replicas = open(home.path(), 100);
+    keep(&replicas, b"one", "one");
+    // Neither there nor away: what is called so has no files in it.
+    fs::rename(home.path().join("replicas"), home.path().join("aside")).expect("renames");
+    fs::write(home.path().join("replicas"), b"").expect("writes");
+    assert_eq!((replicas.mend(), replicas.list().len()), (0, 1));
+    fs::remove_file(home.path().join("replicas")).expect("removes");
+    fs::rename(home.path().join("aside"), home.path().join("replicas")).expect("renames");
+    assert_eq!((replicas.mend(), replicas.list().len()), (0, 1));
+    fs::remove_file(home.path().join("replicas/one")).expect("removes");
+    assert_eq!((replicas.mend(), replicas.list().len()), (1, 0));
+}
+
+#[test]
 fn the_quota_counts_what_is_on_its_way() {
     let home = tempfile::tempdir().expect("a folder");
     let replicas = open(home.path(), 10);

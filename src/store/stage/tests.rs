@@ -53,6 +53,15 @@ fn a_stage_is_found_again_and_only_what_is_right_counts() {
 }
 
 #[test]
+fn only_a_lock_of_another_says_that_a_stage_is_filled() {
+    assert!(is_held(Err(Errno::WOULDBLOCK)));
+    for no_locks_here in [Errno::NOTSUP, Errno::NOSYS, Errno::NOLCK, Errno::INVAL, Errno::IO] {
+        assert!(!is_held(Err(no_locks_here)), "{no_locks_here}");
+    }
+    assert!(!is_held(Ok(())));
+}
+
+#[test]
 fn links_in_a_stage_lead_nowhere() {
     let home = tempfile::tempdir().expect("a folder");
     let outside = home.path().join("outside");
