@@ -176,7 +176,7 @@ impl Output {
         if self.style.json {
             if self.has_bytes_only {
                 if let Ok(line) = serde_json::to_string(&json::Error::from(error)) {
-                    let _ = writeln!(self.err, "{}", printable_lines(&printable_json(&line).to_string()));
+                    let _ = writeln!(self.err, "{}", printable_json(&line));
                 }
                 return;
             }

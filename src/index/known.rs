@@ -75,10 +75,16 @@ impl Known {
                 if let Some((known, hash)) = state.unwritten.get(path) {
                     return (known == stamp).then_some(*hash);
                 }
-                let (size_bytes, modified_s, modified_ns, inode, changed_s, changed_ns, hash) =
-                    table.as_ref()?.get(path).ok()??.value();
-                let known = Stamp { size_bytes, modified_s, modified_ns, inode, changed_s, changed_ns };
-                (known == *stamp).then(|| ContentHash::from_bytes(hash))
+                let row = table.as_ref()?.get(path).ok()??.value();
+                let known = Stamp {
+                    size_bytes: row.0,
+                    modified_s: row.1,
+                    modified_ns: row.2,
+                    inode: row.3,
+                    changed_s: row.4,
+                    changed_ns: row.5,
+                };
+                (known == *stamp).then(|| ContentHash::from_bytes(row.6))
             })
             .collect()
     }

@@ -390,7 +390,7 @@ impl Actions for Double {
         let Target::Hash(_) = ask.target else { return Err(no_peer("ana")) };
         if ask.target == Target::Hash(ContentHash::from_bytes([9; 32])) {
             // More than any pipe takes.
-            let chunk = bytes::Bytes::from_static(&[b'x'; 64 << 10]);
+            let chunk = bytes::Bytes::from(vec![b'x'; 64 << 10]);
             let chunks = stream::iter((0..1024).map(move |_| Ok(ReadEvent::Data(chunk.clone()))));
             return Ok(chunks.boxed());
         }

@@ -60,8 +60,8 @@ async fn whoever_cannot_be_trusted_is_told_of_and_the_file_is_taken() {
         bytes[..8].copy_from_slice(&number.to_be_bytes());
         PeerId::from_bytes(bytes)
     };
-    let full: String = (0..MAX_TRUSTED).map(|number| format!("{}\n", id(number))).collect();
-    fs::write(data.path().join(TRUSTED_FILE), full).expect("writes");
+    let full: Vec<_> = (0..MAX_TRUSTED).map(|number| id(number).to_string()).collect();
+    fs::write(data.path().join(TRUSTED_FILE), full.join("\n")).expect("writes");
     let inbox = Inbox::open(data.path().join("inbox"), data.path(), AcceptPolicy::Ask).expect("opens");
     assert!(inbox.trust(id(0)).is_ok(), "trusted already");
     let (first, taken) = offer(&inbox, 255).await;
