@@ -6,6 +6,7 @@ mod clock;
 mod files;
 pub mod finding;
 mod network;
+mod port;
 mod registry;
 mod settings;
 
@@ -13,7 +14,10 @@ use std::path::Path;
 
 use tokio::runtime::Builder;
 
-use self::{finding::Finding, network::Found, registry::Own};
+use self::{
+    finding::{Finding, Found},
+    registry::Own,
+};
 use super::{
     args::Global,
     daemon,

@@ -46,6 +46,7 @@ use crate::{
     },
     protocol::{
         action::{ActionError, ErrorKind},
+        id::ContentHash,
         name::MAX_PATH_BYTES,
     },
     shutdown::Shutdown,
@@ -254,6 +255,12 @@ fn checked_peer(peer: String) -> Answer<String> {
         );
     }
     Ok(peer)
+}
+
+fn checked_hash(text: &str) -> Answer<ContentHash> {
+    text.parse().map_err(|_| {
+        Problem::usage("a file is named by its content hash, 64 hexadecimal digits").hint("a search tells it")
+    })
 }
 
 /// A path in a peer's shares, within bounds.

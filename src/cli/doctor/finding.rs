@@ -89,3 +89,16 @@ ids! {
     /// The key of the network is being changed.
     AUTHORITY_CHANGE_OPEN = "authority-change-open";
 }
+
+/// What was found, and what could not be looked at.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) findings: Vec<Finding>,
+    pub(super) notes: Vec<String>,
+}
+
+impl Found {
+    pub(super) fn add(&mut self, id: &'static str, what: String, why: &str, todo: &str) {
+        self.findings.push(Finding { id, what, why: why.into(), todo: todo.into() });
+    }
+}

@@ -8,10 +8,10 @@ use tonic_types::StatusExt;
 use super::{
     clock,
     finding::{
-        BAD_MEMBERSHIP, CERTIFICATE_EXPIRED, Finding, NO_MEMBERSHIP, NOT_REACHABLE, PORT_TAKEN,
+        BAD_MEMBERSHIP, CERTIFICATE_EXPIRED, Found, NO_MEMBERSHIP, NOT_REACHABLE, PORT_TAKEN,
         REGISTRY_FOREIGN, REGISTRY_REFUSED, REGISTRY_TIMED_OUT, REGISTRY_UNKNOWN, SHUT_OUT,
     },
-    registry,
+    port::{cannot_listen, gateway},
 };
 use crate::{
     config::{PeerSettings, table},
@@ -29,25 +29,12 @@ use crate::{
 /// For one answer of the registry, which dials this peer back meanwhile.
 const ANSWER_DEADLINE: std::time::Duration = std::time::Duration::from_secs(15);
 
-/// What was found, and what could not be looked at.
-#[derive(Debug, Default)]
-pub(super) struct Found {
-    pub(super) findings: Vec<Finding>,
-    pub(super) notes: Vec<String>,
-}
-
-impl Found {
-    pub(super) fn add(&mut self, id: &'static str, what: String, why: &str, todo: &str) {
-        self.findings.push(Finding { id, what, why: why.into(), todo: todo.into() });
-    }
-}
-
 /// Looks at all of it; `status` is that of the running peer.
 pub(super) async fn look(settings: &PeerSettings, status: Option<&Status>) -> Found {
     let mut found = Found::default();
     if status.is_none() {
         port(settings.listen, &mut found);
-        registry::gateway(&settings.http, table::HTTP_LISTEN, &mut found);
+        gateway(&settings.http, table::HTTP_LISTEN, &mut found);
     }
     let enrolled = if settings.insecure_loopback { None } else { membership(settings, &mut found) };
     let registry = match (status, &enrolled) {
@@ -73,23 +60,6 @@ pub(super) async fn look(settings: &PeerSettings, status: Option<&Status>) -> Fo
         Err(error) => unreachable(&registry, &error, &mut found),
     }
     found
-}
-
-/// Why a daemon that does not run could not listen there, and what to do; `setting` names the address.
-pub(super) fn cannot_listen(listen: SocketAddr, setting: &str) -> Option<(io::Error, String)> {
-    if listen.port() == 0 {
-        return None;
-    }
-    let error = std::net::TcpListener::bind(listen).err()?;
-    let todo = match error.kind() {
-        io::ErrorKind::AddrInUse => format!(
-            "stop the other program (`ss -ltnp sport = :{}` names it), or set {setting} to another port",
-            listen.port()
-        ),
-        io::ErrorKind::PermissionDenied => format!("set {setting} to a port from 1024"),
-        _ => format!("set {setting} to an address of this machine, such as 0.0.0.0"),
-    };
-    Some((error, todo))
 }
 
 /// Where the peer is to listen, somebody may.

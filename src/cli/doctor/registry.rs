@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    net::SocketAddr,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -10,17 +9,17 @@ use std::{
 use super::{
     clock, files,
     finding::{
-        AUTHORITY_CHANGE_OPEN, BAD_AUTHORITY, CERTIFICATES_SHORT, GATEWAY_PORT_TAKEN, NO_MEMBERS,
-        OWN_CLOCK_OFF, OWN_REGISTRY_NOT_RUNNING, OWN_REGISTRY_PORT_TAKEN,
+        AUTHORITY_CHANGE_OPEN, BAD_AUTHORITY, CERTIFICATES_SHORT, Found, NO_MEMBERS, OWN_CLOCK_OFF,
+        OWN_REGISTRY_NOT_RUNNING, OWN_REGISTRY_PORT_TAKEN,
     },
-    network::{Found, cannot_listen},
+    port::{cannot_listen, gateway},
 };
 use crate::{
     cli::{
         admin::{Admin, UP_FOLDER},
         up,
     },
-    config::{HttpSettings, Raw, RegistrySettings, SettingsError, table},
+    config::{Raw, RegistrySettings, SettingsError, table},
     protocol::action::{ActionError, ErrorKind},
     registry,
     wire::admin::RotationStep,
@@ -105,23 +104,6 @@ fn not_running(own: &Own, settings: &RegistrySettings, error: &ActionError, foun
         found.add(OWN_REGISTRY_PORT_TAKEN, what, "it does not start without its port", &todo);
     }
     gateway(&settings.http, table::REGISTRY_HTTP_LISTEN, found);
-}
-
-/// The port of a gateway that does not run. One that nobody chose is of no matter: another one is taken in its place.
-pub(super) fn gateway(http: &HttpSettings, name: &'static str, found: &mut Found) {
-    let chosen: Option<SocketAddr> = http.listen.filter(|_| !http.is_default);
-    let Some((listen, (problem, todo))) =
-        chosen.and_then(|listen| Some((listen, cannot_listen(listen, name)?)))
-    else {
-        return;
-    };
-    let what = format!("the web page cannot listen on {listen}: {problem}");
-    found.add(
-        GATEWAY_PORT_TAKEN,
-        what,
-        "a port that was chosen is kept to: the daemon does not start",
-        &todo,
-    );
 }
 
 /// What was written later than now says that the clock was ahead then, or is behind now.

@@ -18,13 +18,10 @@ use utoipa::{
     openapi::{self, RefOr},
 };
 
-use super::{Answer, Api, describe::BYTES};
+use super::{Answer, Api, checked_hash, describe::BYTES};
 use crate::{
     peer::handle::Events,
-    protocol::{
-        action::{ErrorKind, FileInfo, PeerPath, ReadAsk, ReadEvent, ShareFileAsk, Target},
-        id::ContentHash,
-    },
+    protocol::action::{ErrorKind, FileInfo, PeerPath, ReadAsk, ReadEvent, ShareFileAsk, Target},
     web::{
         disposition::{attachment, escaped},
         extract::{NoParams, Segments},
@@ -94,7 +91,7 @@ pub(super) async fn by_hash(
     method: Method,
     headers: HeaderMap,
 ) -> Answer<Response> {
-    api.give(Target::Hash(hash(&file)?), None, &method, &headers).await
+    api.give(Target::Hash(checked_hash(&file)?), None, &method, &headers).await
 }
 
 /// A file's bytes by its hash, to be saved under this name.
@@ -114,7 +111,7 @@ pub(super) async fn by_hash_as(
     method: Method,
     headers: HeaderMap,
 ) -> Answer<Response> {
-    api.give(Target::Hash(hash(&file)?), Some(name), &method, &headers).await
+    api.give(Target::Hash(checked_hash(&file)?), Some(name), &method, &headers).await
 }
 
 /// A file's bytes by its place in a peer's shares.
@@ -189,12 +186,6 @@ pub(super) async fn share(
         hash: shared.hash.to_string(),
     };
     Ok((status, [(header::LOCATION, place)], Json(told)).into_response())
-}
-
-pub(super) fn hash(text: &str) -> Answer<ContentHash> {
-    text.parse().map_err(|_| {
-        Problem::usage("a file is named by its content hash, 64 hexadecimal digits").hint("a search tells it")
-    })
 }
 
 /// A read that has begun, and what it reads.

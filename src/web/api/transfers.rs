@@ -231,7 +231,7 @@ pub(super) async fn download(
     Body(body): Body<DownloadBody>,
 ) -> Answer<(StatusCode, Json<json::Transfer>)> {
     let target = match (body.hash, body.peer, body.path) {
-        (Some(hash), None, None) => Target::Hash(super::files::hash(&hash)?),
+        (Some(hash), None, None) => Target::Hash(super::checked_hash(&hash)?),
         (None, Some(peer), Some(path)) => {
             Target::Path(PeerPath { peer: super::checked_peer(peer)?, path: super::checked_path(path)? })
         }
