@@ -14,7 +14,8 @@ const LARGE_BYTES: u64 = 64 << 20;
 const SLOW: &str = "UPLOAD_LIMIT=2MB";
 
 fn note(line: &str) -> &str {
-    line.split("\"note\":").nth(1).unwrap().trim_end_matches('}').trim_matches('"')
+    let (note, _) = line.split_once("\"note\":").unwrap().1.split_once(",\"note_code\":").unwrap();
+    note.trim_matches('"')
 }
 
 #[test]

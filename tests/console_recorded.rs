@@ -122,7 +122,8 @@ fn document(run: &str) -> String {
          their beginnings are commands; what they take may follow, or is asked for. Tab completes commands, peers, hits and files;\n\
          the arrow keys go through earlier lines. What others do appears above the line that is being typed, which stays. Ctrl-C\n\
          cancels what runs, and quits when it comes twice. On a pipe it reads commands and writes plain lines.\n\n\
-         `floodplain top` shows a peer on the whole screen, and `floodplain doctor` says what is wrong and what to do about it.\n\n\
+         `floodplain top` shows a peer on the whole screen: Tab goes from list to list, arrows, PgUp, PgDn, Home and End scroll in it.\n\
+         `floodplain doctor` says what is wrong and what to do about it.\n\n\
          ## A run\n\n\
          Four peers on one machine, recorded by `docs/record-console`, which runs this on a pseudo-terminal; ids, ports and times\n\
          are left out, and lines of progress.\n\n\
